@@ -1,0 +1,103 @@
+# Every target works in a fresh clone: what it needs is made or installed first. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The Node that runs everything, and is the base of the executable; pinned in package-lock.json, whatever Node the machine has.
+NODE := node_modules/.bin/node
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+ARCH := $(if $(filter aarch64,$(shell uname -m)),arm64,x64)
+EXECUTABLE := build/nibs-linux-$(ARCH)
+SOURCES = $(shell git ls-files agent installer proto executable package-lock.json)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+# --- what the machine needs -------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: node_modules/.package-lock.json system-packages ## Install the npm packages of the lock file and the Debian packages that building and testing need
+
+node_modules/.package-lock.json: package-lock.json package.json .npmrc
+	npm ci
+	@touch $@
+
+# Debian packages, one a line; a comment starts with #.
+.PHONY: system-packages
+system-packages:
+	@test/install-system-packages.sh
+
+# --- the product ------------------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: $(EXECUTABLE) ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install
+
+$(EXECUTABLE): $(SOURCES) executable/build.ts node_modules/.package-lock.json
+	$(NODE) executable/build.ts
+
+.PHONY: measure
+measure: build ## Size and start-up time of the executable
+	$(NODE) executable/measure.ts
+
+.PHONY: generate
+generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the README's table of settings
+	$(NODE) proto/generate.ts
+	$(NODE) installer/decompress/bzip2/build-kernel.ts
+	$(NODE) executable/readme.ts
+
+.PHONY: initramfs
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64
+	$(NODE) initramfs/build.ts
+
+.PHONY: images
+images: setup build ## The action image flatcar-install as an OCI archive: build/flatcar-install.oci.tar
+	$(NODE) initramfs/action-image.ts
+
+# --- showing and checking it ------------------------------------------------------------------------------------------------
+
+.PHONY: os-image
+os-image: setup ## The small operating system that the demo installs, signed and laid out as a mirror: build/os-image
+	$(NODE) test/sandbox/os-image/build.ts
+
+.PHONY: demo
+demo: setup build initramfs images os-image ## A virtual machine from power-on to an ssh login on the system it installed
+	$(NODE) test/e2e/demo.ts $(DEMO)
+
+.PHONY: test
+test: setup build initramfs ## Types, lint, unit and integration tests
+	npm run --silent check
+	$(NODE) --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
+
+.PHONY: bench
+bench: bench-agent bench-decompress bench-install ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
+
+.PHONY: bench-decompress
+bench-decompress: setup build ## Decoding an image: ours, lbzip2, bzip2
+	$(NODE) test/bench/decompress.ts
+
+.PHONY: bench-agent
+bench-agent: setup build ## What the agent costs: its actions against docker run, idle CPU and memory; BENCH_JSON=path too
+	$(NODE) test/bench/agent.ts
+
+.PHONY: bench-install
+bench-install: setup build ## Installing an image: ours, wget with lbzip2 or bzip2; BENCH=--quick for a small one
+	$(NODE) test/bench/install.ts $(BENCH)
+
+.PHONY: fuzz
+fuzz: node_modules/.package-lock.json system-packages ## Compare the bzip2 decoder with bzip2 on random files for a minute
+	$(NODE) test/installer/decompress/fuzz.ts --seconds 60
+
+.PHONY: check
+check: node_modules/.package-lock.json ## Types and lint only
+	npm run --silent check
+
+.PHONY: format
+format: node_modules/.package-lock.json ## Format and sort imports in place
+	npm run --silent format
+
+.PHONY: clean
+clean: ## Remove what was built; downloaded packages are kept in build/cache
+	find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
