@@ -1,0 +1,133 @@
+/**
+ * Bundles the agent and the installer into one executable that needs nothing but glibc.
+ *
+ * `node executable/build.ts [--output build]` writes `build/nibs-linux-<arch>` and the links by which its programs are called.
+ * The base is the pinned Node from the npm registry, which also runs the tests: the version that was tested is the version that is shipped.
+ */
+import { chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { build, type Plugin } from 'esbuild';
+import { execa } from 'execa';
+import { z } from 'zod';
+import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
+
+const root = resolve(import.meta.dirname, '..');
+const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
+
+/**
+ * Where the bundle lies while the executable is made. Node writes this path into the executable, so it must not depend on where the repository was
+ * cloned: same inputs, same bytes.
+ */
+const bundleDirectory = '/tmp/nibs-executable';
+
+/** The engine is never reached over SSH, but dockerode loads a client for that at its start, which costs some MB of memory. */
+const withoutSsh: Plugin = {
+  name: 'without-ssh',
+  setup(builder) {
+    const contents =
+      'module.exports = () => { throw new Error("this build has no SSH: name a socket or a TCP address"); };';
+    builder.onLoad({ filter: /\/docker-modem\/lib\/ssh\.js$/ }, () => ({ contents }));
+  },
+};
+
+await main();
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { output: { type: 'string', default: join(root, 'build') } } });
+  const output = resolve(values.output);
+  await mkdir(output, { recursive: true });
+  const executable = join(output, `nibs-linux-${process.arch}`);
+
+  const bundle = await bundleSources();
+  await makeExecutable(bundle, executable);
+  await linkNames(executable, output);
+  process.stdout.write(`${executable}\n`);
+}
+
+/** Bundles the sources into one CommonJS file (the format of single executables) and returns its path. */
+async function bundleSources(): Promise<string> {
+  const manifest = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')));
+  const outfile = join(bundleDirectory, 'nibs.cjs');
+  await build({
+    entryPoints: [join(root, 'executable/main.ts')],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    minify: true,
+    keepNames: true,
+    legalComments: 'none',
+    absWorkingDir: root,
+    // Native add-ons that a dependency of dockerode loads when they are there, and does without when they are not.
+    external: ['cpu-features', '*.node'],
+    define: {
+      __NIBS_VERSION__: JSON.stringify(manifest.version),
+      __NIBS_COMMIT__: JSON.stringify(await commit()),
+      __NIBS_SIGNING_KEY__: JSON.stringify(await signingKey()),
+      'import.meta.url': '__nibsModuleUrl',
+      'import.meta.dirname': '__dirname',
+    },
+    banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    plugins: [decompressPlugin(), withoutSsh],
+    logLevel: 'warning',
+  });
+  return outfile;
+}
+
+/** The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout. */
+async function commit(): Promise<string> {
+  const result = await execa('git', ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'], {
+    cwd: root,
+    reject: false,
+  });
+  return result.exitCode === 0 ? result.stdout : 'unknown';
+}
+
+/** An armoured OpenPGP key to trust images by, from the file that `SIGNING_KEY` names; empty: none, the installer gets it from elsewhere. */
+async function signingKey(): Promise<string> {
+  const file = process.env['SIGNING_KEY'];
+  return file === undefined || file === '' ? '' : readFile(file, 'utf8');
+}
+
+/** Puts the bundle into a copy of the Node that runs this script. */
+async function makeExecutable(bundle: string, executable: string): Promise<void> {
+  // The file is imported by its path inside the package: the package's front door starts with a walk over node_modules that a bundle does not need.
+  const require = createRequire(import.meta.url);
+  const { default: makeSingleExecutable }: { default: SingleExecutableMaker } = require('@yao-pkg/pkg/lib-es5/sea.js');
+  const base = join(bundleDirectory, 'node');
+  await copyFile(process.execPath, base);
+  await execa('strip', ['--strip-unneeded', base]);
+  // Written aside and moved into place: a link to a half-written executable must never be started.
+  const unfinished = `${executable}.unfinished`;
+  await makeSingleExecutable(bundle, {
+    nodePath: base,
+    // A code cache would start it 50 ms earlier, but is not the same bytes each time.
+    seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false },
+    targets: [{ nodeRange: 'node24', platform: 'linux', arch: process.arch, output: unfinished }],
+  });
+  await chmod(unfinished, 0o755);
+  await rename(unfinished, executable);
+}
+
+/** The part of pkg's single-executable mode that is used here (lib-es5/sea.d.ts). */
+type SingleExecutableMaker = (
+  entryPoint: string,
+  options: {
+    nodePath: string;
+    seaConfig: { disableExperimentalSEAWarning: boolean; useSnapshot: boolean; useCodeCache: boolean };
+    targets: { nodeRange: string; platform: string; arch: string; output: string }[];
+  },
+) => Promise<void>;
+
+async function linkNames(executable: string, output: string): Promise<void> {
+  for (const name of programs) {
+    const link = join(output, name);
+    await rm(link, { force: true });
+    await symlink(executable.slice(output.length + 1), link);
+  }
+}

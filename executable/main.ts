@@ -1,0 +1,55 @@
+import { basename } from 'node:path';
+import { versionLine } from './version.ts';
+
+/**
+ * The programs in this one executable. Each is loaded only when its name is called: start-up is most of what `--help` costs, and on a machine that
+ * is emulated or slow it is seconds.
+ */
+const programs = {
+  'tink-agent': async (args: readonly string[]) => (await import('../agent/main.ts')).main(args, 'tink-agent'),
+  'tink-worker': async (args: readonly string[]) => (await import('../agent/main.ts')).main(args, 'tink-worker'),
+  'flatcar-install': async (args: readonly string[]) => (await import('../installer/main.ts')).main(args, process.env),
+} as const;
+
+type ProgramName = keyof typeof programs;
+
+const usage = `Usage: ${Object.keys(programs).join(' | ')} [options]
+
+This executable answers to several names: call it through a link of that name, or give the name as the first argument.
+`;
+
+/** The program to run, and its arguments: by the name the executable was called, or else by its first argument. */
+function choose(calledAs: string, args: readonly string[]): { name: ProgramName; args: readonly string[] } | undefined {
+  const isProgram = (name: string | undefined): name is ProgramName =>
+    name !== undefined && Object.hasOwn(programs, name);
+  if (isProgram(calledAs)) return { name: calledAs, args };
+  const [first, ...rest] = args;
+  return isProgram(first) ? { name: first, args: rest } : undefined;
+}
+
+async function run(): Promise<number> {
+  const args = process.argv.slice(2);
+  const chosen = choose(basename(process.argv0), args);
+  if (args.includes('--version')) {
+    process.stdout.write(versionLine(chosen?.name ?? 'nibs'));
+    return 0;
+  }
+  if (chosen === undefined) {
+    const asked = args.includes('--help') || args.includes('-h');
+    (asked ? process.stdout : process.stderr).write(usage);
+    return asked ? 0 : 1;
+  }
+  return programs[chosen.name](chosen.args);
+}
+
+run().then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    process.stderr.write(
+      `${basename(process.argv0)}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+    process.exitCode = 1;
+  },
+);
