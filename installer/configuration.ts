@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { addAbortSignal } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { installCloudConfig } from './configure/cloud-config.ts';
+import { checkIgnition, installIgnition } from './configure/ignition.ts';
+import { checkKernelArguments, installKernelArguments, type KernelArguments } from './configure/kernel-arguments.ts';
+import { installNetworkUnits } from './configure/network.ts';
+import type { TargetDisk } from './disk/device.ts';
+import { InstallError, reasonOf } from './errors.ts';
+import type { HttpClient } from './fetch/client.ts';
+import { fetchSmallFile } from './fetch.ts';
+import type { ConfigurationPlan, Hash } from './plan.ts';
+import type { Report } from './progress.ts';
+import { runTool, ToolError } from './tool.ts';
+
+/** What goes onto the disk beside the image, read and found usable. */
+export interface Configuration {
+  readonly ignition: Uint8Array | undefined;
+  readonly cloudConfig: Uint8Array | undefined;
+  readonly kernelArguments: KernelArguments | undefined;
+  readonly copyNetwork: boolean;
+}
+
+/** Far more than an OEM partition has room for. */
+const maxIgnitionBytes = 64 * 1024 * 1024;
+
+/**
+ * Reads or downloads the configs now and checks them, because what is wrong with them would show only at first boot.
+ * @param client for configs on servers; without one these are not looked at
+ * @throws {InstallError} when one cannot be read or is not usable
+ */
+export async function readConfiguration(
+  plan: ConfigurationPlan,
+  client: HttpClient | undefined,
+  report: Report,
+  signal: AbortSignal,
+): Promise<Configuration> {
+  const { kernelArguments } = plan;
+  if (kernelArguments !== undefined) checkKernelArguments(kernelArguments);
+  return {
+    kernelArguments,
+    ignition: await readIgnition(plan, client, report, signal),
+    cloudConfig: plan.cloudConfig === undefined ? undefined : await readCloudConfig(plan.cloudConfig, report, signal),
+    copyNetwork: plan.copyNetwork,
+  };
+}
+
+/** Puts it onto a disk that has the image; works before the partition table is there. */
+export async function writeConfiguration(
+  disk: TargetDisk,
+  configuration: Configuration,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  const { ignition, cloudConfig, kernelArguments, copyNetwork } = configuration;
+  if (ignition !== undefined) {
+    report.phase('configure', 'Installing the Ignition config');
+    await installIgnition(disk, ignition, signal);
+  }
+  if (cloudConfig !== undefined) {
+    report.phase('configure', 'Installing the cloud-config');
+    await installCloudConfig(disk, cloudConfig, signal);
+  }
+  if (kernelArguments !== undefined) {
+    report.phase('configure', 'Setting the kernel arguments');
+    await installKernelArguments(disk, kernelArguments, signal);
+  }
+  if (copyNetwork) {
+    report.phase('configure', 'Copying the network units');
+    const names = await installNetworkUnits(disk, undefined, signal);
+    report.detail(`copied ${names.join(', ')}`);
+  }
+}
+
+async function readIgnition(
+  { ignition: path, ignitionUrl: url, ignitionHash: hash }: ConfigurationPlan,
+  client: HttpClient | undefined,
+  report: Report,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  let name: string;
+  let bytes: Uint8Array;
+  if (url !== undefined) {
+    if (client === undefined) return undefined;
+    name = url.href;
+    const what = { what: 'download the Ignition config', maxBytes: maxIgnitionBytes, secure: hash === undefined };
+    bytes = await fetchSmallFile(client, [url], what, signal);
+  } else if (path !== undefined) {
+    name = path === '-' ? 'standard input' : path;
+    bytes =
+      path === '-'
+        ? await buffer(addAbortSignal(signal, process.stdin))
+        : await read(path, 'the Ignition config', '-i', signal);
+  } else {
+    return undefined;
+  }
+  if (hash !== undefined) requireHash(bytes, hash, name);
+  const { version, warnings } = checkIgnition(bytes, name);
+  report.detail(`${name} is an Ignition config of version ${version}`);
+  for (const warning of warnings) report.warn(`${name}: ${warning}`);
+  return bytes;
+}
+
+function requireHash(bytes: Uint8Array, { algorithm, digest }: Hash, name: string): void {
+  const found = createHash(algorithm).update(bytes).digest('hex');
+  if (found === digest) return;
+  const why = `its hash is ${algorithm}-${found}, and --ignition-hash says ${algorithm}-${digest}`;
+  throw new InstallError({
+    what: 'use the Ignition config',
+    target: name,
+    why,
+    hint: 'check the file, or update the hash',
+  });
+}
+
+/** The original's check: with the program that will read it, where this machine has it. */
+async function readCloudConfig(path: string, report: Report, signal: AbortSignal): Promise<Uint8Array> {
+  const bytes = await read(path, 'the cloud-config', '-c', signal);
+  try {
+    await runTool('coreos-cloudinit', ['-from-file', path, '-validate'], { signal });
+  } catch (error) {
+    if (!(error instanceof ToolError && error.missing)) throw error;
+    report.warn(`${path} was not checked, because coreos-cloudinit is not installed here`);
+  }
+  return bytes;
+}
+
+async function read(path: string, what: string, option: string, signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    return await readFile(path, { signal });
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw new InstallError({
+      what: `read ${what}`,
+      target: path,
+      why: reasonOf(cause),
+      hint: `give a readable file with ${option}`,
+      cause,
+    });
+  }
+}

@@ -1,0 +1,19 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TargetDisk } from '../disk/device.ts';
+import { writeSecretFile } from './file.ts';
+import { editPartition } from './partition.ts';
+
+/**
+ * Writes a cloud-config (or a script for coreos-cloudinit) to where the installed system looks for it at every boot:
+ * `var/lib/flatcar-install/user_data` on the ROOT partition of this disk.
+ * @throws DiskError when the disk has no ROOT partition; ConfigurationError when it cannot be written to.
+ */
+export async function installCloudConfig(disk: TargetDisk, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+  const write = async (root: string) => {
+    const directory = join(root, 'var/lib/flatcar-install');
+    await mkdir(directory, { recursive: true });
+    await writeSecretFile(join(directory, 'user_data'), bytes);
+  };
+  await editPartition(disk, 'ROOT', write, signal);
+}

@@ -1,0 +1,36 @@
+import type { TargetDisk } from '../disk/device.ts';
+import { findPartition } from '../disk/gpt.ts';
+import { runTool } from '../tool.ts';
+
+export interface EfiEntryOptions {
+  /** `amd64-usr` or `arm64-usr`. */
+  readonly board: string;
+  /** `stable`, …: part of the entry's name. */
+  readonly channel: string;
+}
+
+/**
+ * Adds the disk to the firmware's list of things to boot, in first place, as the original does with -u. The disk must be committed, because
+ * efibootmgr reads its partition table.
+ * @throws ToolError when efibootmgr is missing or this machine was not started by UEFI; DiskError when there is no EFI partition.
+ */
+export async function createEfiEntry(disk: TargetDisk, options: EfiEntryOptions, signal?: AbortSignal): Promise<void> {
+  const args = efiEntryArguments(
+    disk.path,
+    findPartition(await disk.readTable(), 'EFI-SYSTEM', disk.path).number,
+    options,
+  );
+  await runTool('efibootmgr', args, { signal, timeoutSeconds: 60 });
+}
+
+/** What efibootmgr is called with. */
+export function efiEntryArguments(path: string, partitionNumber: number, options: EfiEntryOptions): string[] {
+  const loader = options.board === 'arm64-usr' ? 'bootaa64.efi' : 'bootx64.efi';
+  return [
+    '--create',
+    ...['--disk', path],
+    ...['--part', String(partitionNumber)],
+    ...['--loader', `\\efi\\boot\\${loader}`],
+    ...['--label', `Flatcar Container Linux ${options.channel}`],
+  ];
+}

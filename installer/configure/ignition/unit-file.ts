@@ -1,0 +1,143 @@
+/** What reading a unit file gave. */
+export interface UnitFile {
+  readonly sections: readonly string[];
+  /** Why it cannot be read; undefined when it can. */
+  readonly error: string | undefined;
+}
+
+/**
+ * Reads a unit file as Ignition does, to find what it would refuse at first boot.
+ * Source: systemd.syntax(7), and the reader of https://pkg.go.dev/github.com/coreos/go-systemd/v22/unit.
+ */
+export function readUnitFile(contents: string): UnitFile {
+  const sections: string[] = [];
+  const reader = new Reader(Buffer.from(contents));
+  try {
+    readSections(reader, sections);
+    return { sections, error: undefined };
+  } catch (error) {
+    if (!(error instanceof UnitFileError)) throw error;
+    return { sections, error: error.message };
+  }
+}
+
+class UnitFileError extends Error {}
+
+const lineLimitBytes = 2048;
+const newline = 0x0a;
+const carriageReturn = 0x0d;
+const backslash = 0x5c;
+
+function readSections(reader: Reader, sections: string[]): void {
+  for (;;) {
+    reader.checkLine();
+    const byte = reader.next();
+    if (byte === undefined) return;
+    const inSection = sections.length > 0;
+    if (byte === 0x5b) {
+      sections.push(readSectionName(reader));
+    } else if (byte === 0x23 || byte === 0x3b) {
+      skipComment(reader);
+    } else if (inSection && !isSpace(byte)) {
+      reader.back();
+      readOption(reader);
+    }
+    // What comes before the first section is passed over, as Ignition does.
+  }
+}
+
+function readSectionName(reader: Reader): string {
+  reader.checkLine();
+  const name = reader.until(0x5d);
+  if (name.at(-1) !== 0x5d) throw new UnitFileError('a section has no closing bracket');
+  reader.checkLine();
+  const rest = reader.line().toString().trim();
+  if (rest !== '') throw new UnitFileError(`${JSON.stringify(rest)} stands after the name of a section`);
+  return name.subarray(0, -1).toString();
+}
+
+function skipComment(reader: Reader): void {
+  reader.checkLine();
+  for (;;) {
+    const line = reader.line();
+    const end = line.at(-1) === 0x20 ? line.length - 2 : line.length - 1;
+    if (line[end] !== backslash) return;
+  }
+}
+
+function readOption(reader: Reader): void {
+  reader.checkLine();
+  const name: number[] = [];
+  for (let byte = reader.next(); byte !== 0x3d; byte = reader.next()) {
+    if (byte === undefined) throw new UnitFileError('the last line has no equals sign');
+    if (byte === newline || byte === carriageReturn) {
+      throw new UnitFileError(`the line ${JSON.stringify(Buffer.from(name).toString())} has no equals sign`);
+    }
+    name.push(byte);
+  }
+  for (;;) {
+    reader.checkLine();
+    const line = reader.line();
+    if (line.at(-1) !== backslash || line.toString().trim() === '') return;
+  }
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
+}
+
+/**
+ * Bytes in the portions in which Ignition reads them: whether it notices that a line is too long depends on them, and neither a config that it
+ * takes should be refused nor one that it refuses be taken.
+ */
+class Reader {
+  readonly #bytes: Buffer;
+  readonly #portionBytes = 4096;
+  #offset = 0;
+  #end = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  checkLine(): void {
+    if (this.#end - this.#offset < lineLimitBytes) return;
+    const ahead = this.#bytes.subarray(this.#offset, this.#offset + lineLimitBytes);
+    if (ahead.includes(newline) || ahead.includes(carriageReturn)) return;
+    throw new UnitFileError(`a line is longer than ${lineLimitBytes} bytes`);
+  }
+
+  next(): number | undefined {
+    if (this.#offset === this.#end) this.#fill();
+    const byte = this.#bytes[this.#offset];
+    if (byte !== undefined) this.#offset++;
+    return byte;
+  }
+
+  back(): void {
+    this.#offset--;
+  }
+
+  /** Up to and with `delimiter`, or to the end where there is none. */
+  until(delimiter: number): Buffer {
+    const start = this.#offset;
+    const found = this.#bytes.indexOf(delimiter, start);
+    const stop = found < 0 ? this.#bytes.length : found + 1;
+    while (this.#end < stop) {
+      if (this.#end - this.#offset === this.#portionBytes) this.#offset = this.#end;
+      this.#fill();
+    }
+    this.#offset = stop;
+    return this.#bytes.subarray(start, stop);
+  }
+
+  /** Without the line feed; a carriage return before it stays, as with Ignition. */
+  line(): Buffer {
+    const line = this.until(newline);
+    return line.at(-1) === newline ? line.subarray(0, -1) : line;
+  }
+
+  #fill(): void {
+    this.#end = Math.min(this.#offset + this.#portionBytes, this.#bytes.length);
+  }
+}

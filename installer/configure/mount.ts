@@ -1,0 +1,84 @@
+import { access, mkdtemp, readFile, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TargetDisk } from '../disk/device.ts';
+import type { Partition } from '../disk/gpt.ts';
+import { runTool } from '../tool.ts';
+import { ConfigurationError } from './errors.ts';
+
+/** File systems that Flatcar's images have their configuration on. */
+export type Filesystem = 'btrfs' | 'ext4';
+
+export interface MountedPartition extends AsyncDisposable {
+  /** Private to this process and root. */
+  readonly directory: string;
+}
+
+/**
+ * Mounts a range of the disk through a loop device, which needs no device node of the partition and leaves our claim on the disk alone.
+ * Disposing of it unmounts, which writes everything to the disk. Once begun, none of this is interrupted: a tool killed halfway would leave
+ * behind what nobody knows of.
+ * @throws ToolError, ConfigurationError
+ */
+export async function mountPartition(
+  disk: TargetDisk,
+  partition: Partition,
+  filesystem: Filesystem,
+  options: readonly string[] = [],
+  signal?: AbortSignal,
+): Promise<MountedPartition> {
+  signal?.throwIfAborted();
+  await using undo = new AsyncDisposableStack();
+  const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
+  const loop = (await runTool('losetup', ['--find', '--show', ...range, disk.path])).stdout;
+  undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
+  const directory = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
+  undo.defer(() => rmdir(directory));
+
+  const args = ['-t', filesystem, '-o', ['rw', ...options].join(','), loop, directory];
+  const mount = async () => void (await runTool('mount', args));
+  try {
+    await mount();
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (filesystem !== 'btrfs') throw error;
+    // The kernel refuses a second btrfs with the UUID of a mounted one, as where the running system came from the same image.
+    await runTool('btrfstune', ['-f', '-u', loop]);
+    await mount();
+  }
+  undo.defer(async () => void (await runTool('umount', [directory])));
+  await refuseOtherDevice(directory, loop);
+
+  const cleanUp = undo.move();
+  return { directory, [Symbol.asyncDispose]: () => cleanUp.disposeAsync() };
+}
+
+/** Whether `mountPartition` can work here: there are loop devices, and the kernel knows the file system or has loaded its module when asked. */
+export async function canMount(filesystem: Filesystem): Promise<boolean> {
+  const hasLoopDevices = await access('/dev/loop-control').then(
+    () => true,
+    () => false,
+  );
+  if (!hasLoopDevices) return false;
+  const listed = async () => (await readFile('/proc/filesystems', 'utf8')).split(/\s/).includes(filesystem);
+  if (await listed()) return true;
+  // Fails where there is no module or no modprobe; the list tells.
+  await runTool('modprobe', [filesystem], { timeoutSeconds: 30 }).catch(() => undefined);
+  return await listed();
+}
+
+/** Old kernels mount the device that they saw first with the UUID, which may be another disk's. Source: proc(5), mountinfo. */
+async function refuseOtherDevice(directory: string, device: string): Promise<void> {
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
+  const mounted = mounts.findLast((fields) => fields[4] === directory);
+  // The fields from the separator on: type, source, options.
+  const source = mounted?.[mounted.indexOf('-') + 2];
+  if (source === device) return;
+  const why = `the kernel mounted ${source ?? 'nothing'} instead`;
+  throw new ConfigurationError({
+    what: 'mount',
+    target: device,
+    why,
+    hint: 'unmount the file system that has the same UUID',
+  });
+}

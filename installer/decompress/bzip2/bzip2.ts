@@ -1,0 +1,178 @@
+import { availableParallelism } from 'node:os';
+import type { Extent } from '../../extent.ts';
+import { DecompressError } from '../error.ts';
+import type { DecodingWorker, WorkerSettings } from './messages.ts';
+import type { PieceEvent } from './piece.ts';
+import { Pieces } from './pieces.ts';
+import { Pool } from './pool.ts';
+import { Schedule } from './schedule.ts';
+import { startWorker } from './start-worker.ts';
+import { hasSimd } from './wasm-kernel.ts';
+
+export interface Bzip2Options {
+  readonly signal?: AbortSignal;
+  /** Threads. Default: the number of cores, fewer where memory is short. */
+  readonly workers?: number;
+  readonly onWarning?: (message: string) => void;
+  /** Which decoder of blocks. Default: WebAssembly where it has SIMD. */
+  readonly kernel?: 'wasm' | 'typescript';
+  /** Compressed bytes given to a thread at once. Default: as many as fill its lanes when the content was already compressed. */
+  readonly pieceBytes?: number;
+  /** Compressed bytes after its piece that a thread is given as well. Default: as much as the last block may extend there. */
+  readonly overlapBytes?: number;
+  /** What decodes. Default: a thread each. */
+  readonly startWorker?: (settings: WorkerSettings) => DecodingWorker;
+}
+
+/** Blocks that a thread decodes together. */
+const lanes = 4;
+/** A little less than four incompressible blocks of the highest level. */
+const usualPieceBytes = 3 * 1024 * 1024;
+/** A block of incompressible bytes is hardly longer than these bytes; where one is, its piece is decoded again with more. */
+const usualOverlapBytes = 1024 * 1024;
+/** Memory of one thread with its share of pieces and buffers, about. */
+const workerBytes = 64 * 1024 * 1024;
+const buffersPerWorker = 4;
+
+/**
+ * Decodes a bzip2 file with several threads: concatenated streams, all levels, randomised blocks. What follows the last stream is
+ * ignored with a warning, as the bzip2 program does. Extents are blocks, or parts of them.
+ *
+ * The file is cut into pieces wherever its bytes happen to lie; blocks begin at any bit, so each thread looks for the first one in its
+ * piece. A piece's result counts only if it begins at the very bit where the one before it ended, so that a wrong guess costs time, not
+ * correctness. Checksums of blocks and streams are verified.
+ *
+ * @throws {DecompressError} with the byte of the file where the undecodable block begins.
+ */
+export async function* bzip2(source: AsyncIterable<Uint8Array>, options: Bzip2Options = {}): AsyncGenerator<Extent> {
+  const workers = options.workers ?? suitableWorkers();
+  const pieceBytes = options.pieceBytes ?? usualPieceBytes;
+  const overlapBytes = options.overlapBytes ?? usualOverlapBytes;
+  const pieces = new Pieces(pieceBytes, 2 * workers + 2);
+  const reading = pieces.read(source);
+  try {
+    const settings = {
+      kernel: options.kernel ?? (hasSimd() ? 'wasm' : 'typescript'),
+      lanes,
+      inputBytes: pieceBytes + overlapBytes,
+      buffers: buffersPerWorker,
+    };
+    let schedule: Schedule | undefined;
+    const dispatch = () => schedule?.dispatch();
+    await using pool = new Pool(workers, () => (options.startWorker ?? startWorker)(settings), dispatch);
+    schedule = new Schedule(pieces, pool, overlapBytes);
+    pieces.onChange = dispatch;
+    const endBit = yield* joined(pieces, schedule, options.signal);
+    pieces.discard();
+    await reading;
+    // A failure of the source after the end of the data is one all the same.
+    pieces.from(0, 0);
+    const ignored = pieces.sizeBytes - endBit / 8;
+    if (ignored > 0)
+      options.onWarning?.(`the image is followed by ${ignored} bytes that are not bzip2; they were ignored`);
+  } finally {
+    pieces.stop();
+    await reading;
+  }
+}
+
+function suitableWorkers(): number {
+  const affordable = Math.floor(process.availableMemory() / 4 / workerBytes);
+  return Math.max(1, Math.min(availableParallelism(), affordable));
+}
+
+/** The pieces' contents in order; returns the bit where the last stream ends. */
+async function* joined(
+  pieces: Pieces,
+  schedule: Schedule,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Extent, number> {
+  const stream = new Stream(await firstLevel(pieces, schedule, signal));
+  /** Bit of the file where the next block, or the end of the stream, begins. */
+  let position = 32;
+  schedule.restart(position);
+  for (;;) {
+    const index = schedule.pieceAt(position);
+    const firstBit = index * pieces.pieceBytes * 8;
+    const run = await schedule.run(position, signal);
+    for (let more = true; more; ) {
+      const { event, giveBack } = await run.next(signal);
+      more = false;
+      switch (event.kind) {
+        case 'data':
+          yield { kind: 'data', bytes: new Uint8Array(event.buffer, 0, event.lengthBytes), release: giveBack };
+          more = true;
+          break;
+        case 'zero':
+          yield event;
+          more = true;
+          break;
+        case 'start':
+          if (firstBit + event.bit === position) more = true;
+          else schedule.restart(position);
+          break;
+        case 'nothing found':
+          schedule.restart(position);
+          break;
+        case 'cut':
+          position = firstBit + event.bit;
+          try {
+            schedule.restartWithMore(position);
+          } catch (error) {
+            throw invalid(position, (error as Error).message);
+          }
+          break;
+        case 'done':
+          position = firstBit + event.bit;
+          break;
+        case 'end of file':
+          return firstBit + event.bit;
+        case 'invalid':
+          throw invalid(firstBit + event.bit, event.reason);
+        default:
+          stream.check(event, firstBit);
+          more = true;
+      }
+    }
+  }
+}
+
+/** Checks what the threads cannot know, because it depends on where the stream began. */
+class Stream {
+  #level: number;
+  #crc = 0;
+
+  constructor(level: number) {
+    this.#level = level;
+  }
+
+  check(event: Extract<PieceEvent, { kind: 'blocks' | 'end of stream' | 'stream' }>, firstBit: number): void {
+    if (event.kind === 'stream') {
+      this.#level = event.level;
+      this.#crc = 0;
+    } else if (event.kind === 'end of stream') {
+      if (event.crc !== this.#crc >>> 0) throw invalid(firstBit + event.bit, 'the checksum of the stream is wrong');
+    } else {
+      if (event.length > this.#level * 100_000) {
+        throw invalid(firstBit + event.bit, `it is longer than level ${this.#level} allows`);
+      }
+      for (let i = 0; i < event.count; i++) this.#crc = ((this.#crc << 1) | (this.#crc >>> 31)) ^ event.crc;
+    }
+  }
+}
+
+async function firstLevel(pieces: Pieces, schedule: Schedule, signal: AbortSignal | undefined): Promise<number> {
+  const piece = await schedule.piece(0, signal);
+  const header = Buffer.from(new Uint8Array(piece.memory, 0, Math.min(4, piece.lengthBytes))).toString('latin1');
+  if (!/^BZh[1-9]$/.test(header))
+    throw invalid(0, `the file does not begin as a bzip2 file (${pieces.sizeBytes} bytes read)`);
+  return Number(header[3]);
+}
+
+function invalid(bit: number, reason: string): DecompressError {
+  const offsetBytes = Math.floor(bit / 8);
+  return new DecompressError(
+    `cannot decode the image: the bzip2 data at byte ${offsetBytes} (bit ${bit % 8}) is invalid: ${reason}`,
+    { offsetBytes },
+  );
+}

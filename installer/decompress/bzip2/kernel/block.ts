@@ -1,0 +1,231 @@
+// From the magic of a block to its permutation.
+
+import { inputBits, read, window } from './bits';
+import { build, lengths, longestCode, maximumGroups, primary, primaryBits, search } from './code';
+import { blockCapacity, column, Lane } from './memory';
+
+// As `verdict` in ../kernel.ts.
+const ok: u32 = 0;
+const cut: u32 = 1;
+const noSymbols: u32 = 2;
+const badGroupCount: u32 = 3;
+const badSelector: u32 = 4;
+const badCodeLength: u32 = 5;
+const badCode: u32 = 6;
+const tooLong: u32 = 7;
+const badOrigin: u32 = 8;
+
+const groupSymbols: u32 = 50;
+const maximumSelectors: u32 = 18002;
+const selectors: usize = memory.data(18002, 16);
+const order: usize = memory.data(8, 8);
+/** The bytes in order of their last use, most recent first. */
+const front: usize = memory.data(256, 64);
+/** Where a vector of 16 is read at 256 - position + 16 k, the lanes up to the position of the whole list are ones. */
+const ones: usize = memory.data(256 + 256 + 16, 64);
+/** How often each byte occurs; then, the next row that begins with it. */
+const counts: usize = memory.data(1024, 64);
+
+let bit: u32 = 0;
+let usedCount: u32 = 0;
+let selectorCount: u32 = 0;
+
+export function initialise(): void {
+  memory.fill(ones, 0xff, 257);
+}
+
+export function decode(lane: Lane, start: u32): u32 {
+  bit = start + 48;
+  let failure = decodeHeader(lane);
+  if (!failure) failure = decodeTables();
+  if (!failure) failure = decodeSymbols(lane);
+  if (bit > inputBits) return cut;
+  if (failure) return failure;
+  if (lane.origin >= lane.length) return badOrigin;
+  lane.endBit = bit;
+  permute(lane);
+  return ok;
+}
+
+@inline
+function bits(count: u32): u32 {
+  const value = read(bit, count);
+  bit += count;
+  return value;
+}
+
+function decodeHeader(lane: Lane): u32 {
+  lane.storedCrc = bits(32);
+  lane.randomised = bits(1);
+  lane.origin = bits(24);
+  const ranges = bits(16);
+  usedCount = 0;
+  for (let range: u32 = 0; range < 16; range++) {
+    if (!((ranges >>> (15 - range)) & 1)) continue;
+    const bytes = bits(16);
+    for (let i: u32 = 0; i < 16; i++) {
+      if ((bytes >>> (15 - i)) & 1) store<u8>(front + usedCount++, range * 16 + i);
+    }
+  }
+  return usedCount ? ok : noSymbols;
+}
+
+function decodeTables(): u32 {
+  const groups = bits(3);
+  const count = bits(15);
+  if (groups < 2 || groups > maximumGroups || count < 1) return badGroupCount;
+  for (let i: u32 = 0; i < groups; i++) store<u8>(order + i, i);
+  for (let i: u32 = 0; i < count; i++) {
+    let steps: u32 = 0;
+    while (bits(1)) if (++steps >= groups) return badSelector;
+    const chosen = load<u8>(order + steps);
+    for (let at = steps; at > 0; at--) store<u8>(order + at, load<u8>(order + at - 1));
+    store<u8>(order, chosen);
+    if (i < maximumSelectors) store<u8>(selectors + i, chosen);
+  }
+  selectorCount = min(count, maximumSelectors);
+  for (let group: u32 = 0; group < groups; group++) {
+    let length = bits(5);
+    for (let symbol: u32 = 0; symbol < usedCount + 2; symbol++) {
+      while (true) {
+        if (length < 1 || length > longestCode) return badCodeLength;
+        if (bit > inputBits) return cut;
+        if (!bits(1)) break;
+        length += bits(1) ? -1 : 1;
+      }
+      store<u8>(lengths + symbol, <u8>length);
+    }
+    build(group, usedCount + 2);
+  }
+  return ok;
+}
+
+function decodeSymbols(lane: Lane): u32 {
+  const endSymbol = usedCount + 1;
+  memory.fill(counts, 0, 1024);
+  let at: u32 = bit;
+  let length: u32 = 0;
+  let run: u32 = 0;
+  let runUnit: u32 = 1;
+  for (let i: u32 = 0; i < selectorCount; i++) {
+    const group = <u32>load<u8>(selectors + i);
+    const table = primary(group);
+    if (at > inputBits) {
+      bit = at;
+      return cut;
+    }
+    for (let left = groupSymbols; left > 0; left--) {
+      const ahead = window(at);
+      let entry = <u32>load<u16>(table + (<usize>(ahead >>> (64 - primaryBits)) << 1));
+      if (!entry) {
+        entry = search(group, ahead);
+        if (!entry) {
+          bit = at + longestCode;
+          return badCode;
+        }
+      }
+      at += entry & 31;
+      const symbol = entry >>> 5;
+      if (symbol <= 1) {
+        if (runUnit > 1 << 20) {
+          bit = at;
+          return tooLong;
+        }
+        run += runUnit << symbol;
+        runUnit <<= 1;
+        continue;
+      }
+      if (run) {
+        if (length + run > blockCapacity) {
+          bit = at;
+          return tooLong;
+        }
+        repeat(length, run);
+        length += run;
+        run = 0;
+        runUnit = 1;
+      }
+      if (symbol == endSymbol) {
+        bit = at;
+        lane.length = length;
+        return ok;
+      }
+      if (length >= blockCapacity) {
+        bit = at;
+        return tooLong;
+      }
+      const byte = moveToFront(symbol - 1);
+      const count = counts + (byte << 2);
+      store<u32>(count, load<u32>(count) + 1);
+      store<u8>(column + length, <u8>byte);
+      length++;
+    }
+  }
+  bit = at;
+  return badCode;
+}
+
+/** Appends the front byte `run` times to the column. */
+@inline
+function repeat(length: u32, run: u32): void {
+  const byte = <u32>load<u8>(front);
+  const count = counts + (byte << 2);
+  store<u32>(count, load<u32>(count) + run);
+  const bytes = i8x16.splat(<i8>byte);
+  for (let at = column + length, end = at + run; at < end; at += 16) v128.store(at, bytes);
+}
+
+/** Takes out the byte at a position and puts it first: the list up to there moves on by one place, in vectors without a branch for each. */
+@inline
+function moveToFront(position: u32): u32 {
+  const byte = <u32>load<u8>(front + position);
+  const mask = ones + 256 - position;
+  let before = i8x16.splat(<i8>byte);
+  before = move(before, mask, 0);
+  if (position < 16) return byte;
+  before = move(before, mask, 16);
+  before = move(before, mask, 32);
+  before = move(before, mask, 48);
+  if (position < 64) return byte;
+  before = move(before, mask, 64);
+  before = move(before, mask, 80);
+  before = move(before, mask, 96);
+  before = move(before, mask, 112);
+  if (position < 128) return byte;
+  before = move(before, mask, 128);
+  before = move(before, mask, 144);
+  before = move(before, mask, 160);
+  before = move(before, mask, 176);
+  before = move(before, mask, 192);
+  before = move(before, mask, 208);
+  before = move(before, mask, 224);
+  move(before, mask, 240);
+  return byte;
+}
+
+@inline
+function move(before: v128, mask: usize, offset: usize): v128 {
+  const old = v128.load(front + offset);
+  const moved = i8x16.shuffle(before, old, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
+  v128.store(front + offset, v128.bitselect(moved, old, v128.load(mask + offset)));
+  return old;
+}
+
+/** Sorts the last column of the block's rotations: where each of its bytes stands in the first one. */
+function permute(lane: Lane): void {
+  let sum: u32 = 0;
+  for (let at = counts; at < counts + 1024; at += 4) {
+    const count = load<u32>(at);
+    store<u32>(at, sum);
+    sum += count;
+  }
+  const permutation = lane.permutation;
+  const length = lane.length;
+  for (let i: u32 = 0; i < length; i++) {
+    const byte = <u32>load<u8>(column + i);
+    const next = counts + (byte << 2);
+    const row = load<u32>(next);
+    store<u32>(next, row + 1);
+    store<u32>(permutation + (row << 2), (i << 8) | byte);
+  }
+}

@@ -1,0 +1,59 @@
+// Where things are. Fixed tables come first; `initialise` lays out the rest behind them, as large as it is asked to.
+
+/** Most bytes of a block before its runs are expanded. */
+export const blockCapacity: u32 = 900000;
+export const outputBytes: u32 = 1 << 20;
+/** Vectors are read and written up to 64 bytes beyond the end of what they are about; groups of symbols, up to 128 bytes. */
+const slack: u32 = 256;
+
+/** Bytes of one lane: its permutation (four bytes for each of the block's), the block, its state. */
+const permutationBytes: u32 = blockCapacity * 4;
+const blockBytes: u32 = (blockCapacity + slack + 15) & ~15;
+
+@unmanaged
+export class Lane {
+  permutation: usize;
+  bytes: usize;
+  length: u32;
+  origin: u32;
+  randomised: u32;
+  storedCrc: u32;
+  endBit: u32;
+  position: u32;
+  register: u32;
+  row: u32;
+}
+
+export let input: usize = 0;
+export let inputCapacity: u32 = 0;
+export let output: usize = 0;
+/** The last column of the block being decoded. */
+export let column: usize = 0;
+let lanes: usize = 0;
+
+export function initialise(laneCount: u32, inputBytes: u32): void {
+  let at: usize = (__heap_base + 4095) & ~4095;
+  inputCapacity = inputBytes;
+  input = at;
+  at += (inputBytes + slack + 15) & ~15;
+  output = at;
+  at += outputBytes + slack;
+  column = at;
+  at += blockBytes;
+  lanes = at;
+  at += (laneCount * offsetof<Lane>() + 15) & ~15;
+  const first = at;
+  at += laneCount * (permutationBytes + blockBytes);
+  const pages = <i32>((at + 0xffff) >> 16);
+  if (pages > memory.size()) memory.grow(pages - memory.size());
+  for (let i: u32 = 0; i < laneCount; i++) {
+    const it = lane(i);
+    it.permutation = first + i * (permutationBytes + blockBytes);
+    it.bytes = it.permutation + permutationBytes;
+  }
+}
+
+@inline
+export function lane(index: u32): Lane {
+  return changetype<Lane>(lanes + index * offsetof<Lane>());
+}

@@ -1,0 +1,219 @@
+import { expanded, type Kernel, verdict } from './kernel.ts';
+import { blockMagic, endMagic, findMagic, magicBits } from './magic.ts';
+
+/** A part of the compressed file, decoded by one worker. Bits count from the beginning of the bytes loaded into the kernel. */
+export interface Piece {
+  /** Loaded bytes: the piece itself and what follows, because its last block extends beyond it. */
+  readonly loadedBytes: number;
+  /** Where a block, or the end of a stream, begins; or 'search', to start with the first place that looks like one. */
+  readonly start: number | 'search';
+  /** Whatever begins before this bit is decoded. */
+  readonly endBit: number;
+  /** Whether the loaded bytes end with the file. */
+  readonly last: boolean;
+}
+
+/** What a piece contains, in order. */
+export type PieceEvent =
+  | { readonly kind: 'start'; readonly bit: number }
+  | { readonly kind: 'data'; readonly buffer: ArrayBuffer; readonly lengthBytes: number }
+  | { readonly kind: 'zero'; readonly lengthBytes: number }
+  /** The data since the last such event were `count` equal blocks, each of which had the stored checksum. */
+  | {
+      readonly kind: 'blocks';
+      readonly bit: number;
+      readonly count: number;
+      readonly crc: number;
+      readonly length: number;
+    }
+  | { readonly kind: 'end of stream'; readonly bit: number; readonly crc: number }
+  | { readonly kind: 'stream'; readonly level: number }
+  /** The piece is done, and the next one begins at `bit`. */
+  | { readonly kind: 'done'; readonly bit: number }
+  /** Nothing in the piece looks like the beginning of a block. */
+  | { readonly kind: 'nothing found' }
+  /** The loaded bytes do not contain the whole of what begins at `bit`. */
+  | { readonly kind: 'cut'; readonly bit: number }
+  | { readonly kind: 'end of file'; readonly bit: number; readonly garbage: boolean }
+  | { readonly kind: 'invalid'; readonly bit: number; readonly reason: string };
+
+/** Where decoded bytes go; `buffer` waits until the reader gives one back. */
+export interface Outlet {
+  /** A buffer of `outputBytes`. */
+  buffer(): Promise<ArrayBuffer>;
+  send(event: PieceEvent): void;
+}
+
+/** A block in a lane, and how many equal ones follow it. */
+interface Batched {
+  readonly bit: number;
+  readonly bits: number;
+  count: number;
+}
+
+/** A block this short may be compared with the next one before decoding it; a block of zeroes has less than 400 bits. */
+const shortBlockBits = 2048;
+
+export class PieceDecoder {
+  readonly #kernel: Kernel;
+  readonly #outlet: Outlet;
+  #batch: Batched[] = [];
+
+  constructor(kernel: Kernel, outlet: Outlet) {
+    this.#kernel = kernel;
+    this.#outlet = outlet;
+  }
+
+  /** Decodes the piece whose bytes are in the kernel's input. The last event sent is one of those without data after them. */
+  async decode(piece: Piece): Promise<void> {
+    const kernel = this.#kernel;
+    const start = piece.start === 'search' ? findMagic(kernel.input, piece.loadedBytes, 0, piece.endBit) : piece.start;
+    if (start < 0) return this.#outlet.send({ kind: 'nothing found' });
+    kernel.load(piece.loadedBytes);
+    this.#outlet.send({ kind: 'start', bit: start });
+    this.#batch = [];
+    try {
+      const end = await this.#decodeFrom(start, piece);
+      await this.#deliver();
+      this.#outlet.send(end);
+    } catch (error) {
+      if (!(error instanceof InvalidBlock)) throw error;
+      this.#outlet.send({ kind: 'invalid', bit: error.bit, reason: error.message });
+    }
+  }
+
+  async #decodeFrom(start: number, piece: Piece): Promise<PieceEvent> {
+    const kernel = this.#kernel;
+    const loadedBits = piece.loadedBytes * 8;
+    let bit = start;
+    while (bit < piece.endBit) {
+      if (bit + magicBits + 32 > loadedBits) return this.#cut(bit, piece);
+      const high = kernel.read24(bit);
+      const low = kernel.read24(bit + 24);
+      if (high === blockMagic[0] && low === blockMagic[1]) {
+        const previous = this.#batch.at(-1);
+        if (previous && previous.bits <= shortBlockBits && kernel.same(previous.bit, bit, previous.bits)) {
+          previous.count++;
+          bit += previous.bits;
+          continue;
+        }
+        if (this.#batch.length === kernel.lanes) await this.#deliver();
+        const lane = this.#batch.length;
+        const found = kernel.decode(lane, bit);
+        if (found === verdict.cut) return this.#cut(bit, piece);
+        if (found !== verdict.ok) return { kind: 'invalid', bit, reason: reasons[found] ?? 'it is damaged' };
+        this.#batch.push({ bit, bits: kernel.endBit(lane) - bit, count: 1 });
+        bit = kernel.endBit(lane);
+      } else if (high === endMagic[0] && low === endMagic[1]) {
+        await this.#deliver();
+        const crc = kernel.read24(bit + magicBits) * 256 + (kernel.read24(bit + magicBits + 24) >>> 16);
+        const header = Math.ceil((bit + magicBits + 32) / 8) * 8;
+        const level = this.#streamHeader(header, loadedBits);
+        if (level === 'cut' && !piece.last) return { kind: 'cut', bit };
+        this.#outlet.send({ kind: 'end of stream', bit, crc });
+        if (level === 'cut' && header < loadedBits) return this.#cut(header, piece);
+        if (typeof level === 'string') return { kind: 'end of file', bit: header, garbage: level === 'garbage' };
+        this.#outlet.send({ kind: 'stream', level });
+        bit = header + 32;
+      } else {
+        return { kind: 'invalid', bit, reason: 'neither a block nor the end of the stream begins there' };
+      }
+    }
+    return bit === loadedBits ? this.#cut(bit, piece) : { kind: 'done', bit };
+  }
+
+  /** Reads the four bytes `BZh1` to `BZh9` that begin a further stream; anything else after a stream is ignored, as bzip2 does. */
+  #streamHeader(bit: number, loadedBits: number): number | 'garbage' | 'cut' {
+    const header = this.#kernel.read24(bit) * 256 + (this.#kernel.read24(bit + 24) >>> 16);
+    for (let byte = 0; byte < 4; byte++) {
+      if (bit + byte * 8 >= loadedBits) return 'cut';
+      const is = (header >>> (24 - byte * 8)) & 255;
+      const [least, most] = [
+        [0x42, 0x42],
+        [0x5a, 0x5a],
+        [0x68, 0x68],
+        [0x31, 0x39],
+      ][byte] as [number, number];
+      if (is < least || is > most) return 'garbage';
+    }
+    return (header & 255) - 0x30;
+  }
+
+  #cut(bit: number, piece: Piece): PieceEvent {
+    return piece.last ? { kind: 'invalid', bit, reason: 'the file ends unexpectedly' } : { kind: 'cut', bit };
+  }
+
+  /** Hands on the blocks in the lanes. */
+  async #deliver(): Promise<void> {
+    const batch = this.#batch;
+    this.#batch = [];
+    this.#kernel.invert(batch.length);
+    for (const [lane, block] of batch.entries()) {
+      const zeroes = await this.#expand(lane, block);
+      if (zeroes === undefined) for (let i = 1; i < block.count; i++) await this.#expand(lane, block);
+      else this.#outlet.send({ kind: 'zero', lengthBytes: zeroes * block.count });
+      this.#outlet.send({
+        kind: 'blocks',
+        bit: block.bit,
+        count: block.count,
+        crc: this.#kernel.storedCrc(lane),
+        length: this.#kernel.blockLength(lane),
+      });
+    }
+  }
+
+  /** Sends a block's bytes; those of a block of nothing but zeroes are returned as their number instead. */
+  async #expand(lane: number, block: Batched): Promise<number | undefined> {
+    const kernel = this.#kernel;
+    kernel.rewind(lane);
+    let heldZeroes = 0;
+    let onlyZeroes = true;
+    for (;;) {
+      const length = kernel.expand(lane);
+      if (length === expanded.unfinishedRun) throw new InvalidBlock(block.bit, 'it ends within a run');
+      if (length === expanded.blockEnd) break;
+      if (length < 0) {
+        heldZeroes -= length;
+        continue;
+      }
+      if (onlyZeroes && isZero(kernel.output, length)) {
+        heldZeroes += length;
+        continue;
+      }
+      onlyZeroes = false;
+      if (heldZeroes > 0) this.#outlet.send({ kind: 'zero', lengthBytes: heldZeroes });
+      heldZeroes = 0;
+      const buffer = await this.#outlet.buffer();
+      new Uint8Array(buffer).set(kernel.output.subarray(0, length));
+      this.#outlet.send({ kind: 'data', buffer, lengthBytes: length });
+    }
+    if (kernel.crc(lane) !== kernel.storedCrc(lane)) throw new InvalidBlock(block.bit, 'its checksum is wrong');
+    if (onlyZeroes) return heldZeroes;
+    if (heldZeroes > 0) this.#outlet.send({ kind: 'zero', lengthBytes: heldZeroes });
+    return undefined;
+  }
+}
+
+class InvalidBlock extends Error {
+  readonly bit: number;
+
+  constructor(bit: number, reason: string) {
+    super(reason);
+    this.bit = bit;
+  }
+}
+
+function isZero(bytes: Uint8Array, length: number): boolean {
+  for (let i = 0; i < length; i++) if (bytes[i] !== 0) return false;
+  return true;
+}
+
+const reasons: Record<number, string> = {
+  [verdict.noSymbols]: 'it uses no byte at all',
+  [verdict.badGroupCount]: 'it has an impossible number of tables',
+  [verdict.badSelector]: 'it selects a table that is not there',
+  [verdict.badCodeLength]: 'it has a code of impossible length',
+  [verdict.badCode]: 'it has a code without meaning',
+  [verdict.tooLong]: 'it is longer than a block may be',
+  [verdict.badOrigin]: 'its first byte is outside of it',
+};

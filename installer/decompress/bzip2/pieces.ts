@@ -1,0 +1,126 @@
+/** A stretch of the compressed file, in memory that the decoding threads share. */
+export interface StoredPiece {
+  readonly memory: SharedArrayBuffer;
+  readonly lengthBytes: number;
+  readonly last: boolean;
+}
+
+/** Reads a file into pieces of equal length (but the last) and keeps those that are still needed, a limited number of them. */
+export class Pieces {
+  readonly pieceBytes: number;
+  /** How many pieces are kept at most; reading waits when there are as many. May be raised. */
+  limit: number;
+  /** Called when there is a new piece, or reading failed. */
+  onChange: () => void = () => undefined;
+  readonly #kept: StoredPiece[] = [];
+  #firstKept = 0;
+  readonly #free: SharedArrayBuffer[] = [];
+  #sizeBytes = 0;
+  #ended = false;
+  #discarding = false;
+  #stopped = false;
+  #onStop: () => void = () => undefined;
+  #failure: unknown;
+  #roomMade: (() => void) | undefined;
+
+  constructor(pieceBytes: number, limit: number) {
+    this.pieceBytes = pieceBytes;
+    this.limit = limit;
+  }
+
+  /** Bytes read so far. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** The piece and those after it: `count` pieces, fewer only where the file ends. Undefined while they are not read yet. */
+  from(index: number, count: number): StoredPiece[] | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    const found = this.#kept.slice(index - this.#firstKept, index - this.#firstKept + count);
+    return found.length === count || this.#ended ? found : undefined;
+  }
+
+  releaseBefore(index: number): void {
+    while (this.#firstKept < index && this.#kept.length > 0) {
+      this.#free.push((this.#kept.shift() as StoredPiece).memory);
+      this.#firstKept++;
+    }
+    this.#roomMade?.();
+  }
+
+  /** Keeps nothing from here on, but still reads to the end. */
+  discard(): void {
+    this.#discarding = true;
+    this.#roomMade?.();
+  }
+
+  /** Lets `read` return, even if the source never gives another byte. */
+  stop(): void {
+    this.#stopped = true;
+    this.#onStop();
+    this.#roomMade?.();
+  }
+
+  /** Reads the source to its end; failures are thrown by `from`. */
+  async read(source: AsyncIterable<Uint8Array>): Promise<void> {
+    try {
+      await this.#read(source);
+    } catch (error) {
+      this.#failure = error;
+    }
+    this.onChange();
+  }
+
+  async #read(source: AsyncIterable<Uint8Array>): Promise<void> {
+    let memory = this.#memory();
+    let filled = 0;
+    for await (const chunk of this.#untilStopped(source)) {
+      this.#sizeBytes += chunk.length;
+      for (let rest = chunk; rest.length > 0 && !this.#discarding; ) {
+        // Only when a further byte is there is it known that a full piece is not the last one.
+        if (filled === this.pieceBytes) {
+          await this.#keep({ memory, lengthBytes: filled, last: false });
+          memory = this.#memory();
+          filled = 0;
+        }
+        const taken = rest.subarray(0, this.pieceBytes - filled);
+        new Uint8Array(memory).set(taken, filled);
+        filled += taken.length;
+        rest = rest.subarray(taken.length);
+      }
+    }
+    if (this.#stopped) return;
+    await this.#keep({ memory, lengthBytes: filled, last: true });
+    this.#ended = true;
+  }
+
+  async *#untilStopped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const iterator = source[Symbol.asyncIterator]();
+    while (!this.#stopped) {
+      // Not Promise.race with a promise that outlives it: that would keep every chunk ever read.
+      const next = await new Promise<IteratorResult<Uint8Array> | 'stopped'>((resolve, reject) => {
+        this.#onStop = () => resolve('stopped');
+        iterator.next().then(resolve, reject);
+      });
+      if (next === 'stopped') break;
+      if (next.done) return;
+      yield next.value;
+    }
+    // Not waited for: a generator that waits for its next byte ends only after that.
+    iterator.return?.()?.catch(() => undefined);
+  }
+
+  async #keep(piece: StoredPiece): Promise<void> {
+    while (this.#kept.length >= this.limit && !this.#discarding && !this.#stopped) {
+      await new Promise<void>((resolve) => {
+        this.#roomMade = resolve;
+      });
+    }
+    this.#kept.push(piece);
+    this.onChange();
+  }
+
+  #memory(): SharedArrayBuffer {
+    return this.#free.pop() ?? new SharedArrayBuffer(this.pieceBytes);
+  }
+}

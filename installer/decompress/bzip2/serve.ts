@@ -1,0 +1,99 @@
+import { setImmediate } from 'node:timers/promises';
+import type { MessagePort } from 'node:worker_threads';
+import { type Kernel, outputBytes } from './kernel.ts';
+import type { DecodeRequest, FromWorker, ToWorker, WorkerSettings } from './messages.ts';
+import { PieceDecoder, type PieceEvent } from './piece.ts';
+
+/** Makes a kernel for inputs of up to so many bytes. */
+export type CreateKernel = (lanes: number, inputBytes: number) => Kernel;
+
+/** Decodes pieces of a bzip2 file as requests come in, one after the other, until the port is closed. */
+export async function serve(port: MessagePort, createKernel: CreateKernel, settings: WorkerSettings): Promise<void> {
+  let kernel = createKernel(settings.lanes, settings.inputBytes);
+  const mailbox = new Mailbox(port, settings.buffers);
+  for (let request = await mailbox.request(); request; request = await mailbox.request()) {
+    const loadedBytes = request.parts.reduce((sum, part) => sum + part.lengthBytes, 0);
+    if (loadedBytes > kernel.input.length) kernel = createKernel(settings.lanes, loadedBytes);
+    load(kernel, request);
+    try {
+      await new PieceDecoder(kernel, mailbox.outlet(request)).decode({ ...request, loadedBytes });
+    } catch (error) {
+      if (!(error instanceof Cancelled)) throw error;
+    }
+  }
+}
+
+function load(kernel: Kernel, { parts }: DecodeRequest): void {
+  let filled = 0;
+  for (const part of parts) {
+    kernel.input.set(new Uint8Array(part.memory, 0, part.lengthBytes), filled);
+    filled += part.lengthBytes;
+  }
+}
+
+class Cancelled extends Error {}
+
+class Mailbox {
+  readonly #port: MessagePort;
+  readonly #requests: DecodeRequest[] = [];
+  readonly #buffers: ArrayBuffer[] = [];
+  /** How many buffers may still be made. */
+  #unmade: number;
+  #cancelledUpTo = -1;
+  #closed = false;
+  #wake: (() => void) | undefined;
+
+  constructor(port: MessagePort, buffers: number) {
+    this.#port = port;
+    this.#unmade = buffers;
+    port.on('message', (message: ToWorker) => {
+      if (message.kind === 'decode') this.#requests.push(message);
+      else if (message.kind === 'cancel') this.#cancelledUpTo = message.upTo;
+      else this.#buffers.push(message.buffer);
+      this.#wake?.();
+    });
+    port.on('close', () => {
+      this.#closed = true;
+      this.#wake?.();
+    });
+  }
+
+  /** The next request that is still wanted; undefined when there will be none. */
+  async request(): Promise<DecodeRequest | undefined> {
+    // Lets the messages in that arrived while the last one was decoded: the next one may have been cancelled.
+    await setImmediate();
+    for (;;) {
+      if (this.#closed) return undefined;
+      const request = this.#requests.shift();
+      if (!request) await this.#changed();
+      else if (request.job > this.#cancelledUpTo) return request;
+    }
+  }
+
+  outlet({ job }: DecodeRequest) {
+    return {
+      send: (event: PieceEvent) => {
+        const message: FromWorker = { job, event };
+        this.#port.postMessage(message, event.kind === 'data' ? [event.buffer] : []);
+      },
+      buffer: async () => {
+        for (;;) {
+          if (this.#closed || job <= this.#cancelledUpTo) throw new Cancelled();
+          const free = this.#buffers.pop();
+          if (free) return free;
+          if (this.#unmade > 0) {
+            this.#unmade--;
+            return new ArrayBuffer(outputBytes);
+          }
+          await this.#changed();
+        }
+      },
+    };
+  }
+
+  #changed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}

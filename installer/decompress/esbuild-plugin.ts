@@ -1,0 +1,49 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+
+const folder = import.meta.dirname;
+
+/**
+ * Lets a bundle of one file decode images: modules that start or read another file in the source tree are replaced by ones that carry
+ * its content. Use it in whatever bundles `decompress.ts`:
+ *
+ *     await build({ entryPoints: […], bundle: true, platform: 'node', plugins: [decompressPlugin()] });
+ */
+export function decompressPlugin(): Plugin {
+  return {
+    name: 'decompress',
+    setup({ onLoad }) {
+      onLoad({ filter: /[/\\]decompress[/\\]bzip2[/\\]start-worker\.ts$/ }, async () => ({
+        loader: 'ts',
+        resolveDir: join(folder, 'bzip2'),
+        contents: `
+          import { Worker } from 'node:worker_threads';
+          const code = ${JSON.stringify(await workerCode())};
+          export const startWorker = (workerData) => new Worker(code, { eval: true, workerData });`,
+      }));
+      onLoad({ filter: /[/\\]decompress[/\\]liblzma-binary\.ts$/ }, async () => {
+        const file = new URL(import.meta.resolve('node-liblzma/wasm/liblzma.wasm'));
+        return {
+          loader: 'ts',
+          contents: `export const liblzmaBinary = async () =>
+            Buffer.from(${JSON.stringify((await readFile(file)).toString('base64'))}, 'base64');`,
+        };
+      });
+    },
+  };
+}
+
+/** The decoding thread and all it imports, as one CommonJS script. */
+async function workerCode(): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [join(folder, 'bzip2/worker.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    minify: true,
+    write: false,
+  });
+  return outputFiles.map(({ text }) => text).join('');
+}

@@ -1,0 +1,44 @@
+import { DecompressError } from './error.ts';
+
+export type Format = 'bzip2' | 'gzip' | 'xz' | 'zstd' | 'raw';
+
+/** As many bytes of the beginning of a file as `formatOf` looks at. */
+export const magicBytes = 8;
+
+/** Hexadecimal beginnings of the formats that are decoded. */
+const decoded: readonly (readonly [Format, RegExp])[] = [
+  ['bzip2', /^425a683[1-9]/],
+  ['gzip', /^1f8b/],
+  ['xz', /^fd377a585a00/],
+  // A zstd frame, or a skippable frame before it (RFC 8878, sections 3.1.1 and 3.1.2).
+  ['zstd', /^(28b52ffd|5[0-9a-f]2a4d18)/],
+];
+
+/** Containers that are never the first bytes of a disk: written as they are, they would leave a disk that cannot boot. */
+const refused: readonly (readonly [string, RegExp])[] = [
+  ['a zip archive', /^504b0304/],
+  ['a 7z archive', /^377abcaf271c/],
+  ['an lzip file', /^4c5a4950/],
+  ['an lz4 file', /^04224d18/],
+  ['a qcow2 image', /^514649fb/],
+  ['a VMDK image', /^4b444d56/],
+  ['a VHDX image', /^76686478/],
+];
+
+/**
+ * Tells a file's format by its first bytes, never by its name.
+ * @throws {DecompressError} when they are those of a container that is not a disk image.
+ */
+export function formatOf(beginning: Uint8Array): Format {
+  const hex = Buffer.from(beginning.subarray(0, magicBytes)).toString('hex');
+  const known = decoded.find(([, pattern]) => pattern.test(hex));
+  if (known) return known[0];
+  const foreign = refused.find(([, pattern]) => pattern.test(hex));
+  if (foreign) {
+    throw new DecompressError(
+      `cannot decode the image: it is ${foreign[0]}, not a disk image (raw, or compressed with bzip2, gzip, xz or zstd)`,
+      { offsetBytes: 0 },
+    );
+  }
+  return 'raw';
+}

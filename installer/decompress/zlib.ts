@@ -1,0 +1,131 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
+import type { Extent } from '../extent.ts';
+import { DecompressError } from './error.ts';
+
+const chunkBytes = 1024 * 1024;
+
+/** Decodes gzip (RFC 1952), all members of the file. */
+export function gzip(source: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): AsyncGenerator<Extent> {
+  return transformed('gzip', createGunzip({ chunkSize: chunkBytes }), source, signal);
+}
+
+/** Decodes zstd (RFC 8878), all frames of the file; windows of up to 2 GiB, as `zstd --long=31` makes them. */
+export async function* zstd(
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Extent> {
+  let frame = new ZstdFrame();
+  try {
+    for await (const chunk of source) {
+      for (let rest: Uint8Array = chunk; rest.length > 0; ) {
+        signal?.throwIfAborted();
+        yield* frame.decode(rest);
+        rest = rest.subarray(rest.length - frame.leftBytes);
+        if (rest.length === 0) break;
+        frame.destroy();
+        frame = new ZstdFrame();
+      }
+    }
+    yield* frame.end();
+  } finally {
+    frame.destroy();
+  }
+}
+
+/** Node's decoder stops at a frame's end if something follows it in the same chunk, which it leaves; otherwise it goes on to the next frame. */
+class ZstdFrame {
+  readonly #decoder = createZstdDecompress({
+    chunkSize: chunkBytes,
+    params: { [constants.ZSTD_d_windowLogMax]: 31 },
+  });
+  #givenBytes = 0;
+  #failure: Error | undefined;
+  #wake: (() => void) | undefined;
+  #ended = false;
+
+  constructor() {
+    const wake = () => this.#wake?.();
+    this.#decoder.on('readable', wake);
+    this.#decoder.on('end', () => {
+      this.#ended = true;
+      wake();
+    });
+    this.#decoder.on('error', (error) => {
+      this.#failure = error;
+      wake();
+    });
+  }
+
+  /** How many of the bytes given come after the frame. */
+  get leftBytes(): number {
+    return this.#givenBytes - this.#decoder.bytesWritten;
+  }
+
+  async *decode(chunk: Uint8Array): AsyncGenerator<Extent> {
+    this.#givenBytes += chunk.length;
+    let written = false;
+    this.#decoder.write(chunk, () => {
+      written = true;
+      this.#wake?.();
+    });
+    yield* this.#outputUntil(() => written);
+  }
+
+  async *end(): AsyncGenerator<Extent> {
+    if (this.#givenBytes === 0) return;
+    this.#decoder.end();
+    yield* this.#outputUntil(() => this.#ended);
+  }
+
+  destroy(): void {
+    this.#decoder.destroy();
+  }
+
+  /** The decoder's output, until a condition holds that one of its events brings about. */
+  async *#outputUntil(done: () => boolean): AsyncGenerator<Extent> {
+    for (let last = false; !last; ) {
+      last = done();
+      for (let bytes = this.#decoder.read(); bytes; bytes = this.#decoder.read()) {
+        yield { kind: 'data', bytes, release() {} };
+      }
+      if (this.#failure) throw damaged('zstd', this.#failure);
+      const woken = Promise.withResolvers<void>();
+      this.#wake = woken.resolve;
+      if (!last && !done()) await woken.promise;
+    }
+  }
+}
+
+function damaged(format: string, cause: Error): DecompressError {
+  return new DecompressError(`cannot decode the image as ${format}: ${cause.message}`, { cause });
+}
+
+async function* transformed(
+  format: string,
+  decoder: NodeJS.ReadWriteStream & AsyncIterable<Uint8Array>,
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Extent> {
+  const origin = { failure: undefined as unknown };
+  const watched = async function* () {
+    try {
+      yield* source;
+    } catch (error) {
+      origin.failure = error;
+      throw error;
+    }
+  };
+  const finished = pipeline(Readable.from(watched(), { objectMode: false }), decoder, signal ? { signal } : {});
+  // The failure is thrown by reading the decoder below; without this it would also count as unhandled.
+  finished.catch(() => undefined);
+  try {
+    for await (const bytes of decoder) yield { kind: 'data', bytes, release() {} };
+    await finished;
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (origin.failure !== undefined) throw origin.failure;
+    throw damaged(format, error as Error);
+  }
+}

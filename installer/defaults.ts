@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import { InstallError, reasonOf } from './errors.ts';
+
+/** What is installed when the command line does not say: on a machine that runs Flatcar, more of the same; else the newest stable release. */
+export interface ReleaseDefaults {
+  readonly board: string;
+  readonly channel: string;
+  readonly version: string;
+  /** Empty for the image without an OEM. */
+  readonly oem: string;
+}
+
+/**
+ * Reads the defaults of this machine in the order of the original. Its shell also let variables of the environment (`VERSION_ID`, `GROUP`, …) slip in
+ * as defaults; here they do not.
+ * @param root directory that stands for `/`
+ * @throws {InstallError} when one of the files exists and cannot be read
+ */
+export async function readDefaults(root: string, architecture: string = process.arch): Promise<ReleaseDefaults> {
+  const read = (path: string) => readVariables(join(root, path));
+  const release = await read('usr/share/flatcar/release');
+  const board = release['FLATCAR_RELEASE_BOARD'] ?? (architecture === 'arm64' ? 'arm64-usr' : 'amd64-usr');
+
+  const osRelease = await read('etc/os-release');
+  const isFlatcar = osRelease['ID'] === 'flatcar';
+  const updates = isFlatcar
+    ? { ...(await read('usr/share/flatcar/update.conf')), ...(await read('etc/flatcar/update.conf')) }
+    : {};
+  const version = (isFlatcar && osRelease['VERSION_ID']) || 'current';
+  const channel = updates['GROUP'] || 'stable';
+
+  const oems = [await read('oem/oem-release'), await read('usr/share/oem/oem-release'), await read('etc/oem-release')];
+  const oem = oems.findLast((file) => file['ID'] !== undefined)?.['ID'] ?? '';
+  // Images for qemu are for qemu only; a machine that runs one installs the generic image.
+  return { board, channel, version, oem: ['qemu', 'qemu_uefi'].includes(oem) ? '' : oem };
+}
+
+/** Variables of a file in os-release(5) format; none when there is no such file. */
+async function readVariables(path: string): Promise<Record<string, string | undefined>> {
+  try {
+    return parseEnv(await readFile(path, 'utf8'));
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) return {};
+    throw new InstallError({ what: 'read', target: path, why: reasonOf(cause), cause });
+  }
+}

@@ -1,0 +1,79 @@
+import { open } from 'node:fs/promises';
+import { runTool } from '../tool.ts';
+import { endBytes } from './device.ts';
+import { type PartitionTable, parseTable } from './gpt.ts';
+import type { Disk } from './lsblk.ts';
+
+/** A disk that Flatcar was installed to before. */
+export interface EarlierInstallation {
+  readonly path: string;
+  /** Completes the sentence "{path} …": "has the partitions USR-A and OEM of Flatcar". */
+  readonly sign: string;
+}
+
+/** The same in every image, so on every disk that has not been booted yet. Source: Flatcar's build_library/disk_layout.json. */
+const imageDiskGuid = '00000000-0000-0000-0000-000000000001';
+const usrGuids: readonly string[] = ['7130c94a-213a-4e5a-8e26-6cce9662f132', 'e03dd35c-7c2d-4a47-b3fe-27f15780a57c'];
+/** Boot loader and initrd find these partitions by file system label and by partition label, on whatever disk. */
+const bootLabels: readonly string[] = ['ROOT', 'OEM', 'USR-A', 'USR-B'];
+
+/**
+ * Other disks with the names by which an installed Flatcar finds its own partitions: they are the same in every installation, so that the machine may
+ * boot one disk's kernel with the other's root (https://github.com/flatcar/Flatcar/issues/404).
+ * @param target path of the disk being installed to
+ * @returns none for disks that cannot be read; whoever installs to a disk cannot know what is wrong with the others
+ */
+export async function findEarlierInstallations(
+  disks: readonly Disk[],
+  target: string,
+  signal?: AbortSignal,
+): Promise<EarlierInstallation[]> {
+  const wwn = disks.find((disk) => disk.path === target)?.wwn;
+  const isSameStorage = (disk: Disk) => disk.path === target || (wwn !== undefined && disk.wwn === wwn);
+  // Loop devices are gone at the next start, and what is on top of disks is none of the firmware's.
+  const others = disks.filter((disk) => disk.type === 'disk' && disk.sizeBytes > 0 && !isSameStorage(disk));
+  const signs = await Promise.all(
+    others.map((disk) =>
+      signOf(disk, signal).catch(() => {
+        signal?.throwIfAborted();
+        return undefined;
+      }),
+    ),
+  );
+  return others.flatMap(({ path }, index) => {
+    const sign = signs[index];
+    return sign === undefined ? [] : [{ path, sign }];
+  });
+}
+
+async function signOf(disk: Disk, signal: AbortSignal | undefined): Promise<string | undefined> {
+  const table = parseTable(await readStart(disk.path), disk.path, disk.sectorSizeBytes);
+  if (table === undefined) return undefined;
+  const own = table.partitions.filter(
+    ({ uniqueGuid, label }) => usrGuids.includes(uniqueGuid) || bootLabels.includes(label),
+  );
+  const labels = [...new Set(own.map(({ label, number }) => label || `#${number}`))];
+  if (labels.length > 0)
+    return `has ${labels.length === 1 ? 'the partition' : 'partitions'} ${labels.join(', ')} as Flatcar has`;
+  if (table.diskGuid === imageDiskGuid) return 'has the disk GUID of a Flatcar image';
+  const label = await findFilesystemLabel(disk.path, table, signal);
+  return label === undefined ? undefined : `has a file system labelled ${label} as Flatcar has`;
+}
+
+async function readStart(path: string): Promise<Uint8Array> {
+  await using device = await open(path, 'r');
+  const { buffer, bytesRead } = await device.read(Buffer.alloc(endBytes), 0, endBytes, 0);
+  return buffer.subarray(0, bytesRead);
+}
+
+/** Asks libblkid about each partition by its place, which needs neither udev nor device nodes of partitions. */
+async function findFilesystemLabel(path: string, table: PartitionTable, signal: AbortSignal | undefined) {
+  for (const { offsetBytes, sizeBytes } of table.partitions) {
+    const range = ['--offset', String(offsetBytes), '--size', String(sizeBytes)];
+    const args = ['--probe', '--output', 'value', '--match-tag', 'LABEL', ...range, path];
+    // 2: nothing found; 8: ambivalent.
+    const { stdout } = await runTool('blkid', args, { signal, timeoutSeconds: 30, acceptedExitCodes: [0, 2, 8] });
+    if (bootLabels.includes(stdout)) return stdout;
+  }
+  return undefined;
+}

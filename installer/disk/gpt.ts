@@ -1,0 +1,203 @@
+import { crc32 } from 'node:zlib';
+import { DiskError } from './errors.ts';
+
+/** A used entry of the table. */
+export interface Partition {
+  /** From 1, as in /dev/sda1. */
+  readonly number: number;
+  /** Lower-case, as udev and blkid print it. */
+  readonly typeGuid: string;
+  readonly uniqueGuid: string;
+  readonly label: string;
+  readonly firstLba: number;
+  /** Inclusive. */
+  readonly lastLba: number;
+  readonly attributes: bigint;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+export interface PartitionTable {
+  readonly sectorSizeBytes: number;
+  readonly diskGuid: string;
+  /** Where the table says its backup is: for a disk image, its last sector. */
+  readonly alternateLba: number;
+  readonly partitions: readonly Partition[];
+}
+
+/** Reads `lengthBytes` at `offsetBytes`; returns less only at the end. */
+export type ReadAt = (offsetBytes: number, lengthBytes: number) => Promise<Uint8Array>;
+
+const signature = 'EFI PART';
+const headerBytes = 92;
+const nilGuid = '00000000-0000-0000-0000-000000000000';
+
+/**
+ * Parses the primary GPT (UEFI specification 2.10, §5.3) out of the first bytes of a disk or image; 34 sectors suffice for the usual table.
+ * @returns undefined where there is no table at all.
+ * @throws DiskError where there is one that is damaged or made for sectors of another size; `name` is how the bytes are called there.
+ */
+export function parseTable(head: Uint8Array, name: string, sectorSizeBytes = 512): PartitionTable | undefined {
+  const fail = (why: string) => new DiskError({ what: 'read', target: `the partition table of ${name}`, why });
+  const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
+  if (!hasSignature(view, sectorSizeBytes)) {
+    if (sectorSizeBytes === 512 && hasSignature(view, 4096)) {
+      throw fail('it is made for sectors of 4096 bytes, and the disk has sectors of 512');
+    }
+    return undefined;
+  }
+  const header = view.subarray(sectorSizeBytes, sectorSizeBytes * 2);
+  const size = header.readUInt32LE(12);
+  if (size < headerBytes || size > sectorSizeBytes) throw fail(`its header claims a size of ${size} bytes`);
+  const checked = Buffer.from(header.subarray(0, size)).fill(0, 16, 20);
+  if (crc32(checked) !== header.readUInt32LE(16)) throw fail('the checksum of its header is wrong');
+
+  const entriesOffset = toNumber(header.readBigUInt64LE(72)) * sectorSizeBytes;
+  const entryCount = header.readUInt32LE(80);
+  const entrySize = header.readUInt32LE(84);
+  const end = entriesOffset + entryCount * entrySize;
+  if (entrySize < 128 || end > view.length) throw fail(`its entries are outside of the first ${view.length} bytes`);
+  const entries = view.subarray(entriesOffset, end);
+  if (crc32(entries) !== header.readUInt32LE(88)) throw fail('the checksum of its entries is wrong');
+
+  const partitions: Partition[] = [];
+  for (let index = 0; index < entryCount; index++) {
+    const entry = entries.subarray(index * entrySize, (index + 1) * entrySize);
+    const partition = parseEntry(entry, index + 1, sectorSizeBytes);
+    if (partition === undefined) continue;
+    if (partition.lastLba < partition.firstLba) throw fail(`partition ${partition.number} ends before it starts`);
+    partitions.push(partition);
+  }
+  return {
+    sectorSizeBytes,
+    diskGuid: readGuid(header, 56),
+    alternateLba: toNumber(header.readBigUInt64LE(32)),
+    partitions,
+  };
+}
+
+const entryCount = 128;
+const entryBytes = 128;
+/** Partitions have the numbers up to this. */
+export const maxPartitions = entryCount;
+
+/** What the backup of a table takes at the end of a disk: entries and header. */
+export function backupBytes(sectorSizeBytes: number): number {
+  return entryCount * entryBytes + sectorSizeBytes;
+}
+
+/**
+ * The bytes of a table for a disk of this size (UEFI specification 2.10, §5.2.3 and §5.3).
+ * @returns `primary` for the start of the disk, protective MBR included, and `backup` for its end
+ */
+export function encodeTable(
+  table: Pick<PartitionTable, 'diskGuid' | 'partitions' | 'sectorSizeBytes'>,
+  diskBytes: number,
+): { primary: Uint8Array; backup: Uint8Array } {
+  const { sectorSizeBytes } = table;
+  const lastLba = diskBytes / sectorSizeBytes - 1;
+  const entries = Buffer.alloc(entryCount * entryBytes);
+  for (const partition of table.partitions) writeEntry(entries, partition);
+  const entrySectors = entries.length / sectorSizeBytes;
+  const header = (ownLba: number, otherLba: number, entriesLba: number) => {
+    const bytes = Buffer.alloc(sectorSizeBytes);
+    bytes.write(signature, 'latin1');
+    bytes.writeUInt32LE(0x00010000, 8);
+    bytes.writeUInt32LE(headerBytes, 12);
+    bytes.writeBigUInt64LE(BigInt(ownLba), 24);
+    bytes.writeBigUInt64LE(BigInt(otherLba), 32);
+    bytes.writeBigUInt64LE(BigInt(2 + entrySectors), 40);
+    bytes.writeBigUInt64LE(BigInt(lastLba - entrySectors - 1), 48);
+    writeGuid(bytes, 56, table.diskGuid);
+    bytes.writeBigUInt64LE(BigInt(entriesLba), 72);
+    bytes.writeUInt32LE(entryCount, 80);
+    bytes.writeUInt32LE(entryBytes, 84);
+    bytes.writeUInt32LE(crc32(entries), 88);
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, headerBytes)), 16);
+    return bytes;
+  };
+  const primary = [protectiveRecord(lastLba, sectorSizeBytes), header(1, lastLba, 2), entries];
+  const backup = [entries, header(lastLba, 1, lastLba - entrySectors)];
+  return { primary: Buffer.concat(primary), backup: Buffer.concat(backup) };
+}
+
+function protectiveRecord(lastLba: number, sectorSizeBytes: number): Buffer {
+  const bytes = Buffer.alloc(sectorSizeBytes);
+  bytes.set([0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff], 446);
+  bytes.writeUInt32LE(1, 454);
+  bytes.writeUInt32LE(Math.min(lastLba, 0xffffffff), 458);
+  bytes.writeUInt16BE(0x55aa, 510);
+  return bytes;
+}
+
+function writeEntry(entries: Buffer, partition: Partition): void {
+  const entry = entries.subarray((partition.number - 1) * entryBytes, partition.number * entryBytes);
+  writeGuid(entry, 0, partition.typeGuid);
+  writeGuid(entry, 16, partition.uniqueGuid);
+  entry.writeBigUInt64LE(BigInt(partition.firstLba), 32);
+  entry.writeBigUInt64LE(BigInt(partition.lastLba), 40);
+  entry.writeBigUInt64LE(partition.attributes, 48);
+  entry.write(partition.label, 56, 72, 'utf16le');
+}
+
+/** As `parseTable`, of a disk that can be read at any place. */
+export async function readTable(readAt: ReadAt, name: string, sectorSizeBytes = 512) {
+  return parseTable(await readAt(0, 1024 * 1024), name, sectorSizeBytes);
+}
+
+/** The only partition with this label. @throws DiskError when there is none, or more than one. */
+export function findPartition(table: PartitionTable, label: string, name: string): Partition {
+  const [found, another] = table.partitions.filter((partition) => partition.label === label);
+  const fail = (why: string) => new DiskError({ what: 'find', target: `the partition ${label} on ${name}`, why });
+  if (found === undefined) {
+    const labels = table.partitions.map((partition) => partition.label || `#${partition.number}`).join(', ');
+    throw fail(`there are only ${labels || 'no partitions'}`);
+  }
+  if (another !== undefined) throw fail(`partitions ${found.number} and ${another.number} both have this label`);
+  return found;
+}
+
+function hasSignature(bytes: Buffer, sectorSizeBytes: number): boolean {
+  return (
+    bytes.length >= sectorSizeBytes * 2 && bytes.toString('latin1', sectorSizeBytes, sectorSizeBytes + 8) === signature
+  );
+}
+
+function parseEntry(entry: Buffer, number: number, sectorSizeBytes: number): Partition | undefined {
+  const typeGuid = readGuid(entry, 0);
+  if (typeGuid === nilGuid) return undefined;
+  const firstLba = toNumber(entry.readBigUInt64LE(32));
+  const lastLba = toNumber(entry.readBigUInt64LE(40));
+  return {
+    number,
+    typeGuid,
+    uniqueGuid: readGuid(entry, 16),
+    label: entry.toString('utf16le', 56, 128).replace(/\0.*$/s, ''),
+    firstLba,
+    lastLba,
+    attributes: entry.readBigUInt64LE(48),
+    offsetBytes: firstLba * sectorSizeBytes,
+    sizeBytes: (lastLba - firstLba + 1) * sectorSizeBytes,
+  };
+}
+
+/** The first three groups are little-endian (UEFI specification, appendix A). */
+function readGuid(bytes: Buffer, offset: number): string {
+  const hex = (start: number, end: number) => bytes.toString('hex', offset + start, offset + end);
+  const swapped = (start: number, end: number) =>
+    Buffer.from(bytes.subarray(offset + start, offset + end))
+      .reverse()
+      .toString('hex');
+  return [swapped(0, 4), swapped(4, 6), swapped(6, 8), hex(8, 10), hex(10, 16)].join('-');
+}
+
+function writeGuid(bytes: Buffer, offset: number, guid: string): void {
+  const digits = Buffer.from(guid.replaceAll('-', ''), 'hex');
+  const groups = [digits.subarray(0, 4), digits.subarray(4, 6), digits.subarray(6, 8)];
+  bytes.set([...groups.flatMap((group) => [...group].reverse()), ...digits.subarray(8)], offset);
+}
+
+/** Sector numbers beyond 2^53 exist only in damaged tables, where being inexact does no harm: no disk has them. */
+function toNumber(value: bigint): number {
+  return Number(value);
+}

@@ -1,0 +1,44 @@
+import { constants, open, readdir, readFile, realpath } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
+import { comparePaths, type DiskUse } from './lsblk.ts';
+
+/** What the kernel answers to an exclusive open of a block device that, or a partition of which, is mounted or held. */
+const claimedCode = 'EBUSY';
+
+/**
+ * Whether somebody holds the block device exclusively: a mount (of any mount namespace), a device on top of it, another installer.
+ * A device that cannot be opened for any other reason counts as not claimed; the reason shows when it is opened for writing.
+ * Source: open(2), O_EXCL on a block device.
+ */
+export async function isClaimed(path: string): Promise<boolean> {
+  // A scan for partitions claims the device for some milliseconds.
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    try {
+      const handle = await open(path, constants.O_RDONLY | constants.O_EXCL | constants.O_NONBLOCK);
+      await handle.close();
+      return false;
+    } catch (error) {
+      if (codeOf(error) !== claimedCode) return false;
+      if (attempt < 3) await setTimeout(100);
+    }
+  }
+  return true;
+}
+
+/** The loop devices that are backed by this device: the one use of a disk that does not claim it and that lsblk does not show. */
+export async function backingLoops(path: string): Promise<DiskUse[]> {
+  const names = (await readdir('/sys/block').catch(() => [])).filter((name) => name.startsWith('loop'));
+  const uses: DiskUse[] = [];
+  for (const name of names.toSorted(comparePaths)) {
+    // The file exists only while something is attached.
+    const backing = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
+    if (backing === '' || !backing.startsWith('/dev/')) continue;
+    const backed = await realpath(backing.trim()).catch(() => backing.trim());
+    if (backed === path) uses.push({ kind: 'held', device: path, by: `/dev/${name} (loop)` });
+  }
+  return uses;
+}
+
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

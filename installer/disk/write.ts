@@ -1,0 +1,282 @@
+import { reasonOf } from '../errors.ts';
+import type { Extent } from '../extent.ts';
+import { endBytes, type TargetDisk } from './device.ts';
+import { DiskError, IncompleteWriteError } from './errors.ts';
+import { encodeTable, type PartitionTable, parseTable } from './gpt.ts';
+import { ImageDigests, windowBytes } from './read-back.ts';
+import { formatGigabytes } from './select.ts';
+import { WriteQueue } from './write-queue.ts';
+
+export interface WriteOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called after each piece that reached the disk or its cache, at most some hundred times a second. */
+  readonly onProgress?: ((progress: WriteProgress) => void) | undefined;
+  /** Remember the image well enough to compare it with what the disk gives back. Default: false. */
+  readonly readBack?: boolean | undefined;
+}
+
+export interface WriteProgress {
+  /** Bytes of the image that are done. */
+  readonly doneBytes: number;
+  /** As the image's partition table has it. */
+  readonly imageSizeBytes: number;
+  /** Bytes sent to the disk. */
+  readonly writtenBytes: number;
+  /** Bytes that the disk made zero by itself. */
+  readonly zeroedBytes: number;
+}
+
+/** An image that is on the disk except for what makes it bootable. */
+export interface WrittenImage {
+  readonly sizeBytes: number;
+  readonly writtenBytes: number;
+  readonly zeroedBytes: number;
+  /** The image's partition table with the saved partitions, not on the disk before `commit`. */
+  readonly table: PartitionTable;
+  /**
+   * Compares what the disk gives back with what was written; to be called before anything else is written to the partitions. Present where
+   * `writeImage` was told to remember; then `commit` does the same with what it writes.
+   * @param onProgress told how many bytes of the image have been compared
+   * @throws DiskError with the place of the first difference
+   */
+  readonly readBack: ((onProgress?: (doneBytes: number) => void) => Promise<void>) | undefined;
+  /**
+   * Writes what was withheld and returns when the disk holds all of the image. To be called last: after the signature was verified, and best
+   * after the configuration was written too (`disk.table` already says where the partitions are).
+   * @throws IncompleteWriteError
+   */
+  commit(): Promise<void>;
+}
+
+/**
+ * Writes a disk image except for its first MiB, which has the partition table, and what falls into the last MiB of the disk, where a
+ * backup of the table might be. The disk is not touched before the first MiB of the image has arrived and has proven to be that of a
+ * disk image for disks like this one. From then on the disk has no partition table until `commit`.
+ * @throws DiskError when the image does not fit the disk, which was not touched then; IncompleteWriteError (`cause`: what `extents` threw,
+ *   the signal's reason, or the disk's error) when the disk was left without a partition table.
+ */
+export async function writeImage(
+  extents: AsyncIterable<Extent>,
+  disk: TargetDisk,
+  options: WriteOptions = {},
+): Promise<WrittenImage> {
+  const writer = new ImageWriter(disk, options);
+  try {
+    for await (const extent of extents) await writer.add(extent);
+    return await writer.finish();
+  } catch (error) {
+    throw await writer.abandon(error);
+  }
+}
+
+class ImageWriter {
+  readonly #disk: TargetDisk;
+  readonly #options: WriteOptions;
+  readonly #queue = new WriteQueue();
+  /** Withheld until `commit`: the image's part of the first and of the last MiB of the disk. */
+  readonly #head = new Uint8Array(endBytes);
+  readonly #tail = new Uint8Array(endBytes);
+  readonly #tailStart: number;
+  readonly #digests: ImageDigests | undefined;
+  #table: PartitionTable | undefined;
+  #touched = false;
+  #position = 0;
+  #doneBytes = 0;
+  #writtenBytes = 0;
+  #zeroedBytes = 0;
+
+  constructor(disk: TargetDisk, options: WriteOptions) {
+    this.#disk = disk;
+    this.#options = options;
+    this.#tailStart = Math.max(endBytes, disk.sizeBytes - endBytes);
+    this.#digests = options.readBack === true ? new ImageDigests() : undefined;
+  }
+
+  async add(extent: Extent): Promise<void> {
+    let handedOn = false;
+    try {
+      this.#options.signal?.throwIfAborted();
+      const start = this.#position;
+      const end = start + (extent.kind === 'zero' ? extent.lengthBytes : extent.bytes.length);
+      this.#withhold(extent, start, end);
+      this.#digests?.add(extent);
+      this.#position = end;
+      if (this.#table === undefined && end >= endBytes) this.#table = await this.#begin();
+      if (end > this.#disk.sizeBytes) throw this.#tooLarge(end, 'at least ');
+
+      const from = Math.max(start, endBytes);
+      const to = Math.min(end, this.#tailStart);
+      if (from >= to) return;
+      await this.#queue.room();
+      handedOn = true;
+      this.#queue.run(() => this.#store(extent, start, from, to));
+    } finally {
+      if (!handedOn && extent.kind === 'data') extent.release();
+    }
+  }
+
+  async finish(): Promise<WrittenImage> {
+    const table = this.#table;
+    const sizeBytes = this.#position;
+    if (table === undefined) throw this.#refuse(`it ends after ${sizeBytes} bytes, within its partition table`);
+    if (sizeBytes < this.#imageSizeBytes) {
+      throw this.#refuse(`it ends after ${sizeBytes} bytes, and its partition table tells of ${this.#imageSizeBytes}`);
+    }
+    await this.#queue.drain();
+    await this.#disk.sync();
+    this.#options.signal?.throwIfAborted();
+    const whole = this.#disk.saved?.addTo(table) ?? table;
+    this.#disk.table = whole;
+    const [writtenBytes, zeroedBytes] = [this.#writtenBytes, this.#zeroedBytes];
+    this.#digests?.end();
+    const digests = this.#digests;
+    const readBack =
+      digests === undefined
+        ? undefined
+        : (onProgress?: (doneBytes: number) => void) => this.#readBack(digests, onProgress ?? (() => {}));
+    return { sizeBytes, writtenBytes, zeroedBytes, table: whole, readBack, commit: () => this.#commit(whole) };
+  }
+
+  /** Leaves the disk without a table if it was touched. @returns the error to throw. */
+  async abandon(error: unknown): Promise<unknown> {
+    await this.#queue.settle();
+    if (!this.#touched) return error;
+    this.#disk.table = undefined;
+    // Collects the errors of what was written before, so that those of removing the table can be told from them.
+    await this.#disk.sync().catch(() => undefined);
+    const removed = await this.#disk.invalidate().then(
+      () => true,
+      () => false,
+    );
+    const why = this.#options.signal?.aborted ? 'it was interrupted' : reasonOf(error);
+    return new IncompleteWriteError(
+      { what: 'install to', target: this.#disk.path, why, cause: error },
+      removed,
+      this.#disk.saved !== undefined,
+    );
+  }
+
+  async #commit(table: PartitionTable): Promise<void> {
+    try {
+      if (this.#disk.saved !== undefined) await this.#includeSaved(table);
+      const tailBytes = this.#position - this.#tailStart;
+      if (tailBytes > 0) await this.#disk.write(this.#tail.subarray(0, tailBytes), this.#tailStart);
+      await this.#disk.sync();
+      await this.#disk.write(this.#head, 0);
+      await this.#disk.sync();
+      if (this.#digests !== undefined) await this.#readBackEnds(Math.max(0, tailBytes));
+    } catch (error) {
+      throw await this.abandon(error);
+    }
+  }
+
+  async #readBack(digests: ImageDigests, onProgress: (doneBytes: number) => void): Promise<void> {
+    for (let start = 0; start < this.#position; start += windowBytes) {
+      this.#options.signal?.throwIfAborted();
+      const bytes = await this.#disk.readBack(start, Math.min(windowBytes, this.#position - start));
+      // The ends are not on the disk yet.
+      copyOverlap(this.#head, 0, bytes, start);
+      copyOverlap(this.#tail, this.#tailStart, bytes, start);
+      if (!digests.matches(start / windowBytes, bytes)) throw this.#different(start);
+      onProgress(start + bytes.length);
+    }
+  }
+
+  async #readBackEnds(tailBytes: number): Promise<void> {
+    const ends = [
+      [0, this.#head],
+      [this.#tailStart, this.#tail.subarray(0, tailBytes)],
+    ] as const;
+    for (const [start, expected] of ends) {
+      const bytes = await this.#disk.readBack(start, expected.length);
+      if (Buffer.compare(bytes, expected) !== 0) throw this.#different(start);
+    }
+  }
+
+  #different(start: number): DiskError {
+    const why = `what the disk gives back is not what was written to it, within the ${formatGigabytes(windowBytes)} after byte ${start}`;
+    const hint =
+      'do not trust this disk, its cable or its controller; look for errors in dmesg and choose another disk with -d';
+    return new DiskError({ what: 'read back', target: this.#disk.path, why, hint });
+  }
+
+  /** The table has to cover all of the disk then; the image's boot code and its identity stay. */
+  async #includeSaved(table: PartitionTable): Promise<void> {
+    const { primary, backup } = encodeTable(table, this.#disk.sizeBytes);
+    await this.#disk.write(backup, this.#disk.sizeBytes - backup.length);
+    this.#head.set(primary.subarray(table.sectorSizeBytes), table.sectorSizeBytes);
+  }
+
+  /** Called with the first MiB complete: from here on the disk is changed. */
+  async #begin(): Promise<PartitionTable> {
+    const table = this.#parseTable();
+    this.#table = table;
+    if (this.#imageSizeBytes > this.#disk.sizeBytes) throw this.#tooLarge(this.#imageSizeBytes);
+    this.#disk.saved?.requireRoomBeside(table);
+    this.#touched = true;
+    await this.#disk.invalidate();
+    return table;
+  }
+
+  #parseTable(): PartitionTable {
+    const table = parseTable(this.#head, 'the image', this.#disk.sectorSizeBytes);
+    if (table === undefined)
+      throw this.#refuse('it does not start with a partition table (GPT), so it is no disk image');
+    const beyond = table.partitions.find((partition) => partition.lastLba >= table.alternateLba);
+    if (beyond !== undefined) throw this.#refuse(`its partition ${beyond.number} ends outside of it`);
+    if (table.partitions.length === 0) throw this.#refuse('its partition table is empty');
+    return table;
+  }
+
+  /** What the image's own table says: its backup is in the last sector. */
+  get #imageSizeBytes(): number {
+    return this.#table === undefined ? 0 : (this.#table.alternateLba + 1) * this.#table.sectorSizeBytes;
+  }
+
+  #withhold(extent: Extent, start: number, end: number): void {
+    if (extent.kind === 'zero') return;
+    copyOverlap(extent.bytes, start, this.#head, 0);
+    if (end > this.#tailStart) copyOverlap(extent.bytes, start, this.#tail, this.#tailStart);
+  }
+
+  async #store(extent: Extent, start: number, from: number, to: number): Promise<void> {
+    const lengthBytes = to - from;
+    if (extent.kind === 'data') {
+      try {
+        await this.#disk.write(extent.bytes.subarray(from - start, to - start), from);
+      } finally {
+        extent.release();
+      }
+      this.#writtenBytes += lengthBytes;
+    } else {
+      const zeroed = await this.#disk.zero(from, lengthBytes, this.#options.signal);
+      this.#zeroedBytes += zeroed;
+      this.#writtenBytes += lengthBytes - zeroed;
+    }
+    this.#doneBytes += lengthBytes;
+    this.#options.onProgress?.({
+      doneBytes: this.#doneBytes,
+      imageSizeBytes: this.#imageSizeBytes,
+      writtenBytes: this.#writtenBytes,
+      zeroedBytes: this.#zeroedBytes,
+    });
+  }
+
+  #tooLarge(imageBytes: number, atLeast = ''): DiskError {
+    const { path, sizeBytes } = this.#disk;
+    const sizes = `the image has ${atLeast}${imageBytes} bytes and the disk only ${sizeBytes}`;
+    const why = `${sizes} (${formatGigabytes(sizeBytes)})`;
+    return new DiskError({ what: 'install to', target: path, why, hint: 'choose a larger disk with -d' });
+  }
+
+  #refuse(why: string): DiskError {
+    return new DiskError({ what: 'install', target: 'the image', why, hint: 'check what -f, -b or -V name' });
+  }
+}
+
+/** Copies what of `source`, which starts at `sourceStart`, falls into `target`, which starts at `targetStart` of the same image. */
+function copyOverlap(source: Uint8Array, sourceStart: number, target: Uint8Array, targetStart: number): void {
+  const from = Math.max(sourceStart, targetStart);
+  const to = Math.min(sourceStart + source.length, targetStart + target.length);
+  if (from < to) target.set(source.subarray(from - sourceStart, to - sourceStart), from - targetStart);
+}

@@ -1,0 +1,57 @@
+import { createWriteStream } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { InstallError, reasonOf } from './errors.ts';
+import { openImage } from './image.ts';
+import type { Surroundings } from './install.ts';
+import type { InstallPlan } from './plan.ts';
+import { imageFileName, type Release, resolveRelease } from './release.ts';
+import type { SignedBy } from './verify.ts';
+
+export interface Downloaded {
+  readonly path: string;
+  readonly release: Release;
+  readonly signedBy: SignedBy | undefined;
+}
+
+/**
+ * Downloads the image of the plan into a directory. It gets its name only when it is complete and its signature is good.
+ * @throws {InstallError} and leaves nothing behind
+ */
+export async function downloadImage(
+  plan: InstallPlan,
+  directory: string,
+  surroundings: Surroundings,
+): Promise<Downloaded> {
+  const { client, report, signal } = surroundings;
+  const release = await resolveRelease(plan.release, client, signal);
+  const path = join(directory, imageFileName(release));
+  const partial = `${path}.partial`;
+  using image = await openImage({ ...plan, release, imageFile: undefined }, client, report, signal);
+  report.phase('download', `Downloading ${image.origin} to ${path}`);
+  try {
+    await pipeline(image.bytes, createWriteStream(partial), { signal });
+    const signedBy = await image.verdict();
+    if (signedBy !== undefined)
+      report.phase(
+        'verify',
+        `Good signature by ${signedBy.signingFingerprint} (primary key ${signedBy.primaryFingerprint})`,
+      );
+    await putInPlace(partial, path);
+    return { path, release, signedBy };
+  } catch (cause) {
+    await rm(partial, { force: true });
+    signal.throwIfAborted();
+    if (cause instanceof InstallError) throw cause;
+    throw new InstallError({ what: 'save', target: path, why: reasonOf(cause), cause });
+  }
+}
+
+async function putInPlace(partial: string, path: string): Promise<void> {
+  await using file = await open(partial, 'r');
+  await file.sync();
+  await rename(partial, path);
+  await using directory = await open(dirname(path), 'r');
+  await directory.sync();
+}

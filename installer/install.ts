@@ -1,0 +1,225 @@
+import { readConfiguration, writeConfiguration } from './configuration.ts';
+import { createEfiEntry } from './configure/efi.ts';
+import { decompress } from './decompress/decompress.ts';
+import { endBytes, openDisk, type TargetDisk } from './disk/device.ts';
+import { findEarlierInstallations } from './disk/earlier-installation.ts';
+import { DiskError, IncompleteWriteError } from './disk/errors.ts';
+import { parseTable } from './disk/gpt.ts';
+import { SavedPartitions } from './disk/saved-partitions.ts';
+import { chooseSmallest, defaultMinimumBytes, listDisks, NoDiskError } from './disk/select.ts';
+import { type WrittenImage, writeImage } from './disk/write.ts';
+import { InstallError, reasonOf } from './errors.ts';
+import type { HttpClient } from './fetch/client.ts';
+import { FileChanged } from './fetch/errors.ts';
+import { openImage } from './image.ts';
+import type { InstallPlan, Target } from './plan.ts';
+import { formatBytes, type Report } from './progress.ts';
+import { preferMirrorOf, type Release, resolveRelease } from './release.ts';
+import type { SignedBy } from './verify.ts';
+
+/** What an installation needs of the world besides the disk. */
+export interface Surroundings {
+  readonly client: HttpClient;
+  readonly report: Report;
+  /** Aborting it at any moment leaves the disk either untouched or without a partition table, or completely installed. */
+  readonly signal: AbortSignal;
+}
+
+export interface Installed {
+  /** The device itself. */
+  readonly disk: string;
+  /** What was installed; `version` is never `current`. */
+  readonly release: Release;
+  readonly imageFile?: string | undefined;
+  readonly imageBytes: number;
+  readonly writtenBytes: number;
+  readonly zeroedBytes: number;
+  /** Undefined where the person chose to do without a signature. */
+  readonly signedBy: SignedBy | undefined;
+}
+
+/** A server may replace its files while they are being read, but not every time. */
+const maxRestarts = 3;
+
+/**
+ * Installs what the plan says onto the disk that it says. Configs are checked and the image and its signature are found before the disk is touched; the
+ * disk can boot only when the image is verified and configured.
+ * @throws {InstallError} saying in which state the disk was left if it was touched
+ */
+export async function install(
+  plan: InstallPlan & { readonly target: Target },
+  surroundings: Surroundings,
+): Promise<Installed> {
+  const { client, report, signal } = surroundings;
+  const configuration = await readConfiguration(plan.configuration, client, report, signal);
+  await using disk = await openTarget(plan.target, surroundings);
+  if (!plan.zeroOffload) disk.disableZeroOffload();
+  await warnOfEarlierInstallations(disk.path, report, signal);
+  await savePartitions(disk, plan.savedLabels, report);
+  const release = await findRelease(plan, client, signal);
+
+  const { image, signedBy } = await writeVerified({ ...plan, release }, disk, surroundings);
+  await untilCommitted(disk, signal, async () => {
+    await readBack(image, disk, report);
+    await writeConfiguration(disk, configuration, report, signal);
+    signal.throwIfAborted();
+    report.phase('commit', `Writing the partition table of ${disk.path}`);
+    await image.commit();
+  });
+
+  // From here on the disk can boot, and an interrupt would only hide that.
+  if (plan.reread) await letKernelSee(disk, report);
+  if (plan.configuration.uefiEntry) await addEfiEntry(disk, release, report);
+  const { sizeBytes: imageBytes, writtenBytes, zeroedBytes } = image;
+  return { disk: disk.path, release, imageFile: plan.imageFile, imageBytes, writtenBytes, zeroedBytes, signedBy };
+}
+
+/** The disk that the plan names or that is chosen now, claimed but not changed. */
+async function openTarget(target: Target, { report, signal }: Surroundings): Promise<TargetDisk> {
+  const path = await chooseTarget(target, signal);
+  if (target.kind === 'smallest') report.note(`Chose ${path}, the smallest unused disk`);
+  return await openDisk(path, { minimumBytes: target.minimumBytes, signal });
+}
+
+/** Path of the disk. @throws {NoDiskError} when the smallest is asked for and there is none */
+export async function chooseTarget(target: Target, signal: AbortSignal): Promise<string> {
+  if (target.kind === 'device') return target.path;
+  const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = target;
+  const options = {
+    minimumBytes,
+    ...(includeMajors === undefined ? {} : { includeMajors }),
+    ...(excludeMajors === undefined ? {} : { excludeMajors }),
+  };
+  const { chosen, candidates } = chooseSmallest(await listDisks(signal), options);
+  if (chosen === undefined) throw new NoDiskError(candidates, minimumBytes);
+  return chosen.path;
+}
+
+/** Finds the partitions to keep while the disk still has its table. @throws DiskError when that cannot be read */
+async function savePartitions(disk: TargetDisk, labels: readonly string[], report: Report): Promise<void> {
+  if (labels.length === 0) return;
+  const table = parseTable(await disk.read(0, endBytes), disk.path, disk.sectorSizeBytes);
+  if (table === undefined) {
+    throw new DiskError({
+      what: 'save',
+      target: `partitions of ${disk.path}`,
+      why: 'it has no partition table (GPT) at its start',
+      hint: 'leave out --save-partlabel if there is nothing to save, or repair the table with gdisk',
+    });
+  }
+  const saved = new SavedPartitions(table, labels, disk);
+  for (const pattern of saved.unmatched) report.warn(`${disk.path} has no partition labelled ${pattern} to save`);
+  if (saved.partitions.length === 0) return;
+  disk.saved = saved;
+  report.note(`Saving ${saved.partitions.map(({ number, label }) => `partition ${number} (${label})`).join(', ')}`);
+}
+
+async function findRelease(plan: InstallPlan, client: HttpClient, signal: AbortSignal): Promise<Release> {
+  return plan.imageFile === undefined ? await resolveRelease(plan.release, client, signal) : plan.release;
+}
+
+interface VerifiedImage {
+  readonly image: WrittenImage;
+  readonly signedBy: SignedBy | undefined;
+}
+
+/** Writes all of the image but what makes it bootable, and returns when the signature is good. Starts over when the server replaced the image. */
+async function writeVerified(plan: InstallPlan, disk: TargetDisk, surroundings: Surroundings): Promise<VerifiedImage> {
+  let { release } = plan;
+  for (let restarts = 0; ; restarts++) {
+    try {
+      return await writeOnce({ ...plan, release }, disk, surroundings);
+    } catch (error) {
+      const change = findChange(error);
+      if (change === undefined || restarts === maxRestarts) throw error;
+      // Where the rest is different, the beginning is to be had too.
+      release = preferMirrorOf(change.url, release);
+      surroundings.report.warn(`${change.url.href}: ${change.message}; starting over`);
+    }
+  }
+}
+
+async function writeOnce(
+  plan: InstallPlan,
+  disk: TargetDisk,
+  { client, report, signal }: Surroundings,
+): Promise<VerifiedImage> {
+  using source = await openImage(plan, client, report, signal);
+  report.phase('write', `Writing ${source.origin} to ${disk.path}`);
+  const onWarning = (message: string) => report.warn(message);
+  const image = await writeImage(decompress(source.bytes, { signal, onWarning }), disk, {
+    signal,
+    readBack: plan.readBack,
+  });
+  report.detail(
+    `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
+  );
+  const signedBy = await untilCommitted(disk, signal, () => source.verdict());
+  if (signedBy !== undefined)
+    report.phase(
+      'verify',
+      `Good signature by ${signedBy.signingFingerprint} (primary key ${signedBy.primaryFingerprint})`,
+    );
+  return { image, signedBy };
+}
+
+function findChange(error: unknown): FileChanged | undefined {
+  if (error instanceof FileChanged) return error;
+  return error instanceof Error ? findChange(error.cause) : undefined;
+}
+
+/** Whatever fails between the image and its partition table leaves the disk without one; the error says so. */
+async function untilCommitted<T>(disk: TargetDisk, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    if (cause instanceof IncompleteWriteError) throw cause;
+    const why = signal.aborted ? 'it was interrupted' : reasonOf(cause);
+    throw new IncompleteWriteError(
+      { what: 'install to', target: disk.path, why, cause },
+      true,
+      disk.saved !== undefined,
+    );
+  }
+}
+
+/** Where that was asked for. */
+async function readBack(image: WrittenImage, disk: TargetDisk, report: Report): Promise<void> {
+  if (image.readBack === undefined) return;
+  report.phase('verify', `Reading ${disk.path} back`);
+  await image.readBack((doneBytes) => report.transferred(doneBytes, image.sizeBytes));
+}
+
+/** Told before the disk is touched, while it can still be decided otherwise. */
+async function warnOfEarlierInstallations(path: string, report: Report, signal: AbortSignal): Promise<void> {
+  const others = await findEarlierInstallations(await listDisks(signal), path, signal);
+  for (const other of others) {
+    report.warn(
+      `${other.path} ${other.sign}; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all ${other.path})`,
+    );
+  }
+}
+
+async function letKernelSee(disk: TargetDisk, report: Report): Promise<void> {
+  report.phase('finish', `Reading the partition table of ${disk.path} again`);
+  const reread = await disk.rereadPartitions();
+  if (reread.how === 'failed')
+    report.warn(`this system does not see the new partitions (${reread.why}); the disk is complete nevertheless`);
+  else report.detail(`the partitions are known by ${reread.how}`);
+}
+
+async function addEfiEntry(disk: TargetDisk, release: Release, report: Report): Promise<void> {
+  report.phase('finish', 'Adding a boot entry to the firmware');
+  try {
+    await createEfiEntry(disk, release);
+  } catch (cause) {
+    const why = `${reasonOf(cause)}; the disk itself is completely installed`;
+    throw new InstallError({
+      what: 'add a boot entry for',
+      target: disk.path,
+      why,
+      hint: 'add it in the firmware setup or with efibootmgr',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,175 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import type { ReleaseDefaults } from './defaults.ts';
+
+/** The command line as it was given, each value checked for its form only. */
+export interface Options {
+  readonly device?: string;
+  readonly smallest?: boolean;
+  readonly includeMajors?: readonly number[];
+  readonly excludeMajors?: readonly number[];
+  readonly downloadOnly?: boolean;
+  readonly releaseVersion?: string;
+  readonly board?: string;
+  readonly channel?: string;
+  readonly oem?: string;
+  readonly cloudConfig?: string;
+  readonly ignition?: string;
+  readonly tempDir?: string;
+  readonly baseUrl?: readonly string[];
+  readonly key?: string;
+  readonly imageFile?: string;
+  readonly copyNetwork?: boolean;
+  readonly uefiEntry?: boolean;
+  readonly dryRun?: boolean;
+  readonly verbose?: boolean;
+  readonly listDisks?: boolean;
+  readonly minSize?: number;
+  readonly savePartlabel?: readonly string[];
+  readonly keyFingerprint?: string;
+  readonly ignitionUrl?: string;
+  readonly ignitionHash?: string;
+  readonly appendKarg?: readonly string[];
+  readonly console?: readonly string[];
+  readonly readBack?: boolean;
+  readonly reread: boolean;
+  readonly zeroOffload: boolean;
+  readonly offline?: boolean;
+  readonly insecure?: boolean;
+  readonly json?: boolean;
+  readonly tries: number;
+  readonly timeout: number;
+}
+
+/** The command line asks for something other than an installation, or is wrong. */
+export type Parsed =
+  | { readonly kind: 'options'; readonly options: Options; readonly ignored: readonly string[] }
+  | { readonly kind: 'help'; readonly text: string }
+  | { readonly kind: 'wrong'; readonly message: string };
+
+/** Parses the arguments that follow the program's name. Never throws for what a person typed. */
+export function parseOptions(args: readonly string[], defaults: ReleaseDefaults): Parsed {
+  let help = '';
+  const command = buildCommand(defaults)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => (help += text), writeErr: () => {} });
+  try {
+    command.parse(args, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { kind: 'help', text: help };
+    return { kind: 'wrong', message: error.message.replace(/^error: /, '') };
+  }
+  return { kind: 'options', options: command.opts<Options>(), ignored: command.args };
+}
+
+function buildCommand(defaults: ReleaseDefaults): Command {
+  const { board, channel, version, oem } = defaults;
+  return new Command('flatcar-install')
+    .description(
+      'Installs Flatcar Container Linux on a disk. The image is downloaded, verified and written in one go; the disk gets its partition table only after ' +
+        'the signature has proved good.',
+    )
+    .usage('-d DEVICE | -s | -D  [options]')
+    .optionsGroup('Target:')
+    .option('-d, --device <device>', 'install to this disk')
+    .option('-s, --smallest', 'install to the smallest unused disk larger than 10 GB (wins over -d)')
+    .option(
+      '-I, --include-majors <numbers>',
+      'with -s: only disks with these major numbers, such as 8,259',
+      parseMajors,
+    )
+    .option('-e, --exclude-majors <numbers>', 'with -s: no disks with these major numbers', parseMajors)
+    .option('--min-size <size>', 'only a disk larger than this, such as 20GB or 16GiB (with -s: 10GB)', parseSize)
+    .option(
+      '--save-partlabel <patterns>',
+      'keep the partitions of the disk with these labels, such as data,var-*; may be repeated',
+      collectList,
+    )
+    .option('-D, --download-only', 'only download the image to the current directory and verify it')
+    .option('--list-disks', 'show the disks, which one -s chooses, and why not the others')
+    .optionsGroup('Image:')
+    .option('-V, --release-version <version>', `version to install (default: ${version})`)
+    .option('-B, --board <board>', `board to install (default: ${board})`)
+    .option('-C, --channel <channel>', `channel to install: stable, beta, alpha, lts (default: ${channel})`)
+    .option('-o, --oem <oem>', `OEM image to install, '' for none (default: ${oem === '' ? 'none' : oem})`)
+    .option(
+      '-b, --base-url <url>',
+      'mirror to download from: <url>/<version>/flatcar_production_image.bin.bz2; may be repeated, and the next is used where one fails',
+      collect,
+    )
+    .option('-f, --image-file <file>', 'install this local image; it is not verified')
+    .optionsGroup('Trust:')
+    .option('-k, --key <file>', "trust the signing keys in this file instead of Flatcar's")
+    .option('--key-fingerprint <fingerprint>', 'trust only the primary key with this fingerprint', parseFingerprint)
+    .option('--insecure', 'accept an image that has no signature at all (a wrong one is refused nevertheless)')
+    .optionsGroup('Configuration of the installed system:')
+    .option('-i, --ignition <file>', 'Ignition config, - for standard input')
+    .option('--ignition-url <url>', 'Ignition config to download now; over http only with --ignition-hash')
+    .option('--ignition-hash <hash>', 'what the Ignition config must hash to: sha512-… or sha256-… in hexadecimal')
+    .option('-c, --cloud-config <file>', 'cloud-config')
+    .option('--append-karg <argument>', 'kernel argument for every start; may be repeated', collect)
+    .option(
+      '--console <console>',
+      'kernel console, such as ttyS0,115200n8, instead of the usual; may be repeated',
+      collect,
+    )
+    .option('-n, --copy-network', 'copy the network units of the running system (/run/systemd/network)')
+    .option('-u, --uefi-entry', 'add a boot entry to the UEFI firmware')
+    .optionsGroup('Behaviour:')
+    .option(
+      '-y, --dry-run',
+      'check everything that can be checked without the network, show the settings, write nothing',
+    )
+    .option('--offline', 'use nothing but local files, and say what is missing')
+    .option('--read-back', 'read everything back from the disk and compare it before the disk can boot')
+    .option('--no-reread', 'do not have the kernel read the new partition table')
+    .option(
+      '--no-zero-offload',
+      'write zeroes instead of having the disk make them, for disks that cannot be trusted with it',
+    )
+    .option('--json', 'report progress and result as JSON lines on standard output')
+    .option('--tries <number>', 'attempts before a download without progress is given up', parsePositive, 10)
+    .option('--timeout <seconds>', 'longest silence of a server before the next attempt', parsePositive, 20)
+    .option('-t, --temp-dir <directory>', 'accepted and ignored, as ever')
+    .option('-v, --verbose', 'say more, and where in the program an error came from')
+    .helpOption('-h, --help', 'show this help')
+    .allowExcessArguments();
+}
+
+function collect(value: string, previous: readonly string[] = []): string[] {
+  return [...previous, value];
+}
+
+function collectList(value: string, previous: readonly string[] = []): string[] {
+  return [...previous, ...value.split(',').filter((part) => part !== '')];
+}
+
+function parseMajors(text: string): number[] {
+  if (!/^\d+(,\d+)*$/.test(text)) throw new InvalidArgumentError('Give numbers separated by commas, such as 8,259.');
+  return text.split(',').map(Number);
+}
+
+const sizeUnits: Readonly<Record<string, number>> = {
+  '': 1,
+  ...{ kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 },
+  ...{ KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 },
+};
+
+function parseSize(text: string): number {
+  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?) ?(\w*)$/.exec(text) ?? [];
+  const factor = sizeUnits[unit];
+  if (number === '' || factor === undefined) throw new InvalidArgumentError('Give a size such as 20GB or 16GiB.');
+  return Math.round(Number(number) * factor);
+}
+
+function parseFingerprint(text: string): string {
+  const digits = text.replaceAll(' ', '').toUpperCase();
+  if (/^(0X)?([0-9A-F]{40}|[0-9A-F]{64})$/.test(digits)) return digits.replace(/^0X/, '');
+  throw new InvalidArgumentError('Give all 40 hexadecimal digits of it, as gpg --fingerprint shows them.');
+}
+
+function parsePositive(text: string): number {
+  const number = Number(text);
+  if (!Number.isFinite(number) || number <= 0) throw new InvalidArgumentError('Give a number greater than zero.');
+  return number;
+}

@@ -1,0 +1,186 @@
+import type { ReleaseDefaults } from './defaults.ts';
+import { InstallError } from './errors.ts';
+import type { Options } from './options.ts';
+import { imageFileName, type Release, releaseBases } from './release.ts';
+
+/** What is to be done, with nothing left to decide by default. */
+export interface InstallPlan {
+  readonly target: Target | undefined;
+  readonly release: Release;
+  /** A local image, installed unverified in place of the release. */
+  readonly imageFile?: string | undefined;
+  /** Keys that replace Flatcar's, and the trust in them. */
+  readonly keyFile?: string | undefined;
+  /** The only primary key to trust, in place of Flatcar's or among those of the key file. */
+  readonly keyFingerprint?: string | undefined;
+  readonly acceptUnsigned: boolean;
+  readonly configuration: ConfigurationPlan;
+  readonly download: DownloadPlan;
+  /** Patterns of the labels of partitions to keep. */
+  readonly savedLabels: readonly string[];
+  /** Compare what the disk gives back with what was written. */
+  readonly readBack: boolean;
+  /** Have the kernel see the new partitions. */
+  readonly reread: boolean;
+  /** Have the disk zero long ranges by itself where it can. */
+  readonly zeroOffload: boolean;
+}
+
+export type Target =
+  | { readonly kind: 'device'; readonly path: string; readonly minimumBytes?: number | undefined }
+  | {
+      readonly kind: 'smallest';
+      readonly includeMajors?: readonly number[] | undefined;
+      readonly excludeMajors?: readonly number[] | undefined;
+      /** The disk must be larger. Default: the original's 10 GB. */
+      readonly minimumBytes?: number | undefined;
+    };
+
+/** What the installed system finds at its first boot. */
+export interface ConfigurationPlan {
+  /** Path of an Ignition config, `-` for standard input. */
+  readonly ignition?: string | undefined;
+  /** Where to download one. */
+  readonly ignitionUrl?: URL | undefined;
+  readonly ignitionHash?: Hash | undefined;
+  readonly cloudConfig?: string | undefined;
+  /** For every start of the installed system. */
+  readonly kernelArguments?: { readonly append: readonly string[]; readonly consoles: readonly string[] } | undefined;
+  readonly copyNetwork: boolean;
+  readonly uefiEntry: boolean;
+}
+
+export interface Hash {
+  readonly algorithm: 'sha256' | 'sha512';
+  /** Lower-case hexadecimal digits. */
+  readonly digest: string;
+}
+
+export interface DownloadPlan {
+  readonly tries: number;
+  readonly timeoutSeconds: number;
+}
+
+const channels: ReadonlySet<string> = new Set(['alpha', 'beta', 'stable', 'edge']);
+
+/** Fills in the defaults as the original does. @throws {InstallError} when no target is given and one is needed, or what is asked for contradicts itself */
+export function makePlan(options: Options, defaults: ReleaseDefaults): InstallPlan {
+  if (options.offline) refuseDownloads(options);
+  return {
+    target: options.downloadOnly ? undefined : chooseTarget(options),
+    release: chooseRelease(options, defaults),
+    imageFile: options.imageFile,
+    keyFile: options.key,
+    keyFingerprint: options.keyFingerprint,
+    acceptUnsigned: options.insecure === true,
+    configuration: {
+      ...chooseIgnition(options),
+      cloudConfig: options.cloudConfig,
+      kernelArguments: chooseKernelArguments(options),
+      copyNetwork: options.copyNetwork === true,
+      uefiEntry: options.uefiEntry === true,
+    },
+    download: { tries: options.tries, timeoutSeconds: options.timeout },
+    savedLabels: options.savePartlabel ?? [],
+    readBack: options.readBack === true,
+    reread: options.reread,
+    zeroOffload: options.zeroOffload,
+  };
+}
+
+function chooseTarget({ device, smallest, includeMajors, excludeMajors, minSize: minimumBytes }: Options): Target {
+  if (smallest) return { kind: 'smallest', includeMajors, excludeMajors, minimumBytes };
+  if (device !== undefined && device !== '') return { kind: 'device', path: device, minimumBytes };
+  throw new InstallError({
+    what: 'install',
+    target: 'without a target',
+    why: 'no target block device provided',
+    hint: 'give -d DEVICE, -s for the smallest unused disk, or -D to download only; see --help',
+  });
+}
+
+/** @throws {InstallError} naming what would have to be there instead of a download */
+function refuseDownloads({ downloadOnly, imageFile, ignitionUrl }: Options): void {
+  const refuse = (target: string, hint: string) => {
+    throw new InstallError({ what: 'work offline', target, why: 'that needs the network', hint });
+  };
+  if (downloadOnly) refuse('with -D', 'leave out --offline');
+  if (imageFile === undefined) refuse('without a local image', 'give the path of one with -f, or leave out --offline');
+  if (ignitionUrl !== undefined) refuse(`with ${ignitionUrl}`, 'download it before and give the file with -i');
+}
+
+function chooseIgnition({ ignition, ignitionUrl, ignitionHash }: Options): Partial<ConfigurationPlan> {
+  const hash = ignitionHash === undefined ? undefined : parseHash(ignitionHash);
+  if (ignitionUrl === undefined) {
+    if (hash === undefined || ignition !== undefined) return { ignition, ignitionHash: hash };
+    throw new InstallError({
+      what: 'check',
+      target: 'the Ignition config',
+      why: 'there is a hash of it but no config',
+      hint: 'give it with -i or --ignition-url',
+    });
+  }
+  const refuse = (why: string, hint: string) =>
+    new InstallError({ what: 'use the Ignition config', target: ignitionUrl, why, hint });
+  if (ignition !== undefined) throw refuse(`${ignition} is given too`, 'give either -i or --ignition-url');
+  const url = URL.parse(ignitionUrl);
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:')
+    throw refuse('it is not an HTTP URL', 'give a file with -i');
+  if (url.protocol === 'http:' && hash === undefined)
+    throw refuse('whoever is on the way could change it', 'use https, or add --ignition-hash sha512-…');
+  return { ignitionUrl: url, ignitionHash: hash };
+}
+
+function chooseKernelArguments({ appendKarg: append = [], console: consoles = [] }: Options) {
+  return append.length + consoles.length === 0 ? undefined : { append, consoles };
+}
+
+/** The notation of Ignition itself. */
+function parseHash(text: string): Hash {
+  const [, algorithm, digest = ''] = /^(sha256|sha512)-([0-9a-f]+)$/i.exec(text) ?? [];
+  const name = algorithm?.toLowerCase();
+  if (name === 'sha256' && digest.length === 64) return { algorithm: name, digest: digest.toLowerCase() };
+  if (name === 'sha512' && digest.length === 128) return { algorithm: name, digest: digest.toLowerCase() };
+  throw new InstallError({
+    what: 'use the hash',
+    target: text,
+    why: 'it is not sha512- with 128 or sha256- with 64 hexadecimal digits',
+    hint: 'make one with: echo sha512-$(sha512sum FILE | cut -d " " -f 1)',
+  });
+}
+
+function chooseRelease(options: Options, defaults: ReleaseDefaults): Release {
+  const { board = defaults.board, oem = defaults.oem } = options;
+  const mirrors = (options.baseUrl ?? []).filter((text) => text !== '').map(normalBase);
+  const baseUrls = mirrors.length === 0 ? undefined : [...new Set(mirrors)];
+  const asked = options.releaseVersion;
+  if (asked !== undefined && channels.has(asked)) return { board, oem, baseUrls, channel: asked, version: 'current' };
+  // The version this machine runs need not exist in another channel.
+  const version = asked ?? (options.channel === undefined ? defaults.version : 'current');
+  return { board, oem, baseUrls, channel: options.channel ?? defaults.channel, version };
+}
+
+/** As wget takes it: without a scheme it is HTTP. One slash at the end does not count. */
+function normalBase(text: string): string {
+  const url = text.includes('://') ? text : `http://${text}`;
+  return url.replace(/\/$/, '');
+}
+
+/** The settings as `-y` shows them: the original's names in the original's order. */
+export function describePlan(plan: InstallPlan): string {
+  const { release, configuration } = plan;
+  const settings = {
+    VERSION: release.version,
+    BOARD: release.board,
+    CHANNEL: release.channel,
+    OEM: release.oem,
+    CLOUD: configuration.cloudConfig ?? '',
+    IGNITION: configuration.ignition ?? configuration.ignitionUrl?.href ?? '',
+    BASEURL: releaseBases(release).join(' '),
+    KEYFILE: plan.keyFile ?? '',
+    IMAGE: plan.imageFile ?? imageFileName(release),
+  };
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}: ${value}`.trimEnd())
+    .join('\n');
+}

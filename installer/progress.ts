@@ -1,0 +1,184 @@
+/** What the installer is busy with, in the order in which it happens. */
+export type Phase = 'prepare' | 'write' | 'download' | 'verify' | 'configure' | 'commit' | 'finish';
+
+/** How far a phase with a measurable length is. */
+export interface Transfer {
+  /** Bytes of the image as it is transferred (compressed). */
+  readonly doneBytes: number;
+  readonly totalBytes: number | undefined;
+  readonly bytesPerSecond: number;
+  /** Absent while it cannot be told. */
+  readonly secondsLeft?: number | undefined;
+}
+
+/** Where the installer tells what it does. */
+export interface Report {
+  /** A phase begins; `message` says so to people. */
+  phase(phase: Phase, message: string): void;
+  /** Bytes have been transferred; cheap enough to call for every chunk. */
+  transferred(doneBytes: number, totalBytes: number | undefined): void;
+  note(message: string): void;
+  /** Something a person must know although it goes on. */
+  warn(message: string): void;
+  /** Told only when asked to say more. */
+  detail(message: string): void;
+}
+
+/** One way of showing it: on a terminal, in a log, for programs. */
+interface View {
+  say(kind: 'phase' | 'note' | 'warning' | 'detail', message: string, phase: Phase): void;
+  /** @returns whether enough has changed for it to be shown */
+  show(transfer: Transfer, phase: Phase): void;
+  /** When the next transfer is worth showing. */
+  isDue(transfer: Transfer, secondsSinceShown: number, shown: Transfer | undefined): boolean;
+}
+
+export interface Output {
+  write(text: string): unknown;
+}
+
+export interface ReportOptions {
+  readonly style: 'terminal' | 'lines' | 'json';
+  readonly verbose: boolean;
+  readonly output: Output;
+  /** Width of the terminal. */
+  readonly columns?: () => number;
+  /** Seconds on a clock that only goes forward. */
+  readonly now?: () => number;
+}
+
+export function createReport(options: ReportOptions): Report {
+  const now = options.now ?? (() => performance.now() / 1000);
+  const view = views[options.style](options);
+  const meter = createMeter(now);
+  let phase: Phase = 'prepare';
+  let shown: Transfer | undefined;
+  let shownAt = Number.NEGATIVE_INFINITY;
+  return {
+    phase(next, message) {
+      phase = next;
+      shown = undefined;
+      shownAt = now();
+      meter.restart();
+      view.say('phase', message, phase);
+    },
+    transferred(doneBytes, totalBytes) {
+      const transfer = meter.measure(doneBytes, totalBytes);
+      const isLast = doneBytes === totalBytes;
+      if (!isLast && !view.isDue(transfer, now() - shownAt, shown)) return;
+      shown = transfer;
+      shownAt = now();
+      view.show(transfer, phase);
+    },
+    note: (message) => view.say('note', message, phase),
+    warn: (message) => view.say('warning', message, phase),
+    detail(message) {
+      if (options.verbose) view.say('detail', message, phase);
+    },
+  };
+}
+
+/** Speed over about the last five seconds: an average since the start hides a link that has become slow. */
+function createMeter(now: () => number) {
+  const windowSeconds = 5;
+  let samples: { at: number; doneBytes: number }[] = [];
+  return {
+    restart() {
+      samples = [{ at: now(), doneBytes: 0 }];
+    },
+    measure(doneBytes: number, totalBytes: number | undefined): Transfer {
+      const at = now();
+      const last = samples.at(-1);
+      // Chunks come by the thousand a second; ten samples a second are enough.
+      if (last === undefined || at - last.at >= 0.1) samples.push({ at, doneBytes });
+      while (samples.length > 2 && at - (samples[0]?.at ?? at) > windowSeconds) samples.shift();
+      const first = samples[0] ?? { at, doneBytes };
+      const seconds = at - first.at;
+      const bytesPerSecond = seconds > 0 ? Math.max(0, doneBytes - first.doneBytes) / seconds : 0;
+      const canTell = totalBytes !== undefined && bytesPerSecond > 0;
+      const secondsLeft = canTell ? Math.round((totalBytes - doneBytes) / bytesPerSecond) : undefined;
+      return { doneBytes, totalBytes, bytesPerSecond: Math.round(bytesPerSecond), secondsLeft };
+    },
+  };
+}
+
+const views: Record<ReportOptions['style'], (options: ReportOptions) => View> = {
+  terminal({ output, columns = () => 80 }) {
+    let barShown = false;
+    const clear = () => {
+      if (barShown) output.write('\r\x1b[K');
+      barShown = false;
+    };
+    return {
+      say(kind, message) {
+        clear();
+        output.write(`${sentence(kind, message)}\n`);
+      },
+      isDue: (_transfer, seconds) => seconds >= 0.1,
+      show(transfer) {
+        const text = describeTransfer(transfer);
+        const barWidth = Math.min(40, columns() - text.length - 4);
+        output.write(`\r${barWidth >= 10 ? `${bar(transfer, barWidth)} ` : ''}${text}\x1b[K`);
+        barShown = true;
+        if (transfer.doneBytes === transfer.totalBytes) {
+          output.write('\n');
+          barShown = false;
+        }
+      },
+    };
+  },
+  lines({ output }) {
+    return {
+      say: (kind, message) => output.write(`${sentence(kind, message)}\n`),
+      // Every 5 % on a fast link, every ten seconds on a slow one.
+      isDue(transfer, seconds, shown) {
+        const steps = Math.floor(percent(transfer) / 5) - Math.floor(percent(shown) / 5);
+        return seconds >= 10 || (steps >= 1 && seconds >= 1);
+      },
+      show: (transfer) => output.write(`  ${describeTransfer(transfer)}\n`),
+    };
+  },
+  json({ output }) {
+    const line = (object: object) => output.write(`${JSON.stringify(object)}\n`);
+    return {
+      say: (kind, message, phase) => line({ event: kind, phase, message }),
+      isDue: (_transfer, seconds) => seconds >= 1,
+      show: (transfer, phase) => line({ event: 'progress', phase, ...transfer }),
+    };
+  },
+};
+
+function sentence(kind: 'phase' | 'note' | 'warning' | 'detail', message: string): string {
+  return kind === 'warning' ? `Warning: ${message}` : message;
+}
+
+function percent(transfer: Transfer | undefined): number {
+  if (transfer?.totalBytes === undefined || transfer.totalBytes === 0) return 0;
+  return (100 * transfer.doneBytes) / transfer.totalBytes;
+}
+
+function bar(transfer: Transfer, width: number): string {
+  const filled = Math.floor((percent(transfer) / 100) * (width - 2));
+  return `[${'='.repeat(filled)}${' '.repeat(width - 2 - filled)}]`;
+}
+
+/** ` 42 % of 490.7 MB, 51.2 MB/s, 1:03 left` */
+export function describeTransfer(transfer: Transfer): string {
+  const rate = `${formatBytes(transfer.bytesPerSecond)}/s`;
+  if (transfer.totalBytes === undefined) return `${formatBytes(transfer.doneBytes)}, ${rate}`;
+  const done = `${Math.floor(percent(transfer)).toString().padStart(3)} % of ${formatBytes(transfer.totalBytes)}, ${rate}`;
+  const { secondsLeft } = transfer;
+  if (secondsLeft === undefined || secondsLeft === 0) return done;
+  return `${done}, ${Math.floor(secondsLeft / 60)}:${(secondsLeft % 60).toString().padStart(2, '0')} left`;
+}
+
+export function formatBytes(bytes: number): string {
+  for (const [unit, size] of [
+    ['GB', 1e9],
+    ['MB', 1e6],
+    ['kB', 1e3],
+  ] as const) {
+    if (bytes >= size) return `${(bytes / size).toFixed(1)} ${unit}`;
+  }
+  return `${bytes} B`;
+}

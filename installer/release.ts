@@ -1,0 +1,86 @@
+import { InstallError } from './errors.ts';
+import type { HttpClient } from './fetch/client.ts';
+import { fetchSmallFile } from './fetch.ts';
+
+/** Which image is asked for. */
+export interface Release {
+  readonly channel: string;
+  readonly board: string;
+  /** A version, `current` (the newest of the channel), or the name of a directory on the server such as `current-2024`. */
+  readonly version: string;
+  /** Empty for the image without an OEM. */
+  readonly oem: string;
+  /** Mirrors' directories in place of the release server's `<channel>…/<board>`, without a slash at their end, the preferred first. */
+  readonly baseUrls?: readonly string[] | undefined;
+}
+
+/** Where the files of one release are: on each mirror, the preferred first. */
+export interface ReleaseFiles {
+  readonly images: readonly URL[];
+  readonly signatures: readonly URL[];
+}
+
+/** The version.txt of a channel has four short lines. */
+const maxVersionFileBytes = 64 * 1024;
+
+/** Name of the image's file, on the server and after a download. */
+export function imageFileName({ oem }: Pick<Release, 'oem'>): string {
+  return oem === '' ? 'flatcar_production_image.bin.bz2' : `flatcar_production_${oem}_image.bin.bz2`;
+}
+
+/** Directories of all versions: the mirrors', or the channel's and board's on the release server. */
+export function releaseBases({ channel, board, baseUrls }: Release): readonly string[] {
+  return baseUrls ?? [`https://${channel}.release.flatcar-linux.net/${board}`];
+}
+
+/** @throws {InstallError} when channel, board, version or base do not make a URL */
+export function releaseFiles(release: Release): ReleaseFiles {
+  const images = fileUrls(release, release.version, imageFileName(release));
+  return { images, signatures: images.map((image) => new URL(`${image.href}.sig`)) };
+}
+
+/** The same release, with the mirror that `url` is a file of as the preferred one. */
+export function preferMirrorOf(url: URL, release: Release): Release {
+  const { baseUrls = [] } = release;
+  const preferred = baseUrls.find((base) => fileUrl(base, release.version, imageFileName(release)).href === url.href);
+  if (preferred === undefined) return release;
+  return { ...release, baseUrls: [preferred, ...baseUrls.filter((base) => base !== preferred)] };
+}
+
+/**
+ * The release with `current` replaced by the version that it stands for now, so that image and signature are of the same version and people are
+ * told which. Names like `current-2024` stay: the server has directories of these names.
+ * @throws {InstallError} `version.txt unavailable` when the server does not say
+ */
+export async function resolveRelease(release: Release, client: HttpClient, signal: AbortSignal): Promise<Release> {
+  if (release.version !== 'current') return release;
+  const urls = fileUrls(release, 'current', 'version.txt');
+  const wording = {
+    what: 'find out the current version from',
+    unavailable: 'version.txt unavailable',
+    maxBytes: maxVersionFileBytes,
+  };
+  const text = new TextDecoder().decode(await fetchSmallFile(client, urls, wording, signal));
+  const version = /^FLATCAR_VERSION=["']?([^"'\r\n]*)/m.exec(text)?.[1]?.trim();
+  if (version === undefined || version === '') {
+    const why = 'version.txt unavailable: the file there has no FLATCAR_VERSION';
+    throw new InstallError({ what: wording.what, target: urls.join(' or '), why, hint: 'name a version with -V' });
+  }
+  return { ...release, version };
+}
+
+function fileUrls(release: Release, version: string, name: string): URL[] {
+  return releaseBases(release).map((base) => fileUrl(base, version, name));
+}
+
+function fileUrl(base: string, version: string, name: string): URL {
+  const text = `${base}/${version}/${name}`;
+  const url = URL.parse(text);
+  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url;
+  throw new InstallError({
+    what: 'download',
+    target: text,
+    why: 'it is not an HTTP URL',
+    hint: 'check -b, -C, -B and -V',
+  });
+}
