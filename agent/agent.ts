@@ -1,0 +1,273 @@
+import { readFile } from 'node:fs/promises';
+import type { Action, Outcome } from './action.ts';
+import { retry, wait } from './backoff.ts';
+import type { EndedAction, Journal } from './journal.ts';
+import { factsOf, type Log, messageOf } from './log.ts';
+import type { Observe } from './observe.ts';
+import type { Finish, Power } from './power.ts';
+import type { Redactor } from './redact.ts';
+import type { ActionName } from './runtime/event.ts';
+import type { Runtime } from './runtime/runtime.ts';
+import type { Next, Transport } from './transport/transport.ts';
+
+/** What the agent works with and how it behaves. */
+export interface AgentParts {
+  readonly transport: Transport;
+  readonly runtime: Runtime;
+  readonly journal: Journal;
+  readonly power: Power;
+  readonly log: Log;
+  readonly redactor: Redactor;
+  /** Takes what happens, for metrics and status. Default: nobody does. */
+  readonly observe?: Observe | undefined;
+  /** What to do with an action that had started before and whose end is unknown. */
+  readonly interrupted: 'rerun' | 'fail';
+  /** What to do when a workflow is done, acknowledged, and no other one waits. */
+  readonly finish: 'none' | Finish;
+  /** Shortest wait between two questions for work; up to two thirds more are added at random. */
+  readonly pollSeconds: number;
+  /** Longest wait between two attempts at something that fails. */
+  readonly maximumBackoffSeconds: number;
+}
+
+type NextAction = Extract<Next, { kind: 'action' }>;
+type Idle = Extract<Next, { kind: 'idle' }>;
+
+/**
+ * Works for the server until the signal is aborted; then a running action is stopped and the promise is fulfilled. Nothing else ends it: what fails is tried
+ * again, for ever, and said once.
+ *
+ * 1. Ends that the server has not acknowledged are reported, before anything is asked of it: the server must know how far we are. The container of an
+ *    action that ended is given up only now: until its end was recorded, it was the only thing that knew of it.
+ * 2. If an action asked for a restart, the machine is restarted; that is safe now, because of 1.
+ * 3. The server is asked for the next action. If there is none: the machine is finished when that is due, else we wait and go to 1.
+ * 4. An action that ended already is not run again: its end is reported again, by 1.
+ * 5. The journal records that the action starts.
+ * 6. The start is reported. If nobody wants the action any more, we go to 1.
+ * 7. The action is run. If it was interrupted and is not to be run twice, only what is left of it is waited for.
+ * 8. The journal records its end, which is reported by 1.
+ */
+export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<void> {
+  const agent = new Agent(parts, signal);
+  try {
+    for (;;) {
+      await agent.reportEnds(); // 1
+      await agent.restartIfRequested(); // 2
+      const next = await agent.ask(); // 3
+      if (next.kind === 'idle') await agent.idle(next);
+      else if (agent.hasEnded(next.action))
+        await agent.reopen(next.action); // 4
+      else await agent.work(next); // 5 to 8
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    parts.log.info(`the agent stops: ${messageOf(signal.reason)}`);
+  }
+}
+
+class Agent {
+  readonly #parts: AgentParts;
+  readonly #signal: AbortSignal;
+  #idleReason: string | undefined;
+  /** Whether the server has answered the first question for work. */
+  #hasAnswer = false;
+  /** Actions that ended, as the journal knows, and of which the runtime keeps something. */
+  readonly #toRelease: Action[] = [];
+
+  constructor(parts: AgentParts, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = signal;
+  }
+
+  async reportEnds(): Promise<void> {
+    for (const ended of this.#parts.journal.unsent()) await this.#reportEnd(ended);
+    for (const action of this.#toRelease.splice(0)) await this.#parts.runtime.release(action);
+  }
+
+  async restartIfRequested(): Promise<void> {
+    if (await this.#parts.power.rebootRequested()) await this.#finish('reboot', 'an action asked for it');
+  }
+
+  async ask(): Promise<Next> {
+    const next = await this.#persist('ask the server for work', (signal) => this.#parts.transport.next(signal));
+    if (!this.#hasAnswer) this.#parts.log.info({ memoryUsedKiB: await memoryUsedKiB() }, 'the server answers');
+    this.#hasAnswer = true;
+    this.#parts.observe?.({ kind: 'asked', answer: next.kind, reason: next.kind === 'idle' ? next.reason : '' });
+    if (next.kind === 'idle' && next.unfinished === true) return next;
+    // Whatever the server is done with is history: a later workflow may bear the name of an earlier one.
+    const current = next.kind === 'action' ? next.action.workflowId : undefined;
+    await this.#persist('settle the journal', () => this.#parts.journal.settle(current));
+    return next;
+  }
+
+  async idle({ reason, unfinished = false }: Idle): Promise<void> {
+    const { journal, finish, log } = this.#parts;
+    if (reason !== this.#idleReason) log.info(`nothing to do: ${reason}`);
+    this.#idleReason = reason;
+    if (journal.finishDue() && !unfinished) {
+      if (finish === 'none') await this.#persist('record that the work is done', () => journal.finished());
+      else await this.#finish(finish, 'the workflow is done and the server knows it');
+    }
+    await this.#waitForPoll();
+  }
+
+  hasEnded(action: Action): boolean {
+    return this.#parts.journal.historyOf(action).kind === 'ended';
+  }
+
+  /** Makes the known end of an action one that is to be reported. */
+  async reopen(action: Action): Promise<void> {
+    const { journal, log } = this.#parts;
+    const history = journal.historyOf(action);
+    if (history.kind !== 'ended') return;
+    log.warn(
+      factsOf(action),
+      `the server asks for an action that ended (${history.outcome.verdict}); its end is reported again`,
+    );
+    await this.#persist('record an end', () => journal.ended(action, history.outcome));
+    // A server that does not learn from that must not be asked in a tight loop.
+    await this.#waitForPoll();
+  }
+
+  async work(next: NextAction): Promise<void> {
+    const { journal, redactor, interrupted, log, observe } = this.#parts;
+    const { action } = next;
+    this.#idleReason = undefined;
+    redactor.learnEnvironment(action.environment);
+    const wasInterrupted = next.startedBefore || journal.historyOf(action).kind === 'started';
+    const startedAt = new Date();
+
+    await this.#persist('record the start of an action', () => journal.started(action, startedAt));
+    if (!(await this.#reportStart(action, startedAt))) return;
+    observe?.({ kind: 'begun', action: nameOf(action), image: action.image, at: startedAt });
+    if (wasInterrupted)
+      log.warn(factsOf(action), `the action had started before, and its end is unknown; policy: ${interrupted}`);
+    const outcome = await this.#run(action, startedAt, !wasInterrupted || interrupted === 'rerun');
+    const { verdict, message } = outcome;
+    observe?.({ kind: 'ended', action: nameOf(action), verdict, message, seconds: secondsSince(outcome.startedAt) });
+    await this.#persist('record the end of an action', () => journal.ended(action, outcome));
+    this.#toRelease.push(action);
+  }
+
+  /** False: nobody wants the action any more. */
+  async #reportStart(action: Action, at: Date): Promise<boolean> {
+    const { journal, transport, log } = this.#parts;
+    const answer = await this.#persist('report the start of an action', (signal) =>
+      transport.report({ kind: 'started', action, at }, signal),
+    );
+    if (answer.kind === 'acknowledged') return true;
+    log.warn(factsOf(action), `the action is not run: ${answer.reason}`);
+    await this.#persist('forget a workflow', () => journal.forget(action.workflowId));
+    await this.#waitForPoll();
+    return false;
+  }
+
+  async #run(action: Action, startedAt: Date, mayStart: boolean): Promise<Outcome> {
+    const { runtime, log, redactor } = this.#parts;
+    log.info(factsOf(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
+    const attempt = async () =>
+      mayStart
+        ? runtime.run(action, this.#signal)
+        : ((await runtime.resume(action, this.#signal)) ?? notRunAgain(startedAt));
+    const outcome = await attempt().catch((error: unknown): Outcome => {
+      this.#signal.throwIfAborted();
+      return { verdict: 'FAILED', message: `the agent failed: ${messageOf(error)}`, startedAt, endedAt: new Date() };
+    });
+    const level = outcome.verdict === 'SUCCESS' ? 'info' : 'error';
+    log[level](factsOf(action), `the action ended: ${outcome.verdict}: ${outcome.message}`);
+    return { ...outcome, message: redactor.redact(outcome.message) };
+  }
+
+  async #reportEnd({ action, outcome }: EndedAction): Promise<void> {
+    const { journal, transport, log, observe } = this.#parts;
+    const answer = await this.#persist('report the end of an action', (signal) =>
+      transport.report({ kind: 'ended', action, outcome }, signal),
+    );
+    if (answer.kind === 'acknowledged') {
+      log.info(
+        factsOf(action),
+        `the server has acknowledged ${outcome.verdict}${answer.workflowDone === true ? '; the workflow is done' : ''}`,
+      );
+      const [seconds, done] = [secondsSince(outcome.endedAt), answer.workflowDone === true];
+      observe?.({ kind: 'acknowledged', action: nameOf(action), seconds, done });
+      await this.#persist('record an acknowledgement', () =>
+        journal.acknowledged(action, answer.workflowDone !== false),
+      );
+    } else {
+      log.warn(factsOf(action), `the end of the action (${outcome.verdict}) is not wanted: ${answer.reason}`);
+      // Should the server start over under the same name, that is new work.
+      await this.#persist('forget a workflow', () => journal.forget(action.workflowId));
+    }
+  }
+
+  async #finish(how: Finish, why: string): Promise<void> {
+    const { journal, power, log } = this.#parts;
+    log.info(`${how}: ${why}`);
+    // Recorded first: a journal that outlives the machine must not make it restart for ever.
+    await this.#persist('record that the work is done', () => journal.finished());
+    try {
+      await power.finish(how, this.#signal);
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      log.error(messageOf(error));
+    }
+  }
+
+  /** Tries until it works. Says what is wrong when that changes, and when it is over. */
+  async #persist<T>(task: string, attempt: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { log, observe, maximumBackoffSeconds } = this.#parts;
+    let trouble: string | undefined;
+    let attempts = 1;
+    const begin = performance.now();
+    const result = await retry(attempt, {
+      signal: this.#signal,
+      initialSeconds: Math.min(0.5, maximumBackoffSeconds),
+      maximumSeconds: maximumBackoffSeconds,
+      onFailure: (error) => {
+        attempts += 1;
+        const message = messageOf(error);
+        if (message !== trouble) {
+          log.warn(`cannot ${task}: ${message}; trying again`);
+          observe?.({ kind: 'trouble', message: `cannot ${task}: ${message}` });
+        }
+        trouble = message;
+      },
+    });
+    if (trouble !== undefined) {
+      log.info(`could ${task} again after ${Math.round((performance.now() - begin) / 1000)} s, at attempt ${attempts}`);
+    }
+    return result;
+  }
+
+  async #waitForPoll(): Promise<void> {
+    await wait(this.#parts.pollSeconds * (1 + (Math.random() * 2) / 3), this.#signal);
+  }
+}
+
+/** Never the action itself: its environment may hold secrets. */
+function nameOf({ workflowId, taskName, name, id }: Action): ActionName {
+  return { workflowId, taskName, name, id };
+}
+
+/** The clock may have been set meanwhile. */
+function secondsSince(time: Date): number {
+  return Math.max(0, (Date.now() - time.getTime()) / 1000);
+}
+
+function notRunAgain(at: Date): Outcome {
+  return {
+    verdict: 'FAILED',
+    message:
+      'interrupted: the agent or the machine stopped while the action ran, and interrupted actions are not to be run again',
+    startedAt: at,
+    endedAt: at,
+  };
+}
+
+/** What the machine cannot use for anything else, as `free` counts it: the cost of boot image, engine and agent. `undefined` where there is no /proc. */
+async function memoryUsedKiB(): Promise<number | undefined> {
+  const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
+  const amount = (name: string) => new RegExp(`^${name}: *(\\d+) kB$`, 'm').exec(text)?.[1];
+  const [total, available] = [amount('MemTotal'), amount('MemAvailable')];
+  return total === undefined || available === undefined ? undefined : Number(total) - Number(available);
+}

@@ -1,0 +1,175 @@
+import { Command, CommanderError, Option } from 'commander';
+import { ignoredFlags, type Names, repetition, type SettingKey, settings } from './settings.ts';
+
+/** A flag that does not exist or lacks its value. */
+export class ArgumentError extends Error {
+  override readonly name = 'ArgumentError';
+}
+
+export interface Arguments {
+  /** Values as they were given, and the flag as it was written. */
+  readonly flags: ReadonlyMap<SettingKey, { readonly value: string; readonly flag: string }>;
+  /** File with settings. */
+  readonly config: string | undefined;
+  /** File to read instead of `/proc/cmdline`. */
+  readonly kernelCommandLine: string | undefined;
+  readonly help: boolean;
+  readonly printConfig: boolean;
+}
+
+/** Flags that are about the settings rather than settings. */
+const metaFlags = {
+  config: {
+    value: 'FILE',
+    description: 'Read settings from this file (JSON or YAML; keys are the long flags). Also NIBS_CONFIG, nibs_config.',
+  },
+  'kernel-command-line': {
+    value: 'FILE',
+    description: 'Read this instead of /proc/cmdline. Also NIBS_KERNEL_COMMAND_LINE.',
+  },
+  'print-config': {
+    value: undefined,
+    description: 'Print the settings in force and where each comes from, then exit.',
+  },
+  version: { value: undefined, description: 'Print the version, then exit.' },
+  help: { value: undefined, description: 'Print this help, then exit.' },
+} as const;
+
+/** What the command line means by one of the names of a flag. */
+interface Flag {
+  /** The name under which commander knows it. */
+  readonly preferred: string;
+  readonly takesValue: boolean;
+}
+
+const flagsByName: ReadonlyMap<string, Flag> = new Map([
+  ...settings.flatMap(({ names }) =>
+    [...names.flags, ...(names.letter === undefined ? [] : [names.letter])].map((name): [string, Flag] => [
+      name,
+      { preferred: names.flags[0], takesValue: names.value !== undefined },
+    ]),
+  ),
+  ...Object.entries(metaFlags).map(([name, { value }]): [string, Flag] => [
+    name,
+    { preferred: name, takesValue: value !== undefined },
+  ]),
+  ...Object.entries(ignoredFlags).map(([name, takesValue]): [string, Flag] => [name, { preferred: name, takesValue }]),
+  ['h', { preferred: 'help', takesValue: false }],
+]);
+
+/**
+ * Reads the flags. Long flags may begin with one dash or two and have their value after `=` or as the next word, as Go's packages flag and pflag have it.
+ *
+ * @throws {ArgumentError} for unknown flags, missing values and words that are no flag
+ */
+export function parseArguments(argv: readonly string[]): Arguments {
+  const { words, written } = normalise(argv);
+  const command = createCommand('tink-agent')
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} });
+  try {
+    command.parse(words, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError)
+      throw new ArgumentError(error.message.replace(/^error: /, ''), { cause: error });
+    throw error;
+  }
+  const values = command.opts<Readonly<Record<string, string | true | undefined>>>();
+  const textOf = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined);
+  const flags = new Map<SettingKey, { value: string; flag: string }>();
+  for (const { key, names } of settings) {
+    const value = values[optionOf(names).attributeName()];
+    if (value !== undefined)
+      flags.set(key, { value: value === true ? 'true' : value, flag: written.get(names.flags[0]) ?? '' });
+  }
+  return {
+    flags,
+    config: textOf('config'),
+    kernelCommandLine: textOf('kernelCommandLine'),
+    help: values['help'] === true,
+    printConfig: values['printConfig'] === true,
+  };
+}
+
+/** Rewrites every known flag to its preferred name with two dashes and its value after `=`; what is not known stays, for commander to refuse. */
+function normalise(argv: readonly string[]): { words: string[]; written: ReadonlyMap<string, string> } {
+  const words: string[] = [];
+  const written = new Map<string, string>();
+  const rest = [...argv];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    const [, name = '', value] = /^--?([A-Za-z][^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+    const flag = flagsByName.get(name);
+    if (flag === undefined) {
+      // One dash and several letters are one long flag here, never several short ones.
+      words.push(name === '' ? word : `--${name}`);
+      continue;
+    }
+    written.set(flag.preferred, word.slice(0, word.length - (value === undefined ? 0 : value.length + 1)));
+    const given = value ?? (flag.takesValue ? rest.shift() : undefined);
+    words.push(given === undefined ? `--${flag.preferred}` : `--${flag.preferred}=${given}`);
+  }
+  return { words, written };
+}
+
+/** The text of `--help`. */
+export function helpText(name: string): string {
+  return createCommand(name).helpInformation();
+}
+
+/** The settings as a Markdown table: flags, environment variables and kernel parameters of each. */
+export function settingsAsMarkdown(): string {
+  const code = (words: readonly string[]) => words.map((word) => `\`${word}\``).join(' ');
+  const rows = settings.map(({ names, defaultValue }) => {
+    const flags = [
+      ...names.flags.map((flag) => `--${flag}`),
+      ...(names.letter === undefined ? [] : [`-${names.letter}`]),
+    ];
+    const initial = defaultValue === undefined ? '' : code([String(defaultValue)]);
+    return `| ${code(flags)} | ${code(names.environment)} | ${code(names.kernel)} | ${initial} | ${names.description} |\n`;
+  });
+  return `| flags | environment | kernel command line | default | meaning |\n|---|---|---|---|---|\n${rows.join('')}`;
+}
+
+/** Commander knows each flag by its preferred name only; {@link normalise} translates the others. */
+function createCommand(name: string): Command {
+  const command = new Command(name)
+    .usage('[flags]')
+    .description(
+      'Asks a tink server for work and runs each action as a container.\n\nSettings come from, the later winning: defaults, the configuration file, the kernel command line, the environment, flags.',
+    )
+    .helpOption(false)
+    .allowExcessArguments(false)
+    .configureHelp({ helpWidth: 120 });
+  for (const { names, defaultValue } of settings)
+    command.addOption(optionOf(names, defaultValue).helpGroup(`${names.group}:`));
+  for (const [flag, { value, description }] of Object.entries(metaFlags)) {
+    command.addOption(
+      new Option(value === undefined ? `--${flag}` : `--${flag} <${value}>`, description).helpGroup('Configuration:'),
+    );
+  }
+  for (const [flag, takesValue] of Object.entries(ignoredFlags)) {
+    command.addOption(new Option(takesValue ? `--${flag} <value>` : `--${flag} [value]`).hideHelp());
+  }
+  return command;
+}
+
+function optionOf(names: Names, defaultValue?: unknown): Option {
+  const [preferred, ...others] = names.flags;
+  const also = [
+    ...others.map((flag) => `--${flag}`),
+    ...(names.letter === undefined ? [] : [`-${names.letter}`]),
+    ...names.environment,
+    ...names.kernel.map((key) => `${key}=`),
+  ];
+  const initial = defaultValue === undefined ? '' : ` Default: ${String(defaultValue)}.`;
+  const description = `${names.description}${initial}${also.length > 0 ? ` Also ${also.join(', ')}.` : ''}`;
+  // A switch may have a value, so that one that is on can be switched off.
+  const option = new Option(
+    names.value === undefined ? `--${preferred} [BOOLEAN]` : `--${preferred} <${names.value}>`,
+    description,
+  );
+  if (!names.repeatable) return option;
+  return option.argParser((value: string, earlier: string | undefined) =>
+    earlier === undefined ? value : `${earlier}${repetition}${value}`,
+  );
+}

@@ -1,0 +1,185 @@
+import { readFile } from 'node:fs/promises';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import type { Arguments } from './arguments.ts';
+import { parseKernelCommandLine } from './kernel-cmdline.ts';
+import { type Config, type SettingKey, schema, settings } from './settings.ts';
+
+/** The configuration cannot be used. The message has one line for each thing that is wrong, and names where each came from. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/** A {@link Config} with all that the agent cannot do without. */
+export type CompleteConfig = ServerConfig | FileConfig;
+
+/** To work for a server. */
+export type ServerConfig = Config & {
+  readonly transport: Exclude<Config['transport'], 'file'>;
+  readonly workerId: string;
+  readonly grpcAuthority: string;
+};
+
+/** To run a template from a file. */
+export type FileConfig = Config & { readonly transport: 'file'; readonly template: string };
+
+/** Where the value of a setting came from, for people: `flag --id`, `environment variable WORKER_ID`, … */
+type Source = string;
+
+interface Given {
+  readonly value: unknown;
+  readonly source: Source;
+}
+
+type GivenSettings = ReadonlyMap<SettingKey, Given>;
+
+export interface LoadedConfig {
+  readonly config: CompleteConfig;
+  /** Which settings were given, and where. Those that are missing have their default. */
+  readonly sources: ReadonlyMap<SettingKey, Source>;
+}
+
+/**
+ * Reads the configuration: defaults, then the configuration file, the kernel command line, the environment, the flags; what comes later wins.
+ * An empty environment variable or kernel parameter with an empty value counts as not given, because scripts pass on variables that are not set.
+ *
+ * @throws {ConfigError} for values that cannot be, settings that are missing, and files that cannot be read
+ */
+export async function loadConfig(
+  given: Arguments,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<LoadedConfig> {
+  const kernelFile = given.kernelCommandLine ?? environment['NIBS_KERNEL_COMMAND_LINE'];
+  const kernel = parseKernelCommandLine(await readKernelCommandLine(kernelFile));
+  const configFile = given.config ?? environment['NIBS_CONFIG'] ?? kernel.get('nibs_config');
+
+  const layers = [
+    configFile === undefined ? new Map<SettingKey, Given>() : await fromFile(configFile),
+    fromKernel(kernel),
+    fromEnvironment(environment),
+    fromFlags(given),
+  ];
+  return resolve(new Map(layers.flatMap((layer) => [...layer])));
+}
+
+async function readKernelCommandLine(file: string | undefined): Promise<string> {
+  try {
+    return await readFile(file ?? '/proc/cmdline', 'utf8');
+  } catch (error) {
+    // A container may be started without /proc; then there is no such source. A file that somebody named has to be there.
+    if (file === undefined) return '';
+    throw new ConfigError(`cannot read the kernel command line from ${file}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function fromFile(file: string): Promise<GivenSettings> {
+  const keys = new Map<string, SettingKey>(
+    settings.flatMap(({ key, names }) => [key, ...names.flags].map((name) => [name, key] as const)),
+  );
+  let content: Record<string, unknown>;
+  try {
+    // JSON is YAML, so that one reader serves both.
+    content = z
+      .record(z.string(), z.unknown(), 'must be a mapping of settings')
+      .parse(parseYaml(await readFile(file, 'utf8')) ?? {});
+  } catch (error) {
+    throw new ConfigError(`cannot read the configuration file ${file}: ${reasonOf(error)}`, { cause: error });
+  }
+  const found = new Map<SettingKey, Given>();
+  for (const [name, value] of Object.entries(content)) {
+    const key = keys.get(name);
+    if (key === undefined)
+      throw new ConfigError(`configuration file ${file}: there is no setting ${name} (see --help)`);
+    if (value !== null)
+      found.set(key, {
+        value: typeof value === 'number' ? String(value) : value,
+        source: `${name} in the file ${file}`,
+      });
+  }
+  return found;
+}
+
+function fromKernel(kernel: ReadonlyMap<string, string>): GivenSettings {
+  const found = new Map<SettingKey, Given>();
+  for (const { key, names } of settings) {
+    for (const name of names.kernel) {
+      const value = kernel.get(name);
+      // A switch may stand there alone; everything else without a value was not meant.
+      if (value === undefined || (value === '' && names.value !== undefined)) continue;
+      found.set(key, { value, source: `kernel command line, ${name}` });
+    }
+  }
+  return found;
+}
+
+function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): GivenSettings {
+  const found = new Map<SettingKey, Given>();
+  for (const { key, names } of settings) {
+    for (const name of names.environment) {
+      const value = environment[name];
+      if (value !== undefined && value !== '') found.set(key, { value, source: `environment variable ${name}` });
+    }
+  }
+  return found;
+}
+
+function fromFlags(given: Arguments): GivenSettings {
+  return new Map([...given.flags].map(([key, { value, flag }]) => [key, { value, source: `flag ${flag}` }]));
+}
+
+function resolve(given: GivenSettings): LoadedConfig {
+  const parsed = schema.safeParse(Object.fromEntries([...given].map(([key, { value }]) => [key, value])));
+  if (!parsed.success) throw new ConfigError(parsed.error.issues.map((issue) => problem(issue, given)).join('\n'));
+  return {
+    config: complete({ ...parsed.data, workerId: parsed.data.workerId ?? parsed.data.bootMac }),
+    sources: new Map([...given].map(([key, { source }]) => [key, source])),
+  };
+}
+
+function complete(config: Config): CompleteConfig {
+  const { transport, template, grpcAuthority, workerId } = config;
+  if (transport === 'file') {
+    if (template === undefined) throw new ConfigError(noTemplate);
+    return { ...config, transport, template };
+  }
+  if (grpcAuthority === undefined || workerId === undefined) {
+    const missing = [
+      ...(grpcAuthority === undefined ? [noServer] : []),
+      ...(workerId === undefined ? [noWorkerId] : []),
+    ];
+    throw new ConfigError(missing.join('\n'));
+  }
+  return { ...config, transport, workerId, grpcAuthority };
+}
+
+const noTemplate = 'no template is named: with --transport file, --template says which one to run';
+
+const noServer =
+  'no server is named: give its host:port as grpc_authority= on the kernel command line, as environment variable TINKERBELL_GRPC_AUTHORITY or as flag --tinkerbell-grpc-authority';
+
+const noWorkerId =
+  'it is not known who this machine is: give worker_id= (or the MAC address of the boot interface as hw_addr=, packet_bootdev_mac= or BOOTIF=) on the kernel command line, environment variable WORKER_ID or flag --id';
+
+function problem(issue: z.core.$ZodIssue, given: GivenSettings): string {
+  const setting = settings.find(({ key }) => key === issue.path[0]);
+  if (setting === undefined) return issue.message;
+  const { value, source } = given.get(setting.key) ?? { value: undefined, source: 'default' };
+  const shown = ['registryPassword', 'values'].includes(setting.key) ? '***' : JSON.stringify(value);
+  return `${setting.names.flags[0]} (${source}): ${issue.message}; it is ${shown}`;
+}
+
+/** Why something failed, on one line. */
+function reasonOf(error: unknown): string {
+  if (error instanceof z.ZodError) return error.issues.map((issue) => issue.message).join(', ');
+  return error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+}
+
+/** The configuration as people may see it: one line a setting, with where it came from, secrets as `***`. */
+export function describeConfig({ config, sources }: LoadedConfig): string {
+  return settings
+    .map(
+      ({ key, names }) =>
+        `${names.flags[0]} = ${String(config[key] ?? '(not set)')}  # ${sources.get(key) ?? 'default'}\n`,
+    )
+    .join('');
+}

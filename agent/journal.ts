@@ -1,0 +1,352 @@
+import { copyFile, type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Action, Outcome } from './action.ts';
+
+/** The journal cannot be read or written; the message names the file. */
+export class JournalError extends Error {
+  override readonly name = 'JournalError';
+}
+
+/** An action that ended and of whose end the server may not know yet. */
+export interface EndedAction {
+  /** What identifies the action in a report; command, environment and volumes are empty, because they may hold secrets and no report needs them. */
+  readonly action: Action;
+  readonly outcome: Outcome;
+}
+
+/** What is known of an action. */
+export type History =
+  /** Nothing. */
+  | { readonly kind: 'unknown' }
+  /** It was about to start, and no end is known: it may have done nothing, something or all of its work. */
+  | { readonly kind: 'started' }
+  /** It ran to its end. */
+  | { readonly kind: 'ended'; readonly outcome: Outcome };
+
+/**
+ * What the agent has done, on stable storage. Each method returns when its record is synced to the disk.
+ *
+ * The server is in charge of what is to be done; the journal only answers what the server cannot know after a crash: did this action start, did it
+ * end, how, and has the server been told.
+ */
+export interface Journal extends AsyncDisposable {
+  /** To be called before the action starts. */
+  started(action: Action, at: Date): Promise<void>;
+  /** To be called before the end is reported. */
+  ended(action: Action, outcome: Outcome): Promise<void>;
+  /** The server knows of the end, or does not want to. `workflowDone`: this was the last action, and it succeeded. */
+  acknowledged(action: Action, workflowDone: boolean): Promise<void>;
+  /** Forgets a workflow that the server no longer has. */
+  forget(workflowId: string): Promise<void>;
+  /** Forgets the workflows all of whose ends are acknowledged, except the one the server is at. Makes the file small again. */
+  settle(currentWorkflowId: string | undefined): Promise<void>;
+  /** The machine is about to be restarted or switched off, or is not going to be: no finish is due any more. */
+  finished(): Promise<void>;
+
+  /** Ends the server has not acknowledged, in the order in which they happened. */
+  unsent(): readonly EndedAction[];
+  /** What is known of an action. */
+  historyOf(action: Action): History;
+  /** Whether a workflow was acknowledged as done, nothing failed since, and {@link Journal.finished} was not called since. */
+  finishDue(): boolean;
+}
+
+/** The outcome of an action as a record has it. */
+const outcomeRecord = z.object({
+  verdict: z.enum(['SUCCESS', 'FAILED', 'TIMEOUT']),
+  message: z.string(),
+  startedAt: z.coerce.date(),
+  endedAt: z.coerce.date(),
+});
+
+const actionRecord = z.object({
+  workflowId: z.string(),
+  taskName: z.string(),
+  name: z.string(),
+  id: z.string(),
+  workerId: z.string(),
+  image: z.string(),
+});
+
+/** One line of the file. */
+const record = z.discriminatedUnion('record', [
+  z.object({ record: z.literal('started'), at: z.coerce.date(), action: actionRecord }),
+  z.object({ record: z.literal('ended'), action: actionRecord, outcome: outcomeRecord }),
+  z.object({ record: z.literal('acknowledged'), action: actionRecord, workflowDone: z.boolean() }),
+  z.object({ record: z.literal('forgotten'), workflowId: z.string() }),
+  z.object({ record: z.literal('finish-due') }),
+  z.object({ record: z.literal('finished') }),
+]);
+
+type JournalRecord = z.output<typeof record>;
+type ActionRecord = z.output<typeof actionRecord>;
+
+/** What the records say of one action. */
+interface Entry {
+  readonly action: ActionRecord;
+  readonly startedAt: Date | undefined;
+  readonly outcome: Outcome | undefined;
+  readonly acknowledged: boolean;
+}
+
+/** The sum of all records. Insertion order of the entries is the order of the actions. */
+interface State {
+  readonly entries: Map<string, Entry>;
+  finishDue: boolean;
+}
+
+const fileName = 'journal.jsonl';
+
+/**
+ * Opens the journal in `directory`, which is made if missing. A last line without its end is what a crash while writing leaves; it is cut off, since what it
+ * was going to record had not been relied on. A line that is damaged otherwise is passed over; the damaged file is kept beside the journal, as
+ * `journal.jsonl.damaged-<milliseconds>`.
+ *
+ * @param onDamage is told in words what was wrong, and where it is kept
+ * @throws {JournalError} when the directory or the file cannot be used
+ */
+export async function openJournal(directory: string, onDamage: (message: string) => void): Promise<Journal> {
+  const path = join(directory, fileName);
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const content = await readIfPresent(path);
+    const { state, damagedLines } = replay(content);
+    if (damagedLines.length > 0) {
+      const aside = `${path}.damaged-${Date.now()}`;
+      await copyFile(path, aside);
+      onDamage(
+        `${path} is damaged in line ${damagedLines.join(', ')}; it is kept as ${aside}, and the journal goes on with the lines that can be read`,
+      );
+    }
+    // The file is always written anew: that cuts off a torn line and forgets nothing.
+    return new FileJournal(path, state, await rewrite(path, state));
+  } catch (error) {
+    throw new JournalError(
+      `cannot open the journal ${path}: ${error instanceof Error ? error.message : String(error)} (is the state directory writable?)`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+class FileJournal implements Journal {
+  readonly #path: string;
+  readonly #state: State;
+  #file: FileHandle;
+  /** After a failed write the end of the file is unknown; it is written anew before anything is added. */
+  #intact = true;
+
+  constructor(path: string, state: State, file: FileHandle) {
+    this.#path = path;
+    this.#state = state;
+    this.#file = file;
+  }
+
+  started(action: Action, at: Date): Promise<void> {
+    return this.#append({ record: 'started', at, action: identityOf(action) });
+  }
+
+  ended(action: Action, outcome: Outcome): Promise<void> {
+    return this.#append({ record: 'ended', action: identityOf(action), outcome });
+  }
+
+  acknowledged(action: Action, workflowDone: boolean): Promise<void> {
+    return this.#append({ record: 'acknowledged', action: identityOf(action), workflowDone });
+  }
+
+  forget(workflowId: string): Promise<void> {
+    return this.#append({ record: 'forgotten', workflowId });
+  }
+
+  finished(): Promise<void> {
+    return this.#append({ record: 'finished' });
+  }
+
+  async settle(currentWorkflowId: string | undefined): Promise<void> {
+    const entries = [...this.#state.entries];
+    const open = new Set(
+      entries.filter(([, entry]) => !entry.acknowledged).map(([, entry]) => entry.action.workflowId),
+    );
+    const settled = entries.filter(
+      ([, { action }]) => action.workflowId !== currentWorkflowId && !open.has(action.workflowId),
+    );
+    if (settled.length === 0) return;
+    for (const [key] of settled) this.#state.entries.delete(key);
+    await this.#rewrite();
+  }
+
+  unsent(): readonly EndedAction[] {
+    return [...this.#state.entries.values()].flatMap(({ action, outcome, acknowledged }) =>
+      outcome === undefined || acknowledged ? [] : [{ action: reportable(action), outcome }],
+    );
+  }
+
+  historyOf(action: Action): History {
+    const entry = this.#state.entries.get(keyOf(action));
+    if (entry === undefined) return { kind: 'unknown' };
+    return entry.outcome === undefined ? { kind: 'started' } : { kind: 'ended', outcome: entry.outcome };
+  }
+
+  finishDue(): boolean {
+    return this.#state.finishDue;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close();
+  }
+
+  async #append(entry: JournalRecord): Promise<void> {
+    try {
+      if (!this.#intact) await this.#rewrite();
+      this.#intact = false;
+      await this.#file.appendFile(line(entry));
+      await this.#file.sync();
+      this.#intact = true;
+    } catch (error) {
+      throw new JournalError(
+        `cannot write to the journal ${this.#path}: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      );
+    }
+    // Only what is on the disk is known.
+    apply(this.#state, entry);
+  }
+
+  async #rewrite(): Promise<void> {
+    const file = await rewrite(this.#path, this.#state);
+    await this.#file.close();
+    this.#file = file;
+    this.#intact = true;
+  }
+}
+
+async function readIfPresent(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+function replay(content: string): { state: State; damagedLines: number[] } {
+  const state: State = { entries: new Map(), finishDue: false };
+  const damagedLines: number[] = [];
+  const lines = content.split('\n');
+  for (const [index, text] of lines.entries()) {
+    const parsed = record.safeParse(parseJson(text));
+    if (parsed.success) apply(state, parsed.data);
+    // What follows the last line end is nothing, or a line that was being written.
+    else if (index < lines.length - 1) damagedLines.push(index + 1);
+  }
+  return { state, damagedLines };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function apply(state: State, entry: JournalRecord): void {
+  switch (entry.record) {
+    case 'started':
+      setLast(state, { action: entry.action, startedAt: entry.at, outcome: undefined, acknowledged: false });
+      return;
+    case 'ended': {
+      const startedAt = state.entries.get(keyOf(entry.action))?.startedAt;
+      setLast(state, { action: entry.action, startedAt, outcome: entry.outcome, acknowledged: false });
+      if (entry.outcome.verdict !== 'SUCCESS') state.finishDue = false;
+      return;
+    }
+    case 'acknowledged': {
+      const known = state.entries.get(keyOf(entry.action));
+      if (known !== undefined) state.entries.set(keyOf(entry.action), { ...known, acknowledged: true });
+      if (entry.workflowDone) state.finishDue = true;
+      return;
+    }
+    case 'forgotten':
+      for (const [key, { action }] of state.entries)
+        if (action.workflowId === entry.workflowId) state.entries.delete(key);
+      return;
+    case 'finish-due':
+      state.finishDue = true;
+      return;
+    case 'finished':
+      state.finishDue = false;
+      return;
+  }
+}
+
+/** A thing that happens to an action moves it to the end: unsent ends are sent in the order in which they happened. */
+function setLast(state: State, entry: Entry): void {
+  state.entries.delete(keyOf(entry.action));
+  state.entries.set(keyOf(entry.action), entry);
+}
+
+function keyOf(action: Pick<Action, 'workflowId' | 'id'>): string {
+  return JSON.stringify([action.workflowId, action.id]);
+}
+
+function identityOf({ workflowId, taskName, name, id, workerId, image }: Action): ActionRecord {
+  return { workflowId, taskName, name, id, workerId, image };
+}
+
+function reportable(action: ActionRecord): Action {
+  return {
+    ...action,
+    command: [],
+    environment: [],
+    volumes: [],
+    timeoutSeconds: undefined,
+    pidMode: undefined,
+    networkMode: undefined,
+    onTimeout: [],
+    onFailure: [],
+  };
+}
+
+/** The shortest file that says what `state` says, written aside and moved into place; returned open at its end. */
+async function rewrite(path: string, state: State): Promise<FileHandle> {
+  const unfinished = `${path}.new`;
+  const file = await open(unfinished, 'w', 0o600);
+  try {
+    await file.writeFile(recordsOf(state).map(line).join(''));
+    await file.sync();
+    await rename(unfinished, path);
+    await syncDirectory(path);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return file;
+}
+
+function recordsOf(state: State): JournalRecord[] {
+  const records = [...state.entries.values()].flatMap(
+    ({ action, startedAt, outcome, acknowledged }): JournalRecord[] => [
+      ...(startedAt === undefined ? [] : [{ record: 'started' as const, at: startedAt, action }]),
+      ...(outcome === undefined ? [] : [{ record: 'ended' as const, action, outcome }]),
+      ...(acknowledged ? [{ record: 'acknowledged' as const, action, workflowDone: false }] : []),
+    ],
+  );
+  return state.finishDue ? [...records, { record: 'finish-due' }] : records;
+}
+
+function line(entry: JournalRecord): string {
+  return `${JSON.stringify(entry)}\n`;
+}
+
+/** Makes a rename last: it is a change of the directory, which has to be synced on its own. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(join(path, '..'), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}

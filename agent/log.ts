@@ -1,0 +1,82 @@
+import { type Logger, pino } from 'pino';
+import { z } from 'zod';
+import type { Action } from './action.ts';
+import type { Redactor } from './redact.ts';
+
+/** The log of the agent: one event a call, `log.info({ action: 'install' }, 'the action ended')`. */
+export type Log = Logger;
+
+export interface LogOptions {
+  readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
+  /** `text`: a line for people; `json`: a line for programs. */
+  readonly format: 'text' | 'json';
+  readonly redactor: Redactor;
+  /** Takes one whole line, with its end. */
+  readonly write: (line: string) => void;
+  /** Takes the same events as lines of JSON, whatever the format. Default: nobody does. */
+  readonly forward?: ((line: string) => void) | undefined;
+}
+
+/** Fields that are masked whatever their value, in case one is logged before its value is known to be secret. */
+const secretFields = ['password', 'registryPassword', 'token', 'secret', 'auth', 'authorization', 'environment'];
+
+/** Creates the log. Secrets are masked in the finished line, so that no field, message or nested error gets around it. */
+export function createLog({ level, format, redactor, write, forward }: LogOptions): Log {
+  const render = format === 'json' ? (line: string) => line : asText;
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '***' },
+    },
+    {
+      write(line: string) {
+        write(redactor.redact(render(line)));
+        forward?.(redactor.redact(line));
+      },
+    },
+  );
+}
+
+const logRecord = z.looseObject({
+  level: z.string(),
+  time: z.string(),
+  msg: z.string().default(''),
+});
+
+/** Fields that a person reading along does not need at every line: they are the same for all lines of an action. */
+const wellKnownFields = ['action', 'workflow', 'task', 'stream'];
+
+/** `12:34:56 WARN  [action] message (field=value, …)`: the day is left out, because a boot image does not run for days. */
+function asText(line: string): string {
+  const { level, time, msg, ...fields } = logRecord.parse(JSON.parse(line));
+  const action = typeof fields['action'] === 'string' ? fields['action'] : undefined;
+  const rest = Object.entries(fields)
+    .filter(([name]) => action === undefined || !wellKnownFields.includes(name))
+    .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const who = action === undefined ? '' : `[${action}] `;
+  const text = rest.length === 0 ? msg : `${msg} (${rest.join(', ')})`;
+  return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${who}${text.replaceAll('\n', '\n  ')}\n`;
+}
+
+/** The fields by which every event about an action names it. */
+export function factsOf({ workflowId, taskName, name }: Pick<Action, 'workflowId' | 'taskName' | 'name'>) {
+  return { workflow: workflowId, task: taskName, action: name };
+}
+
+/** The message of an error with those of its causes, on one line: `cannot reach the server: connection refused`. */
+export function messageOf(error: unknown): string {
+  const messages: string[] = [];
+  for (
+    let cause = error;
+    cause !== undefined && cause !== null && messages.length < 5;
+    cause = cause instanceof Error ? cause.cause : undefined
+  ) {
+    const message = (cause instanceof Error ? cause.message || cause.name : String(cause)).replace(/\s+/g, ' ').trim();
+    // Many errors repeat their cause in their own message already.
+    if (!messages.some((earlier) => earlier.includes(message))) messages.push(message);
+  }
+  return messages.join(': ');
+}

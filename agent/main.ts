@@ -1,0 +1,212 @@
+import { mkdtempDisposable } from 'node:fs/promises';
+import { setGlobalProxyFromEnv } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { type AgentParts, runAgent } from './agent.ts';
+import { ArgumentError, helpText, parseArguments } from './arguments.ts';
+import {
+  type CompleteConfig,
+  ConfigError,
+  describeConfig,
+  type FileConfig,
+  loadConfig,
+  type ServerConfig,
+} from './config.ts';
+import { createInventory } from './hardware.ts';
+import { JournalError, openJournal } from './journal.ts';
+import { type Outlets, openOutlets } from './outlets.ts';
+import { createPower, type Power, PowerError } from './power.ts';
+import { createRedactor, looksSecret, type Redactor } from './redact.ts';
+import type { Runtime } from './runtime/runtime.ts';
+import { workflowDirectory } from './runtime/workflow-directory.ts';
+import type { Config } from './settings.ts';
+import { TemplateError } from './template/problem.ts';
+import { readTlsFiles } from './tls-files.ts';
+import type { FileTransport } from './transport/file.ts';
+import type { Transport } from './transport/transport.ts';
+
+/**
+ * The agent as a program: reads its configuration, then works until SIGTERM or SIGINT. Only a template from a file comes to an end by itself.
+ *
+ * @param argv flags, without the names of the interpreter and the program
+ * @param name the program's name in `--help`
+ * @returns exit code: 0 after a signal or a question for help, 1 when the state directory cannot be used, 2 when the configuration or a template
+ * cannot; of a template from a file 0 when all its actions succeeded, else 1
+ */
+export async function main(argv: readonly string[], name: 'tink-agent' | 'tink-worker'): Promise<number> {
+  try {
+    const given = parseArguments(argv);
+    if (given.help) return print(helpText(name));
+    const loaded = await loadConfig(given, process.env);
+    if (given.printConfig) return print(describeConfig(loaded));
+    return await work(loaded.config);
+  } catch (error) {
+    const code = exitCodeOf(error);
+    if (code === undefined || !(error instanceof Error)) throw error;
+    for (const line of error.message.split('\n')) process.stderr.write(`${name}: ${line}\n`);
+    return code;
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+/** `undefined`: not a failure that is foreseen. */
+function exitCodeOf(error: unknown): number | undefined {
+  if (error instanceof ArgumentError || error instanceof ConfigError || error instanceof TemplateError) return 2;
+  return error instanceof JournalError ? 1 : undefined;
+}
+
+type Output = typeof process.stdout | typeof process.stderr;
+
+/** What the agent has, wherever its work comes from. */
+type Tools = Pick<AgentParts, 'runtime' | 'log' | 'redactor' | 'observe'>;
+
+async function work(config: CompleteConfig): Promise<number> {
+  keepMemorySmall();
+  useProxies(config);
+  const redactor = createRedactor();
+  if (config.registryPassword !== undefined) redactor.learn(config.registryPassword.reveal());
+  // Of a template that is run from a file, standard output has the results.
+  const stream = config.transport === 'file' ? process.stderr : process.stdout;
+  const format = formatOf(config, stream);
+  await using outlets = await openOutlets(config, { format, redactor, write: writerTo(stream) });
+  using stop = stopOnSignal();
+  const { log, observe } = outlets;
+  const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe };
+  if (config.transport === 'file') return await workFromFile(config, tools, stop.signal);
+  await workForServer(config, tools, outlets, stop.signal);
+  return 0;
+}
+
+async function workForServer(config: ServerConfig, tools: Tools, outlets: Outlets, signal: AbortSignal): Promise<void> {
+  const { log } = tools;
+  await using journal = await openJournal(config.stateDirectory, (message) => log.error(message));
+  await using transport = await createTransport(config, outlets);
+  log.info({ worker: config.workerId, server: config.grpcAuthority, process: process.pid }, 'the agent starts');
+  await runAgent({ ...config, ...tools, transport, journal, power: createPower(config) }, signal);
+}
+
+/** Runs a template to its end and returns the exit code. The journal of the machine's own agent is left alone, and so is the machine's power. */
+async function workFromFile(config: FileConfig, tools: Tools, signal: AbortSignal): Promise<number> {
+  await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-'));
+  await using journal = await openJournal(directory.path, (message) => tools.log.error(message));
+  await using transport = await createFileTransport(config, tools);
+  const end = new AbortController();
+  const ended = transport.ended.then((verdict) => {
+    end.abort(new Error(`the workflow has ended: ${verdict}`));
+    return verdict;
+  });
+  const parts = { ...config, ...tools, transport, journal, power: noPower, finish: 'none' as const };
+  await runAgent(parts, AbortSignal.any([signal, end.signal]));
+  return end.signal.aborted && (await ended) === 'SUCCESS' ? 0 : 1;
+}
+
+async function createFileTransport(config: FileConfig, { log, redactor }: Tools): Promise<FileTransport> {
+  const { openTemplate } = await import('./transport/file.ts');
+  for (const [name, value] of config.values ?? []) if (looksSecret(name)) redactor.learn(value);
+  return await openTemplate({
+    ...config,
+    redact: redactor.redact,
+    onWarning: (message) => log.warn(message),
+    onEvent: writerTo(process.stdout),
+  });
+}
+
+/** Left alone, V8 collects garbage so seldom that a process that needs 20 MB comes to have 250 after some thousand polls. */
+function keepMemorySmall(): void {
+  setFlagsFromString('--optimize-for-size');
+}
+
+/** A machine on whose bench a template is tried stays up. */
+const noPower: Power = {
+  rebootRequested: async () => false,
+  finish: () => Promise.reject(new PowerError('the machine is not restarted for a template from a file')),
+};
+
+/** Node's own HTTP and fetch, gRPC (which reads the environment) and the commands we start all use the proxies. */
+function useProxies({ httpProxy, httpsProxy, proxyBypass }: Config): void {
+  const proxies = { http_proxy: httpProxy, https_proxy: httpsProxy, no_proxy: proxyBypass };
+  for (const [name, value] of Object.entries(proxies)) {
+    if (value === undefined) continue;
+    process.env[name] = value;
+    process.env[name.toUpperCase()] = value;
+  }
+  setGlobalProxyFromEnv(process.env);
+}
+
+function formatOf({ logFormat }: Config, stream: Output): 'text' | 'json' {
+  if (logFormat !== 'auto') return logFormat;
+  return stream.isTTY ? 'text' : 'json';
+}
+
+/** The stream may be gone (its reader ended); the work goes on without it. */
+function writerTo(stream: Output): (line: string) => void {
+  stream.on('error', () => {});
+  return (line) => void stream.write(line);
+}
+
+/** Aborted by the first SIGTERM or SIGINT; a second one ends the process at once, as is usual. */
+function stopOnSignal(): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const stop = (name: NodeJS.Signals) => controller.abort(new Error(`it received ${name}`));
+  process.once('SIGTERM', stop).once('SIGINT', stop);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => process.off('SIGTERM', stop).off('SIGINT', stop),
+  };
+}
+
+/** The adapters are loaded when they are needed, so that `--help` does not wait for gRPC. */
+async function createTransport(config: ServerConfig, { onDialect, log }: Outlets): Promise<Transport> {
+  switch (config.transport) {
+    case 'grpc': {
+      const { createServerTransport } = await import('./transport/server.ts');
+      return createServerTransport({
+        authority: config.grpcAuthority,
+        workerId: config.workerId,
+        dialect: config.dialect,
+        certificateUrl: config.certUrl,
+        ...(await readTlsFiles(config)),
+        tls: config.tls,
+        verify: !config.insecureTls,
+        onDialect,
+        attributes: config.attributeDetection ? createInventory() : undefined,
+        workflowData: {
+          directory: (workflowId) => workflowDirectory(config.workDirectory, workflowId),
+          notice: (text) => log.warn(text),
+        },
+      });
+    }
+  }
+}
+
+async function createRuntime(
+  config: CompleteConfig,
+  { onRuntimeEvent }: Outlets,
+  redactor: Redactor,
+): Promise<Runtime> {
+  const { createDockerRuntime } = await import('./runtime/docker.ts');
+  return createDockerRuntime({
+    host: config.dockerHost,
+    workDirectory: config.workDirectory,
+    registry: config.dockerRegistry,
+    prefix: config.registryPrefix,
+    credentials: credentialsOf(config),
+    mirrors: config.registryMirrors,
+    dockerConfigDirectory: config.dockerConfig,
+    privileges: config.privileged ? 'privileged' : 'all-available',
+    redact: redactor.redact,
+    onEvent: onRuntimeEvent,
+  });
+}
+
+/** The registry may be given with a path, as a prefix of image names; credentials belong to its host. */
+function credentialsOf({ dockerRegistry, registryUsername, registryPassword }: CompleteConfig) {
+  const [host] = dockerRegistry?.replace(/^https?:\/\//, '').split('/') ?? [];
+  if (host === undefined || registryUsername === undefined || registryPassword === undefined) return [];
+  return [{ host, username: registryUsername, password: registryPassword.reveal() }];
+}

@@ -1,0 +1,129 @@
+import { hostname } from 'node:os';
+import { version } from '../executable/version.ts';
+import { createLog, factsOf, type Log } from './log.ts';
+import type { LoopEvent } from './observe.ts';
+import type { Redactor } from './redact.ts';
+import type { RuntimeEvent } from './runtime/event.ts';
+import { createRuntimeLog } from './runtime-log.ts';
+import type { Config } from './settings.ts';
+import { createStatusBoard, type StatusBoard } from './status/board.ts';
+import type { Metrics } from './status/metrics.ts';
+import { createSpaceWatch } from './storage.ts';
+import type { Syslog } from './syslog.ts';
+
+/** Where people learn what the agent does: its log, the syslog server, the pages of its status, the machine's screen. */
+export interface Outlets extends AsyncDisposable {
+  readonly log: Log;
+  observe(event: LoopEvent): void;
+  onRuntimeEvent(event: RuntimeEvent): void | Promise<void>;
+  /** The generation of the server's protocol is known, or has changed. */
+  onDialect(dialect: string): void;
+}
+
+export interface OutletOptions {
+  readonly format: 'text' | 'json';
+  readonly redactor: Redactor;
+  /** Takes a line of the log, with its end. */
+  readonly write: (line: string) => void;
+}
+
+/** Opens the outlets that are configured. Never fails: one that cannot be opened is told to the others. */
+export async function openOutlets(given: Config, { format, redactor, write }: OutletOptions): Promise<Outlets> {
+  const config = given.transport === 'file' ? { ...given, ...onlyLog } : given;
+  await using opened = new AsyncDisposableStack();
+  const syslog = await openSyslog(config, (reachable, message) => log[reachable ? 'info' : 'warn'](message));
+  const log: Log = createLog({
+    level: config.logLevel,
+    format,
+    redactor,
+    write,
+    forward: syslog && ((line) => syslog.write(line)),
+  });
+  if (syslog !== undefined) opened.use(syslog);
+
+  let dialect: string | undefined;
+  const { createMetrics } = await import('./status/metrics.ts');
+  const metrics = createMetrics({ build: version, dialect: () => dialect });
+  const board = createStatusBoard({
+    machine: config.workerId ?? 'unknown',
+    hostName: hostname(),
+    server: config.grpcAuthority,
+    version: version.version,
+    dialect: () => dialect,
+    redact: redactor.redact,
+  });
+  const server = await openStatusServer(config, board, metrics, redactor, log);
+  if (server !== undefined) opened.use(server);
+  if (config.consoleView !== 'off') {
+    const { openConsoleView } = await import('./status/console-view.ts');
+    const onTrouble = (message: string) => log.warn(message);
+    opened.use(await openConsoleView({ console: config.consoleView, board, onTrouble }));
+  }
+
+  const runtimeLog = createRuntimeLog(log, { output: config.captureActionLogs });
+  const watchSpace = createSpaceWatch(config.engineStorage, (action, message) => log.warn(factsOf(action), message));
+  const closing = opened.move();
+  return {
+    log,
+    observe(event) {
+      metrics.observe(event);
+      board.observe(event);
+    },
+    onRuntimeEvent(event) {
+      metrics.observeRuntime(event);
+      board.observeRuntime(event);
+      watchSpace(event);
+      return runtimeLog(event);
+    },
+    onDialect(found) {
+      if (found !== dialect) log.info(`the server speaks the dialect ${found}`);
+      dialect = found;
+    },
+    [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
+}
+
+/** Who tries a template on a bench is not a machine of the fleet. */
+const onlyLog = { syslogHost: undefined, statusAddress: 'off', consoleView: 'off' } as const;
+
+async function openSyslog(
+  { syslogHost, syslogPort, syslogProtocol, workerId }: Config,
+  onChange: (reachable: boolean, message: string) => void,
+): Promise<Syslog | undefined> {
+  if (syslogHost === undefined) return undefined;
+  const { startSyslog } = await import('./syslog.ts');
+  // A boot image may have no name of its own.
+  const named = hostname();
+  const hostName = ['', '(none)', 'localhost'].includes(named) ? (workerId ?? '-') : named;
+  const sender = { hostName, programName: 'tink-agent', processId: process.pid };
+  return startSyslog({ host: syslogHost, port: syslogPort, protocol: syslogProtocol, sender, onChange });
+}
+
+async function openStatusServer(
+  { statusAddress }: Config,
+  board: StatusBoard,
+  metrics: Metrics,
+  { redact }: Redactor,
+  log: Log,
+): Promise<AsyncDisposable | undefined> {
+  if (statusAddress === 'off') return undefined;
+  const colon = statusAddress.lastIndexOf(':');
+  const host = statusAddress.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
+  const { startStatusServer } = await import('./status.ts');
+  try {
+    const server = await startStatusServer({
+      host,
+      port: Number(statusAddress.slice(colon + 1)),
+      board,
+      metrics,
+      redact,
+    });
+    log.debug(`/healthz, /metrics and /status are at port ${server.port} of ${host}`);
+    return server;
+  } catch (error) {
+    log.warn(
+      `there is no status page at ${statusAddress}: ${(error as Error).message} (choose another address with --status-address)`,
+    );
+    return undefined;
+  }
+}

@@ -1,0 +1,83 @@
+import { access, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { wait } from './backoff.ts';
+
+/** How a machine ends what it does. */
+export type Finish = 'reboot' | 'poweroff';
+
+/** The machine does not restart or switch off. */
+export class PowerError extends Error {
+  override readonly name = 'PowerError';
+}
+
+/** Port to the machine's power switch. */
+export interface Power {
+  /** Whether an action has asked for a restart, by writing a file; HookOS introduced that. Asking does not take the request back. */
+  rebootRequested(): Promise<boolean>;
+  /**
+   * Restarts the machine or switches it off, and takes the request of an action back. If that works this never returns: the signal is aborted by the
+   * machine's going down.
+   *
+   * @throws {PowerError} when the machine is still up after all ways were tried; the reason of `signal` when that is aborted
+   */
+  finish(how: Finish, signal: AbortSignal): Promise<never>;
+}
+
+export interface PowerOptions {
+  /** The file that asks for a restart is `reboot` in this directory. */
+  readonly workDirectory: string;
+  readonly rebootCommand: string;
+  readonly poweroffCommand: string;
+  /** Ask the kernel when the command does not do it. False where the machine is not ours, as on a developer's. */
+  readonly sysrq: boolean;
+  /** How long the machine may take to go down after its command succeeded. Default 30. */
+  readonly patienceSeconds?: number;
+}
+
+/** {@link Power} through commands, as init's (`reboot` and `poweroff` of busybox), and the kernel as the last resort. */
+export function createPower({
+  workDirectory,
+  rebootCommand,
+  poweroffCommand,
+  sysrq,
+  patienceSeconds = 30,
+}: PowerOptions): Power {
+  const requestFile = join(workDirectory, 'reboot');
+  const commands: Readonly<Record<Finish, string>> = { reboot: rebootCommand, poweroff: poweroffCommand };
+
+  return {
+    async rebootRequested() {
+      return access(requestFile).then(
+        () => true,
+        () => false,
+      );
+    },
+
+    async finish(how, signal) {
+      // Taken back first: where the directory is on a disk, the machine would otherwise restart for ever.
+      await rm(requestFile, { force: true });
+      const failure = await command(commands[how], signal);
+      if (failure === undefined) await wait(patienceSeconds, signal);
+      const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
+      if (!sysrq) throw new PowerError(`cannot ${how} the machine: ${why}`);
+      await askKernel(how);
+      await wait(patienceSeconds, signal);
+      throw new PowerError(`cannot ${how} the machine: ${why}, and the kernel did not do it either`);
+    },
+  };
+}
+
+/** Runs a command line of words without quoting; returns why it failed. */
+async function command(line: string, signal: AbortSignal): Promise<string | undefined> {
+  const [file = '', ...args] = line.split(/\s+/);
+  const result = await execa(file, args, { cancelSignal: signal, reject: false, stdin: 'ignore', all: true });
+  signal.throwIfAborted();
+  return result.failed ? `${result.shortMessage}${result.all === '' ? '' : ` (${result.all})`}` : undefined;
+}
+
+/** Writes dirty pages back, then restarts or switches off at once (kernel document admin-guide/sysrq: s, b and o). */
+async function askKernel(how: Finish): Promise<void> {
+  await execa('sync', { reject: false, timeout: 60_000 });
+  await writeFile('/proc/sysrq-trigger', how === 'reboot' ? 'b' : 'o');
+}

@@ -1,0 +1,329 @@
+import type { Readable } from 'node:stream';
+import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
+import { wait } from '../backoff.ts';
+import { type Engine, EngineError } from './engine.ts';
+import { createOutputReader, type OutputLine, type OutputReader } from './output.ts';
+
+/** How a container ended. */
+export interface Ending {
+  readonly exitCode: number;
+  readonly outOfMemory: boolean;
+  /** The limit was over before the end was known; whatever the exit code says. */
+  readonly timedOut: boolean;
+  /** What the engine has to say, or empty. */
+  readonly engineError: string;
+  /** By the engine's clock. */
+  readonly startedAt: Date;
+  /** The engine was away in between. */
+  readonly engineWasAway: boolean;
+  readonly lastLines: readonly string[];
+}
+
+/** How a container is run. */
+export interface RunOptions {
+  /** From the start of the container. */
+  readonly limitSeconds: number;
+  /** Between the request to end and the end by force. */
+  readonly graceSeconds: number;
+  onStarted(): void;
+  /** A promise holds up the container's output. */
+  onLine(line: OutputLine): void | Promise<void>;
+  onWarning(message: string): void;
+}
+
+type State = ContainerInspectInfo['State'];
+
+/** A timer cannot be set any further. */
+const longestLimitSeconds = 24 * 24 * 3600;
+
+/** A container of the engine. It is stopped, if it still runs, and removed with its volumes when it is disposed of. */
+export class Container implements AsyncDisposable {
+  readonly id: string;
+  readonly name: string;
+  readonly image: string;
+  /** It was started by an agent that is no more. */
+  readonly adopted: boolean;
+  readonly #engine: Engine;
+  readonly #options: RunOptions;
+  #hasEnded = false;
+
+  constructor(
+    engine: Engine,
+    options: RunOptions,
+    container: { readonly id: string; readonly name: string; readonly image: string; readonly adopted: boolean },
+  ) {
+    this.id = container.id;
+    this.name = container.name;
+    this.image = container.image;
+    this.adopted = container.adopted;
+    this.#engine = engine;
+    this.#options = options;
+  }
+
+  /** Makes a container. A name that somebody else has taken gets an appendix. */
+  static async create(
+    engine: Engine,
+    settings: ContainerCreateOptions,
+    options: RunOptions,
+    signal: AbortSignal,
+  ): Promise<Container> {
+    let name = settings.name ?? '';
+    for (;;) {
+      try {
+        const made = await engine.call(
+          (docker, abortSignal) => docker.createContainer({ ...settings, name, abortSignal }),
+          signal,
+        );
+        return new Container(engine, options, { id: made.id, name, image: settings.Image ?? '', adopted: false });
+      } catch (error) {
+        if (!(error instanceof EngineError) || error.statusCode !== 409) throw error;
+        const id = await ownerOf(engine, name, settings, signal);
+        if (id !== undefined)
+          return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
+        name = `${settings.name}-${crypto.randomUUID().slice(0, 8)}`;
+      }
+    }
+  }
+
+  /**
+   * Starts the container, unless it is an adopted one, copies its output and waits for its end; over the limit it is stopped.
+   * @throws {EngineError} if it cannot be started or is gone; the reason of the signal.
+   */
+  async finish(signal: AbortSignal): Promise<Ending> {
+    const outages = this.#engine.outages();
+    const copying = new AbortController();
+    const copySignal = AbortSignal.any([signal, copying.signal]);
+    let lastLineAt = Date.now();
+    const reader = createOutputReader({
+      onLine: (line) => {
+        lastLineAt = Date.now();
+        return this.#options.onLine(line);
+      },
+    });
+    try {
+      const source = this.adopted ? undefined : await this.#attach(copySignal);
+      const alreadyRanSeconds = this.adopted ? await this.#ranSeconds(signal) : await this.#start(signal);
+      this.#options.onStarted();
+      const copied = this.#copyOutput(reader, source, () => lastLineAt, copySignal);
+      const { state, timedOut } = await this.#waitForEnd(alreadyRanSeconds, signal);
+      await this.#letOutputEnd(copied, () => lastLineAt);
+      await reader.end();
+      return {
+        exitCode: state.ExitCode,
+        outOfMemory: state.OOMKilled,
+        timedOut,
+        engineError: state.Error,
+        startedAt: new Date(state.StartedAt),
+        engineWasAway: this.#engine.outages() !== outages,
+        lastLines: reader.lastLines(),
+      };
+    } finally {
+      copying.abort(new Error('the container has ended'));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const signal = AbortSignal.timeout((this.#options.graceSeconds + 30) * 1000);
+    try {
+      if (!this.#hasEnded) await this.#stop(signal);
+      await this.#engine.call((docker) => docker.getContainer(this.id).remove({ force: true, v: true }), signal);
+    } catch (error) {
+      // 404: gone already; 409: being removed.
+      if (error instanceof EngineError && (error.statusCode === 404 || error.statusCode === 409)) return;
+      const reason = (error as Error).message;
+      this.#options.onWarning(
+        `cannot remove the container ${this.name}: ${reason}; it is removed before the next action`,
+      );
+    }
+  }
+
+  /** Nothing of the output is lost: the engine is asked for it before the container starts. */
+  async #attach(signal: AbortSignal): Promise<Readable> {
+    const what = { stream: true, stdout: true, stderr: true };
+    const source = await this.#engine.call(
+      (docker, abortSignal) => docker.getContainer(this.id).attach({ ...what, abortSignal }),
+      signal,
+    );
+    return source as unknown as Readable;
+  }
+
+  /** If an answer got lost, the container may have been started, and may even have ended: it must not be started again. */
+  async #start(signal: AbortSignal): Promise<number> {
+    let isFirst = true;
+    await this.#engine.call(async (docker, abortSignal) => {
+      const container = docker.getContainer(this.id);
+      const started = !isFirst && wasStarted((await container.inspect({ abortSignal })).State);
+      isFirst = false;
+      if (!started) await container.start({ abortSignal });
+    }, signal);
+    return 0;
+  }
+
+  async #ranSeconds(signal: AbortSignal): Promise<number> {
+    const { StartedAt } = await this.#inspect(signal);
+    return Math.max(0, (Date.now() - Date.parse(StartedAt)) / 1000);
+  }
+
+  async #waitForEnd(alreadyRanSeconds: number, signal: AbortSignal): Promise<{ state: State; timedOut: boolean }> {
+    const { limitSeconds } = this.#options;
+    const limit = new AbortController();
+    const leftSeconds = Math.min(Math.max(0, limitSeconds - alreadyRanSeconds), longestLimitSeconds);
+    const timer = setTimeout(() => limit.abort(new Error('the limit is over')), leftSeconds * 1000);
+    // Alone this decides about TIMEOUT: what the engine says after the limit no longer counts.
+    const isOver = () => limit.signal.aborted;
+    try {
+      for (;;) {
+        const state = await this.#inspect(signal);
+        this.#hasEnded = hasEnded(state);
+        if (this.#hasEnded) return { state, timedOut: this.adopted ? endedAfter(state, limitSeconds) : isOver() };
+        if (isOver()) {
+          await this.#stop(signal);
+          return { state: await this.#inspect(signal), timedOut: true };
+        }
+        await this.#untilChange(AbortSignal.any([signal, limit.signal]));
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Returns when the container ended, the engine went away, the signal is aborted, or a minute is over: in each case one looks again. */
+  async #untilChange(signal: AbortSignal): Promise<void> {
+    const minute = AbortSignal.any([signal, AbortSignal.timeout(60_000)]);
+    try {
+      await this.#engine.call((docker, abortSignal) => waitRequest(docker, this.id, abortSignal), minute, Infinity);
+    } catch (error) {
+      if (minute.aborted) return;
+      if (!(error instanceof EngineError)) throw error;
+      // One looks again, but an engine that cannot answer this request is not to be asked in a tight loop.
+      await wait(0.5, minute).catch(() => undefined);
+    }
+  }
+
+  async #stop(signal: AbortSignal): Promise<void> {
+    const { graceSeconds } = this.#options;
+    try {
+      await this.#engine.call(
+        (docker, abortSignal) => docker.getContainer(this.id).stop({ t: graceSeconds, abortSignal }),
+        signal,
+        graceSeconds + 30,
+      );
+    } catch (error) {
+      // 304: it had ended. Otherwise its forced removal is what remains to be tried.
+      if (!(error instanceof EngineError)) throw error;
+      if (error.statusCode !== 304 && error.statusCode !== 404) {
+        this.#options.onWarning(`cannot stop the container ${this.name}: ${error.message}`);
+      }
+    }
+  }
+
+  async #inspect(signal: AbortSignal): Promise<State> {
+    return (
+      await this.#engine.call((docker, abortSignal) => docker.getContainer(this.id).inspect({ abortSignal }), signal)
+    ).State;
+  }
+
+  /** Reads until the container has ended and all its output was read; after an outage of the engine goes on where it was. */
+  async #copyOutput(
+    reader: OutputReader,
+    attached: Readable | undefined,
+    lastLineAt: () => number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let source = attached;
+    let sinceSeconds = 0;
+    try {
+      for (;;) {
+        const outages = this.#engine.outages();
+        source ??= await this.#followLog(sinceSeconds, signal);
+        await readToEnd(reader, source, signal);
+        const isEnd = hasEnded(await this.#inspect(signal)) && this.#engine.outages() === outages;
+        if (isEnd) return;
+        sinceSeconds = lastLineAt() / 1000;
+        source = undefined;
+        await wait(0.1, signal);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof EngineError && error.statusCode === 404) return;
+      this.#options.onWarning(`the rest of the output of ${this.name} is lost: ${(error as Error).message}`);
+    }
+  }
+
+  async #followLog(sinceSeconds: number, signal: AbortSignal): Promise<Readable> {
+    const what = { follow: true as const, stdout: true, stderr: true, since: sinceSeconds };
+    const source = await this.#engine.call(
+      (docker, abortSignal) => docker.getContainer(this.id).logs({ ...what, abortSignal }),
+      signal,
+    );
+    return source as Readable;
+  }
+
+  /** A process outside of the container may hold its output open for ever; what flows is awaited. */
+  async #letOutputEnd(copied: Promise<void>, lastLineAt: () => number): Promise<void> {
+    let isDone = false;
+    const done = copied.finally(() => {
+      isDone = true;
+    });
+    const endedAt = Date.now();
+    for (;;) {
+      const pause = Promise.withResolvers<void>();
+      const timer = setTimeout(pause.resolve, 500);
+      await Promise.race([done, pause.promise]);
+      clearTimeout(timer);
+      if (isDone || Date.now() - Math.max(endedAt, lastLineAt()) > 5000) return;
+    }
+  }
+}
+
+/** The id of the container of that name if it is ours: made by a request whose answer got lost. */
+async function ownerOf(
+  engine: Engine,
+  name: string,
+  settings: ContainerCreateOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const found = await engine.call((docker, abortSignal) => docker.getContainer(name).inspect({ abortSignal }), signal);
+  const isOurs = Object.entries(settings.Labels ?? {}).every(([key, value]) => found.Config.Labels[key] === value);
+  return isOurs && !wasStarted(found.State) ? found.Id : undefined;
+}
+
+/** As a stream, because dockerode's own `wait` never returns when the connection breaks. */
+async function waitRequest(docker: Engine['docker'], id: string, abortSignal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
+  const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
+  const request = {
+    path: `/containers/${id}/wait?`,
+    method: 'POST',
+    isStream: true,
+    options: {},
+    abortSignal,
+    statusCodes,
+  };
+  docker.modem.dial(request, (error, answer) => (error ? reject(error) : resolve(answer as Readable)));
+  const answer = await promise;
+  for await (const _ of answer);
+}
+
+async function readToEnd(reader: OutputReader, source: Readable, signal: AbortSignal): Promise<void> {
+  try {
+    await reader.read(source);
+  } catch (error) {
+    signal.throwIfAborted();
+    // The connection broke: the engine is gone, or going.
+    if (!(error instanceof Error) || !('code' in error)) throw error;
+  }
+}
+
+function hasEnded(state: State): boolean {
+  return !state.Running && wasStarted(state);
+}
+
+/** The engine's word for never is the year 1. */
+export function wasStarted(state: State): boolean {
+  return Date.parse(state.StartedAt) > 0;
+}
+
+function endedAfter(state: State, limitSeconds: number): boolean {
+  return Date.parse(state.FinishedAt) - Date.parse(state.StartedAt) >= limitSeconds * 1000;
+}

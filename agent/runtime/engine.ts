@@ -1,0 +1,156 @@
+import Docker from 'dockerode';
+import { wait } from '../backoff.ts';
+
+/** The engine answered a request with an error. */
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+  /** HTTP status, `undefined` if the error came in the middle of an answer. */
+  readonly statusCode: number | undefined;
+
+  constructor(message: string, statusCode: number | undefined, options?: ErrorOptions) {
+    super(message, options);
+    this.statusCode = statusCode;
+  }
+}
+
+/** A Docker Engine that may be starting, go away and come back. */
+export interface Engine {
+  readonly docker: Docker;
+  /** How many times the engine was found unreachable after it had answered. */
+  readonly outages: () => number;
+  /**
+   * Makes a request; while the engine is unreachable, waits for it and makes the request again (which must therefore be harmless).
+   * @param limitSeconds When the answer does not begin within this time, the engine counts as unreachable. Default: 120.
+   * @throws {EngineError} if the engine answers with an error; the reason of the signal if that is aborted.
+   */
+  call<Result>(
+    request: (docker: Docker, signal: AbortSignal) => Promise<Result>,
+    signal: AbortSignal,
+    limitSeconds?: number,
+  ): Promise<Result>;
+}
+
+/** Told once per change. */
+export type OnReachable = (reachable: boolean, message: string) => void;
+
+/**
+ * Makes the client of an engine. Nothing is sent yet.
+ * @param host `unix:///path`, `tcp://host:port`, `http://host:port` or the path of a socket.
+ */
+export function connectEngine(host: string, onReachable: OnReachable): Engine {
+  const docker = new Docker(address(host));
+  let outages = 0;
+  let everAnswered = false;
+  let isAway = false;
+
+  function answered(): void {
+    everAnswered = true;
+    if (isAway) onReachable(true, `the container engine at ${host} answers again`);
+    isAway = false;
+  }
+
+  /** Only the first reason is told: while an engine starts, several follow each other. */
+  function unreachable(reason: string): void {
+    if (isAway) return;
+    isAway = true;
+    if (everAnswered) outages += 1;
+    onReachable(false, `cannot reach the container engine at ${host}: ${reason}; trying again`);
+  }
+
+  async function call<Result>(
+    request: (docker: Docker, signal: AbortSignal) => Promise<Result>,
+    signal: AbortSignal,
+    limitSeconds = 120,
+  ): Promise<Result> {
+    for (let seconds = 0.05; ; seconds = Math.min(seconds * 2, 2)) {
+      signal.throwIfAborted();
+      try {
+        const result = await within(limitSeconds, (limited) => request(docker, limited), signal);
+        answered();
+        return result;
+      } catch (error) {
+        signal.throwIfAborted();
+        const reason = whyUnreachable(error);
+        if (reason === undefined) answered();
+        if (reason === undefined) throw asEngineError(error);
+        unreachable(reason);
+      }
+      await wait(seconds * (0.75 + Math.random() / 2), signal);
+    }
+  }
+
+  return { docker, outages: () => outages, call };
+}
+
+/** What dockerode must be told; every field, because it takes those that are missing from DOCKER_HOST. */
+function address(host: string): Docker.DockerOptions {
+  if (host.startsWith('/')) return { socketPath: host, host: undefined, port: undefined };
+  const url = new URL(host);
+  if (url.protocol === 'unix:') return { socketPath: url.pathname, host: undefined, port: undefined };
+  const protocol = url.protocol === 'https:' ? 'https' : 'http';
+  const port = url.port || (protocol === 'https' ? '2376' : '2375');
+  return { protocol, host: url.hostname, port, socketPath: undefined };
+}
+
+/** dockerode does not notice when a connection breaks in the middle of an answer: only the limit ends such a request. */
+async function within<Result>(
+  limitSeconds: number,
+  work: (signal: AbortSignal) => Promise<Result>,
+  signal: AbortSignal,
+): Promise<Result> {
+  const late = new AbortController();
+  const either = AbortSignal.any([signal, late.signal]);
+  const stopped = Promise.withResolvers<never>();
+  const stop = () => stopped.reject(either.reason);
+  either.addEventListener('abort', stop, { once: true });
+  // Not AbortSignal.timeout(): the signal stays with the answer, which may be a stream that lives longer than the limit.
+  const giveUp = () => late.abort(new NoAnswer(`no answer within ${limitSeconds} s`));
+  const timer = Number.isFinite(limitSeconds) ? setTimeout(giveUp, limitSeconds * 1000) : undefined;
+  try {
+    return await Promise.race([work(either), stopped.promise]);
+  } catch (error) {
+    throw either.aborted ? either.reason : error;
+  } finally {
+    clearTimeout(timer);
+    either.removeEventListener('abort', stop);
+  }
+}
+
+class NoAnswer extends Error {}
+
+/** `undefined`: the engine was reached, and said no. */
+function whyUnreachable(error: unknown): string | undefined {
+  if (error instanceof NoAnswer) return error.message;
+  if (!(error instanceof Error) || error instanceof EngineError) return undefined;
+  if ('statusCode' in error) return error.statusCode === 503 ? plainly(error.message) : undefined;
+  // System errors (ECONNREFUSED, ENOENT, …) and those of the HTTP parser (HPE_…): nobody is there, or not an engine.
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return /^(?:E(?!RR_)|HPE_)/.test(code) ? error.message : undefined;
+}
+
+function asEngineError(error: unknown): unknown {
+  if (!(error instanceof Error) || !('statusCode' in error)) return error;
+  return new EngineError(plainly(error.message), Number(error.statusCode), { cause: error });
+}
+
+/** What each layer between the engine and the kernel puts around a reason. */
+const wrappings = [
+  /^\(HTTP code \d+\) [^-]* - /,
+  /^Error response from daemon: /,
+  /^failed to create (?:shim task|shim|task for container): /,
+  /^OCI runtime create failed: /,
+  /^runc create failed: /,
+  /^container_linux\.go:\d+: starting container process caused: /,
+  /^unable to start container process: /,
+  /^(?:Get|Head|Post) "?https?:\/\/[^ ]*: (?=[a-z])/,
+];
+
+/** The reason inside an engine's error message. */
+export function plainly(message: string): string {
+  let rest = message.trim();
+  for (let before = ''; before !== rest; ) {
+    before = rest;
+    for (const wrapping of wrappings) rest = rest.replace(wrapping, '');
+  }
+  return rest.replace(/: unknown$/, '').trim();
+}

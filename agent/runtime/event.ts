@@ -1,0 +1,53 @@
+/** Which action an event is about. Never the action itself: its environment may hold secrets. */
+export interface ActionName {
+  readonly workflowId: string;
+  readonly taskName: string;
+  readonly name: string;
+  readonly id: string;
+}
+
+/** `action`: the action's command; the others are the commands that react to its failure. */
+export type Role = 'action' | 'on-timeout' | 'on-failure';
+
+/** What the runtime tells while it works. Texts are free of secrets, except output lines: whoever writes those redacts them. */
+export type RuntimeEvent =
+  | { readonly kind: 'pulling'; readonly action: ActionName; readonly image: string }
+  /** At most once a second, and at the end of a download. `totalBytes` grows while the engine learns the sizes of the layers. */
+  | {
+      readonly kind: 'pull-progress';
+      readonly action: ActionName;
+      readonly image: string;
+      readonly doneBytes: number;
+      readonly totalBytes: number;
+    }
+  | { readonly kind: 'pulled'; readonly action: ActionName; readonly image: string; readonly seconds: number }
+  /** `adopted`: the container was started by an agent that did not live to see its end. */
+  | {
+      readonly kind: 'started';
+      readonly action: ActionName;
+      readonly role: Role;
+      readonly container: string;
+      readonly adopted: boolean;
+    }
+  /** `continues`: the line was too long for one event; its rest follows. */
+  | {
+      readonly kind: 'output';
+      readonly action: ActionName;
+      readonly role: Role;
+      readonly stream: 'stdout' | 'stderr';
+      readonly line: string;
+      readonly continues: boolean;
+    }
+  | {
+      readonly kind: 'ended';
+      readonly action: ActionName;
+      readonly role: Role;
+      readonly exitCode: number;
+      readonly message: string;
+    }
+  | { readonly kind: 'warning'; readonly action: ActionName; readonly message: string }
+  /** The engine went away or came back; once per change. */
+  | { readonly kind: 'engine'; readonly reachable: boolean; readonly message: string };
+
+/** Takes events. A promise holds up the output of the action until it is settled. */
+export type OnRuntimeEvent = (event: RuntimeEvent) => void | Promise<void>;

@@ -1,0 +1,304 @@
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { z } from 'zod';
+import { wait } from '../backoff.ts';
+import {
+  type ImageReference,
+  normaliseHost,
+  type PrefixRule,
+  parseReference,
+  withRegistry,
+} from '../image-reference.ts';
+import {
+  credentialsFor,
+  type EngineAuthentication,
+  type RegistryCredentials,
+  storedCredentialsFor,
+} from './credentials.ts';
+import { type Engine, EngineError, plainly } from './engine.ts';
+
+/** Where images come from. */
+export interface ImageOptions {
+  /** `host[:port][/path]` in front of images; `undefined`: images are named in full. */
+  readonly registry: string | undefined;
+  /** Default: `always`. */
+  readonly prefix?: PrefixRule | undefined;
+  readonly credentials?: readonly RegistryCredentials[] | undefined;
+  /** Other places of a registry's images, which are asked before it, in order. Default: none. */
+  readonly mirrors?: readonly RegistryMirror[] | undefined;
+  /** Directory with a `config.json` that has credentials too; those above are preferred. Default: none. */
+  readonly dockerConfigDirectory?: string | undefined;
+  /** A pull that makes no progress for this long has failed. Default: 1800. */
+  readonly pullStallSeconds?: number | undefined;
+  /** How often a pull is tried when something else than a refusal is the reason. Default: 10, which takes a minute or more. */
+  readonly pullAttempts?: number | undefined;
+}
+
+/** A registry that has images of another one. */
+export interface RegistryMirror {
+  /** `host[:port]` of the registry whose images it has. */
+  readonly of: string;
+  /** `host[:port][/path]`; the path stands in front of the repository. */
+  readonly at: string;
+}
+
+export interface PullProgress {
+  readonly doneBytes: number;
+  /** Sum of the layers whose size is known so far. */
+  readonly totalBytes: number;
+}
+
+/** What is told during a pull. */
+export interface PullEvents {
+  onPulling(image: string): void;
+  /** At most once a second, and at the end of a download. */
+  onProgress(image: string, progress: PullProgress): void;
+  onPulled(image: string, seconds: number): void;
+  /** Something that did not end the pull. */
+  onWarning(message: string): void;
+}
+
+/** An image that cannot be had. The message says which, why, and what to do. */
+export class PullError extends Error {
+  override readonly name = 'PullError';
+}
+
+/** Refusals are tried twice: a registry that is just being filled or restarted may change its mind. */
+const attemptsAfterRefusal = 2;
+/** With an older copy at hand nobody waits a minute for a registry. */
+const attemptsWithCopy = 3;
+const longestDelaySeconds = 15;
+
+/**
+ * Makes an action's image present in the engine: pulls it from the first place that has it, unless it is named by digest and already there. When it
+ * cannot be pulled, an image of that name which is already present is enough.
+ * @param image As the template names it, before the registry is put in front.
+ * @returns The name to create containers with.
+ * @throws {PullError}, {ImageReferenceError}, or the reason of the signal.
+ */
+export async function ensureImage(
+  engine: Engine,
+  image: string,
+  options: ImageOptions,
+  events: PullEvents,
+  signal: AbortSignal,
+): Promise<string> {
+  const reference = parseReference(withRegistry(image, options.registry, options.prefix ?? 'always'));
+  const places = [...mirrorsOf(reference, options.mirrors ?? []), reference];
+  const present = await firstPresent(engine, places, signal);
+  if (present !== undefined && reference.digest !== undefined) return present;
+
+  for (const mirror of places.slice(0, -1)) {
+    const failure = await pullFrom(engine, mirror, 1, options, events, signal);
+    if (failure === undefined) return mirror.canonical;
+    events.onWarning(`${failure.message}; asking the next registry`);
+  }
+  const attempts = options.pullAttempts ?? 10;
+  const patience = present === undefined ? attempts : Math.min(attempts, attemptsWithCopy);
+  const failure = await pullFrom(engine, reference, patience, options, events, signal);
+  if (failure === undefined) return reference.canonical;
+  if (present === undefined) throw failure;
+  events.onWarning(`${failure.message}; using the copy that is already here`);
+  return present;
+}
+
+function mirrorsOf(reference: ImageReference, mirrors: readonly RegistryMirror[]): ImageReference[] {
+  const rest = reference.canonical.slice(reference.host.length);
+  return mirrors
+    .filter((mirror) => normaliseHost(mirror.of) === reference.host)
+    .map((mirror) => parseReference(`${mirror.at.replace(/^https?:\/\//, '').replace(/\/+$/, '')}${rest}`));
+}
+
+/** The name of a copy that is already here. */
+async function firstPresent(
+  engine: Engine,
+  places: readonly ImageReference[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  for (const { canonical } of places) if (await isPresent(engine, canonical, signal)) return canonical;
+  return undefined;
+}
+
+/** @returns why the image could not be pulled from there; `undefined`: it was. */
+async function pullFrom(
+  engine: Engine,
+  reference: ImageReference,
+  attempts: number,
+  options: ImageOptions,
+  events: PullEvents,
+  signal: AbortSignal,
+): Promise<PullError | undefined> {
+  const name = reference.canonical;
+  const authentication = await authenticationFor(reference.host, options, events);
+  events.onPulling(name);
+  const startedAt = performance.now();
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await pull(engine, name, authentication, options.pullStallSeconds ?? 1800, events, signal);
+      events.onPulled(name, (performance.now() - startedAt) / 1000);
+      return undefined;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof EngineError)) throw error;
+      const failure = explain(error, reference, authentication !== undefined);
+      const patience = failure.refused ? Math.min(attempts, attemptsAfterRefusal) : attempts;
+      if (attempt >= patience) return new PullError(failure.message, { cause: error });
+      if (attempt === 1) events.onWarning(`${failure.message}; trying again`);
+      await wait(Math.min(0.5 * 2 ** (attempt - 1), longestDelaySeconds) * (0.75 + Math.random() / 2), signal);
+    }
+  }
+}
+
+async function isPresent(engine: Engine, name: string, signal: AbortSignal): Promise<boolean> {
+  return await engine.call(async (docker) => {
+    try {
+      await docker.getImage(name).inspect();
+      return true;
+    } catch (error) {
+      if (error instanceof Error && 'statusCode' in error && error.statusCode === 404) return false;
+      throw error;
+    }
+  }, signal);
+}
+
+async function authenticationFor(
+  host: string,
+  { credentials = [], dockerConfigDirectory }: ImageOptions,
+  events: PullEvents,
+): Promise<EngineAuthentication | undefined> {
+  const given = credentialsFor(host, credentials);
+  if (given !== undefined || dockerConfigDirectory === undefined) return given;
+  try {
+    return await storedCredentialsFor(host, dockerConfigDirectory);
+  } catch (error) {
+    // The registry may well answer without them; if not, its refusal fails the pull.
+    events.onWarning((error as Error).message);
+    return undefined;
+  }
+}
+
+/** One attempt. An error in the middle of the progress report is as good as one at its start. */
+async function pull(
+  engine: Engine,
+  name: string,
+  authentication: EngineAuthentication | undefined,
+  stallSeconds: number,
+  events: PullEvents,
+  signal: AbortSignal,
+): Promise<void> {
+  const stalled = new AbortController();
+  const stall = () => stalled.abort(new EngineError(`no progress for ${stallSeconds} s`, undefined));
+  const timer = setTimeout(stall, stallSeconds * 1000);
+  const either = AbortSignal.any([signal, stalled.signal]);
+  try {
+    const progress = await engine.call(
+      (docker, abortSignal) => docker.createImage(authentication ?? {}, { fromImage: name, abortSignal }),
+      either,
+      stallSeconds,
+    );
+    await followProgress(progress as Readable, either, (now) => {
+      timer.refresh();
+      if (now !== undefined) events.onProgress(name, now);
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One line of the progress report (engine API, "Create an image"). */
+const progressLine = z.object({
+  id: z.string().optional(),
+  status: z.string().optional(),
+  progressDetail: z.object({ current: z.number().optional(), total: z.number().optional() }).optional(),
+  error: z.string().optional(),
+});
+
+async function followProgress(
+  source: Readable,
+  signal: AbortSignal,
+  onLine: (progress: PullProgress | undefined) => void,
+): Promise<void> {
+  const layers = new Map<string, { current: number; total: number }>();
+  let reportedAt = performance.now();
+  const stop = () => source.destroy();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    for await (const text of createInterface({ input: source })) {
+      if (text === '') continue;
+      const line = progressLine.parse(JSON.parse(text));
+      if (line.error !== undefined) throw new EngineError(plainly(line.error), undefined);
+      count(layers, line);
+      const isDue = layers.size > 0 && performance.now() - reportedAt >= 1000;
+      if (isDue) reportedAt = performance.now();
+      onLine(isDue ? sumOf(layers) : undefined);
+    }
+    signal.throwIfAborted();
+    if (source.errored !== null) throw source.errored;
+    if (layers.size > 0) onLine(sumOf(layers));
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof EngineError) throw error;
+    throw new EngineError(`the engine broke off the pull: ${(error as Error).message}`, undefined, { cause: error });
+  } finally {
+    signal.removeEventListener('abort', stop);
+    source.destroy();
+  }
+}
+
+function count(layers: Map<string, { current: number; total: number }>, line: z.output<typeof progressLine>): void {
+  const { id, status, progressDetail } = line;
+  if (id === undefined) return;
+  const layer = layers.get(id) ?? { current: 0, total: 0 };
+  // Only the download counts: extraction reports the same bytes again.
+  if (status === 'Downloading') {
+    const current = progressDetail?.current ?? layer.current;
+    layers.set(id, { current, total: Math.max(progressDetail?.total ?? layer.total, current) });
+  } else if (status === 'Download complete') {
+    layers.set(id, { current: layer.total, total: layer.total });
+  }
+}
+
+function sumOf(layers: ReadonlyMap<string, { current: number; total: number }>): PullProgress {
+  let doneBytes = 0;
+  let totalBytes = 0;
+  for (const layer of layers.values()) {
+    doneBytes += layer.current;
+    totalBytes += layer.total;
+  }
+  return { doneBytes, totalBytes };
+}
+
+/** What the registry meant, by the words of the engine, which has no codes for it. */
+function explain(
+  error: EngineError,
+  { canonical, host }: ImageReference,
+  hadCredentials: boolean,
+): { message: string; refused: boolean } {
+  const reason = error.message;
+  const because = (advice: string) => `cannot pull ${canonical}: ${reason} (${advice})`;
+  if (/unauthorized|authentication required|no basic auth|denied/i.test(reason)) {
+    const advice = hadCredentials ? `${host} refuses the credentials` : `there are no credentials for ${host}`;
+    return { message: because(`${advice}: check user name and password of the registry`), refused: true };
+  }
+  if (/HTTP request to an HTTPS server/i.test(reason)) {
+    // What the engine says after it has tried plain HTTP, too, with a registry that it lists as insecure.
+    const advice = hadCredentials
+      ? 'HTTPS failed before for a reason that the engine hides'
+      : `there are no credentials for ${host}`;
+    return { message: because(advice), refused: true };
+  }
+  if (error.statusCode === 404 || /manifest unknown|not found|does not exist|name unknown/i.test(reason)) {
+    return { message: because('push the image, or correct its name in the template'), refused: true };
+  }
+  if (/x509|certificate/i.test(reason)) {
+    const path = `/etc/docker/certs.d/${host}/ca.crt`;
+    return {
+      message: because(`the engine finds the authority to trust in ${path}; is the clock right?`),
+      refused: false,
+    };
+  }
+  if (/HTTP response to HTTPS client/i.test(reason)) {
+    return { message: because(`list ${host} as an insecure registry of the engine`), refused: false };
+  }
+  return { message: `cannot pull ${canonical}: ${reason}`, refused: error.statusCode === 400 };
+}

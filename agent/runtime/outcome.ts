@@ -1,0 +1,48 @@
+import { constants } from 'node:os';
+import type { Verdict } from '../action.ts';
+import type { Ending } from './container.ts';
+import { plainly } from './engine.ts';
+
+/** What the end of a container means for its action. */
+export function verdictOf({ exitCode, timedOut }: Ending): Verdict {
+  if (timedOut) return 'TIMEOUT';
+  return exitCode === 0 ? 'SUCCESS' : 'FAILED';
+}
+
+/** One paragraph for people, the most telling first, as servers cut it: how it ended, the last line of output, the lines before that. */
+export function messageOf(ending: Ending, limitSeconds: number): string {
+  if (verdictOf(ending) === 'SUCCESS') return 'finished successfully';
+  const how = [howItEnded(ending, limitSeconds), ...circumstances(ending)].join(', ');
+  const [last, ...before] = bounded(ending.lastLines.toReversed());
+  const output = last === undefined ? 'it printed nothing' : last;
+  const earlier = before.length === 0 ? '' : ` | before that: ${before.toReversed().join(' | ')}`;
+  return `${how}: ${output}${earlier}`;
+}
+
+function howItEnded({ timedOut, outOfMemory, exitCode }: Ending, limitSeconds: number): string {
+  if (timedOut) return `timed out after ${limitSeconds} s`;
+  if (outOfMemory) return `out of memory (exit code ${exitCode})`;
+  const signal = signalOf(exitCode);
+  return signal === undefined ? `exit code ${exitCode}` : `ended by ${signal} (exit code ${exitCode})`;
+}
+
+function circumstances({ engineError, engineWasAway }: Ending): readonly string[] {
+  return [
+    ...(engineError === '' ? [] : [`the engine says: ${plainly(engineError)}`]),
+    ...(engineWasAway ? ['the container engine went away meanwhile'] : []),
+  ];
+}
+
+/** Exit codes above 128 stand for signals, in engines as in shells. */
+function signalOf(exitCode: number): string | undefined {
+  return Object.entries(constants.signals).find(([, number]) => number === exitCode - 128)?.[0];
+}
+
+/** At most 1024 characters in all. */
+function bounded(lines: readonly string[]): readonly string[] {
+  let left = 1024;
+  return lines.filter((line) => {
+    left -= line.length;
+    return left >= 0;
+  });
+}

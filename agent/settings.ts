@@ -1,0 +1,690 @@
+import { z } from 'zod';
+import { Secret } from './redact.ts';
+
+/** Under which names a setting can be given. In each list a later name wins over an earlier one. */
+export interface Names {
+  /** Heading in `--help` and in the README. */
+  readonly group: 'Server' | 'Without a server' | 'Registry and engine' | 'Behaviour' | 'Files and log' | 'Proxies';
+  readonly description: string;
+  /** What a value looks like; `undefined` for a switch. */
+  readonly value: string | undefined;
+  /** Long flags without dashes, the preferred one first; also keys of the configuration file. */
+  readonly flags: readonly [string, ...string[]];
+  /** One-letter flag. */
+  readonly letter?: string;
+  readonly environment: readonly string[];
+  /** Keys on the kernel command line. */
+  readonly kernel: readonly string[];
+  /** The flag may be given several times; the values arrive with {@link repetition} between them. Default: the last one counts. */
+  readonly repeatable?: true;
+}
+
+/** What no argument of a program can contain. */
+export const repetition = '\0';
+
+/** What belongs to a setting besides its type: its names and its help. */
+export const names = z.registry<Names>();
+
+const text = () => z.string('must be text').trim().min(1, 'must not be empty');
+
+const authority = () =>
+  text().regex(
+    /^(?:\[[0-9a-f:.%a-z]+\]|[^:/\s[\]]+):\d{1,5}$/i,
+    'must be host:port, for example 192.168.1.1:42113 or [fd00::1]:42113',
+  );
+
+const port = () =>
+  z.coerce.number('must be a port').int('must be a port').min(1, 'must be a port').max(65535, 'must be a port');
+
+const httpUrl = () =>
+  z.url({ protocol: /^https?$/, error: 'must be a URL, for example http://192.168.1.1:42114/cert' });
+
+/** Go's words for true and false (strconv.ParseBool), as the Go workers take them; a bare kernel parameter or flag is true. */
+const flag = () =>
+  z.preprocess((value) => {
+    const word = String(value).toLowerCase();
+    if (['', '1', 't', 'true'].includes(word)) return true;
+    if (['0', 'f', 'false'].includes(word)) return false;
+    return value;
+  }, z.boolean('must be true or false'));
+
+/** A duration as Go writes it (`1m30s`, `500ms`), or a plain number of seconds; comes out as seconds. */
+const duration = () =>
+  z.preprocess(
+    (value) => secondsOf(String(value)) ?? value,
+    z
+      .number('must be a duration, for example 5s, 1m30s or a number of seconds')
+      .positive('must be more than 0')
+      .max(31_536_000, 'must be at most a year'),
+  );
+
+function secondsOf(value: string): number | undefined {
+  if (/^\d+(?:\.\d+)?$/.test(value)) return Number(value);
+  if (!/^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/.test(value)) return undefined;
+  const unitSeconds: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 0.001 };
+  let seconds = 0;
+  for (const [, amount, unit] of value.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g))
+    seconds += Number(amount) * (unitSeconds[unit ?? ''] ?? 0);
+  return seconds;
+}
+
+const choice = <const Words extends readonly [string, ...string[]]>(words: Words) =>
+  z.enum(words, `must be ${words.length === 1 ? '' : 'one of '}${words.join(', ')}`);
+
+/** Lower case, colons: the form in which servers list hardware. Accepts iPXE's and PXELINUX's dashes with their leading hardware type `01`. */
+const macAddress = () =>
+  z.preprocess(
+    (value) =>
+      String(value)
+        .toLowerCase()
+        .replaceAll('-', ':')
+        .replace(/^01:(?=(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$)/, ''),
+    z.string().regex(/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'must be a MAC address, for example 08:00:27:00:00:01'),
+  );
+
+/** A registry and another place of its images; `host[:port]` and `host[:port][/path]`. */
+export class Mirror {
+  readonly of: string;
+  readonly at: string;
+
+  constructor(text: string) {
+    const equals = text.indexOf('=');
+    this.of = text.slice(0, equals);
+    this.at = text.slice(equals + 1);
+  }
+
+  toString(): string {
+    return `${this.of}=${this.at}`;
+  }
+}
+
+/** `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be secrets. */
+export class TemplateValues extends Map<string, string> {
+  override toString(): string {
+    return [...this.keys()].join(', ');
+  }
+}
+
+/** `REGISTRY=MIRROR`, several with commas between them, as in the kernel command line, or each in a flag of its own. */
+const mirrors = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(/[,\0]/) : value),
+    z
+      .array(
+        z.string().regex(/^[^=\s/]+=[^=\s]+$/, 'must be REGISTRY=MIRROR, for example docker.io=192.168.1.1:5000/hub'),
+      )
+      .transform((texts) => texts.map((text) => new Mirror(text))),
+  );
+
+const templateValues = () =>
+  z.preprocess(
+    (value) =>
+      typeof value !== 'string'
+        ? value
+        : Object.fromEntries(
+            value.split(repetition).map((text) => [/^[^=]*(?==)/.exec(text)?.[0] ?? '', text.replace(/^[^=]*=/, '')]),
+          ),
+    z
+      .record(
+        z.string().regex(/^[\p{L}_][\p{L}\p{N}_]*$/u),
+        z.union([z.string(), z.number(), z.boolean()]).transform(String),
+        'must be NAME=VALUE, the name of letters, digits and underscores',
+      )
+      .transform((values) => new TemplateValues(Object.entries(values))),
+  );
+
+/** The level names of tink-worker (logrus) and the verbosity numbers of tink-agent, in pino's words. */
+const logLevel = () =>
+  z.preprocess(
+    (value) => {
+      const word = String(value).toLowerCase();
+      if (/^\d+$/.test(word)) return ['info', 'debug'][Number(word)] ?? 'trace';
+      return { panic: 'fatal', warning: 'warn' }[word] ?? word;
+    },
+    choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
+  );
+
+/** A path of a socket or a URL of the Docker API, as a URL. */
+const dockerHost = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && value.startsWith('/') ? `unix://${value}` : value),
+    z
+      .string('must be text')
+      .regex(
+        /^(?:unix:\/\/\/|tcp:\/\/|https?:\/\/)./,
+        'must be unix:///path, tcp://host:port, or the path of a socket',
+      ),
+  );
+
+/**
+ * Every setting: its type, its default and all its names. The names are those of tink-worker v0.1 to v0.12, of tink-agent, and of the kernel command
+ * lines that OSIE, HookOS and CaptainOS are started with; what is ours alone begins with `nibs_`.
+ */
+export const schema = z.object({
+  workerId: text()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description:
+        'Who this machine is to the server: a hardware UUID, a MAC address or another text. Default: the MAC address of the boot interface.',
+      value: 'ID',
+      flags: ['id', 'worker-id'],
+      letter: 'i',
+      environment: ['AGENT_ID', 'ID', 'WORKER_ID', 'NIBS_WORKER_ID'],
+      kernel: ['worker_id', 'nibs_worker_id'],
+    }),
+  bootMac: macAddress()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description: 'MAC address of the interface the machine booted from; the worker id when no other is given.',
+      value: 'MAC',
+      flags: ['boot-mac'],
+      environment: ['NIBS_BOOT_MAC'],
+      kernel: ['hw_addr', 'packet_bootdev_mac', 'BOOTIF'],
+    }),
+  transport: choice(['grpc', 'file'])
+    .default('grpc')
+    .register(names, {
+      group: 'Server',
+      description:
+        'Where work comes from: a server (grpc), or a template that is run once, without a server, to try it on a bench (file).',
+      value: 'KIND',
+      flags: ['transport'],
+      environment: ['AGENT_TRANSPORT', 'NIBS_TRANSPORT'],
+      kernel: ['nibs_transport'],
+    }),
+  grpcAuthority: authority()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description: 'Address of the tink server.',
+      value: 'HOST:PORT',
+      flags: ['tinkerbell-grpc-authority', 'grpc-server'],
+      environment: ['AGENT_GRPC_SERVER', 'TINKERBELL_GRPC_AUTHORITY'],
+      kernel: ['grpc_authority'],
+    }),
+  dialect: choice(['auto', 'v0.1', 'v0.2', 'v0.7', 'v0.9', 'current'])
+    .default('auto')
+    .register(names, {
+      group: 'Server',
+      description:
+        'Generation of the server: tink v0.1, v0.2 to v0.6, v0.7 and v0.8, v0.9 to v0.12, or Tinkerbell v0.17 and later (current). auto finds out by asking, again when the server was replaced.',
+      value: 'GENERATION',
+      flags: ['dialect'],
+      environment: ['NIBS_DIALECT'],
+      kernel: ['nibs_dialect'],
+    }),
+  certUrl: httpUrl()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description:
+        'Where to fetch the certificates (PEM) to trust the server by. Default: the certificate authorities of the system.',
+      value: 'URL',
+      flags: ['tinkerbell-cert-url'],
+      environment: ['TINKERBELL_CERT_URL'],
+      kernel: ['grpc_cert_url'],
+    }),
+  tls: flag()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description:
+        'Whether to speak TLS to the server. Default: TLS if a certificate is named here; else as the generation of the server (current plaintext, all others TLS); with the dialect auto, TLS if the server has it.',
+      value: undefined,
+      flags: ['tinkerbell-tls', 'grpc-tls'],
+      environment: ['AGENT_GRPC_TLS', 'TINKERBELL_TLS'],
+      kernel: ['tinkerbell_tls'],
+    }),
+  tlsAuthority: text()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description:
+        'File with the certificates (PEM) to trust the server by, and only these (with those of the certificate URL): of an authority, or its own.',
+      value: 'FILE',
+      flags: ['tls-ca'],
+      environment: ['NIBS_TLS_CA'],
+      kernel: ['nibs_tls_ca'],
+    }),
+  tlsCertificate: text()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description: 'File with the certificate (PEM) to show to the server; needs its key.',
+      value: 'FILE',
+      flags: ['tls-cert'],
+      environment: ['NIBS_TLS_CERT'],
+      kernel: ['nibs_tls_cert'],
+    }),
+  tlsKey: text()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description: 'File with the key (PEM) of that certificate.',
+      value: 'FILE',
+      flags: ['tls-key'],
+      environment: ['NIBS_TLS_KEY'],
+      kernel: ['nibs_tls_key'],
+    }),
+  insecureTls: flag()
+    .default(false)
+    .register(names, {
+      group: 'Server',
+      description: 'Speak TLS without checking who the server is.',
+      value: undefined,
+      flags: ['tinkerbell-insecure-tls', 'grpc-insecure-tls'],
+      environment: ['AGENT_GRPC_INSECURE_TLS', 'TINKERBELL_INSECURE_TLS'],
+      kernel: ['tinkerbell_insecure_tls'],
+    }),
+  attributeDetection: flag()
+    .default(true)
+    .register(names, {
+      group: 'Server',
+      description: 'Tell servers that want to know what the machine is made of.',
+      value: undefined,
+      flags: ['attribute-detection'],
+      environment: ['AGENT_ATTRIBUTE_DETECTION', 'NIBS_ATTRIBUTE_DETECTION'],
+      kernel: ['nibs_attribute_detection'],
+    }),
+  pollSeconds: duration()
+    .default(3)
+    .register(names, {
+      group: 'Server',
+      description:
+        'Shortest wait between two questions for work while there is none; up to two thirds more are added at random.',
+      value: 'DURATION',
+      flags: ['retry-interval', 'poll-interval'],
+      environment: ['RETRY_INTERVAL', 'NIBS_POLL_INTERVAL'],
+      kernel: ['nibs_poll_interval'],
+    }),
+  maximumBackoffSeconds: duration()
+    .default(15)
+    .register(names, {
+      group: 'Server',
+      description: 'Longest wait between two attempts at something that fails.',
+      value: 'DURATION',
+      flags: ['backoff-max-interval'],
+      environment: ['AGENT_BACKOFF_MAX_INTERVAL', 'NIBS_BACKOFF_MAX_INTERVAL'],
+      kernel: ['nibs_backoff_max_interval'],
+    }),
+
+  template: text()
+    .optional()
+    .register(names, {
+      group: 'Without a server',
+      description:
+        'Template to run with --transport file. What happens is told on standard output, a line of JSON each; the log goes to standard error. Of several workers, --id says whose tasks are run; without it, all.',
+      value: 'FILE',
+      flags: ['template'],
+      environment: ['NIBS_TEMPLATE'],
+      kernel: [],
+    }),
+  values: templateValues()
+    .optional()
+    .register(names, {
+      group: 'Without a server',
+      description:
+        'Value for a variable of the template, {{.NAME}}; may be repeated. In a configuration file a mapping.',
+      value: 'NAME=VALUE',
+      flags: ['set'],
+      environment: [],
+      kernel: [],
+      repeatable: true,
+    }),
+  hardware: text()
+    .optional()
+    .register(names, {
+      group: 'Without a server',
+      description:
+        'The machine, for {{.Hardware}} in the template: JSON or YAML, a Hardware manifest or what tink hardware push took.',
+      value: 'FILE',
+      flags: ['hardware'],
+      environment: ['NIBS_HARDWARE'],
+      kernel: [],
+    }),
+
+  dockerRegistry: text()
+    .optional()
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Registry (host[:port][/path]) that images come from.',
+      value: 'REGISTRY',
+      flags: ['docker-registry', 'registry-name'],
+      letter: 'r',
+      environment: ['AGENT_REGISTRY_NAME', 'DOCKER_REGISTRY'],
+      kernel: ['docker_registry'],
+    }),
+  registryUsername: text()
+    .optional()
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'User name at that registry; sent to no other.',
+      value: 'NAME',
+      flags: ['registry-username', 'registry-user'],
+      letter: 'u',
+      environment: ['AGENT_REGISTRY_USER', 'REGISTRY_USERNAME'],
+      kernel: ['registry_username'],
+    }),
+  registryPassword: text()
+    .transform((value) => new Secret(value))
+    .optional()
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Password at that registry.',
+      value: 'PASSWORD',
+      flags: ['registry-password', 'registry-pass'],
+      letter: 'p',
+      environment: ['AGENT_REGISTRY_PASS', 'REGISTRY_PASSWORD'],
+      kernel: ['registry_password'],
+    }),
+  registryPrefix: choice(['always', 'unqualified'])
+    .default('always')
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Which images come from that registry: all, as with tink-worker, or those that name no registry themselves.',
+      value: 'always|unqualified',
+      flags: ['registry-prefix'],
+      environment: ['NIBS_REGISTRY_PREFIX'],
+      kernel: ['nibs_registry_prefix'],
+    }),
+  registryMirrors: mirrors()
+    .optional()
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Another registry that has the images of one, asked first; its path stands in front of theirs. May be repeated, or a list with commas.',
+      value: 'REGISTRY=MIRROR',
+      flags: ['registry-mirror'],
+      environment: ['NIBS_REGISTRY_MIRRORS'],
+      kernel: ['nibs_registry_mirrors'],
+      repeatable: true,
+    }),
+  dockerConfig: text()
+    .optional()
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Directory with a config.json as the Docker client writes it, with credentials for further registries.',
+      value: 'DIRECTORY',
+      flags: ['docker-config'],
+      environment: ['DOCKER_CONFIG'],
+      kernel: ['nibs_docker_config'],
+    }),
+  runtime: choice(['docker'])
+    .default('docker')
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Container engine; the service of Podman answers to the Docker API too.',
+      value: 'KIND',
+      flags: ['runtime'],
+      environment: ['AGENT_RUNTIME', 'NIBS_RUNTIME'],
+      kernel: ['nibs_runtime'],
+    }),
+  dockerHost: dockerHost()
+    .default('unix:///var/run/docker.sock')
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Where the Docker API answers.',
+      value: 'URL|PATH',
+      flags: ['docker-host', 'docker-socket'],
+      environment: ['AGENT_DOCKER_SOCKET', 'DOCKER_HOST'],
+      kernel: ['nibs_docker_host'],
+    }),
+  privileged: flag()
+    .default(true)
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Run actions privileged. False gives them all capabilities the machine grants and all devices instead, for test machines that refuse privileged containers.',
+      value: undefined,
+      flags: ['privileged'],
+      environment: ['NIBS_PRIVILEGED'],
+      kernel: ['nibs_privileged'],
+    }),
+  engineStorage: text()
+    .default('/var/lib/docker')
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Where the engine keeps its images; for a warning before one is pulled that cannot fit.',
+      value: 'DIRECTORY',
+      flags: ['engine-storage'],
+      environment: ['NIBS_ENGINE_STORAGE'],
+      kernel: ['nibs_engine_storage'],
+    }),
+  captureActionLogs: flag()
+    .default(true)
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Copy the output of actions to the log of the agent.',
+      value: undefined,
+      flags: ['capture-action-logs'],
+      environment: ['CAPTURE_ACTION_LOGS'],
+      kernel: ['nibs_capture_action_logs'],
+    }),
+
+  interrupted: choice(['rerun', 'fail'])
+    .default('rerun')
+    .register(names, {
+      group: 'Behaviour',
+      description:
+        'What to do with an action that had started when the agent or the machine stopped: run it again, or report it as failed.',
+      value: 'rerun|fail',
+      flags: ['interrupted'],
+      environment: ['NIBS_INTERRUPTED'],
+      kernel: ['nibs_interrupted'],
+    }),
+  finish: choice(['none', 'reboot', 'poweroff'])
+    .default('none')
+    .register(names, {
+      group: 'Behaviour',
+      description:
+        'What to do with the machine after the last action of a workflow succeeded, the server acknowledged that, and no other workflow waits.',
+      value: 'none|reboot|poweroff',
+      flags: ['finish'],
+      environment: ['NIBS_FINISH'],
+      kernel: ['nibs_finish'],
+    }),
+  rebootCommand: text()
+    .default('reboot')
+    .register(names, {
+      group: 'Behaviour',
+      description: 'Command that restarts the machine; words are separated by blanks.',
+      value: 'COMMAND',
+      flags: ['reboot-command'],
+      environment: ['NIBS_REBOOT_COMMAND'],
+      kernel: ['nibs_reboot_command'],
+    }),
+  poweroffCommand: text()
+    .default('poweroff')
+    .register(names, {
+      group: 'Behaviour',
+      description: 'Command that switches the machine off; words are separated by blanks.',
+      value: 'COMMAND',
+      flags: ['poweroff-command'],
+      environment: ['NIBS_POWEROFF_COMMAND'],
+      kernel: ['nibs_poweroff_command'],
+    }),
+  sysrq: flag()
+    .default(false)
+    .register(names, {
+      group: 'Behaviour',
+      description:
+        'When that command fails or does nothing for 30 seconds, ask the kernel itself (sync, then /proc/sysrq-trigger). The boot image switches this on.',
+      value: undefined,
+      flags: ['sysrq'],
+      environment: ['NIBS_SYSRQ'],
+      kernel: ['nibs_sysrq'],
+    }),
+
+  workDirectory: text()
+    .default('/worker')
+    .register(names, {
+      group: 'Files and log',
+      description:
+        'Directory in which every workflow has a directory of its own, which its actions see as /workflow. A file named reboot in it asks for a restart of the machine.',
+      value: 'DIRECTORY',
+      flags: ['work-directory'],
+      environment: ['NIBS_WORK_DIRECTORY'],
+      kernel: ['nibs_work_directory'],
+    }),
+  stateDirectory: text()
+    .default('/var/lib/nibs')
+    .register(names, {
+      group: 'Files and log',
+      description:
+        'Directory of the journal: what was started, what ended, what the server knows of. On a disk it survives the machine, in memory the agent.',
+      value: 'DIRECTORY',
+      flags: ['state-directory'],
+      environment: ['NIBS_STATE_DIRECTORY'],
+      kernel: ['nibs_state_directory'],
+    }),
+  logLevel: logLevel()
+    .default('info')
+    .register(names, {
+      group: 'Files and log',
+      description:
+        'Least severe level that is logged: fatal, error, warn, info, debug, trace; or 0, 1, 2 as tink-agent has them.',
+      value: 'LEVEL',
+      flags: ['log-level'],
+      environment: ['AGENT_LOG_LEVEL', 'WORKER_LOG_LEVEL', 'NIBS_LOG_LEVEL'],
+      kernel: ['nibs_log_level'],
+    }),
+  logFormat: choice(['auto', 'text', 'json'])
+    .default('auto')
+    .register(names, {
+      group: 'Files and log',
+      description: 'Lines for people (text) or for programs (json); auto is text on a terminal or console, else json.',
+      value: 'auto|text|json',
+      flags: ['log-format'],
+      environment: ['NIBS_LOG_FORMAT'],
+      kernel: ['nibs_log_format'],
+    }),
+  syslogHost: text()
+    .optional()
+    .register(names, {
+      group: 'Files and log',
+      description: 'Syslog server to forward the log to, in the format of RFC 5424. Default: the log is not forwarded.',
+      value: 'HOST',
+      flags: ['syslog-host'],
+      environment: ['NIBS_SYSLOG_HOST'],
+      kernel: ['syslog_host', 'nibs_syslog_host'],
+    }),
+  syslogPort: port()
+    .default(514)
+    .register(names, {
+      group: 'Files and log',
+      description: 'Port of that server.',
+      value: 'PORT',
+      flags: ['syslog-port'],
+      environment: ['NIBS_SYSLOG_PORT'],
+      kernel: ['syslog_port', 'nibs_syslog_port'],
+    }),
+  syslogProtocol: choice(['udp', 'tcp'])
+    .default('udp')
+    .register(names, {
+      group: 'Files and log',
+      description:
+        'How to speak to that server: UDP as every server takes it, or TCP, which loses nothing while the server is away for a minute.',
+      value: 'udp|tcp',
+      flags: ['syslog-protocol'],
+      environment: ['NIBS_SYSLOG_PROTOCOL'],
+      kernel: ['syslog_protocol', 'nibs_syslog_protocol'],
+    }),
+  statusAddress: z
+    .union([z.literal('off'), authority()], 'must be host:port, for example 127.0.0.1:42115, or off')
+    .default('127.0.0.1:42115')
+    .register(names, {
+      group: 'Files and log',
+      description: 'Where /healthz, /metrics and /status are served; off: nowhere.',
+      value: 'HOST:PORT|off',
+      flags: ['status-address'],
+      environment: ['NIBS_STATUS_ADDRESS'],
+      kernel: ['nibs_status_address'],
+    }),
+  consoleView: z
+    .union(
+      [z.enum(['off', 'auto']), z.string().startsWith('/dev/')],
+      'must be off, auto or a device, for example /dev/tty1',
+    )
+    .default('off')
+    .register(names, {
+      group: 'Files and log',
+      description:
+        'Console on which to show who the machine is and what it does: a picture on a screen, lines on a serial console; auto: all consoles of the kernel.',
+      value: 'DEVICE|auto|off',
+      flags: ['console-view'],
+      environment: ['NIBS_CONSOLE_VIEW'],
+      kernel: ['nibs_console_view'],
+    }),
+
+  httpProxy: text()
+    .optional()
+    .register(names, {
+      group: 'Proxies',
+      description: 'Proxy for HTTP.',
+      value: 'URL',
+      flags: ['http-proxy'],
+      environment: ['http_proxy', 'HTTP_PROXY'],
+      kernel: ['HTTP_PROXY'],
+    }),
+  httpsProxy: text()
+    .optional()
+    .register(names, {
+      group: 'Proxies',
+      description: 'Proxy for HTTPS and gRPC.',
+      value: 'URL',
+      flags: ['https-proxy'],
+      environment: ['https_proxy', 'HTTPS_PROXY'],
+      kernel: ['HTTPS_PROXY'],
+    }),
+  proxyBypass: text()
+    .optional()
+    .register(names, {
+      group: 'Proxies',
+      description: 'Hosts to reach without a proxy, separated by commas.',
+      value: 'HOSTS',
+      flags: ['proxy-bypass'],
+      environment: ['no_proxy', 'NO_PROXY'],
+      kernel: ['NO_PROXY'],
+    }),
+});
+
+/** The agent's configuration; what a field means is said in {@link schema}. */
+export type Config = Readonly<z.output<typeof schema>>;
+
+export type SettingKey = keyof Config;
+
+/** All settings with their names, in the order of the help. */
+export const settings: readonly { readonly key: SettingKey; readonly names: Names; readonly defaultValue: unknown }[] =
+  (Object.keys(schema.shape) as SettingKey[]).map((key) => {
+    const field: z.ZodType = schema.shape[key];
+    const named = names.get(field);
+    if (named === undefined) throw new Error(`the setting ${key} has no names`);
+    return { key, names: named, defaultValue: field.safeParse(undefined).data };
+  });
+
+/**
+ * Flags of the Go workers that are accepted, so that the scripts which start those can start this agent, and have no effect here; `true`: takes a value.
+ * Environment variables and kernel parameters that are not ours need no list: unknown ones are ignored.
+ */
+export const ignoredFlags: Readonly<Record<string, boolean>> = {
+  'max-retry': true,
+  'max-file-size': true,
+  timeout: true,
+  'grpc-retry-interval': true,
+  'containerd-namespace': true,
+  'containerd-socket': true,
+  'containerd-data-root': true,
+  'containerd-registry-config-path': true,
+  'workflow-path': true,
+  'nats-server': true,
+  'nats-stream': true,
+  'nats-events': true,
+  'nats-actions': true,
+  'kubernetes-namespace': true,
+  'kubernetes-kubeconfig': true,
+  'kubernetes-service-account': true,
+};

@@ -1,0 +1,74 @@
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { StatusBoard } from './status/board.ts';
+import type { Metrics } from './status/metrics.ts';
+
+export interface StatusServerOptions {
+  /** Where to listen. */
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  readonly board: StatusBoard;
+  readonly metrics: Metrics;
+  /** Masks secrets in a text. */
+  readonly redact: (text: string) => string;
+}
+
+export interface StatusServer extends AsyncDisposable {
+  readonly port: number;
+}
+
+/**
+ * Serves, to anybody who can connect and read only:
+ * - `/healthz`: 200 as long as the agent runs; its work goes on without a server, so that is no reason to restart it;
+ * - `/metrics`: the text format of Prometheus;
+ * - `/status`: {@link Status} as JSON.
+ *
+ * @throws when the address cannot be listened at
+ */
+export async function startStatusServer({
+  host,
+  port,
+  board,
+  metrics,
+  redact,
+}: StatusServerOptions): Promise<StatusServer> {
+  const server = createServer((request, response) => {
+    const path = request.url?.split('?')[0] ?? '';
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return answer(response, 405, 'text/plain; charset=utf-8', 'Only GET is answered here.\n');
+    }
+    switch (path) {
+      case '/healthz':
+        return answer(response, 200, 'text/plain; charset=utf-8', 'ok\n');
+      case '/status':
+        return answer(response, 200, 'application/json', redact(`${JSON.stringify(board.current(), undefined, 2)}\n`));
+      case '/metrics':
+        return void metrics.text().then(
+          (text) => answer(response, 200, metrics.contentType, redact(text)),
+          (error: unknown) => answer(response, 500, 'text/plain; charset=utf-8', redact(`${String(error)}\n`)),
+        );
+      default:
+        return answer(response, 404, 'text/plain; charset=utf-8', 'There are /healthz, /metrics and /status.\n');
+    }
+  });
+  server.requestTimeout = 10_000;
+  server.maxConnections = 32;
+  server.listen(port, host);
+  await once(server, 'listening');
+  // Who only looks must not keep the agent from ending.
+  server.unref();
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+function answer(response: ServerResponse, code: number, type: string, body: string): void {
+  response.writeHead(code, { 'content-type': type, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+  response.end(body);
+}

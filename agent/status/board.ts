@@ -1,0 +1,167 @@
+import type { Verdict } from '../action.ts';
+import type { LoopEvent } from '../observe.ts';
+import type { ActionName, RuntimeEvent } from '../runtime/event.ts';
+
+/** Who this agent is; does not change while it runs. */
+export interface Identity {
+  /** As the server knows the machine. */
+  readonly machine: string;
+  readonly hostName: string;
+  /** `host:port`; `undefined` without a server. */
+  readonly server: string | undefined;
+  readonly version: string;
+}
+
+/** What the agent does now. */
+export interface Status extends Identity {
+  /** The generation of the server's protocol; `undefined` until it is known. */
+  readonly dialect: string | undefined;
+  readonly startedAt: string;
+  /** `connecting`: the server has not answered yet, or does not answer any more. */
+  readonly state: 'connecting' | 'idle' | 'working';
+  /** Why there is nothing to do. */
+  readonly reason: string | undefined;
+  readonly workflow: string | undefined;
+  readonly action: CurrentAction | undefined;
+  /** The last one that ended. */
+  readonly lastAction: { readonly name: string; readonly verdict: Verdict; readonly seconds: number } | undefined;
+  /** The latest one last. */
+  readonly lastErrors: readonly { readonly at: string; readonly message: string }[];
+}
+
+export interface CurrentAction {
+  readonly name: string;
+  readonly task: string;
+  readonly image: string;
+  readonly startedAt: string;
+  readonly phase: 'preparing' | 'pulling' | 'running';
+  /** Of the pull. */
+  readonly progress: { readonly doneBytes: number; readonly totalBytes: number } | undefined;
+}
+
+/** Keeps what the agent does now, from what the loop and the runtime tell. */
+export interface StatusBoard {
+  observe(event: LoopEvent): void;
+  observeRuntime(event: RuntimeEvent): void;
+  current(): Status;
+  /** The last lines that actions printed, the latest one last. */
+  lastLines(): readonly string[];
+  /** Called after each change; what is called decides how often it looks. */
+  subscribe(listener: () => void): Disposable;
+}
+
+export interface StatusBoardOptions extends Identity {
+  /** Masks secrets in a text. */
+  readonly redact: (text: string) => string;
+  /** The generation of the server's protocol, once it is known. Default: it is not told. */
+  readonly dialect?: (() => string | undefined) | undefined;
+}
+
+const keptErrors = 10;
+const keptLines = 10;
+const longestLine = 500;
+
+/** Makes a board on which nothing has happened yet. */
+export function createStatusBoard({ redact, dialect, ...identity }: StatusBoardOptions): StatusBoard {
+  const startedAt = new Date().toISOString();
+  const listeners = new Set<() => void>();
+  let state: Status['state'] = 'connecting';
+  let reason: string | undefined;
+  let workflow: string | undefined;
+  let action: CurrentAction | undefined;
+  let lastAction: Status['lastAction'];
+  let lastErrors: Status['lastErrors'] = [];
+  const lines: string[] = [];
+
+  function changed(): void {
+    for (const listener of listeners) listener();
+  }
+
+  function fail(message: string): void {
+    lastErrors = [...lastErrors, { at: new Date().toISOString(), message: redact(message) }].slice(-keptErrors);
+  }
+
+  return {
+    observe(event) {
+      switch (event.kind) {
+        case 'asked':
+          // Most polls change nothing, and nobody is to be bothered with them.
+          if (state === 'idle' && event.answer === 'idle' && reason === redact(event.reason)) return;
+          state = event.answer === 'idle' ? 'idle' : 'working';
+          reason = event.answer === 'idle' ? redact(event.reason) : undefined;
+          break;
+        case 'begun':
+          state = 'working';
+          workflow = event.action.workflowId;
+          action = begin(event.action, event.image, event.at);
+          break;
+        case 'ended':
+          action = undefined;
+          lastAction = { name: event.action.name, verdict: event.verdict, seconds: event.seconds };
+          if (event.verdict !== 'SUCCESS') fail(`${event.action.name}: ${event.verdict}: ${event.message}`);
+          break;
+        case 'acknowledged':
+          if (event.done) workflow = undefined;
+          break;
+        case 'trouble':
+          if (action === undefined) state = 'connecting';
+          fail(event.message);
+          break;
+      }
+      changed();
+    },
+    observeRuntime(event) {
+      switch (event.kind) {
+        case 'pulling':
+          action = action && { ...action, image: event.image, phase: 'pulling' };
+          break;
+        case 'pull-progress':
+          action = action && {
+            ...action,
+            progress: { doneBytes: event.doneBytes, totalBytes: event.totalBytes },
+          };
+          break;
+        case 'pulled':
+          action = action && { ...action, phase: 'preparing', progress: undefined };
+          break;
+        case 'started':
+          action = action && { ...action, phase: 'running', progress: undefined };
+          break;
+        case 'output':
+          lines.push(`[${event.action.name}] ${event.line}`);
+          if (lines.length > keptLines) lines.shift();
+          break;
+        case 'ended':
+          return;
+        case 'warning':
+          fail(`${event.action.name}: ${event.message}`);
+          break;
+        case 'engine':
+          if (!event.reachable) fail(event.message);
+          break;
+      }
+      changed();
+    },
+    current: () => ({
+      ...identity,
+      dialect: dialect?.(),
+      startedAt,
+      state,
+      reason,
+      workflow,
+      action,
+      lastAction,
+      lastErrors,
+    }),
+    // Masked when they are looked at: an action may print a hundred thousand of them in a second.
+    lastLines: () => lines.map((line) => redact(line).slice(0, longestLine)),
+    subscribe(listener) {
+      listeners.add(listener);
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
+    },
+  };
+}
+
+function begin({ name, taskName }: ActionName, image: string, at: Date): CurrentAction {
+  return { name, task: taskName, image, startedAt: at.toISOString(), phase: 'preparing', progress: undefined };
+}

@@ -1,0 +1,49 @@
+import { resolve } from 'node:path';
+import type { ActionName, RuntimeEvent } from './runtime/event.ts';
+
+/**
+ * How many bytes can still be written to the file system that holds a directory, existing or not.
+ * @returns `undefined` where that cannot be found out (no `df`, no mount table).
+ */
+export async function freeBytes(directory: string): Promise<number | undefined> {
+  const { getDiskInfo } = await import('node-disk-info');
+  try {
+    const drives = await getDiskInfo();
+    const path = `${resolve(directory)}/`;
+    const [nearest] = drives
+      .filter(({ mounted }) => path.startsWith(mounted === '/' ? '/' : `${mounted}/`))
+      .sort((a, b) => b.mounted.length - a.mounted.length);
+    // It asks `df -P`, which counts in KiB.
+    return nearest && nearest.available * 1024;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Watches pulls, and warns once for each that cannot fit: what the layers weigh compressed is the least that they take.
+ * @param directory where the engine keeps its images
+ */
+export function createSpaceWatch(
+  directory: string,
+  warn: (action: ActionName, message: string) => void,
+  free: (directory: string) => Promise<number | undefined> = freeBytes,
+): (event: RuntimeEvent) => void {
+  let atStart: Promise<number | undefined> | undefined;
+
+  async function compare(event: Extract<RuntimeEvent, { kind: 'pull-progress' }>, known: Promise<number | undefined>) {
+    const bytes = await known;
+    if (bytes === undefined || event.totalBytes <= bytes || atStart !== known) return;
+    atStart = undefined;
+    const megabytes = (amount: number) => `${(amount / 1e6).toFixed(1)} MB`;
+    warn(
+      event.action,
+      `the image ${event.image} cannot fit: it has at least ${megabytes(event.totalBytes)}, and ${directory} had room for ${megabytes(bytes)} (give the machine more memory or the engine a disk)`,
+    );
+  }
+
+  return (event) => {
+    if (event.kind === 'pulling') atStart = free(directory);
+    if (event.kind === 'pull-progress' && atStart !== undefined) void compare(event, atStart);
+  };
+}

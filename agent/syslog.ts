@@ -1,0 +1,150 @@
+import { wait } from './backoff.ts';
+import { type Connection, connect, type Receiver } from './syslog/connection.ts';
+import { messagesOf, type Sender } from './syslog/message.ts';
+import { Spool } from './syslog/spool.ts';
+
+export interface SyslogOptions extends Receiver {
+  readonly sender: Sender;
+  /** Told when the receiver cannot be reached, and when it can be again; once per change. */
+  onChange(reachable: boolean, message: string): void;
+  /** Size of the spool. Default: 8 MiB, at the usual rates many minutes of output. */
+  readonly spoolBytes?: number | undefined;
+  /** Longest wait between two attempts to reach the receiver. Default: 5. */
+  readonly maximumBackoffSeconds?: number | undefined;
+}
+
+/** Forwards the log. Disposing of it waits two seconds at most for what is still to be sent. */
+export interface Syslog extends AsyncDisposable {
+  /** Takes an event of the log as JSON, free of secrets. Returns at once: a receiver that is away holds up nothing. */
+  write(line: string): void;
+}
+
+/**
+ * By protocol: the size that messages are split at, and how long a message that was sent is kept to be sent again.
+ *
+ * TCP: all receivers should take 8 KiB (RFC 5425). What the kernel has taken is not yet at the receiver, and there is no acknowledgement in syslog; a
+ * receiver that loses power is noticed by the kernel after up to two minutes, so what was sent that long ago is sent again when a connection broke.
+ * UDP: what fits into an Ethernet frame; the answer that nobody listens comes after a network's round trip.
+ */
+const protocols = {
+  tcp: { limitBytes: 8192, keepSeconds: 120 },
+  udp: { limitBytes: 1400, keepSeconds: 2 },
+} as const;
+
+const batchBytes = 64 * 1024;
+const farewellSeconds = 2;
+
+/** Starts to forward to a syslog server, in the format of RFC 5424. Never fails; a receiver that is away is tried again for ever. */
+export function startSyslog(options: SyslogOptions): Syslog {
+  const forwarder = new Forwarder(options);
+  const done = forwarder.run();
+  return {
+    write: (line) => forwarder.write(line),
+    async [Symbol.asyncDispose]() {
+      await forwarder.stop();
+      await done;
+    },
+  };
+}
+
+class Forwarder {
+  readonly #options: SyslogOptions;
+  readonly #spool: Spool;
+  readonly #stop = new AbortController();
+  #number = 0;
+  /** Settled when there may be something to do. */
+  #wake = Promise.withResolvers<void>();
+  /** Settled when nothing waits any more. */
+  #drained = Promise.withResolvers<void>();
+  #isReachable: boolean | undefined;
+
+  constructor(options: SyslogOptions) {
+    this.#options = options;
+    this.#spool = new Spool(options.spoolBytes ?? 8 * 1024 * 1024);
+  }
+
+  write(line: string): void {
+    const { sender, protocol } = this.#options;
+    // RFC 5424, section 7.3.1: from 1 to 2^31 - 1, then from 1 again.
+    const nextNumber = () => {
+      this.#number = (this.#number % 2_147_483_647) + 1;
+      return this.#number;
+    };
+    for (const message of messagesOf(line, sender, protocols[protocol].limitBytes, nextNumber))
+      this.#spool.add(message);
+    this.#wake.resolve();
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.#stop;
+    const longestSeconds = this.#options.maximumBackoffSeconds ?? 5;
+    let delaySeconds = 0.1;
+    while (!signal.aborted) {
+      const begin = performance.now();
+      try {
+        await using connection = await connect(this.#options, () => this.#wake.resolve(), signal);
+        this.#spool.forget(protocols[this.#options.protocol].keepSeconds);
+        this.#spool.rewind();
+        await this.#forward(connection, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#tell(false, error instanceof Error ? error.message : String(error));
+      }
+      if (performance.now() - begin > 10_000) delaySeconds = 0.1;
+      await wait(delaySeconds * (0.5 + Math.random()), signal).catch(() => {});
+      delaySeconds = Math.min(delaySeconds * 2, longestSeconds);
+    }
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#spool.isEmpty) {
+      const { promise: late, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, farewellSeconds * 1000);
+      await Promise.race([this.#drained.promise, late]);
+      clearTimeout(timer);
+    }
+    this.#stop.abort(new Error('the agent stops'));
+    this.#wake.resolve();
+  }
+
+  async #forward(connection: Connection, signal: AbortSignal): Promise<never> {
+    const { protocol } = this.#options;
+    const { keepSeconds } = protocols[protocol];
+    const begin = performance.now();
+    for (;;) {
+      signal.throwIfAborted();
+      const failure = connection.failure();
+      if (failure !== undefined) throw failure;
+      const lost = this.#spool.takeLost();
+      if (lost > 0) this.write(lossRecord(lost));
+      const messages = this.#spool.peek(batchBytes);
+      if (messages.length === 0) {
+        this.#drained.resolve();
+        this.#drained = Promise.withResolvers();
+        this.#wake = Promise.withResolvers();
+        await this.#wake.promise;
+        continue;
+      }
+      await connection.send(messages);
+      this.#spool.sent(messages);
+      this.#spool.forget(keepSeconds);
+      // Over UDP there is no other sign than that nobody objects.
+      if (protocol === 'tcp' || performance.now() - begin > keepSeconds * 1000) this.#tell(true, '');
+    }
+  }
+
+  #tell(reachable: boolean, reason: string): void {
+    const { protocol, host, port, onChange } = this.#options;
+    const receiver = `the syslog server ${host}:${port} (${protocol.toUpperCase()})`;
+    const wasReachable = this.#isReachable;
+    this.#isReachable = reachable;
+    if (wasReachable === reachable) return;
+    if (!reachable) onChange(false, `cannot reach ${receiver}: ${reason}; the log is kept and sent later`);
+    else if (wasReachable === false) onChange(true, `${receiver} takes the log again`);
+  }
+}
+
+function lossRecord(count: number): string {
+  const msg = `${count} earlier messages were lost: the syslog server was away for longer than the spool lasts`;
+  return JSON.stringify({ level: 'warn', time: new Date().toISOString(), msg });
+}

@@ -1,0 +1,114 @@
+import { createSocket } from 'node:dgram';
+import { lookup } from 'node:dns/promises';
+import { connect as connectTcp } from 'node:net';
+
+export interface Receiver {
+  readonly host: string;
+  readonly port: number;
+  readonly protocol: 'udp' | 'tcp';
+}
+
+/** A way to the receiver, until it breaks. */
+export interface Connection extends AsyncDisposable {
+  /** Hands messages to the kernel; returns when it has taken them. Throws when the connection is broken. */
+  send(messages: readonly Buffer[]): Promise<void>;
+  /** Why the connection is broken; `undefined` while it is not. */
+  failure(): Error | undefined;
+}
+
+const connectTimeoutSeconds = 10;
+/** How long the receiver may take to accept the last bytes. */
+const closeTimeoutSeconds = 1;
+
+/**
+ * @param onBroken called when the connection breaks, so that nobody has to write to find out
+ * @param signal closes the connection
+ * @throws the reason why the receiver cannot be reached
+ */
+export async function connect(receiver: Receiver, onBroken: () => void, signal: AbortSignal): Promise<Connection> {
+  return receiver.protocol === 'tcp' ? await overTcp(receiver, onBroken, signal) : await overUdp(receiver, onBroken);
+}
+
+/** Frames by octet counting (RFC 6587, section 3.4.1), the only way that lets a message have any character. */
+async function overTcp({ host, port }: Receiver, onBroken: () => void, signal: AbortSignal): Promise<Connection> {
+  signal.throwIfAborted();
+  const { promise: connected, resolve, reject } = Promise.withResolvers<void>();
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  let failure: Error | undefined;
+  const socket = connectTcp({ host, port, keepAlive: true, keepAliveInitialDelay: 20_000 });
+  const fail = (error: Error) => {
+    failure ??= error;
+    reject(error);
+    socket.destroy();
+    onBroken();
+  };
+  socket
+    .once('connect', resolve)
+    .on('error', fail)
+    .once('close', () => {
+      close();
+      fail(new Error('it closed the connection'));
+    });
+  // Whatever a receiver has to say; unread, the end of its side would not be seen.
+  socket.resume();
+  // A write that the receiver does not accept ends with the socket.
+  const end = () => {
+    socket.end();
+    setTimeout(() => socket.destroy(), closeTimeoutSeconds * 1000).unref();
+  };
+  signal.addEventListener('abort', end, { once: true });
+  const timer = setTimeout(
+    () => fail(new Error(`no connection after ${connectTimeoutSeconds} s`)),
+    connectTimeoutSeconds * 1000,
+  );
+  await connected.finally(() => clearTimeout(timer));
+  return {
+    failure: () => failure,
+    async send(messages) {
+      const frames = Buffer.concat(messages.flatMap((message) => [Buffer.from(`${message.length} `), message]));
+      await taken((done) => socket.write(frames, done));
+    },
+    async [Symbol.asyncDispose]() {
+      signal.removeEventListener('abort', end);
+      end();
+      await closed;
+    },
+  };
+}
+
+/** One datagram a message (RFC 5426). Connected, so that the kernel tells of an answer that nobody listens there (ICMP). */
+async function overUdp({ host, port }: Receiver, onBroken: () => void): Promise<Connection> {
+  const { address, family } = await lookup(host);
+  const { promise: connected, resolve, reject } = Promise.withResolvers<void>();
+  let failure: Error | undefined;
+  const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
+  socket
+    .once('connect', resolve)
+    .on('error', (error) => {
+      failure ??= error;
+      reject(error);
+      onBroken();
+    })
+    .connect(port, address);
+  try {
+    await connected;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+  return {
+    failure: () => failure,
+    async send(messages) {
+      for (const message of messages) await taken((done) => socket.send(message, done));
+    },
+    async [Symbol.asyncDispose]() {
+      socket.close();
+    },
+  };
+}
+
+async function taken(send: (done: (error?: Error | null) => void) => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  send((error) => (error ? reject(error) : resolve()));
+  await promise;
+}

@@ -1,0 +1,263 @@
+import { isIP } from 'node:net';
+import { checkServerIdentity, createSecureContext, getCACertificates, type PeerCertificate } from 'node:tls';
+import {
+  type ChannelCredentials,
+  Client,
+  credentials,
+  type ChannelOptions as GrpcChannelOptions,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import type { MessageFns } from '../../proto/tink.pb.ts';
+import { fetchCertificates } from './certificate.ts';
+import { TrackedCredentials } from './connections.ts';
+import { TransportError } from './transport.ts';
+
+export interface ChannelOptions {
+  /** `host:port`. The host is also the name that the server's certificate must have among its subject alternative names. */
+  readonly authority: string;
+  /**
+   * HTTP(S) URL of the PEM certificates to trust, and only these; fetched before each connection is made, so a server may
+   * change its certificate. Default: none.
+   */
+  readonly certificateUrl?: string | undefined;
+  /** PEM certificates to trust, and only these (together with those of `certificateUrl`). Default: the system's and Node's own. */
+  readonly certificateAuthority?: string | undefined;
+  /** PEM certificate and key to show to the server. Default: none; no tink server asks for one. */
+  readonly clientCertificate?: { readonly certificate: string; readonly key: string } | undefined;
+  /** `unverified`: encrypted, with anybody. Default: `verified`. */
+  readonly tls?: 'verified' | 'unverified' | 'plaintext' | undefined;
+  /** Deadline of each call and of each fetch of the certificate, in seconds. Default: 20. */
+  readonly rpcTimeoutSeconds?: number | undefined;
+  /**
+   * Seconds of silence during a call after which the connection is probed. Default: 300, the most often that a Go server takes without
+   * closing the connection for "too many pings".
+   */
+  readonly keepaliveSeconds?: number | undefined;
+  /** Largest message to receive, in bytes. Default: 16 MiB. */
+  readonly maxReceiveBytes?: number | undefined;
+  /** Largest message to send, in bytes. Default: 4 MiB, the most that tink servers take. */
+  readonly maxSendBytes?: number | undefined;
+}
+
+/** A method as the generator describes it. */
+export interface Method<Request, Response> {
+  readonly name: string;
+  readonly requestType: MessageFns<Request>;
+  readonly responseType: MessageFns<Response>;
+}
+
+/** An RPC that ended with another status than OK. */
+export class RpcError extends TransportError {
+  readonly code: status;
+  /** The server's words, or the connection's. */
+  readonly details: string;
+
+  constructor(method: string, authority: string, error: ServiceError) {
+    super(`${method} at ${authority} failed: ${status[error.code]}: ${error.details}${advice(error)}`, {
+      cause: error,
+    });
+    this.code = error.code;
+    this.details = error.details;
+  }
+}
+
+const DEFAULT_RPC_TIMEOUT_SECONDS = 20;
+
+interface Connection {
+  readonly client: Client;
+  readonly credentials: TrackedCredentials;
+}
+
+/** A connection to a gRPC server, made when first needed and again when broken. Each call ends: by its answer, its deadline or its signal. */
+export class Channel implements AsyncDisposable {
+  readonly #options: ChannelOptions;
+  readonly #timeoutSeconds: number;
+  #connection: Connection | undefined;
+  /** What the certificate URL gave last. */
+  #trusted: string | undefined;
+
+  constructor(options: ChannelOptions) {
+    this.#options = options;
+    this.#timeoutSeconds = options.rpcTimeoutSeconds ?? DEFAULT_RPC_TIMEOUT_SECONDS;
+  }
+
+  /**
+   * One request, one answer.
+   * @param timeoutSeconds deadline. Default: that of the channel.
+   * @throws {RpcError} also for the deadline; the reason of `signal` when that is aborted.
+   */
+  async call<Request, Response>(
+    service: string,
+    method: Method<Request, Response>,
+    request: Request,
+    signal: AbortSignal,
+    timeoutSeconds = this.#timeoutSeconds,
+  ): Promise<Response> {
+    const client = await this.#connect(signal);
+    const { promise, resolve, reject } = Promise.withResolvers<Response>();
+    const call = client.makeUnaryRequest(
+      `/${service}/${method.name}`,
+      (message: Request) => serialize(method, message),
+      (bytes: Buffer) => method.responseType.decode(bytes),
+      request,
+      new Metadata(),
+      { deadline: Date.now() + timeoutSeconds * 1000 },
+      (error, response) => {
+        if (error) reject(error);
+        else if (response !== undefined) resolve(response);
+      },
+    );
+    return await this.#finish(method.name, promise, () => call.cancel(), signal);
+  }
+
+  /** One request, a stream of answers that the server ends. @throws as {@link call}. */
+  async collect<Request, Response>(
+    service: string,
+    method: Method<Request, Response>,
+    request: Request,
+    signal: AbortSignal,
+  ): Promise<Response[]> {
+    const client = await this.#connect(signal);
+    const { promise, resolve, reject } = Promise.withResolvers<Response[]>();
+    const responses: Response[] = [];
+    const call = client.makeServerStreamRequest(
+      `/${service}/${method.name}`,
+      (message: Request) => serialize(method, message),
+      (bytes: Buffer) => method.responseType.decode(bytes),
+      request,
+      new Metadata(),
+      { deadline: Date.now() + this.#timeoutSeconds * 1000 },
+    );
+    call.on('data', (response: Response) => responses.push(response));
+    call.on('error', reject);
+    call.on('end', () => resolve(responses));
+    return await this.#finish(method.name, promise, () => call.cancel(), signal);
+  }
+
+  get authority(): string {
+    return this.#options.authority;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disconnect();
+  }
+
+  async #finish<Response>(
+    method: string,
+    answer: Promise<Response>,
+    cancel: () => void,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    signal.addEventListener('abort', cancel, { once: true });
+    try {
+      if (signal.aborted) cancel();
+      return await answer;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isServiceError(error)) throw error;
+      this.#doubt(error);
+      throw new RpcError(method, this.#options.authority, error);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+    }
+  }
+
+  async #connect(signal: AbortSignal): Promise<Client> {
+    signal.throwIfAborted();
+    if (this.#connection) return this.#connection.client;
+    const { certificateUrl, tls } = this.#options;
+    const fetches = certificateUrl !== undefined && tls !== 'plaintext' && tls !== 'unverified';
+    if (fetches) this.#trusted = await this.#fetchTrusted(certificateUrl, signal);
+    // Another call may have connected meanwhile.
+    this.#connection ??= this.#open();
+    return this.#connection.client;
+  }
+
+  #open(): Connection {
+    const credentials = new TrackedCredentials(this.#credentials(this.#trusted));
+    return { client: new Client(this.authority, credentials, this.#grpcOptions()), credentials };
+  }
+
+  /** The server's certificate as it is now; the one we know if only the place to fetch it from is down. */
+  async #fetchTrusted(url: string, signal: AbortSignal): Promise<string> {
+    try {
+      return await fetchCertificates(url, this.#timeoutSeconds, signal);
+    } catch (error) {
+      if (this.#trusted === undefined || !(error instanceof TransportError)) throw error;
+      return this.#trusted;
+    }
+  }
+
+  #credentials(trusted: string | undefined): ChannelCredentials {
+    const { tls, certificateAuthority, clientCertificate } = this.#options;
+    if (tls === 'plaintext') return credentials.createInsecure();
+    const only = [trusted, certificateAuthority].filter((pem) => pem !== undefined);
+    const context = createSecureContext({
+      ca: only.length > 0 ? only : [...getCACertificates('default'), ...getCACertificates('system')],
+      // A leaf alone, signed by a CA that we are not given, is trusted as such (Go, which the server is written for, does so too).
+      allowPartialTrustChain: true,
+      ...(clientCertificate && { cert: clientCertificate.certificate, key: clientCertificate.key }),
+    });
+    return credentials.createFromSecureContext(context, {
+      rejectUnauthorized: tls !== 'unverified',
+      checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
+        checkServerIdentity(this.#host, certificate),
+    });
+  }
+
+  /** Of the authority, without the brackets of an IPv6 address. */
+  get #host(): string {
+    return this.#options.authority.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+  }
+
+  #grpcOptions(): GrpcChannelOptions {
+    const { keepaliveSeconds = 300, maxReceiveBytes = 16 * 1024 ** 2, maxSendBytes = 4 * 1024 ** 2 } = this.#options;
+    return {
+      'grpc.keepalive_time_ms': keepaliveSeconds * 1000,
+      'grpc.keepalive_timeout_ms': 20_000,
+      'grpc.max_receive_message_length': maxReceiveBytes,
+      'grpc.max_send_message_length': maxSendBytes,
+      // Whoever calls decides about trying again; nothing is ever sent twice.
+      'grpc.enable_retries': 0,
+      'grpc.service_config_disable_resolution': 1,
+      // A new Client means a new connection, not one left by the Client before it.
+      'grpc.use_local_subchannel_pool': 1,
+      // An address must not be sent as the name of the server (RFC 6066 section 3), which gRPC does; this is the name that sandboxes have.
+      ...(isIP(this.#host) !== 0 && { 'grpc.ssl_target_name_override': 'tinkerbell' }),
+    };
+  }
+
+  /**
+   * Drops a connection that does not work, so that the next call makes a new one at once, with the certificate as it is then. The deadline too
+   * is a sign of that: a peer that vanished without closing leaves a connection on which every further call would wait in vain.
+   */
+  #doubt(error: ServiceError): void {
+    if (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED) this.#disconnect();
+  }
+
+  #disconnect(): void {
+    this.#connection?.client.close();
+    this.#connection?.credentials.destroyConnections();
+    this.#connection = undefined;
+  }
+}
+
+function serialize<Request>(method: Method<Request, unknown>, message: Request): Buffer {
+  const bytes = method.requestType.encode(message).finish();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && 'code' in error && 'details' in error && 'metadata' in error;
+}
+
+function advice(error: ServiceError): string {
+  if (/certificate|altnames|self.signed/i.test(error.details)) {
+    return " (the server's certificate is not the one to trust: check the certificate URL, the server's name and the machine's clock)";
+  }
+  if (error.code === status.UNAVAILABLE) return ' (is the server running, and reachable from this machine?)';
+  if (error.code === status.DEADLINE_EXCEEDED) return ' (the server or the network is too slow or gone)';
+  return '';
+}

@@ -1,0 +1,179 @@
+import { status } from '@grpc/grpc-js';
+import {
+  type ActionResponse,
+  type ActionStatusRequest,
+  ActionStatusRequest_StateType as StateType,
+  type AgentAttributes as WireAttributes,
+  WorkflowServiceDefinition,
+} from '../../proto/agent.pb.ts';
+import type { Action, Event } from '../action.ts';
+import type { AgentAttributes } from './attributes.ts';
+import { type Channel, RpcError } from './channel.ts';
+import { toMessage } from './message.ts';
+import { type Acknowledgement, type Next, type Transport, TransportError } from './transport.ts';
+
+export interface CurrentTransportOptions {
+  /** Stays the caller's to dispose of. */
+  readonly channel: Channel;
+  /** What the template names as worker, letter by letter. */
+  readonly workerId: string;
+  /** Tells what the machine consists of; called once. Default: the server is not told. */
+  readonly attributes?: (() => Promise<AgentAttributes>) | undefined;
+  /**
+   * Deadline of each call, in seconds. The server itself tries each call for 60 seconds, v0.17 for 5 minutes; a question given up before that can leave a workflow
+   * of a server before v0.24 without anybody who runs its next action. Default: 330.
+   */
+  readonly callTimeoutSeconds?: number | undefined;
+}
+
+/** A {@link Transport} to a Tinkerbell server v0.17 or later. Nothing is connected before the first call. */
+export function createCurrentTransport(options: CurrentTransportOptions): Transport {
+  return new CurrentTransport(options);
+}
+
+const service = WorkflowServiceDefinition.fullName;
+const rpc = WorkflowServiceDefinition.methods;
+
+class CurrentTransport implements Transport {
+  readonly #options: CurrentTransportOptions;
+  #attributes: WireAttributes | undefined;
+
+  constructor(options: CurrentTransportOptions) {
+    this.#options = options;
+  }
+
+  /** Waits on the server's side for as long as that tries to find an action. */
+  async next(signal: AbortSignal): Promise<Next> {
+    const { channel, workerId, attributes, callTimeoutSeconds = 330 } = this.#options;
+    if (attributes !== undefined) this.#attributes ??= toWireAttributes(await attributes());
+    const request = { agentId: workerId, agentAttributes: this.#attributes };
+    try {
+      const response = await channel.call(service, rpc.getAction, request, signal, callTimeoutSeconds);
+      // Only the server knows which one is the last, and whether it was reported as started.
+      return { kind: 'action', action: toAction(response, workerId), last: false, startedBefore: false };
+    } catch (error) {
+      if (!(error instanceof RpcError) || !IDLE.has(error.code)) throw error;
+      return { kind: 'idle', reason: `the server says: ${error.details}`, unfinished: !saysOver(error) };
+    }
+  }
+
+  /** Any report may be sent any number of times: the server keeps the last one of each action. */
+  async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
+    const { channel, callTimeoutSeconds = 330 } = this.#options;
+    try {
+      await channel.call(service, rpc.reportActionStatus, toReport(event), signal, callTimeoutSeconds);
+    } catch (error) {
+      if (!(error instanceof RpcError) || !isFinal(error)) throw error;
+      const { name, workflowId } = event.action;
+      return { kind: 'obsolete', reason: `${name} of workflow ${workflowId}: the server says: ${error.details}` };
+    }
+    const succeeded = event.kind === 'ended' && event.outcome.verdict === 'SUCCESS';
+    return { kind: 'acknowledged', workflowDone: succeeded ? 'unknown' : false };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** Nothing for this agent, or not now. */
+const IDLE: ReadonlySet<status> = new Set([status.NOT_FOUND, status.FAILED_PRECONDITION]);
+
+/** The steady state after a workflow has ended. All other words leave open that it goes on, here or on another machine. */
+function saysOver({ code, details }: RpcError): boolean {
+  return code === status.FAILED_PRECONDITION && /not in pending or running state/i.test(details);
+}
+
+/** The server will never take this report. */
+function isFinal({ code, details }: RpcError): boolean {
+  if (code === status.NOT_FOUND || code === status.INVALID_ARGUMENT || code === status.FAILED_PRECONDITION) return true;
+  // A workflow that was deleted: the server passes on what Kubernetes says, as a failure of its own.
+  return code === status.INTERNAL && /error getting workflow: .*not found/i.test(details);
+}
+
+function toAction(response: ActionResponse, workerId: string): Action {
+  const { workflowId, taskId, actionId, name, image } = response;
+  if (!workflowId || !taskId || !actionId || !name || !image) {
+    const given = JSON.stringify({ workflowId, taskId, actionId, name, image });
+    throw new TransportError(`the server sent an action that cannot be told from others or has no image: ${given}`);
+  }
+  const { timeout = 0, namespaces } = response;
+  return {
+    workflowId,
+    // Tasks have no name here.
+    taskName: taskId,
+    name,
+    id: actionId,
+    workerId: response.agentId || workerId,
+    image,
+    command: response.command,
+    environment: response.environment,
+    volumes: response.volumes,
+    timeoutSeconds: timeout > 0 ? timeout : undefined,
+    pidMode: namespaces?.pid || response.pid || undefined,
+    networkMode: namespaces?.network || undefined,
+    onTimeout: [],
+    onFailure: [],
+  };
+}
+
+/** Servers store this time as none. One that is left out would be stored as 1970, and the workflow's deadline counts from the first action's start. */
+const NO_TIME = new Date('0001-01-01T00:00:00Z');
+
+/** The server has no limit but the size of its store; the message is part of every copy of the workflow. */
+const MAX_MESSAGE_CHARACTERS = 4000;
+
+function toReport(event: Event): ActionStatusRequest {
+  const { workflowId, workerId, taskName, id, name } = event.action;
+  const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: id, actionName: name };
+  if (event.kind === 'started') {
+    return {
+      ...whose,
+      actionState: StateType.RUNNING,
+      executionStart: event.at,
+      executionStop: NO_TIME,
+      executionDuration: '',
+      message: { message: 'running action' },
+    };
+  }
+  const { verdict, message, startedAt, endedAt } = event.outcome;
+  return {
+    ...whose,
+    actionState: StateType[verdict],
+    executionStart: startedAt,
+    executionStop: endedAt,
+    executionDuration: toDuration(endedAt.getTime() - startedAt.getTime()),
+    message: { message: toMessage(message, MAX_MESSAGE_CHARACTERS) },
+  };
+}
+
+/** The two largest units that are not zero, as the Go agent writes a duration: `1h2m`, `1m30s`, `2s15ms`; `0s` for none. */
+export function toDuration(milliseconds: number): string {
+  let rest = Math.max(0, Math.round(milliseconds));
+  const parts: string[] = [];
+  for (const [unit, length] of [
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1000],
+    ['ms', 1],
+  ] as const) {
+    const count = Math.floor(rest / length);
+    rest -= count * length;
+    if (count > 0) parts.push(`${count}${unit}`);
+  }
+  return parts.slice(0, 2).join('') || '0s';
+}
+
+/** The same, with lists that the encoder takes. */
+function toWireAttributes(attributes: AgentAttributes): WireAttributes {
+  const { cpu, block, network, pci, gpu, ...rest } = attributes;
+  return {
+    ...rest,
+    cpu: cpu && {
+      ...cpu,
+      processors: cpu.processors.map((processor) => ({ ...processor, capabilities: [...processor.capabilities] })),
+    },
+    block: [...block],
+    network: network.map((card) => ({ ...card, enabledCapabilities: [...card.enabledCapabilities] })),
+    pci: [...pci],
+    gpu: [...gpu],
+  };
+}

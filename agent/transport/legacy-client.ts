@@ -1,0 +1,134 @@
+import { status } from '@grpc/grpc-js';
+import {
+  type WorkflowAction,
+  type WorkflowActionStatus,
+  type WorkflowContext,
+  WorkflowServiceDefinition,
+} from '../../proto/tink.pb.ts';
+import type { Action } from '../action.ts';
+import type { Channel, Method } from './channel.ts';
+import { RpcError } from './channel.ts';
+import { type ActionProgress, type LegacyDialect, progressOf, type Wording, wordingOf } from './dialect.ts';
+import type { Position } from './standing.ts';
+
+const rpc = WorkflowServiceDefinition.methods;
+
+/** What a worker reports of an action. */
+export interface Report {
+  readonly workflowId: string;
+  readonly taskName: string;
+  readonly actionName: string;
+  readonly workerId: string;
+  readonly progress: ActionProgress;
+  /** Whole seconds, 0 to 2³¹ − 1. */
+  readonly seconds: number;
+  /** At most 200 characters in one line. */
+  readonly message: string;
+}
+
+/** The worker's calls to a tink server v0.1.0 to v0.12.2, in one set of words whichever dialect it is. */
+export class LegacyClient {
+  readonly #channel: Channel;
+  readonly #workerId: string;
+  readonly #wording: Wording;
+
+  constructor(channel: Channel, workerId: string, dialect: LegacyDialect) {
+    this.#channel = channel;
+    this.#workerId = workerId;
+    this.#wording = wordingOf(dialect);
+  }
+
+  /**
+   * How far each workflow of this worker is, in the order in which the server has them.
+   *
+   * The stream alone is not enough: servers up to v0.8 never send a workflow whose last report is the success of its second or a later action,
+   * so a worker that restarts there would wait for ever. The list has all; servers that do not have the list do not have that fault.
+   */
+  async positions(signal: AbortSignal): Promise<readonly Position[]> {
+    const request = { workerId: this.#workerId };
+    const streamed = await this.#channel.collect(this.#wording.service, rpc.getWorkflowContexts, request, signal);
+    const listed = await this.#call(rpc.getWorkflowContextList, request, signal).then(
+      (list) => list.workflowContexts,
+      withoutList,
+    );
+    const unlisted = streamed.filter(({ workflowId }) => !listed.some((context) => context.workflowId === workflowId));
+    return [...listed, ...unlisted].map((context) => toPosition(context, this.#wording));
+  }
+
+  /** Empty: there is no such workflow. */
+  async actions(workflowId: string, signal: AbortSignal): Promise<readonly WorkflowAction[]> {
+    try {
+      return (await this.#call(rpc.getWorkflowActions, { workflowId }, signal)).actionList;
+    } catch (error) {
+      // Servers on Kubernetes pass its error on, as text.
+      if (hasCode(error, status.UNKNOWN) && /not found/i.test(error.details)) return [];
+      throw error;
+    }
+  }
+
+  async report(report: Report, signal: AbortSignal): Promise<void> {
+    const { progress, ...rest } = report;
+    const actionStatus = this.#wording.number[progress];
+    const message: WorkflowActionStatus = { ...rest, actionStatus, createdAt: undefined };
+    await this.#call(rpc.reportActionStatus, message, signal);
+  }
+
+  /** The latest data of a workflow; empty: none yet; `undefined`: the server has no such thing. */
+  async readData(workflowId: string, signal: AbortSignal): Promise<Uint8Array | undefined> {
+    try {
+      return (await this.#call(rpc.getWorkflowData, { workflowId, version: 0 }, signal)).data;
+    } catch (error) {
+      if (isUnknownToServer(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** @param data JSON. @param sha256 of it, base64. Does nothing if the server has no such thing. */
+  async writeData(action: Action, data: Uint8Array, sha256: string, signal: AbortSignal): Promise<void> {
+    const { workflowId, workerId, name, taskName } = action;
+    const updatedAt = new Date().toISOString();
+    const metadata =
+      this.#wording.dialect === 'v0.1'
+        ? { 'worker-id': workerId, 'action-name': name, 'task-name': taskName, 'updated-at': updatedAt, sha256 }
+        : { workerID: workerId, actionName: name, taskName, updatedAt, sha256 };
+    const request = { workflowId, metadata: Buffer.from(JSON.stringify(metadata)), data };
+    await this.#call(rpc.updateWorkflowData, request, signal).catch((error) => {
+      if (!isUnknownToServer(error)) throw error;
+    });
+  }
+
+  async #call<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    return await this.#channel.call(this.#wording.service, method, request, signal);
+  }
+}
+
+/** What it means that the list of contexts could not be read. */
+function withoutList(error: unknown): readonly WorkflowContext[] {
+  // The server has nothing to list and fails to encode that.
+  if (hasCode(error, status.INTERNAL) && error.details.includes('Marshal called with nil')) return [];
+  if (isUnknownToServer(error)) return [];
+  throw error;
+}
+
+/** Servers on Kubernetes have no such method, or one that says `not implemented`. */
+function isUnknownToServer(error: unknown): boolean {
+  return hasCode(error, status.UNIMPLEMENTED) || hasCode(error, status.UNKNOWN);
+}
+
+function hasCode(error: unknown, code: status): error is RpcError {
+  return error instanceof RpcError && error.code === code;
+}
+
+function toPosition(context: WorkflowContext, wording: Wording): Position {
+  return {
+    workflowId: context.workflowId,
+    index: context.currentActionIndex,
+    actionName: context.currentAction,
+    progress: progressOf(wording, context.currentActionState),
+    totalActions: context.totalNumberOfActions,
+  };
+}

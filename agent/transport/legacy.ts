@@ -1,0 +1,193 @@
+import { status } from '@grpc/grpc-js';
+import type { WorkflowAction } from '../../proto/tink.pb.ts';
+import type { Action, Event } from '../action.ts';
+import { type Channel, RpcError } from './channel.ts';
+import type { LegacyDialect } from './dialect.ts';
+import { LegacyClient, type Report } from './legacy-client.ts';
+import { toMessage } from './message.ts';
+import { type Position, type Standing, standing, step, upcoming } from './standing.ts';
+import type { Acknowledgement, Next, Transport } from './transport.ts';
+import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
+
+export interface LegacyTransportOptions {
+  /** Stays the caller's to dispose of. */
+  readonly channel: Channel;
+  /** Who we are to the server: the UUID of the machine's hardware (up to v0.8 with PostgreSQL), or what the template names as worker. */
+  readonly workerId: string;
+  readonly dialect: LegacyDialect;
+  /**
+   * Carries the file `data` of each workflow's directory to and from the server: fetched when the server has acknowledged the start of an action,
+   * sent before the success of one is reported. Default: the file is not carried.
+   */
+  readonly workflowData?: WorkflowDataOptions | undefined;
+}
+
+/** A {@link Transport} to a tink server v0.1.0 to v0.12.2. Nothing is connected before the first call. */
+export function createLegacyTransport(options: LegacyTransportOptions): Transport {
+  return new LegacyTransport(options);
+}
+
+type Settlement =
+  | Acknowledgement
+  | { readonly kind: 'unsent'; readonly reports: readonly Report[]; readonly answer: Acknowledgement };
+
+class LegacyTransport implements Transport {
+  readonly #client: LegacyClient;
+  readonly #workerId: string;
+  readonly #data: WorkflowData | undefined;
+  /** Events that were sent, with the answer lost. */
+  readonly #unanswered = new Set<string>();
+
+  constructor(options: LegacyTransportOptions) {
+    this.#client = new LegacyClient(options.channel, options.workerId, options.dialect);
+    this.#workerId = options.workerId;
+    this.#data = options.workflowData && new WorkflowData(this.#client, options.workflowData);
+  }
+
+  async next(signal: AbortSignal): Promise<Next> {
+    const reasons: string[] = [];
+    for (const position of await this.#client.positions(signal)) {
+      const todo = upcoming(position);
+      if (todo.kind === 'over') {
+        reasons.push(todo.reason);
+        continue;
+      }
+      const actions = await this.#client.actions(position.workflowId, signal);
+      const action = actions[todo.index];
+      if (action?.workerId === this.#workerId) {
+        return {
+          kind: 'action',
+          action: toAction(position.workflowId, action, todo.index),
+          last: todo.index === actions.length - 1,
+          startedBefore: todo.started,
+        };
+      }
+      reasons.push(
+        action
+          ? `workflow ${position.workflowId} waits for worker ${action.workerId} to run ${action.name}`
+          : `workflow ${position.workflowId} has no action to run`,
+      );
+    }
+    return { kind: 'idle', reason: reasons.join('; ') || `the server has no workflow for worker ${this.#workerId}` };
+  }
+
+  async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
+    const key = JSON.stringify([event.action.workflowId, event.action.id, event.kind]);
+    const acknowledgement = await this.#deliver(key, event, signal);
+    if (event.kind === 'started' && acknowledgement.kind === 'acknowledged')
+      await this.#data?.fetch(event.action, signal);
+    this.#unanswered.delete(key);
+    return acknowledgement;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  async #deliver(key: string, event: Event, signal: AbortSignal): Promise<Acknowledgement> {
+    const before = await this.#settle(key, event, signal);
+    if (before.kind !== 'unsent') return before;
+    // Before the report and not after it, as the Go worker does: then the worker that comes next finds the data for sure.
+    if (event.kind === 'ended' && event.outcome.verdict === 'SUCCESS') await this.#data?.send(event.action, signal);
+    try {
+      for (const report of before.reports) await this.#client.report(report, signal);
+      return before.answer;
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      // Either only the answer is lost, or the server refuses what it does not want any more: what it shows now tells.
+      if (!REFUSALS.has(error.code)) this.#unanswered.add(key);
+      const after = await this.#settle(key, event, signal).catch(() => {
+        signal.throwIfAborted();
+        throw error;
+      });
+      if (after.kind === 'unsent') throw error;
+      return after;
+    }
+  }
+
+  /** Reads what the server knows of the event's workflow, and concludes what is still to be sent. */
+  async #settle(key: string, event: Event, signal: AbortSignal): Promise<Settlement> {
+    const { action } = event;
+    const positions = await this.#client.positions(signal);
+    // Read last, just before the report: servers up to v0.8 die of a report on a workflow that was deleted.
+    const actions = await this.#client.actions(action.workflowId, signal);
+    const index = actions.findIndex(({ taskName, name }) => taskName === action.taskName && name === action.name);
+    const todo = step(event, locate(positions, action.workflowId, actions, index), this.#unanswered.has(key));
+    if (todo.kind === 'obsolete') {
+      return { kind: 'obsolete', reason: `${action.name} of workflow ${action.workflowId}: ${todo.reason}` };
+    }
+    const succeeded = event.kind === 'ended' && event.outcome.verdict === 'SUCCESS';
+    const answer: Acknowledgement = {
+      kind: 'acknowledged',
+      workflowDone: succeeded && index === actions.length - 1,
+    };
+    if (todo.kind === 'known') return answer;
+    const reports = [toReport(event)];
+    if (todo.kind === 'send with start') reports.unshift(startReport(action));
+    return { kind: 'unsent', reports, answer };
+  }
+}
+
+/** Statuses by which the server says that it did not take the report. */
+const REFUSALS: ReadonlySet<status> = new Set([
+  status.INVALID_ARGUMENT,
+  status.FAILED_PRECONDITION,
+  status.NOT_FOUND,
+  status.UNIMPLEMENTED,
+  status.RESOURCE_EXHAUSTED,
+  status.UNAUTHENTICATED,
+  status.PERMISSION_DENIED,
+]);
+
+function locate(
+  positions: readonly Position[],
+  workflowId: string,
+  actions: readonly WorkflowAction[],
+  index: number,
+): Standing {
+  if (actions.length === 0) return 'gone';
+  if (index < 0) return 'absent';
+  const position = positions.find((position) => position.workflowId === workflowId);
+  return position ? standing(position, index) : 'hidden';
+}
+
+function toAction(workflowId: string, action: WorkflowAction, index: number): Action {
+  return {
+    workflowId,
+    taskName: action.taskName,
+    name: action.name,
+    // The list of actions is fixed when the workflow is created; the names are for people who read a journal.
+    id: `${index}/${action.taskName}/${action.name}`,
+    workerId: action.workerId,
+    image: action.image,
+    command: action.command,
+    environment: action.environment,
+    volumes: action.volumes,
+    timeoutSeconds: action.timeout > 0 ? action.timeout : undefined,
+    pidMode: action.pid || undefined,
+    networkMode: undefined,
+    onTimeout: action.onTimeout,
+    onFailure: action.onFailure,
+  };
+}
+
+function toReport(event: Event): Report {
+  if (event.kind === 'started') return startReport(event.action);
+  const { verdict, message, startedAt, endedAt } = event.outcome;
+  const seconds = Math.floor((endedAt.getTime() - startedAt.getTime()) / 1000);
+  return {
+    ...names(event.action),
+    progress: verdict,
+    // A clock that was set in between must not make the server refuse the report.
+    seconds: Math.min(Math.max(seconds, 0), 2 ** 31 - 1),
+    message: toMessage(message, MAX_MESSAGE_CHARACTERS),
+  };
+}
+
+function startReport(action: Action): Report {
+  return { ...names(action), progress: 'RUNNING', seconds: 0, message: 'Started execution' };
+}
+
+function names({ workflowId, taskName, name, workerId }: Action) {
+  return { workflowId, taskName, actionName: name, workerId };
+}
+
+const MAX_MESSAGE_CHARACTERS = 200;

@@ -1,0 +1,151 @@
+import { status } from '@grpc/grpc-js';
+import type { Event } from '../action.ts';
+import { Channel, type ChannelOptions, RpcError } from './channel.ts';
+import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';
+import { detectDialect, isUnimplemented } from './detect.ts';
+import type { Dialect } from './dialect.ts';
+import { createLegacyTransport } from './legacy.ts';
+import { type Acknowledgement, type Next, type Transport, TransportError } from './transport.ts';
+import type { WorkflowDataOptions } from './workflow-data.ts';
+
+export interface ServerTransportOptions extends Omit<ChannelOptions, 'tls'>, Omit<CurrentTransportOptions, 'channel'> {
+  /** Who we are to the server: the UUID of the machine's hardware (up to v0.8 with PostgreSQL), or what the template names as worker. */
+  readonly workerId: string;
+  /** Default: `auto`, found by asking, and found again when the server turns out to be another one. */
+  readonly dialect?: Dialect | 'auto' | undefined;
+  /**
+   * Default: as the generation's own worker: `current` plaintext, all others TLS, and TLS wherever a certificate is named. `auto`: TLS, or plaintext if the server
+   * has no TLS; once it has answered with TLS, never again plaintext.
+   */
+  readonly tls?: boolean | undefined;
+  /** Whether TLS checks who the server is. Default: true. */
+  readonly verify?: boolean | undefined;
+  /** Of `v0.1` to `v0.8`: see {@link WorkflowDataOptions}. Default: data is not carried. */
+  readonly workflowData?: WorkflowDataOptions | undefined;
+  /** Told the dialect when it is found, and when it has changed. */
+  readonly onDialect?: ((dialect: Dialect) => void) | undefined;
+}
+
+/** A {@link Transport} to a server of any generation. Nothing is connected before the first call. */
+export function createServerTransport(options: ServerTransportOptions): Transport {
+  return new ServerTransport(options);
+}
+
+type Security = NonNullable<ChannelOptions['tls']>;
+
+interface Speaker {
+  readonly dialect: Dialect;
+  readonly channel: Channel;
+  readonly transport: Transport;
+}
+
+class ServerTransport implements Transport {
+  readonly #options: ServerTransportOptions;
+  readonly #channels = new Map<Security, Channel>();
+  /** In the order in which they are tried. */
+  #securities: readonly [Security, Security?];
+  #speaker: Speaker | undefined;
+  #lastDialect: Dialect | undefined;
+
+  constructor(options: ServerTransportOptions) {
+    this.#options = options;
+    this.#securities = securitiesFor(options);
+  }
+
+  next(signal: AbortSignal): Promise<Next> {
+    return this.#speak(({ transport }) => transport.next(signal), signal);
+  }
+
+  async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
+    const answer = await this.#speak(({ transport }) => transport.report(event, signal), signal);
+    if (answer.kind !== 'obsolete' || !(await this.#hasChanged(signal))) return answer;
+    // v0.9 to v0.12 have a report of the same name with another message, and refuse this one as unknown instead of unimplemented.
+    this.#speaker = undefined;
+    return await this.#speak(({ transport }) => transport.report(event, signal), signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const channel of this.#channels.values()) await channel[Symbol.asyncDispose]();
+  }
+
+  /** Does something in the server's dialect; once more when somebody put a server of another one in its place. */
+  async #speak<Result>(say: (speaker: Speaker) => Promise<Result>, signal: AbortSignal): Promise<Result> {
+    const isNew = this.#speaker === undefined;
+    this.#speaker ??= await this.#connect(signal);
+    try {
+      return await say(this.#speaker);
+    } catch (error) {
+      if (this.#isFixed) throw error;
+      // Whoever spoke plaintext for want of TLS may have it after a restart.
+      if (isUnimplemented(error) || (isUnavailable(error) && this.#securities.length > 1)) this.#speaker = undefined;
+      if (!isUnimplemented(error)) throw error;
+      if (!isNew) return await this.#speak(say, signal);
+      throw new TransportError(
+        `${this.#options.authority} answers, but speaks no dialect of tink v0.1 to v0.12 and is no Tinkerbell server of a later version (is it another service?)`,
+        { cause: error },
+      );
+    }
+  }
+
+  get #isFixed(): boolean {
+    return (this.#options.dialect ?? 'auto') !== 'auto';
+  }
+
+  async #connect(signal: AbortSignal): Promise<Speaker> {
+    const [security, fallback] = this.#securities;
+    try {
+      return await this.#listen(security, signal);
+    } catch (error) {
+      if (fallback === undefined || !hasNoTls(error)) throw error;
+      return await this.#listen(fallback, signal).catch(() => {
+        signal.throwIfAborted();
+        // It was no lack of TLS, then.
+        throw error;
+      });
+    }
+  }
+
+  /** Finds the dialect, unless it is configured, and the adapter for it. */
+  async #listen(security: Security, signal: AbortSignal): Promise<Speaker> {
+    const { dialect: wanted = 'auto', workerId, onDialect } = this.#options;
+    const channel = this.#channels.get(security) ?? new Channel({ ...this.#options, tls: security });
+    this.#channels.set(security, channel);
+    const dialect = wanted === 'auto' ? await detectDialect(channel, workerId, signal) : wanted;
+    if (security !== 'plaintext') this.#securities = [security];
+    if (dialect !== this.#lastDialect) onDialect?.(dialect);
+    this.#lastDialect = dialect;
+    const transport =
+      dialect === 'current'
+        ? createCurrentTransport({ ...this.#options, channel })
+        : createLegacyTransport({ ...this.#options, channel, dialect });
+    return { dialect, channel, transport };
+  }
+
+  async #hasChanged(signal: AbortSignal): Promise<boolean> {
+    if (this.#isFixed || this.#speaker?.dialect !== 'current') return false;
+    return (await detectDialect(this.#speaker.channel, this.#options.workerId, signal)) !== 'current';
+  }
+}
+
+function securitiesFor(options: ServerTransportOptions): [Security, Security?] {
+  const { tls, verify = true, dialect = 'auto', certificateUrl, certificateAuthority, clientCertificate } = options;
+  const encrypted = verify ? 'verified' : 'unverified';
+  const isNamed = (certificateUrl ?? certificateAuthority ?? clientCertificate) !== undefined;
+  if (tls === false) return ['plaintext'];
+  if (tls === true || isNamed) return [encrypted];
+  if (dialect === 'current') return ['plaintext'];
+  return dialect === 'auto' ? [encrypted, 'plaintext'] : [encrypted];
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof RpcError && error.code === status.UNAVAILABLE;
+}
+
+/** The peer is there, and does not answer to TLS with TLS. A certificate that is not to be trusted is another matter. */
+function hasNoTls(error: unknown): boolean {
+  return (
+    error instanceof RpcError &&
+    isUnavailable(error) &&
+    /wrong version number|disconnected before secure TLS|ECONNRESET/.test(error.details)
+  );
+}

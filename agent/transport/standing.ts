@@ -1,0 +1,110 @@
+import type { Event } from '../action.ts';
+import type { ActionProgress } from './dialect.ts';
+
+/** What the server says of a workflow. */
+export interface Position {
+  readonly workflowId: string;
+  /** Of the action that was reported last, or that is next (v0.7 and later on Kubernetes), counted over all tasks. */
+  readonly index: number;
+  /** Empty: nothing was reported yet. */
+  readonly actionName: string;
+  /** `undefined`: a state that the dialect does not have. */
+  readonly progress: ActionProgress | undefined;
+  readonly totalActions: number;
+}
+
+/** What is to be done in a workflow: run the action at `index`, or nothing. */
+export type Upcoming =
+  | { readonly kind: 'action'; readonly index: number; readonly started: boolean }
+  | { readonly kind: 'over'; readonly reason: string };
+
+export function upcoming(position: Position): Upcoming {
+  const { workflowId, actionName, index, progress, totalActions } = position;
+  if (progress === undefined) return { kind: 'over', reason: `workflow ${workflowId} is in an unknown state` };
+  if (progress === 'FAILED' || progress === 'TIMEOUT') {
+    return { kind: 'over', reason: `workflow ${workflowId} ended: action ${actionName} is ${progress}` };
+  }
+  if (actionName === '') return { kind: 'action', index: 0, started: false };
+  if (progress !== 'SUCCESS') return { kind: 'action', index, started: progress === 'RUNNING' };
+  if (index + 1 >= totalActions) return { kind: 'over', reason: `workflow ${workflowId} succeeded` };
+  return { kind: 'action', index: index + 1, started: false };
+}
+
+/** How an action relates to the position of its workflow on the server. */
+export type Standing =
+  /** The server waits for its start. */
+  | 'next'
+  | 'running'
+  /** It is the current action and ended so. */
+  | 'SUCCESS'
+  | 'FAILED'
+  | 'TIMEOUT'
+  /** A later action is current. */
+  | 'passed'
+  /** Actions before it are not done. */
+  | 'ahead'
+  /** An action before it ended the workflow. */
+  | 'over'
+  /** The workflow does not exist any more. */
+  | 'gone'
+  /** The workflow has no such action. */
+  | 'absent'
+  /** The workflow exists, and the server does not show how far it is: it only shows living ones, to the worker whose turn it is. */
+  | 'hidden';
+
+/** @param index of the action in its workflow. */
+export function standing(position: Position, index: number): Standing {
+  if (position.actionName !== '' && position.index > index) return 'passed';
+  if (position.actionName !== '' && position.index === index) {
+    const { progress } = position;
+    if (progress === 'SUCCESS' || progress === 'FAILED' || progress === 'TIMEOUT') return progress;
+  }
+  const next = upcoming(position);
+  if (next.kind === 'over') return 'over';
+  if (next.index !== index) return 'ahead';
+  return next.started ? 'running' : 'next';
+}
+
+/** What to do about an event, given what the server knows. */
+export type Step =
+  /** The server has it already. */
+  | { readonly kind: 'known' }
+  | { readonly kind: 'obsolete'; readonly reason: string }
+  /** Report it. */
+  | { readonly kind: 'send' }
+  /** Report the start that the server missed, and then it. */
+  | { readonly kind: 'send with start' };
+
+/**
+ * Decides whether an event is still to be reported.
+ *
+ * Sending blindly is not possible: servers take a second RUNNING for the start of the next action, and die of it when there is none
+ * (tink v0.1.0 to v0.6.0).
+ *
+ * @param sentBefore this event was sent already, and whether it arrived is unknown.
+ */
+export function step(event: Event, where: Standing, sentBefore: boolean): Step {
+  if (where === 'hidden' && sentBefore) return { kind: 'known' };
+  if (event.kind === 'started') {
+    if (where === 'next') return { kind: 'send' };
+    if (where === 'running') return { kind: 'known' };
+    return { kind: 'obsolete', reason: REASONS[where] };
+  }
+  const { verdict } = event.outcome;
+  if (where === 'running') return { kind: 'send' };
+  if (where === 'next') return { kind: 'send with start' };
+  if (where === verdict || (where === 'passed' && verdict === 'SUCCESS')) return { kind: 'known' };
+  return { kind: 'obsolete', reason: REASONS[where] };
+}
+
+const REASONS: Readonly<Record<Exclude<Standing, 'next' | 'running'>, string>> = {
+  SUCCESS: 'the server has recorded its success',
+  FAILED: 'the server has recorded its failure',
+  TIMEOUT: 'the server has recorded that it timed out',
+  passed: 'the server is at a later action of the workflow',
+  ahead: 'the server is at an earlier action of the workflow',
+  over: 'the workflow has ended',
+  gone: 'the workflow does not exist any more',
+  absent: 'the workflow has no such action any more',
+  hidden: 'the workflow has ended, or is not for this worker any more',
+};

@@ -1,0 +1,34 @@
+import type { Action, Event } from '../action.ts';
+
+/** What the server wants next. */
+export type Next =
+  /** Run this action; `startedBefore`: the server already shows it as started, by an agent that did not report its end. */
+  | { readonly kind: 'action'; readonly action: Action; readonly last: boolean; readonly startedBefore: boolean }
+  /**
+   * Nothing to do now; ask again later. `unfinished`: the server leaves open whether a workflow goes on, here or on another machine; the machine must not be
+   * restarted yet, and an action that ended may be asked for again. Default: false.
+   */
+  | { readonly kind: 'idle'; readonly reason: string; readonly unfinished?: boolean };
+
+/** What the server made of a report. */
+export type Acknowledgement =
+  /** The server has it; `workflowDone`: this was the last action and it succeeded; `unknown`: it succeeded, and only the next question tells if it was the last. */
+  | { readonly kind: 'acknowledged'; readonly workflowDone: boolean | 'unknown' }
+  /** The server no longer wants it (workflow deleted, cancelled, or ended otherwise). */
+  | { readonly kind: 'obsolete'; readonly reason: string };
+
+/**
+ * Port to a server. Both methods try once and throw a {@link TransportError}; the loop decides about trying again.
+ * An adapter settles by itself what is ambiguous in its protocol (for example a lost answer), so that sending an event a second time is safe.
+ */
+export interface Transport extends AsyncDisposable {
+  /** Asks for the next action of this worker. */
+  next(signal: AbortSignal): Promise<Next>;
+  /** Reports one event and waits until the server has acknowledged it. */
+  report(event: Event, signal: AbortSignal): Promise<Acknowledgement>;
+}
+
+/** A failure to reach or understand the server. Always worth trying again later. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError';
+}

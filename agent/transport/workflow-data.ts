@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { status } from '@grpc/grpc-js';
+import type { Action } from '../action.ts';
+import { RpcError } from './channel.ts';
+import type { LegacyClient } from './legacy-client.ts';
+import { TransportError } from './transport.ts';
+
+export interface WorkflowDataOptions {
+  /** The directory that the actions of a workflow see as `/workflow`. */
+  readonly directory: (workflowId: string) => string;
+  /** Largest file that is sent, in bytes. Default: 4 MiB less what else the message needs; servers take no more. */
+  readonly maxSizeBytes?: number | undefined;
+  /** Takes a sentence about data that could not be sent and will not be tried again. */
+  readonly notice: (text: string) => void;
+}
+
+const MAX_SIZE_BYTES = 4 * 1024 ** 2 - 64 * 1024;
+
+/**
+ * Carries the file `data` of a workflow's directory, a JSON object, from action to action by way of the server, so that the next worker has it
+ * too (tink v0.1 to v0.8).
+ */
+export class WorkflowData {
+  readonly #client: LegacyClient;
+  readonly #options: WorkflowDataOptions;
+  /** Digest of what the server has, by workflow. */
+  readonly #known = new Map<string, string>();
+
+  constructor(client: LegacyClient, options: WorkflowDataOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /** Puts the server's latest data into the file, before an action. No data: the file stays as it is. @throws {TransportError} */
+  async fetch({ workflowId }: Action, signal: AbortSignal): Promise<void> {
+    const data = await this.#client.readData(workflowId, signal);
+    if (data === undefined || data.byteLength === 0) return;
+    const file = this.#file(workflowId);
+    try {
+      await mkdir(path.dirname(file), { recursive: true });
+      // Not written over the old content in place: if it were shorter, a tail of the old would stay for whoever reads meanwhile.
+      await writeFile(`${file}.partial`, data, { mode: 0o600 });
+      await rename(`${file}.partial`, file);
+    } catch (error) {
+      throw new TransportError(`cannot write the data of workflow ${workflowId} to ${file}: ${reason(error)}`, {
+        cause: error,
+      });
+    }
+    this.#known.set(workflowId, digest(data));
+  }
+
+  /**
+   * Sends the file, if it changed, after an action succeeded. What the server would never take is not sent, and told as a notice.
+   * @throws {TransportError} the server cannot be reached.
+   */
+  async send(action: Action, signal: AbortSignal): Promise<void> {
+    const { workflowId } = action;
+    const data = await this.#read(workflowId);
+    if (data === undefined || digest(data) === (this.#known.get(workflowId) ?? digest(Buffer.from('{}')))) return;
+    try {
+      await this.#client.writeData(action, data, digest(data), signal);
+      this.#known.set(workflowId, digest(data));
+    } catch (error) {
+      if (!(error instanceof RpcError) || TEMPORARY.has(error.code)) throw error;
+      this.#options.notice(`the server does not take the data of workflow ${workflowId}: ${error.message}`);
+    }
+  }
+
+  async #read(workflowId: string): Promise<Buffer | undefined> {
+    const limit = this.#options.maxSizeBytes ?? MAX_SIZE_BYTES;
+    const refuse = (why: string) => {
+      this.#options.notice(
+        `the data of workflow ${workflowId} is not sent to the server: ${this.#file(workflowId)} ${why}`,
+      );
+      return undefined;
+    };
+    try {
+      await using handle = await open(this.#file(workflowId));
+      const { size } = await handle.stat();
+      if (size > limit) return refuse(`has ${size} bytes, more than ${limit}`);
+      const data = await handle.readFile();
+      return isJsonObject(data) ? data : refuse('is not a JSON object');
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+      return refuse(`cannot be read: ${reason(error)}`);
+    }
+  }
+
+  #file(workflowId: string): string {
+    return path.join(this.#options.directory(workflowId), 'data');
+  }
+}
+
+/** Statuses after which the same data may be taken. */
+const TEMPORARY: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
+
+function isJsonObject(data: Buffer): boolean {
+  try {
+    const value: unknown = JSON.parse(data.toString('utf8'));
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+function digest(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('base64');
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
