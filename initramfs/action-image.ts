@@ -1,0 +1,150 @@
+/**
+ * Makes the container image of the actions: our executable, a shell with the usual small programs, and the tools that the executable calls.
+ *
+ * `node initramfs/action-image.ts [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64]`
+ *
+ * The result is an OCI archive; `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` puts it into a registry.
+ */
+import { access, copyFile, mkdir, rm, symlink } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { execa } from 'execa';
+import { findLibraries } from './libraries.ts';
+import { writeOciArchive } from './oci.ts';
+import { fetchPackages, resolvePackages, unpackPackages } from './packages.ts';
+
+const root = resolve(import.meta.dirname, '..');
+
+/** Where the programs and their libraries come from. */
+const packages = `
+  busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils
+  libc6 libgcc-s1 libstdc++6 libblkid1 libuuid1 libmount1 libsmartcols1 libselinux1 libpcre2-8-0 libudev1 libkmod2 libcap2 libacl1 libssl3
+  libefiboot1 libefivar1 libpopt0 zlib1g liblzo2-2 libzstd1 liblzma5 libtinfo6 libreadline8 libcap-ng0 libcrypt1
+  libsystemd0 libgcrypt20 libgpg-error0 liblz4-1
+`
+  .trim()
+  .split(/\s+/);
+
+/** What the installer runs (installer/tool.ts). Everything else is busybox. */
+const programs = [
+  ...[
+    'lsblk',
+    'blkid',
+    'blockdev',
+    'wipefs',
+    'fallocate',
+    'partx',
+    'addpart',
+    'delpart',
+    'losetup',
+    'mount',
+    'umount',
+    'findmnt',
+    'flock',
+  ],
+  ...['btrfs', 'btrfstune', 'mkfs.btrfs', 'efibootmgr', 'udevadm', 'xz'],
+];
+
+const links = ['flatcar-install', 'tink-agent', 'tink-worker'];
+
+/** One time for all that is in the image, so that the same content has the same bytes; settable as other build tools have it. */
+const created = new Date(Number(process.env['SOURCE_DATE_EPOCH'] ?? 0) * 1000);
+
+await main();
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      output: { type: 'string', default: join(root, 'build/flatcar-install.oci.tar') },
+      executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
+    },
+  });
+  const scratch = `${values.output}.d`;
+  await rm(scratch, { recursive: true, force: true });
+  const [unpacked, tools, executable] = ['unpacked', 'tools', 'executable'].map((name) => join(scratch, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await mkdir(unpacked, { recursive: true });
+  try {
+    await unpackPackages(
+      (await fetchPackages(await resolvePackages(packages), join(root, 'build/cache/deb'))).values(),
+      unpacked,
+    );
+    await layOutTools(unpacked, tools);
+    await layOutExecutable(values.executable, executable);
+    await writeOciArchive(
+      {
+        layers: [tools, executable],
+        architecture: 'amd64',
+        reference: 'flatcar-install:latest',
+        config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
+        created,
+      },
+      values.output,
+    );
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+  process.stdout.write(`${values.output}\n`);
+}
+
+/** Lays out shell, tools and libraries as today's Debian has them: everything below /usr, with links where programs look for them. */
+async function layOutTools(unpacked: string, tree: string): Promise<void> {
+  for (const directory of [
+    'usr/bin',
+    'usr/sbin',
+    'usr/lib',
+    'usr/lib64',
+    'usr/local/bin',
+    'etc',
+    'tmp',
+    'root',
+    'run',
+    'var',
+    'proc',
+    'sys',
+    'dev',
+  ]) {
+    await mkdir(join(tree, directory), { recursive: true });
+  }
+  for (const directory of ['bin', 'sbin', 'lib', 'lib64']) await symlink(`usr/${directory}`, join(tree, directory));
+
+  const found = await Promise.all(programs.map((program) => locate(unpacked, program)));
+  for (const path of found) await copyFile(path, join(tree, 'usr/bin', basename(path)));
+  await layOutBusybox(join(unpacked, 'bin/busybox'), tree);
+  for (const library of await findLibraries([...found, process.execPath], unpacked)) {
+    const target = join(tree, 'usr', library.replace(/^usr\//, ''));
+    await mkdir(resolve(target, '..'), { recursive: true });
+    await copyFile(join(unpacked, library), target);
+  }
+}
+
+/** Debian installs into four directories, and of two with the same name the tool proper is preferred to a link. */
+async function locate(unpacked: string, program: string): Promise<string> {
+  for (const directory of ['usr/sbin', 'usr/bin', 'sbin', 'bin']) {
+    const path = join(unpacked, directory, program);
+    const found = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (found) return path;
+  }
+  throw new Error(`no package of the action image has ${program}; add its package to initramfs/action-image.ts`);
+}
+
+/** Busybox under each of its names that no real tool has taken. */
+async function layOutBusybox(busybox: string, tree: string): Promise<void> {
+  await copyFile(busybox, join(tree, 'usr/bin/busybox'));
+  const { stdout } = await execa(busybox, ['--list']);
+  const names = stdout.split('\n').filter((name) => name !== 'busybox' && !programs.includes(name));
+  for (const name of names) await symlink('busybox', join(tree, 'usr/bin', name));
+}
+
+async function layOutExecutable(executable: string, tree: string): Promise<void> {
+  const directory = join(tree, 'usr/local/bin');
+  await mkdir(directory, { recursive: true });
+  await copyFile(executable, join(directory, 'nibs'));
+  for (const name of links) await symlink('nibs', join(directory, name));
+}

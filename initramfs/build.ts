@@ -1,0 +1,137 @@
+/**
+ * Makes the boot image from Debian packages, which are fetched with apt and not installed, and from our executable.
+ *
+ * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]` writes vmlinuz-x86_64, initramfs-x86_64 and
+ * initramfs-x86_64.manifest.json (versions, checksums and sizes of all that went in).
+ *
+ * The initramfs is a row of cpio archives, which the kernel unpacks one after the other: one for each squashfs layer, and last the one with /init, which
+ * mounts them. A layer that has not changed is taken from build/cache.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { constants, zstdCompress } from 'node:zlib';
+import { cpio } from './cpio.ts';
+import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
+import { squashfsOptions, writeSquashfs } from './squashfs.ts';
+import { type DebianSystem, exists, fetchSystem } from './system.ts';
+import { Tree } from './tree.ts';
+
+const root = resolve(import.meta.dirname, '..');
+
+const cache = join(root, 'build/cache');
+
+await main();
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      output: { type: 'string', default: join(root, 'build') },
+      executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
+    },
+  });
+  const output = resolve(values.output);
+  await mkdir(output, { recursive: true });
+  await mkdir(cache, { recursive: true });
+  const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
+  try {
+    const system = await fetchSystem(cache);
+    const sources = { ...system, executable: await existing(resolve(values.executable)), scratch };
+    const segments = [
+      await layer('1-system', await systemTree(sources), sources.timeSeconds),
+      await layer('2-engine', await engineTree(sources), sources.timeSeconds),
+      await layer('3-nibs', await executableTree(sources), sources.timeSeconds),
+      await early(await earlyTree(sources), sources.timeSeconds),
+    ];
+    await writeImage(output, sources, segments);
+    await forgetOldLayers();
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+}
+
+/** One cpio archive of the initramfs. */
+interface Segment {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** Bytes of the files in it before packing. */
+  readonly contentBytes: number;
+}
+
+/** A layer as a squashfs image in an archive of its own; not compressed again, as its blocks are already. */
+async function layer(name: string, tree: Tree, timeSeconds: number): Promise<Segment> {
+  const key = createHash('sha256')
+    .update(JSON.stringify([tree.hash, squashfsOptions, timeSeconds]))
+    .digest('hex');
+  const squashed = join(cache, `layer-${name}-${key.slice(0, 16)}`);
+  if (!(await exists(squashed))) {
+    process.stdout.write(`packing layer ${name}\n`);
+    const unfinished = `${squashed}.${process.pid}`;
+    await writeSquashfs(tree, unfinished, timeSeconds);
+    await rename(unfinished, squashed);
+  }
+  const archive = new Tree();
+  archive.file(`layers/${name}.squashfs`, await readFile(squashed));
+  return { name, bytes: cpio(archive, timeSeconds), contentBytes: tree.sizeBytes };
+}
+
+/** Every change of the executable leaves a layer behind: those that no build has read for a day go. */
+async function forgetOldLayers(): Promise<void> {
+  for (const name of (await readdir(cache)).filter((one) => one.startsWith('layer-'))) {
+    const { atimeMs } = await stat(join(cache, name));
+    if (Date.now() - atimeMs > 86_400_000) await rm(join(cache, name), { force: true });
+  }
+}
+
+async function early(tree: Tree, timeSeconds: number): Promise<Segment> {
+  const bytes = await promisify(zstdCompress)(cpio(tree, timeSeconds), {
+    params: { [constants.ZSTD_c_compressionLevel]: 19 },
+  });
+  return { name: 'early', bytes, contentBytes: tree.sizeBytes };
+}
+
+async function writeImage(
+  output: string,
+  sources: Sources & DebianSystem,
+  segments: readonly Segment[],
+): Promise<void> {
+  const initramfs = Buffer.concat(segments.map((segment) => segment.bytes));
+  const kernel = await readFile(join(sources.packages, 'boot', `vmlinuz-${sources.kernelVersion}`));
+  const manifest = {
+    kernel: { version: sources.kernelVersion, sizeBytes: kernel.length, sha256: sha256(kernel) },
+    initramfs: { sizeBytes: initramfs.length, sha256: sha256(initramfs) },
+    segments: segments.map(({ name, bytes, contentBytes }) => ({ name, sizeBytes: bytes.length, contentBytes })),
+    timeSeconds: sources.timeSeconds,
+    executable: sha256(await readFile(sources.executable)),
+    packages: sources.list,
+  };
+  await write(join(output, 'vmlinuz-x86_64'), kernel);
+  await write(join(output, 'initramfs-x86_64'), initramfs);
+  await write(join(output, 'initramfs-x86_64.manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
+  for (const { name, sizeBytes, contentBytes } of manifest.segments) {
+    process.stdout.write(`${name.padEnd(10)} ${mebibytes(sizeBytes)} MiB, unpacked ${mebibytes(contentBytes)} MiB\n`);
+  }
+  process.stdout.write(
+    `vmlinuz-x86_64 ${mebibytes(kernel.length)} MiB, initramfs-x86_64 ${mebibytes(initramfs.length)} MiB\n`,
+  );
+}
+
+/** Written aside and moved into place: a server that offers the image never hands out half of it. */
+async function write(path: string, content: Uint8Array | string): Promise<void> {
+  await writeFile(`${path}.unfinished`, content);
+  await rename(`${path}.unfinished`, path);
+}
+
+async function existing(executable: string): Promise<string> {
+  if (await exists(executable)) return executable;
+  throw new Error(`the executable ${executable} is not there (make build makes it)`);
+}
+
+function sha256(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+function mebibytes(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(1);
+}

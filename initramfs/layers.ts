@@ -1,0 +1,111 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { findLibraries } from './libraries.ts';
+import { moduleList, selectModules, stageModules } from './modules.ts';
+import { Tree } from './tree.ts';
+
+/** What the image is made of. */
+export interface Sources {
+  /** The tree of unpacked packages. */
+  readonly packages: string;
+  /** The kernel's version, as in lib/modules/<version>. */
+  readonly kernelVersion: string;
+  /** The agent's and installer's executable. */
+  readonly executable: string;
+  /** An empty directory for what is made on the way. */
+  readonly scratch: string;
+  /** Seconds since 1970: no file of the image is newer. */
+  readonly timeSeconds: number;
+}
+
+const files = join(import.meta.dirname, 'files');
+const engine = [
+  'usr/sbin/dockerd',
+  'usr/bin/containerd',
+  'usr/bin/containerd-shim-runc-v2',
+  'usr/sbin/runc',
+  'usr/bin/pigz',
+];
+const tools = ['bin/busybox', 'bin/kmod', 'usr/sbin/rdate'];
+/** The names under which the machine calls the executable. */
+const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
+
+/** The first files of the machine, unpacked into memory by the kernel: just enough to mount the other layers. */
+export async function earlyTree(sources: Sources): Promise<Tree> {
+  const tree = new Tree();
+  await tree.copy(join(files, 'early/init'), 'init');
+  await addBusybox(tree, sources);
+  const needed = ['drivers/block/loop', 'fs/squashfs/squashfs', 'fs/overlayfs/overlay'];
+  await addModules(tree, sources, needed, 'early');
+  for (const directory of ['proc', 'sys', 'dev', 'layers', 'memory', 'root']) tree.directory(directory);
+  return tree;
+}
+
+/** The system: drivers, tools, scripts, and the libraries of everything in the image. */
+export async function systemTree(sources: Sources): Promise<Tree> {
+  const tree = new Tree();
+  for (const directory of ['proc', 'sys', 'dev', 'run', 'root', 'mnt', 'worker', 'statedir']) tree.directory(directory);
+  for (const directory of ['var/log', 'var/lib/docker', 'var/lib/nibs', 'etc/docker']) tree.directory(directory);
+  tree.directory('tmp', 0o1777);
+  for (const link of ['sbin', 'usr/bin', 'usr/sbin']) tree.link(link, link.includes('/') ? '../bin' : 'bin');
+  tree.link('var/run', '../run');
+  await tree.copy(join(files, 'system'), '.');
+  await addBusybox(tree, sources);
+  await addTools(tree, sources);
+  await addLibraries(tree, sources);
+  await addModules(tree, sources, moduleList, 'system');
+  await addCertificates(tree, sources);
+  tree.file('etc/nibs-earliest-time', `${sources.timeSeconds}\n`);
+  return tree;
+}
+
+/** The container engine. */
+export async function engineTree(sources: Sources): Promise<Tree> {
+  const tree = new Tree();
+  for (const path of engine) await tree.copy(join(sources.packages, path), `bin/${path.split('/').at(-1)}`);
+  tree.link('bin/unpigz', 'pigz'); // the engine unpacks layers with it when it is there, faster than by itself
+  return tree;
+}
+
+/** Our executable under its names. */
+export async function executableTree(sources: Sources): Promise<Tree> {
+  const tree = new Tree();
+  tree.file('bin/nibs', await readFile(sources.executable), 0o755);
+  for (const name of programs) tree.link(`bin/${name}`, 'nibs');
+  return tree;
+}
+
+async function addBusybox(tree: Tree, sources: Sources): Promise<void> {
+  const busybox = join(sources.packages, 'bin/busybox');
+  await tree.copy(busybox, 'bin/busybox');
+  const { stdout } = await execa(busybox, ['--list']);
+  for (const applet of stdout.split('\n')) if (!tree.has(`bin/${applet}`)) tree.link(`bin/${applet}`, 'busybox');
+}
+
+async function addTools(tree: Tree, sources: Sources): Promise<void> {
+  await tree.copy(join(sources.packages, 'bin/kmod'), 'bin/kmod');
+  for (const name of ['modprobe', 'lsmod', 'insmod', 'rmmod', 'modinfo']) tree.link(`bin/${name}`, 'kmod');
+  await tree.copy(join(sources.packages, 'usr/sbin/rdate'), 'bin/rdate');
+}
+
+async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
+  const programsWithLibraries = [...engine, ...tools].map((path) => join(sources.packages, path));
+  const libraries = await findLibraries([...programsWithLibraries, sources.executable], sources.packages);
+  for (const path of libraries) tree.file(path, await readFile(join(sources.packages, path)), 0o755);
+}
+
+async function addModules(tree: Tree, sources: Sources, list: readonly string[], name: string): Promise<void> {
+  const from = join(sources.packages, 'lib/modules', sources.kernelVersion);
+  const modules = await selectModules(from, list);
+  const staged = await stageModules(from, modules, join(sources.scratch, name), sources.kernelVersion);
+  await tree.copy(staged, `lib/modules/${sources.kernelVersion}`);
+}
+
+/** The authorities that Debian trusts, as one file, where programs written in Go and in C look for it. */
+async function addCertificates(tree: Tree, sources: Sources): Promise<void> {
+  const directory = join(sources.packages, 'usr/share/ca-certificates/mozilla');
+  const names = (await readdir(directory)).sort();
+  const certificates = await Promise.all(names.map((name) => readFile(join(directory, name), 'utf8')));
+  tree.file('etc/ssl/certs/ca-certificates.crt', certificates.join(''));
+}

@@ -1,0 +1,111 @@
+import { link, mkdir, readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { execa } from 'execa';
+
+/**
+ * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with all in it, or one module without `.ko`.
+ * What a module depends on comes with it. The aim is every network card and every disk of a server: an unknown card is a machine that nobody can install.
+ */
+export const moduleList = [
+  // Network cards, virtual ones and USB ones included; what a switch port may ask for: tagged networks, bonds.
+  ...['drivers/net/ethernet', 'drivers/net/phy', 'drivers/net/mdio', 'drivers/net/pcs', 'drivers/net/usb'],
+  ...['drivers/net/virtio_net', 'drivers/net/vmxnet3', 'drivers/net/hyperv', 'drivers/net/xen-netfront'],
+  ...['drivers/net/bonding', 'drivers/net/veth', 'drivers/net/macvlan', 'drivers/net/dummy', 'net/8021q', 'net/bridge'],
+  ...['net/packet'],
+  // Disks: SATA, SAS and RAID controllers, NVMe (also behind Intel's VMD), virtual ones, USB and SD cards.
+  ...['drivers/ata', 'drivers/nvme/host', 'drivers/scsi', 'drivers/message', 'drivers/block', 'drivers/pci/controller'],
+  ...['drivers/mmc', 'drivers/usb/host', 'drivers/usb/storage', 'drivers/cdrom', 'drivers/nvdimm', 'drivers/md'],
+  ...['drivers/virtio', 'drivers/hv', 'drivers/char/virtio_console', 'drivers/firmware/qemu_fw_cfg'],
+  // File systems of what is installed, of the image's own root, and what they compute with.
+  ...['fs/ext4', 'fs/btrfs', 'fs/xfs', 'fs/fat', 'fs/overlayfs', 'fs/squashfs', 'fs/isofs', 'fs/efivarfs', 'fs/fuse'],
+  ...['fs/nls/nls_cp437', 'fs/nls/nls_ascii', 'fs/nls/nls_iso8859-1', 'fs/nls/nls_utf8'],
+  ...['crypto/crc32c_generic', 'crypto/xxhash_generic', 'crypto/sha256_generic', 'crypto/blake2b_generic'],
+  ...['arch/x86/crypto/crc32c-intel', 'arch/x86/crypto/crc32-pclmul', 'arch/x86/crypto/sha256-ssse3'],
+  ...['arch/x86/crypto/aesni-intel', 'crypto/xts', 'crypto/ecb', 'crypto/cbc', 'crypto/essiv'],
+  // The machine itself: watchdogs, management controller, randomness, keyboard and power button.
+  ...['drivers/watchdog', 'drivers/char/ipmi', 'drivers/char/hw_random', 'drivers/char/tpm', 'drivers/acpi/button'],
+  ...['drivers/hid/usbhid/usbhid', 'drivers/hid/hid-generic', 'drivers/hid/hid', 'drivers/input/evdev'],
+];
+
+/**
+ * Chooses the modules of `list` and all that they depend on.
+ * @param directory lib/modules/<version> of the unpacked kernel package, with depmod's files in it
+ * @returns paths relative to `directory`, sorted
+ * @throws Error for an entry of the list that matches nothing: a renamed driver must not go missing in silence
+ */
+export async function selectModules(directory: string, list: readonly string[]): Promise<string[]> {
+  const dependencies = await readDependencies(directory);
+  const builtin = new Set((await readFile(join(directory, 'modules.builtin'), 'utf8')).split('\n'));
+  const selected = new Set<string>();
+  for (const entry of list) {
+    const path = `kernel/${entry}`;
+    const matches = [...dependencies.keys()].filter((one) => one === `${path}.ko` || one.startsWith(`${path}/`));
+    const isBuiltin = [...builtin].some((one) => one === `${path}.ko` || one.startsWith(`${path}/`));
+    if (matches.length === 0 && !isBuiltin) throw new Error(`the kernel has no module ${entry} (initramfs/modules.ts)`);
+    for (const match of matches) select(match);
+  }
+  return [...selected].sort();
+
+  function select(path: string): void {
+    if (selected.has(path)) return;
+    selected.add(path);
+    for (const needed of dependencies.get(path) ?? []) select(needed);
+  }
+}
+
+/** modules.dep, with the soft dependencies added: module → the modules it needs. */
+async function readDependencies(directory: string): Promise<Map<string, string[]>> {
+  const dependencies = new Map<string, string[]>();
+  const named = new Map<string, string[]>();
+  const name = (alias: string, path: string): unknown => named.set(alias, [...(named.get(alias) ?? []), path]);
+  for (const line of await readLines(directory, 'modules.dep')) {
+    const [path = '', needed = ''] = line.split(':');
+    dependencies.set(path, needed.split(' ').filter(Boolean));
+    name(moduleName(path), path);
+  }
+  // alias xxhash64 xxhash_generic
+  for (const line of await readLines(directory, 'modules.alias')) {
+    const [, alias = '', module = ''] = line.split(' ');
+    for (const path of named.get(moduleName(module)) ?? []) name(moduleName(alias), path);
+  }
+  // softdep btrfs pre: xxhash64 pre: sha256: a module or an alias; what is neither is built into the kernel.
+  for (const line of await readLines(directory, 'modules.softdep')) {
+    const [, module = '', ...needed] = line.split(' ');
+    const paths = needed.flatMap((one) => named.get(moduleName(one)) ?? []);
+    for (const path of named.get(moduleName(module)) ?? []) dependencies.get(path)?.push(...paths);
+  }
+  return dependencies;
+}
+
+async function readLines(directory: string, name: string): Promise<string[]> {
+  const lines = (await readFile(join(directory, name), 'utf8')).split('\n');
+  return lines.filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+function moduleName(path: string): string {
+  return (path.split('/').at(-1) ?? '').replace(/\.ko$/, '').replaceAll('-', '_');
+}
+
+/** Makes the files by which modprobe finds modules, for all modules below `root`/lib/modules/<version>. */
+export async function indexModules(root: string, version: string): Promise<void> {
+  await execa('depmod', ['--basedir', root, version]);
+}
+
+/** Makes a module directory in `root` that holds only `modules`, and its index. Returns its path. */
+export async function stageModules(
+  from: string,
+  modules: readonly string[],
+  root: string,
+  version: string,
+): Promise<string> {
+  const directory = join(root, 'lib/modules', version);
+  for (const module of modules) {
+    await mkdir(dirname(join(directory, module)), { recursive: true });
+    await link(join(from, module), join(directory, module));
+  }
+  for (const name of await readdir(from)) {
+    if (/^modules\.(builtin|builtin\.modinfo|order)$/.test(name)) await link(join(from, name), join(directory, name));
+  }
+  await indexModules(root, version);
+  return directory;
+}

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { execa } from 'execa';
+
+/** What an image is made of. */
+export interface ImageSource {
+  /** Directories whose content becomes the layers, lowest first. Owner becomes root; times become {@link created}. */
+  readonly layers: readonly string[];
+  /** Go's names of the platform. */
+  readonly architecture: 'amd64' | 'arm64';
+  /** Docker's `image:tag`, kept as an annotation of the archive's index. */
+  readonly reference: string;
+  /** As in the OCI image specification, `config`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Every time in the image; the same source and time give the same bytes. */
+  readonly created: Date;
+}
+
+interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+const mediaTypes = {
+  manifest: 'application/vnd.oci.image.manifest.v1+json',
+  config: 'application/vnd.oci.image.config.v1+json',
+  layer: 'application/vnd.oci.image.layer.v1.tar+gzip',
+};
+
+/**
+ * Writes an image as an OCI archive: a tar of an image layout (OCI Image Format Specification 1.0, "image-layout"), as skopeo, podman and containerd read it.
+ * No container engine takes part.
+ */
+export async function writeOciArchive(source: ImageSource, path: string): Promise<void> {
+  const scratch = `${path}.unfinished.d`;
+  await rm(scratch, { recursive: true, force: true });
+  await mkdir(join(scratch, 'blobs/sha256'), { recursive: true });
+  try {
+    const layers = [];
+    for (const directory of source.layers) layers.push(await writeLayer(directory, scratch, source.created));
+    const created = source.created.toISOString();
+    const config = await writeJson(scratch, mediaTypes.config, {
+      created,
+      architecture: source.architecture,
+      os: 'linux',
+      config: source.config,
+      rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
+      history: layers.map(() => ({ created, created_by: 'nibs' })),
+    });
+    const manifest = await writeJson(scratch, mediaTypes.manifest, {
+      schemaVersion: 2,
+      mediaType: mediaTypes.manifest,
+      config,
+      layers: layers.map(({ descriptor }) => descriptor),
+    });
+    await writeIndex(scratch, { ...manifest, annotations: { 'org.opencontainers.image.ref.name': source.reference } });
+    await pipeline(tarOf(scratch, source.created), createWriteStream(`${path}.unfinished`));
+    await rename(`${path}.unfinished`, path);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Compresses a directory into a blob. `diffId` is the digest of the archive before compression, as the image's configuration wants it. */
+async function writeLayer(
+  directory: string,
+  layout: string,
+  created: Date,
+): Promise<{ descriptor: Descriptor; diffId: string }> {
+  const unfinished = join(layout, 'layer');
+  const plain = createHash('sha256');
+  const compressed = createHash('sha256');
+  await pipeline(
+    tarOf(directory, created),
+    passThrough(plain),
+    createGzip({ level: 9 }),
+    passThrough(compressed),
+    createWriteStream(unfinished),
+  );
+  const hex = compressed.digest('hex');
+  const blob = join(layout, 'blobs/sha256', hex);
+  await rename(unfinished, blob);
+  const { size } = await stat(blob);
+  return {
+    descriptor: { mediaType: mediaTypes.layer, digest: `sha256:${hex}`, size },
+    diffId: `sha256:${plain.digest('hex')}`,
+  };
+}
+
+function passThrough(hash: { update(data: Uint8Array): unknown }) {
+  return async function* (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      hash.update(chunk);
+      yield chunk;
+    }
+  };
+}
+
+async function writeJson(layout: string, mediaType: string, value: unknown): Promise<Descriptor> {
+  const bytes = Buffer.from(JSON.stringify(value));
+  const hex = createHash('sha256').update(bytes).digest('hex');
+  await pipeline([bytes], createWriteStream(join(layout, 'blobs/sha256', hex)));
+  return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
+}
+
+async function writeIndex(layout: string, manifest: Descriptor): Promise<void> {
+  const files = {
+    'index.json': { schemaVersion: 2, manifests: [manifest] },
+    'oci-layout': { imageLayoutVersion: '1.0.0' },
+  };
+  for (const [name, value] of Object.entries(files)) {
+    await pipeline([JSON.stringify(value)], createWriteStream(join(layout, name)));
+  }
+}
+
+/** A tar of what is in a directory, the same bytes for the same content: sorted, owned by root, with one time for all. */
+function tarOf(directory: string, modifiedAt: Date): Readable {
+  const seconds = Math.floor(modifiedAt.getTime() / 1000);
+  const reproducible = [
+    '--sort=name',
+    '--owner=0',
+    '--group=0',
+    '--numeric-owner',
+    `--mtime=@${seconds}`,
+    '--format=gnu',
+  ];
+  return execa('tar', ['--create', '--file=-', ...reproducible, '--directory', directory, '.'], {
+    buffer: false,
+  }).readable();
+}

@@ -1,0 +1,30 @@
+import { Readable } from 'node:stream';
+import { execa } from 'execa';
+import { type Pack, pack } from 'tar-stream';
+import type { Tree } from './tree.ts';
+
+/** The largest blocks: 5 % smaller than with 256 KiB, and the machine is ready no later (64 KiB, 128 KiB, 256 KiB and 1 MiB were measured). */
+export const squashfsOptions = '-comp zstd -Xcompression-level 19 -b 1M -no-xattrs -no-exports'.split(' ');
+
+/**
+ * Writes a tree as a squashfs image in which everything belongs to root and carries the same time.
+ * @throws Error with mksquashfs' message
+ */
+export async function writeSquashfs(tree: Tree, path: string, timeSeconds: number): Promise<void> {
+  const time = ['-mkfs-time', String(timeSeconds), '-all-time', String(timeSeconds)];
+  await execa('mksquashfs', ['-', path, '-tar', '-noappend', '-quiet', '-no-progress', ...time, ...squashfsOptions], {
+    input: Readable.from(tar(tree)),
+    env: { SOURCE_DATE_EPOCH: undefined }, // mksquashfs refuses to be told the time twice
+  });
+}
+
+function tar(tree: Tree): Pack {
+  const archive = pack();
+  for (const [name, entry] of tree.entries) {
+    if (entry.kind === 'directory') archive.entry({ name, type: 'directory', mode: entry.mode });
+    if (entry.kind === 'link') archive.entry({ name, type: 'symlink', linkname: entry.target });
+    if (entry.kind === 'file') archive.entry({ name, mode: entry.mode }, Buffer.from(entry.content));
+  }
+  archive.finalize();
+  return archive;
+}

@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto';
+import { access, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { indexModules } from './modules.ts';
+import { fetchPackages, type Package, packageNames, resolvePackages, unpackPackages } from './packages.ts';
+
+/** Debian as far as the boot image takes from it. */
+export interface DebianSystem {
+  /** The packages with their versions. */
+  readonly list: readonly Package[];
+  /** The tree of the unpacked packages; their kernel modules are indexed. */
+  readonly packages: string;
+  /** The kernel's version, as in lib/modules/<version>. */
+  readonly kernelVersion: string;
+  /** The time that all files of the image carry, in seconds since 1970: SOURCE_DATE_EPOCH, or when the kernel was made. Never the time of the build. */
+  readonly timeSeconds: number;
+}
+
+/**
+ * Fetches and unpacks the packages into `cache`, or finds them there from an earlier time.
+ * @throws Error when apt does not know a package or does not get it
+ */
+export async function fetchSystem(cache: string): Promise<DebianSystem> {
+  await mkdir(cache, { recursive: true });
+  const list = await resolvePackages(packageNames);
+  const key = createHash('sha256').update(JSON.stringify(list)).digest('hex').slice(0, 16);
+  const packages = join(cache, `packages-${key}`);
+  if (!(await exists(packages))) await unpack(list, packages, cache);
+  const version = await kernelVersion(packages);
+  return {
+    list,
+    packages,
+    kernelVersion: version,
+    timeSeconds: await buildTime(join(packages, 'boot', `vmlinuz-${version}`)),
+  };
+}
+
+async function unpack(list: readonly Package[], directory: string, cache: string): Promise<void> {
+  const files = await fetchPackages(list, join(cache, 'packages'));
+  const unfinished = await mkdtemp(`${directory}-`);
+  try {
+    await unpackPackages(files.values(), unfinished);
+    await indexModules(unfinished, await kernelVersion(unfinished));
+    await rename(unfinished, directory);
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    if (!(await exists(directory))) throw error; // else another build was faster, with the same result
+  }
+}
+
+async function kernelVersion(directory: string): Promise<string> {
+  const versions = await readdir(join(directory, 'lib/modules'));
+  if (versions.length !== 1) {
+    throw new Error(`one kernel was expected in ${directory}, not ${versions.join(', ') || 'none'}`);
+  }
+  return String(versions[0]);
+}
+
+async function buildTime(kernel: string): Promise<number> {
+  const given = process.env['SOURCE_DATE_EPOCH'];
+  if (given !== undefined) return Number.parseInt(given, 10);
+  return Math.floor((await stat(kernel)).mtimeMs / 1000);
+}
+
+/** Whether there is a file or directory of that name. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
