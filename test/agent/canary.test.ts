@@ -1,0 +1,155 @@
+/**
+ * Secrets are planted wherever they may enter the agent, and looked for in all that leaves it: log, syslog, status pages and reports.
+ * What runs the actions is a function of the test that says aloud what an engine and an action may say.
+ */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Action } from '../../agent/action.ts';
+import { runAgent } from '../../agent/agent.ts';
+import { parseArguments } from '../../agent/arguments.ts';
+import { loadConfig } from '../../agent/config.ts';
+import { openJournal } from '../../agent/journal.ts';
+import { type Outlets, openOutlets } from '../../agent/outlets.ts';
+import { createRedactor, type Redactor } from '../../agent/redact.ts';
+import type { Runtime } from '../../agent/runtime/runtime.ts';
+import { createServerTransport } from '../../agent/transport/server.ts';
+import { SyslogServer } from '../sandbox/syslog-server.ts';
+import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+import { startTinkServer } from '../sandbox/tink-server/server.ts';
+
+const canaries = {
+  registryPassword: 'canary-of-the-registry-"\\-1',
+  token: 'canary-of-the-token-ghp_2',
+  key: 'canary-of-the-key-3',
+  userData: 'canary-of-the-user-data-4',
+};
+
+const template = `version: "0.1"
+name: canary
+global_timeout: 600
+tasks:
+  - name: task
+    worker: "{{.one}}"
+    environment:
+      API_TOKEN: ${canaries.token}
+      USER_DATA: "#cloud-config\\n${canaries.userData}"
+      SSH_PRIVATE_KEY: ${canaries.key}
+    actions:
+      - name: quiet
+        image: installer
+        timeout: 60
+      - name: loud
+        image: installer
+        timeout: 60
+`;
+
+/** Says every secret in every way in which an engine, a registry or an action may say it. */
+function createLoudRuntime({ onRuntimeEvent, log }: Outlets, { redact }: Redactor): Runtime {
+  const shout = Object.values(canaries).join(' ');
+  return {
+    async run(action: Action) {
+      const startedAt = new Date();
+      const tell = onRuntimeEvent;
+      await tell({ kind: 'pulling', action, image: `user:${canaries.registryPassword}@registry/installer` });
+      await tell({ kind: 'warning', action, message: redact(`login failed: ${shout}`) });
+      await tell({ kind: 'started', action, role: 'action', container: 'c0ffee', adopted: false });
+      for (const line of [shout, JSON.stringify(canaries), encodeURIComponent(shout), `x${'.'.repeat(8000)}${shout}`]) {
+        await tell({ kind: 'output', action, role: 'action', stream: 'stderr', line, continues: false });
+      }
+      log.warn({ action: action.name, detail: { shout } }, 'a library says too much');
+      log.error(new Error(shout, { cause: new Error(shout) }));
+      const verdict = action.name === 'loud' ? 'FAILED' : 'SUCCESS';
+      return { verdict, message: `exit code 1: ${shout}`, startedAt, endedAt: new Date() };
+    },
+    resume: async () => undefined,
+    release: async () => {},
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  assert.ok(address !== null && typeof address === 'object');
+  return address.port;
+}
+
+test('no secret leaves the agent, whatever says it', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-canary-'));
+  t.after(() => rm(directory, { recursive: true }));
+  await using syslog = new SyslogServer('tcp');
+  await syslog.start();
+  const server = await startTinkServer();
+  t.after(() => server.stop());
+  server.pushHardware(hardwareJson(MACHINE_ONE));
+  const workflow = server.createWorkflow(server.createTemplate('canary', template), { one: MACHINE_ONE.mac });
+
+  await writeFile(join(directory, 'cmdline'), '');
+  const port = await freePort();
+  const flags = {
+    id: MACHINE_ONE.id,
+    'grpc-server': server.authority,
+    'status-address': `127.0.0.1:${port}`,
+    'syslog-host': '127.0.0.1',
+    'syslog-port': String(syslog.port),
+    'syslog-protocol': 'tcp',
+    'log-level': 'trace',
+    'retry-interval': '50ms',
+    'state-directory': directory,
+    'registry-password': canaries.registryPassword,
+    'kernel-command-line': join(directory, 'cmdline'),
+  };
+  const { config } = await loadConfig(
+    parseArguments(Object.entries(flags).map(([name, value]) => `--${name}=${value}`)),
+    {},
+  );
+  assert.ok(config.transport !== 'file');
+
+  const redactor = createRedactor();
+  redactor.learn(canaries.registryPassword);
+  const log: string[] = [];
+  const pages: string[] = [];
+  const stop = new AbortController();
+  {
+    await using outlets = await openOutlets(config, { format: 'text', redactor, write: (line) => log.push(line) });
+    await using journal = await openJournal(directory, assert.fail);
+    await using transport = createServerTransport({
+      authority: server.authority,
+      workerId: MACHINE_ONE.id,
+      certificateUrl: server.certificateUrl,
+      onDialect: outlets.onDialect,
+    });
+    const power = { rebootRequested: async () => false, finish: () => Promise.reject(new Error('stays up')) };
+    const { observe } = outlets;
+    const runtime = createLoudRuntime(outlets, redactor);
+    const parts = { ...config, transport, runtime, journal, power, log: outlets.log, redactor, observe };
+    const done = runAgent(parts, stop.signal);
+    await server.waitFor(workflow, (events) => events.some(({ progress }) => progress === 'FAILED'));
+    for (const page of ['status', 'metrics', 'healthz']) {
+      pages.push(await (await fetch(`http://127.0.0.1:${port}/${page}`)).text());
+    }
+    stop.abort(new Error('the test is over'));
+    await done;
+  }
+  await syslog.until((messages) => messages.some((message) => message.includes('the agent stops')));
+
+  const reports = await server.waitFor(workflow, () => true);
+  const outputs = {
+    log: log.join(''),
+    syslog: syslog.messages.join('\n'),
+    pages: pages.join('\n'),
+    reports: JSON.stringify(reports),
+  };
+  for (const [name, text] of Object.entries(outputs)) {
+    assert.match(text, /\*\*\*/, `nothing was masked in ${name}, so nothing was tried`);
+    for (const form of ['canary-of', encodeURIComponent(canaries.registryPassword)]) {
+      const at = text.indexOf(form);
+      assert.ok(at < 0, `${name}: …${text.slice(Math.max(0, at - 200), at + 100)}…`);
+    }
+  }
+});

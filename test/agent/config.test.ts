@@ -1,0 +1,397 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { parseArguments } from '../../agent/arguments.ts';
+import { ConfigError, describeConfig, loadConfig } from '../../agent/config.ts';
+import { schema } from '../../agent/settings.ts';
+
+interface Sources {
+  readonly flags?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly kernel?: string;
+  readonly file?: string;
+}
+
+/** What every configuration needs. */
+const least = 'grpc_authority=192.168.1.1:42113 worker_id=w1';
+
+let directory: string;
+let files = 0;
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nibs-config-'));
+});
+
+after(() => rm(directory, { recursive: true }));
+
+async function write(content: string): Promise<string> {
+  files += 1;
+  const file = join(directory, String(files));
+  await writeFile(file, content);
+  return file;
+}
+
+async function load({ flags = [], environment = {}, kernel = least, file }: Sources) {
+  const config = file === undefined ? [] : ['--config', await write(file)];
+  const kernelFile = await write(kernel);
+  return loadConfig(parseArguments([...config, ...flags]), { ...environment, NIBS_KERNEL_COMMAND_LINE: kernelFile });
+}
+
+async function configOf(sources: Sources) {
+  return (await load(sources)).config;
+}
+
+async function problemsOf(sources: Sources): Promise<string> {
+  const error = await load(sources).then(
+    () => assert.fail('the configuration was accepted'),
+    (error: unknown) => error,
+  );
+  assert.ok(error instanceof ConfigError, String(error));
+  return error.message;
+}
+
+describe('the order of sources', () => {
+  const file = 'docker-registry: file';
+  const kernel = `${least} docker_registry=kernel`;
+  const environment = { DOCKER_REGISTRY: 'environment' };
+  const flags = ['--docker-registry', 'flag'];
+
+  for (const [winner, sources] of Object.entries({
+    file: { file },
+    kernel: { file, kernel },
+    environment: { file, kernel, environment },
+    flag: { file, kernel, environment, flags },
+  })) {
+    test(`loadConfig() takes the value of the ${winner} when it is the last of them`, async () => {
+      assert.equal((await configOf(sources)).dockerRegistry, winner);
+    });
+  }
+
+  test('loadConfig() takes defaults for what no source gives', async () => {
+    const config = await configOf({});
+    assert.equal(config.dockerRegistry, undefined);
+    assert.equal(config.pollSeconds, 3);
+    assert.equal(config.finish, 'none');
+    assert.equal(config.interrupted, 'rerun');
+    assert.equal(config.privileged, true);
+  });
+
+  test('loadConfig() takes an empty environment variable and an empty kernel parameter as not given', async () => {
+    const config = await configOf({ file, kernel: `${least} docker_registry=`, environment: { DOCKER_REGISTRY: '' } });
+    assert.equal(config.dockerRegistry, 'file');
+  });
+});
+
+describe('names that other programs gave to settings', () => {
+  test('loadConfig() reads the environment in which OSIE starts tink-worker', async () => {
+    const config = await configOf({
+      kernel: '',
+      environment: {
+        container_uuid: 'x',
+        WORKER_ID: 'ce2e62ed-826f-4485-a39f-a82bb74338e2',
+        DOCKER_REGISTRY: '192.168.1.1',
+        TINKERBELL_GRPC_AUTHORITY: '192.168.1.1:42113',
+        TINKERBELL_CERT_URL: 'http://192.168.1.1:42114/cert',
+        REGISTRY_USERNAME: 'admin',
+        REGISTRY_PASSWORD: 's3cret',
+      },
+    });
+    assert.equal(config.workerId, 'ce2e62ed-826f-4485-a39f-a82bb74338e2');
+    assert.equal(config.dockerRegistry, '192.168.1.1');
+    assert.equal(config.grpcAuthority, '192.168.1.1:42113');
+    assert.equal(config.certUrl, 'http://192.168.1.1:42114/cert');
+    assert.equal(config.registryUsername, 'admin');
+    assert.equal(config.registryPassword?.reveal(), 's3cret');
+  });
+
+  test('loadConfig() reads the environment in which HookOS starts tink-worker', async () => {
+    const config = await configOf({
+      kernel: '',
+      environment: {
+        DOCKER_REGISTRY: '',
+        REGISTRY_USERNAME: '',
+        REGISTRY_PASSWORD: '',
+        TINKERBELL_GRPC_AUTHORITY: '10.1.1.1:42113',
+        TINKERBELL_TLS: 'false',
+        TINKERBELL_INSECURE_TLS: 'true',
+        WORKER_ID: '08:00:27:00:00:01',
+        ID: '08:00:27:00:00:02',
+        HTTP_PROXY: 'http://proxy:3128',
+        HTTPS_PROXY: '',
+        NO_PROXY: '10.0.0.0/8',
+        MAX_RETRY: '3',
+        RETRY_INTERVAL: '1m30s',
+        CAPTURE_ACTION_LOGS: '0',
+        WORKER_LOG_LEVEL: 'warning',
+      },
+    });
+    assert.equal(config.workerId, '08:00:27:00:00:01', 'WORKER_ID wins over ID');
+    assert.equal(config.tls, false);
+    assert.equal(config.insecureTls, true);
+    assert.equal(config.httpProxy, 'http://proxy:3128');
+    assert.equal(config.proxyBypass, '10.0.0.0/8');
+    assert.equal(config.pollSeconds, 90);
+    assert.equal(config.captureActionLogs, false);
+    assert.equal(config.logLevel, 'warn');
+  });
+
+  test('loadConfig() reads the flags with which CaptainOS starts tink-agent, those without effect here included', async () => {
+    const config = await configOf({
+      kernel: '',
+      flags: [
+        ...[
+          '-transport',
+          'grpc',
+          '-grpc-server',
+          '10.1.1.1:42113',
+          '-grpc-tls=false',
+          '-grpc-insecure-tls=true',
+          '-id',
+          'm1',
+        ],
+        ...['-registry-name', 'registry.example', '-registry-user', 'u', '-registry-pass', '-dash', '-log-level', '1'],
+        ...[
+          '-containerd-socket',
+          '/run/containerd/containerd.sock',
+          '-attribute-detection=false',
+          '-docker-socket',
+          '/run/docker.sock',
+        ],
+      ],
+    });
+    assert.equal(config.grpcAuthority, '10.1.1.1:42113');
+    assert.equal(config.tls, false);
+    assert.equal(config.insecureTls, true);
+    assert.equal(config.workerId, 'm1');
+    assert.equal(config.dockerRegistry, 'registry.example');
+    assert.equal(config.registryUsername, 'u');
+    assert.equal(config.registryPassword?.reveal(), '-dash');
+    assert.equal(config.logLevel, 'debug');
+    assert.equal(config.dockerHost, 'unix:///run/docker.sock');
+  });
+
+  test('loadConfig() reads the flags of tink-worker, short ones too', async () => {
+    const config = await configOf({
+      kernel: '',
+      flags: [
+        '-i',
+        'w',
+        '-r',
+        'registry',
+        '-u',
+        'u',
+        '-p',
+        'pass',
+        '--tinkerbell-grpc-authority=h:1',
+        '--max-retry',
+        '5',
+        '--tinkerbell-tls',
+      ],
+    });
+    assert.equal(config.workerId, 'w');
+    assert.equal(config.dockerRegistry, 'registry');
+    assert.equal(config.tls, true);
+  });
+
+  test('loadConfig() reads kernel parameters of ours and ignores those of others', async () => {
+    const config = await configOf({
+      kernel: `${least} nibs_finish=reboot nibs_interrupted=fail nibs_sysrq nibs_privileged=false syslog_host=10.0.0.1 nibs_shell facility= vlan_id=7`,
+    });
+    assert.equal(config.finish, 'reboot');
+    assert.equal(config.interrupted, 'fail');
+    assert.equal(config.sysrq, true);
+    assert.equal(config.privileged, false);
+  });
+});
+
+describe('the worker id', () => {
+  const server = 'grpc_authority=192.168.1.1:42113';
+
+  for (const parameter of [
+    'hw_addr=08:00:27:00:00:0A',
+    'packet_bootdev_mac=08:00:27:00:00:0a',
+    'BOOTIF=01-08-00-27-00-00-0a',
+    'BOOTIF=08-00-27-00-00-0A',
+  ]) {
+    test(`loadConfig() falls back to ${parameter}`, async () => {
+      assert.equal((await configOf({ kernel: `${server} ${parameter}` })).workerId, '08:00:27:00:00:0a');
+    });
+  }
+
+  test('loadConfig() prefers a worker id to the MAC address', async () => {
+    assert.equal((await configOf({ kernel: `${server} worker_id=w1 hw_addr=08:00:27:00:00:01` })).workerId, 'w1');
+  });
+
+  test('loadConfig() says how to give the worker id and the server when they are missing', async () => {
+    const problems = await problemsOf({ kernel: '' });
+    assert.match(problems, /^no server is named: .*grpc_authority=.*TINKERBELL_GRPC_AUTHORITY/m);
+    assert.match(problems, /^it is not known who this machine is: .*worker_id=.*WORKER_ID/m);
+  });
+});
+
+describe('values that cannot be', () => {
+  const cases: readonly [Sources, RegExp][] = [
+    [
+      { environment: { TINKERBELL_GRPC_AUTHORITY: 'nowhere' } },
+      /^tinkerbell-grpc-authority \(environment variable TINKERBELL_GRPC_AUTHORITY\): must be host:port.*"nowhere"$/,
+    ],
+    [
+      { kernel: `${least} grpc_cert_url=192.168.1.1/cert` },
+      /^tinkerbell-cert-url \(kernel command line, grpc_cert_url\): must be a URL/,
+    ],
+    [
+      { environment: { TINKERBELL_TLS: 'maybe' } },
+      /^tinkerbell-tls \(environment variable TINKERBELL_TLS\): must be true or false; it is "maybe"$/,
+    ],
+    [{ flags: ['-retry-interval', 'soon'] }, /^retry-interval \(flag -retry-interval\): must be a duration/],
+    [{ flags: ['--poll-interval=0'] }, /^retry-interval \(flag --poll-interval\): must be more than 0/],
+    [
+      { kernel: `${least} nibs_finish=explode` },
+      /^finish \(kernel command line, nibs_finish\): must be one of none, reboot, poweroff; it is "explode"$/,
+    ],
+    [{ file: '{"interrupted": "panic"}' }, /^interrupted \(interrupted in the file .*\): must be one of rerun, fail/],
+    [{ kernel: `${least} BOOTIF=eth0` }, /^boot-mac \(kernel command line, BOOTIF\): must be a MAC address/],
+    [
+      { environment: { DOCKER_HOST: 'ssh://elsewhere' } },
+      /^docker-host \(environment variable DOCKER_HOST\): must be unix:/,
+    ],
+    [
+      { environment: { WORKER_LOG_LEVEL: 'loud' } },
+      /^log-level \(environment variable WORKER_LOG_LEVEL\): must be one of fatal/,
+    ],
+    [{ file: 'colour: blue' }, /there is no setting colour/],
+    [{ file: '- a\n- b' }, /cannot read the configuration file .*must be a mapping of settings/],
+    [{ file: '{"id": ' }, /cannot read the configuration file/],
+    [
+      { flags: ['--config', '/nonexistent/nibs.yaml'] },
+      /cannot read the configuration file \/nonexistent\/nibs.yaml: ENOENT/,
+    ],
+    [
+      { flags: ['--kernel-command-line', '/nonexistent/cmdline'] },
+      /cannot read the kernel command line from \/nonexistent\/cmdline: ENOENT/,
+    ],
+  ];
+  for (const [sources, expected] of cases) {
+    test(`loadConfig() refuses ${JSON.stringify(sources)}`, async () => {
+      assert.match(await problemsOf(sources), expected);
+    });
+  }
+
+  test('loadConfig() names all problems at once', async () => {
+    const problems = await problemsOf({ environment: { TINKERBELL_TLS: 'x' }, flags: ['--finish=y'] });
+    assert.equal(problems.split('\n').length, 2);
+  });
+
+  test('parseArguments() refuses an unknown flag and offers the one that was meant', () => {
+    assert.throws(() => parseArguments(['-finsh=reboot']), /unknown option '--finsh'[\s\S]*--finish/);
+  });
+
+  test('parseArguments() refuses a flag without its value, and words that are no flag', () => {
+    assert.throws(() => parseArguments(['--id']), /argument missing/);
+    assert.throws(() => parseArguments(['please']), /too many arguments/);
+  });
+});
+
+describe('the configuration file', () => {
+  test('loadConfig() reads YAML with native types, by any of the long flags', async () => {
+    const config = await configOf({
+      file: 'privileged: false\nretry-interval: 5\ngrpc-server: "[fd00::1]:42113"\nfinish: poweroff\nregistry-username:\n',
+      kernel: 'worker_id=w',
+    });
+    assert.equal(config.privileged, false);
+    assert.equal(config.pollSeconds, 5);
+    assert.equal(config.grpcAuthority, '[fd00::1]:42113');
+    assert.equal(config.finish, 'poweroff');
+    assert.equal(config.registryUsername, undefined);
+  });
+
+  test('loadConfig() finds the file by the kernel command line', async () => {
+    const file = await write('{"finish": "reboot"}');
+    assert.equal((await configOf({ kernel: `${least} nibs_config=${file}` })).finish, 'reboot');
+  });
+});
+
+test('loadConfig() takes mirrors as a list with commas, as repeated flags and as a list of the file', async () => {
+  const mirrors = ['docker.io=10.0.0.1:5000/hub', 'quay.io=10.0.0.1:5000'];
+  const sources: readonly Sources[] = [
+    { kernel: `${least} nibs_registry_mirrors=${mirrors.join(',')}` },
+    { flags: mirrors.flatMap((mirror) => ['--registry-mirror', mirror]) },
+    { file: `registry-mirror: ${JSON.stringify(mirrors)}` },
+  ];
+  for (const source of sources) assert.deepEqual((await configOf(source)).registryMirrors?.map(String), mirrors);
+  assert.match(
+    await problemsOf({ flags: ['--registry-mirror', '10.0.0.1:5000'] }),
+    /^registry-mirror \(flag --registry-mirror\): must be REGISTRY=MIRROR, .*; it is "10\.0\.0\.1:5000"$/,
+  );
+});
+
+describe('a template from a file', () => {
+  const template = ['--transport=file', '--template=t.yaml'];
+
+  test('loadConfig() needs neither server nor worker id, but the template', async () => {
+    const config = await configOf({ kernel: '', flags: template });
+    assert.deepEqual([config.template, config.workerId, config.values], ['t.yaml', undefined, undefined]);
+    assert.match(await problemsOf({ kernel: '', flags: ['--transport=file'] }), /^no template is named/);
+  });
+
+  test('loadConfig() takes several values, from flags or as a mapping, and does not show them', async () => {
+    const flags = [...template, '--set', 'a=b=c', '-set=empty=', '--set', 'token=hunter22'];
+    const loaded = await load({ kernel: '', flags });
+    assert.deepEqual([...(loaded.config.values ?? [])], Object.entries({ a: 'b=c', empty: '', token: 'hunter22' }));
+    assert.match(describeConfig(loaded), /^set = a, empty, token {2}# flag --set$/m);
+    const fromFile = await configOf({
+      kernel: '',
+      flags: template,
+      file: 'set: {machine1: "08:00:27:00:00:01", n: 5}',
+    });
+    assert.deepEqual(
+      [...(fromFile.values ?? [])],
+      [
+        ['machine1', '08:00:27:00:00:01'],
+        ['n', '5'],
+      ],
+    );
+  });
+
+  test('loadConfig() refuses values without a name, and does not show them', async () => {
+    for (const value of ['hunter22', '=hunter22', 'a b=hunter22']) {
+      assert.equal(
+        await problemsOf({ kernel: '', flags: [...template, '--set', value] }),
+        'set (flag --set): must be NAME=VALUE, the name of letters, digits and underscores; it is ***',
+      );
+    }
+  });
+});
+
+test('describeConfig() names the source of each setting and hides the password, as does everything that prints the configuration', async () => {
+  const loaded = await load({ environment: { REGISTRY_PASSWORD: 'hunter22' }, flags: ['--finish=reboot'] });
+  const text = describeConfig(loaded);
+  assert.match(text, /^finish = reboot {2}# flag --finish$/m);
+  assert.match(text, /^registry-password = \*\*\* {2}# environment variable REGISTRY_PASSWORD$/m);
+  assert.match(text, /^id = w1 {2}# kernel command line, worker_id$/m);
+  for (const output of [
+    text,
+    JSON.stringify(loaded.config),
+    String(loaded.config.registryPassword),
+    (await import('node:util')).inspect(loaded, { depth: 9 }),
+  ]) {
+    assert.doesNotMatch(output, /hunter22/);
+  }
+});
+
+test('a wrong password is not shown by the error about it', async () => {
+  const problems = await problemsOf({ file: 'registry-password: [hunter22]' });
+  assert.match(problems, /^registry-password .*must be text/);
+  assert.doesNotMatch(problems, /hunter22/);
+});
+
+test('every setting has a name in the configuration file, and no name means two things', async () => {
+  const { settings } = await import('../../agent/settings.ts');
+  assert.equal(settings.length, Object.keys(schema.shape).length);
+  for (const kind of ['flags', 'environment', 'kernel'] as const) {
+    const all = settings.flatMap(({ names }) => names[kind]);
+    assert.equal(new Set(all).size, all.length, `${kind}: ${all.filter((name, index) => all.indexOf(name) !== index)}`);
+  }
+});

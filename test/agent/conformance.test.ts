@@ -1,0 +1,74 @@
+/**
+ * The agent against servers of all dialects: the same scenarios, with the real loop, journal and transport, which is not told the dialect. What stands in for the
+ * engine is documented in conformance/machine.ts, what the servers are in test/sandbox/tink-server.
+ *
+ * The scenarios also run against a server of yours instead: `TINK_SERVER=host:port`, and `TINK_SERVER_CERT_URL=http://host:port/cert` unless it speaks plaintext.
+ * They make their own machines, templates and workflows over its gRPC port, and leave them there (tink v0.1 to v0.8 with PostgreSQL). A server on Kubernetes takes
+ * workflows from there only: make one for a worker of any name, with at least one action, that has not begun, and set `TINK_WORKER_ID` to that name. Then one
+ * scenario runs that workflow: nothing is really done, each action succeeds at once. `TINK_SERVER_TLS=true` speaks TLS by the authorities of the system.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { z } from 'zod';
+import { SERVER_DIALECTS } from '../sandbox/tink-server/server.ts';
+import { Machine, until } from './conformance/machine.ts';
+import { connectProvisioner, playProvisioner } from './conformance/provisioner.ts';
+import { faults, scenarios, severalTasks } from './conformance/scenarios.ts';
+
+const given = z
+  .object({
+    TINK_SERVER: z.string().optional(),
+    TINK_SERVER_CERT_URL: z.url().optional(),
+    TINK_SERVER_TLS: z.stringbool().optional(),
+    TINK_WORKER_ID: z.string().optional(),
+  })
+  .parse(process.env);
+
+if (given.TINK_SERVER === undefined) testPlayedServers();
+else if (given.TINK_WORKER_ID === undefined) testServer(given.TINK_SERVER);
+else testPreparedWorkflow(given.TINK_SERVER, given.TINK_WORKER_ID);
+
+function testPlayedServers(): void {
+  for (const dialect of SERVER_DIALECTS) {
+    describe(`with a server of dialect ${dialect}`, { concurrency: true }, () => {
+      const all = { ...scenarios, ...faults, ...(dialect !== 'v0.7' && severalTasks) };
+      for (const [name, run] of Object.entries(all)) {
+        it(name, async () => {
+          await using provisioner = await playProvisioner(dialect);
+          await run(provisioner);
+        });
+      }
+    });
+  }
+}
+
+function testServer(authority: string): void {
+  describe(`with the server at ${authority}`, () => {
+    for (const [name, run] of Object.entries(scenarios)) {
+      it(name, async () => {
+        await using provisioner = await connectProvisioner(authority, given.TINK_SERVER_CERT_URL);
+        await run(provisioner);
+      });
+    }
+  });
+}
+
+function testPreparedWorkflow(authority: string, workerId: string): void {
+  it(`the workflow of worker ${workerId} at ${authority} runs to its end, each action once, and the machine restarts after that`, async () => {
+    const { TINK_SERVER_TLS: tls, TINK_SERVER_CERT_URL: certificateUrl } = given;
+    await using machine = await Machine.build({ authority, workerId, tls, certificateUrl });
+    await machine.start({ finish: 'reboot' });
+    await until(
+      () => machine.happened.includes('reboot'),
+      'the end of the workflow',
+      // A current server takes a minute to say that there is no further action.
+      400,
+    );
+    assert.ok(machine.actions.length > 0);
+    assert.equal(
+      new Set(machine.actions.map(({ workflowId, id }) => `${workflowId} ${id}`)).size,
+      machine.actions.length,
+    );
+    assert.equal(machine.happened.at(-1), 'reboot');
+  });
+}

@@ -1,0 +1,170 @@
+import { randomUUID } from 'node:crypto';
+import { Channel } from '../../../agent/transport/channel.ts';
+import { detectDialect } from '../../../agent/transport/detect.ts';
+import type { ServerTransportOptions } from '../../../agent/transport/server.ts';
+import {
+  ActionState,
+  HardwareServiceDefinition,
+  State,
+  TemplateServiceDefinition,
+  WorkflowServiceDefinition,
+} from '../../../proto/tink.pb.ts';
+import { hardwareJson, MACHINE_ONE, MACHINE_TWO, templateOf } from '../../sandbox/tink-server/example.ts';
+import {
+  onKubernetes,
+  type ServerDialect,
+  startTinkServer,
+  type TinkServer,
+} from '../../sandbox/tink-server/server.ts';
+
+/** A server with one machine, seen from its operator's side. */
+export interface Provisioner extends AsyncDisposable {
+  /** Whether the server keeps the message of a report. */
+  readonly keepsMessages: boolean;
+  /** What the machine's agent needs to know. */
+  readonly machine: ServerTransportOptions;
+  /** @param actions names. @returns the id of a workflow with one task for the machine. */
+  createWorkflow(actions: readonly string[]): Promise<string>;
+  /** `RUNNING wipe`, `SUCCESS wipe`, …: what the server has recorded, oldest first, with the messages. */
+  events(workflowId: string): Promise<readonly { readonly what: string; readonly message: string }[]>;
+}
+
+/** A provisioner with faults to choose. */
+export interface PlayedProvisioner extends Provisioner {
+  readonly server: TinkServer;
+  readonly dialect: ServerDialect;
+  /** A second machine. */
+  readonly otherMachine: ServerTransportOptions;
+  /** @returns the id of a workflow whose tasks are for the one or the other machine. */
+  createTasks(...tasks: readonly (readonly [machine: 'one' | 'two', actions: readonly string[]])[]): string;
+  /** As {@link createWorkflow}, for a machine whose agent goes by its UUID with every dialect. */
+  createForUuid(actions: readonly string[]): string;
+  /** Puts a server of another dialect in place of this one, at the same address, which knows nothing of what was before. */
+  replace(dialect: ServerDialect): Promise<PlayedProvisioner>;
+}
+
+export async function playProvisioner(dialect: ServerDialect): Promise<PlayedProvisioner> {
+  return playOn(await startTinkServer({ dialect, retry: patience }));
+}
+
+/** Of the server's own attempts, for tests that are not to last for minutes. */
+const patience = { intervalSeconds: 0.02, limitSeconds: 0.1 };
+
+function playOn(server: TinkServer): PlayedProvisioner {
+  const { dialect } = server;
+  const kubernetes = onKubernetes(dialect);
+  const machine = ({ id, mac }: typeof MACHINE_ONE): ServerTransportOptions => ({
+    authority: server.authority,
+    workerId: kubernetes ? mac : id,
+    rpcTimeoutSeconds: 5,
+    callTimeoutSeconds: 5,
+    ...(!kubernetes && { certificateUrl: server.certificateUrl }),
+    ...(dialect === 'v0.7' && { certificateAuthority: server.certificate.bundle }),
+  });
+  if (!kubernetes) for (const known of [MACHINE_ONE, MACHINE_TWO]) server.pushHardware(hardwareJson(known));
+  const createTasks: PlayedProvisioner['createTasks'] = (...tasks) => {
+    const template = templateOf(...tasks.map(([who, actions], index) => [`task-${index}`, who, actions] as const));
+    const values = { one: MACHINE_ONE.mac, two: MACHINE_TWO.mac };
+    return server.createWorkflow(server.createTemplate('conformance', template), values);
+  };
+  return {
+    server,
+    dialect,
+    keepsMessages: dialect !== 'v0.7' && dialect !== 'v0.9',
+    machine: machine(MACHINE_ONE),
+    otherMachine: machine(MACHINE_TWO),
+    createTasks,
+    createWorkflow: async (actions) => createTasks(['one', actions]),
+    createForUuid: (actions) => {
+      const template = server.createTemplate('conformance', templateOf(['task', 'one', actions]));
+      return server.createWorkflow(template, { one: kubernetes ? MACHINE_ONE.id : MACHINE_ONE.mac });
+    },
+    events: async (workflowId) =>
+      server
+        .events(workflowId)
+        .map(({ progress, actionName, message }) => ({ what: `${progress} ${actionName}`, message })),
+    replace: async (other) => {
+      await server.stop();
+      const [, port] = server.authority.split(':');
+      return playOn(
+        await startTinkServer({
+          dialect: other,
+          retry: patience,
+          grpcPort: Number(port),
+          tls: server.tls,
+          certificate: server.certificate,
+        }),
+      );
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+}
+
+const PROTOS = 'github.com.tinkerbell.tink.protos';
+
+/**
+ * A tink server v0.1 to v0.8 with PostgreSQL that runs elsewhere. Everything is done over its gRPC port, as `tink hardware push`, `tink template create` and
+ * `tink workflow create` do: each call here makes a new machine, which stays on the server.
+ */
+export async function connectProvisioner(authority: string, certificateUrl: string | undefined): Promise<Provisioner> {
+  const channel = new Channel({
+    authority,
+    certificateUrl,
+    tls: certificateUrl === undefined ? 'plaintext' : 'verified',
+  });
+  const never = new AbortController().signal;
+  const workerId = randomUUID();
+  const bytes = workerId.replaceAll('-', '').slice(0, 10).match(/../g) ?? [];
+  const mac = ['02', ...bytes].join(':');
+  const dialect = await detectDialect(channel, workerId, never);
+  if (dialect !== 'v0.1' && dialect !== 'v0.2') {
+    throw new Error(
+      `a server of dialect ${dialect} takes workflows from Kubernetes only: name a worker that has one with TINK_WORKER_ID`,
+    );
+  }
+  const [workflows, templates, states] =
+    dialect === 'v0.1'
+      ? [`${PROTOS}.workflow.WorkflowSvc`, `${PROTOS}.template.Template`, { ...ActionState }]
+      : [`${PROTOS}.workflow.WorkflowService`, `${PROTOS}.template.TemplateService`, { ...State }];
+  const { push } = HardwareServiceDefinition.methods;
+  const address = `192.0.2.${Number.parseInt(bytes[0] ?? '1', 16)}`;
+  const hardware = { id: workerId, network: { interfaces: [{ dhcp: { mac, ip: { address } } }] } };
+  await channel.call(`${PROTOS}.hardware.HardwareService`, push, { data: hardware }, never);
+  return {
+    keepsMessages: true,
+    machine: { authority, certificateUrl, workerId },
+    createWorkflow: async (actions) => {
+      const dates = { createdAt: undefined, updatedAt: undefined, deletedAt: undefined };
+      const template = {
+        id: '',
+        name: `conformance-${randomUUID()}`,
+        data: templateOf(['task', 'one', actions]),
+        ...dates,
+      };
+      const { createTemplate } = TemplateServiceDefinition.methods;
+      const { id } = await channel.call(templates, createTemplate, template, never);
+      const request = { template: id, hardware: JSON.stringify({ one: mac }) };
+      return (await channel.call(workflows, WorkflowServiceDefinition.methods.createWorkflow, request, never)).id;
+    },
+    events: async (id) => {
+      const rows = await channel.collect(
+        workflows,
+        WorkflowServiceDefinition.methods.showWorkflowEvents,
+        { id },
+        never,
+      );
+      const name = (number: number) => Object.entries(states).find(([, value]) => value === number)?.[0] ?? '';
+      // Newest first on some versions.
+      const time = ({ createdAt }: (typeof rows)[number]) => createdAt?.getTime() ?? 0;
+      return rows
+        .sort((a, b) => time(a) - time(b))
+        .map(({ actionStatus, actionName, message }) => ({
+          what: `${name(actionStatus)
+            .replace(/^(ACTION|STATE)_/, '')
+            .replace('IN_PROGRESS', 'RUNNING')} ${actionName}`,
+          message,
+        }));
+    },
+    [Symbol.asyncDispose]: () => channel[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,82 @@
+import type { LedgerEntry } from '../../sandbox/ledger.ts';
+import type { TinkEvent } from '../../sandbox/tink-server/server.ts';
+import { BAD } from './settings.ts';
+
+/** All that is known of a run when it is over. */
+export interface Run {
+  /** Names in the order of the workflow. */
+  readonly actions: readonly string[];
+  readonly interrupted: 'rerun' | 'fail';
+  readonly ledger: readonly LedgerEntry[];
+  /** What the server has recorded, oldest first. */
+  readonly events: readonly TinkEvent[];
+}
+
+/** What was wrong in a run, in words; empty: nothing. */
+export function judge(run: Run): string[] {
+  return [...judgeStarts(run), ...judgeReports(run), ...judgeRestart(run)];
+}
+
+/** What ended does not run again, what runs on its own is not started twice, and the policy `fail` starts nothing twice whatever happened. */
+function judgeStarts({ ledger, interrupted }: Run): string[] {
+  const violations: string[] = [];
+  const journalled = new Set<string>();
+  const started = new Set<string>();
+  let alive = new Set<string>();
+  for (const entry of ledger) {
+    if (entry.what === 'journalled') journalled.add(entry.action);
+    if (entry.what === 'power cut') alive = new Set();
+    if (entry.what !== 'started') continue;
+    const { action } = entry;
+    if (journalled.has(action)) violations.push(`${action} ran again after its end was journalled`);
+    if (alive.has(action)) violations.push(`${action} was started twice, and no power cut lay in between`);
+    if (interrupted === 'fail' && started.has(action))
+      violations.push(`${action} was started twice, against the policy`);
+    alive.add(action);
+    started.add(action);
+  }
+  return violations;
+}
+
+/** One start and one end of each action up to the first that failed, in order, with the verdict that its container or the policy gave it. */
+function judgeReports(run: Run): string[] {
+  const expected: string[] = [];
+  for (const action of run.actions) {
+    const verdict = action.startsWith(BAD) || wasLost(run, action) ? 'FAILED' : 'SUCCESS';
+    expected.push(`RUNNING ${action}`, `${verdict} ${action}`);
+    if (verdict === 'FAILED') break;
+  }
+  const seen = run.events.map(({ progress, actionName }) => `${progress} ${actionName}`);
+  return seen.join() === expected.join()
+    ? []
+    : [`the server has recorded ${seen.join()} instead of ${expected.join()}`];
+}
+
+/** Whether the policy `fail` had to decide: the action was to start when the agent was killed, and when its end was journalled it had no container. */
+function wasLost({ ledger, interrupted }: Run, action: string): boolean {
+  if (interrupted === 'rerun') return false;
+  const end = ledger.findIndex((entry) => entry.what === 'journalled' && entry.action === action);
+  const before = end < 0 ? ledger : ledger.slice(0, end);
+  const start = before.findLastIndex((entry) => entry.what === 'started' && entry.action === action);
+  const cut = before.findLastIndex((entry) => entry.what === 'power cut');
+  if (start > cut) return false;
+  return before.some((entry) => entry.what === 'killed') || cut >= 0;
+}
+
+/** At most once and after the last acknowledgement; and for sure, unless the agent died after it had recorded that it is going to. */
+function judgeRestart(run: Run): string[] {
+  const restarts = run.ledger.filter((entry) => entry.what === 'restarted');
+  const lastEvent = run.events.at(-1);
+  const succeeded = lastEvent?.progress === 'SUCCESS' && lastEvent.actionName === run.actions.at(-1);
+  const early = restarts.filter(
+    ({ unsent, at }) => !succeeded || unsent > 0 || run.events.some(({ createdAt }) => createdAt.getTime() > at),
+  );
+  const violations = early.length > 0 ? ['the machine restarted before the last acknowledgement'] : [];
+  if (restarts.length > 1) violations.push(`the machine restarted ${restarts.length} times`);
+  const mayBeMissing = run.ledger.some(
+    (entry) =>
+      entry.what === 'killed' && ['after journal.finished', 'before power.finish', 'any moment'].includes(entry.point),
+  );
+  if (succeeded && restarts.length === 0 && !mayBeMissing) violations.push('the machine did not restart');
+  return violations;
+}

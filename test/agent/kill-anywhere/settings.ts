@@ -1,0 +1,42 @@
+import { z } from 'zod';
+
+/** Where the agent dies. */
+const kill = z.discriminatedUnion('kind', [
+  /** When it comes past this point for the given time, from 1. */
+  z.object({ kind: z.literal('point'), point: z.string(), occurrence: z.number() }),
+  /** At whatever point it comes past as the given one, from 1. */
+  z.object({ kind: z.literal('passage'), passage: z.number() }),
+  /** Wherever it is after this time. */
+  z.object({ kind: z.literal('moment'), milliseconds: z.number() }),
+]);
+
+/** What the process of an agent is told, as JSON in its only argument. */
+export const mortalSettings = z.object({
+  authority: z.string(),
+  certificateUrl: z.string().optional(),
+  workerId: z.string(),
+  dialect: z.enum(['v0.1', 'current']),
+  /** Holds the journal and the ledger. */
+  directory: z.string(),
+  interrupted: z.enum(['rerun', 'fail']),
+  /** Default: it lives on. */
+  kill: kill.optional(),
+});
+
+export type Kill = z.infer<typeof kill>;
+export type MortalSettings = z.infer<typeof mortalSettings>;
+
+/** All the named points: before and after each call that the loop makes of a port, and what happens within the run of a container. */
+export const POINTS: readonly string[] = [
+  ...['transport.next', 'transport.report started', 'transport.report ended'],
+  ...['journal.started', 'journal.ended', 'journal.acknowledged', 'journal.settle', 'journal.finished'],
+  ...['runtime.run', 'runtime.resume', 'runtime.release', 'power.rebootRequested'],
+]
+  .flatMap((call) => [`before ${call}`, `after ${call}`])
+  .concat('container created', 'container started', 'container ended', 'before power.finish', 'after power.finish');
+
+/** How the process ends when nothing kills it. */
+export const EXIT = { nothingToDo: 0, restarted: 10 } as const;
+
+/** Of an action that ends with exit code 3. */
+export const BAD = 'bad';

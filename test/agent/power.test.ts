@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { createPower, PowerError } from '../../agent/power.ts';
+
+const never = new AbortController().signal;
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nibs-power-'));
+});
+
+afterEach(() => rm(directory, { recursive: true }));
+
+/** A machine that notes what it is told and stays up: `sysrq` is false, so nothing but the given commands is ever used. */
+function powerOf(rebootCommand: string, poweroffCommand = 'false') {
+  return createPower({ workDirectory: directory, rebootCommand, poweroffCommand, sysrq: false, patienceSeconds: 0.05 });
+}
+
+async function script(content: string): Promise<string> {
+  const file = join(directory, 'command');
+  await writeFile(file, `#!/bin/sh\n${content}\n`, { mode: 0o755 });
+  return file;
+}
+
+test('finish() runs the command of what is asked, with its words', async () => {
+  const file = await script('echo "$@" >> "$0.called"');
+  const power = powerOf(`${file} -f now`, `${file} off`);
+  await assert.rejects(power.finish('reboot', never), PowerError);
+  await assert.rejects(power.finish('poweroff', never), PowerError);
+  assert.equal(await readFile(`${file}.called`, 'utf8'), '-f now\noff\n');
+});
+
+test('finish() says so when the machine is still up after the command', async () => {
+  await assert.rejects(
+    powerOf('true').finish('reboot', never),
+    /cannot reboot the machine: true succeeded, but the machine is still up after 0.05 s/,
+  );
+});
+
+test('finish() says what the command said when it fails', async () => {
+  const file = await script('echo "not today" >&2; exit 4');
+  await assert.rejects(powerOf(file).finish('reboot', never), /cannot reboot the machine: .*exit code 4.*not today/s);
+});
+
+test('finish() says so when there is no such command', async () => {
+  await assert.rejects(powerOf('/nonexistent/reboot').finish('reboot', never), /cannot reboot the machine: .*ENOENT/s);
+});
+
+test('finish() ends with the reason of the signal when the machine goes down', async () => {
+  const controller = new AbortController();
+  const reason = new Error('it received SIGTERM');
+  const power = createPower({
+    workDirectory: directory,
+    rebootCommand: 'true',
+    poweroffCommand: 'true',
+    sysrq: false,
+    patienceSeconds: 60,
+  });
+  setTimeout(() => controller.abort(reason), 100);
+  await assert.rejects(power.finish('reboot', controller.signal), reason);
+});
+
+test('rebootRequested() sees the file that an action writes, and finish() takes the request back', async () => {
+  const power = powerOf('true');
+  assert.equal(await power.rebootRequested(), false);
+  await writeFile(join(directory, 'reboot'), '');
+  assert.equal(await power.rebootRequested(), true);
+  await assert.rejects(power.finish('reboot', never), PowerError);
+  await assert.rejects(access(join(directory, 'reboot')));
+  assert.equal(await power.rebootRequested(), false);
+});

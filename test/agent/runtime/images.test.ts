@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { connectEngine } from '../../../agent/runtime/engine.ts';
+import { ensureImage, type ImageOptions, PullError } from '../../../agent/runtime/images.ts';
+import { busyboxImage } from '../../sandbox/busybox-image.ts';
+import { type Engine, startEngine } from '../../sandbox/engine.ts';
+import type { Image } from '../../sandbox/image.ts';
+import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
+import { type Registry, startRegistry } from '../../sandbox/registry.ts';
+
+const never = new AbortController().signal;
+let engine: Engine;
+let registry: Registry;
+let image: Image;
+before(async () => {
+  [engine, registry, image] = await Promise.all([startEngine(), startRegistry(), busyboxImage()]);
+  await registry.push('busybox:1', image);
+});
+after(() => Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]));
+
+/** Asks for an image; returns its name and what was told. */
+async function ensure(name: string, options: Partial<ImageOptions> = {}, signal = never) {
+  const told: string[] = [];
+  const progress: number[] = [];
+  const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
+  const result = await ensureImage(
+    connectEngine(engine.host, () => {}),
+    name,
+    given,
+    {
+      onPulling: (image) => void told.push(`pulling ${image}`),
+      onProgress: (_, { doneBytes, totalBytes }) => void progress.push(doneBytes / totalBytes),
+      onPulled: (image) => void told.push(`pulled ${image}`),
+      onWarning: (message) => void told.push(message),
+    },
+    signal,
+  );
+  return { result, told, progress };
+}
+
+async function failure(name: string, options: Partial<ImageOptions> = {}): Promise<string> {
+  const error = await ensure(name, options).then(
+    () => assert.fail('the image was pulled'),
+    (error: unknown) => error,
+  );
+  assert.ok(error instanceof PullError, String(error));
+  return error.message;
+}
+
+async function isPresent(reference: string): Promise<boolean> {
+  const images = await engine.docker.listImages();
+  return images.some(({ RepoTags }) => RepoTags?.includes(reference));
+}
+
+test('an image is pulled with the credentials of its registry', async () => {
+  await registry.push('with/credentials:1', image);
+  const name = `${registry.host}/with/credentials:1`;
+  const { result, told } = await ensure('with/credentials:1');
+  assert.equal(result, name);
+  assert.deepEqual(told, [`pulling ${name}`, `pulled ${name}`]);
+  assert.ok(await isPresent(name));
+});
+
+test('credentials that docker login stored serve too', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-docker-config-'));
+  const auth = Buffer.from(`${registry.username}:${registry.password}`).toString('base64');
+  await writeFile(join(directory, 'config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
+  await registry.push('stored/credentials:1', image);
+  try {
+    await ensure('stored/credentials:1', { credentials: [], dockerConfigDirectory: directory });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('a wrong password is refused, and so the message says; the password is not in it', async () => {
+  const message = await failure('busybox:1', { credentials: [{ ...registry, password: 'canary' }] });
+  assert.match(message, /cannot pull .*busybox:1: .*unauthorized/);
+  assert.match(message, /refuses the credentials/);
+  assert.doesNotMatch(message, /canary/);
+});
+
+test('missing credentials are named as such', async () => {
+  assert.match(await failure('busybox:1', { credentials: [] }), /there are no credentials for 127\.0\.0\.1:/);
+});
+
+test('an image that the registry does not have', async () => {
+  assert.match(await failure('busybox:missing'), /cannot pull .*busybox:missing: .*manifest unknown.*correct its name/);
+  assert.match(await failure('nothing/here'), /cannot pull .*nothing\/here:latest: .*(not found|unknown|unauthorized)/);
+});
+
+test('a refusal is not worth many tries, an outage is', async () => {
+  const startedAt = performance.now();
+  await failure('busybox:missing', { pullAttempts: 100 });
+  assert.ok(performance.now() - startedAt < 10_000);
+
+  await using other = await startRegistry();
+  await other.push('late:1', image);
+  await other.stop();
+  const pulling = ensure('late:1', { registry: other.host, credentials: [other], pullAttempts: 100 });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await other.start();
+  const { told } = await pulling;
+  assert.match(told[1] ?? '', /connection refused; trying again/);
+  assert.equal(told.length, 3, told.join('\n'));
+});
+
+test('an image that is present is enough when its registry cannot be reached', async () => {
+  await using other = await startRegistry();
+  const reference = await other.push('kept:1', image);
+  const options = { registry: other.host, credentials: [other], pullAttempts: 100 };
+  await ensure('kept:1', options);
+  await other.stop();
+  const { result, told } = await ensure('kept:1', options);
+  assert.equal(result, reference);
+  assert.match(told.at(-1) ?? '', /connection refused; using the copy that is already here/);
+  assert.match(await failure('gone:1', { ...options, pullAttempts: 2 }), /connection refused/);
+});
+
+test('an image named by its digest is pulled once and never asked for again', async () => {
+  await registry.push('pinned:1', image);
+  const name = `pinned:1@${image.digest}`;
+  assert.equal((await ensure(name)).told.length, 2);
+  const { result, told } = await ensure(name, { credentials: [] });
+  assert.equal(result, `${registry.host}/pinned@${image.digest}`);
+  assert.deepEqual(told, []);
+  const other = `pinned:1@sha256:${'0'.repeat(64)}`;
+  assert.match(await failure(other), /manifest unknown|not found/);
+});
+
+test('credentials of one registry are not sent to another', async () => {
+  const authorizations: (string | undefined)[] = [];
+  const nosy = createServer((incoming, answer) => {
+    authorizations.push(incoming.headers.authorization);
+    answer.writeHead(401, { 'www-authenticate': 'Basic realm="tell me"' }).end();
+  });
+  nosy.listen(0, '127.0.0.1');
+  await once(nosy, 'listening');
+  const host = `127.0.0.1:${(nosy.address() as AddressInfo).port}`;
+  try {
+    await failure(`${host}/x:1`, { prefix: 'unqualified' });
+    assert.ok(authorizations.length > 0);
+    assert.deepEqual(new Set(authorizations), new Set([undefined]));
+    // The proof that they would have been seen.
+    await failure(`${host}/x:1`, { prefix: 'unqualified', credentials: [{ ...registry, host }] });
+    assert.match(authorizations.at(-1) ?? '', /^Basic /);
+  } finally {
+    nosy.closeAllConnections();
+    nosy.close();
+  }
+});
+
+test('a pull without any progress is given up, and one that should stop stops', async () => {
+  const connections = new Set<Socket>();
+  const silent = createServer(() => {});
+  silent.on('connection', (socket) => connections.add(socket));
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const options = { registry: `127.0.0.1:${(silent.address() as AddressInfo).port}` };
+  try {
+    assert.match(await failure('x:1', { ...options, pullStallSeconds: 1 }), /no progress for 1 s|no answer within 1 s/);
+
+    const controller = new AbortController();
+    const pulling = ensure('x:1', options, controller.signal);
+    await once(silent, 'connection');
+    const reason = new Error('enough');
+    controller.abort(reason);
+    await assert.rejects(pulling, (error) => error === reason);
+  } finally {
+    for (const socket of connections) socket.destroy();
+    silent.close();
+  }
+});
+
+test('the progress of a large image is told', async () => {
+  const large = await busyboxImage({}, { 'large/file': randomBytes(60_000_000) });
+  await registry.push('large:1', large);
+  const { progress } = await ensure('large:1');
+  assert.equal(progress.at(-1), 1);
+  assert.ok(progress.length < 60, `${progress.length} reports`);
+  assert.ok(progress.every((fraction) => fraction >= 0 && fraction <= 1));
+  assert.deepEqual(
+    progress,
+    progress.toSorted((a, b) => a - b),
+  );
+});
+
+test('the engine trusts the registry by the authority that is put where it looks', async () => {
+  await using loopback = await addLoopbackAddress();
+  await using own = await startRegistry({ address: loopback.address });
+  await own.push('trusted:1', image);
+  const options = { registry: own.host, credentials: [own] };
+  const message = await failure('trusted:1', options);
+  const directory = `/etc/docker/certs.d/${own.host}`;
+  assert.match(message, /x509: certificate signed by unknown authority/);
+  assert.ok(message.includes(`${directory}/ca.crt`), message);
+  await mkdir(directory, { recursive: true });
+  try {
+    await writeFile(join(directory, 'ca.crt'), own.authority.certificate);
+    assert.equal((await ensure('trusted:1', options)).result, `${own.host}/trusted:1`);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('mirrors are asked first, and the registry itself when they do not have the image', async () => {
+  await registry.push('hub/team/mirrored:1', image);
+  await registry.push('team/original:1', image);
+  const { host } = registry;
+  const nowhere = '127.0.0.1:1';
+  const mirrors = [nowhere, `https://${host}/hub/`].map((at) => ({ of: 'other.example', at }));
+  const mirrored = await ensure('other.example/team/mirrored:1', { registry: undefined, mirrors });
+  assert.equal(mirrored.result, `${host}/hub/team/mirrored:1`);
+  assert.match(mirrored.told[1] ?? '', /^cannot pull 127\.0\.0\.1:1\/team\/mirrored:1: .*; asking the next registry$/);
+  assert.deepEqual(mirrored.told.slice(2), [`pulling ${mirrored.result}`, `pulled ${mirrored.result}`]);
+
+  const original = await ensure('team/original:1', { mirrors: [{ of: host, at: `${host}/hub` }] });
+  assert.equal(original.result, `${host}/team/original:1`);
+});
+
+test('an image that is named by digest and came from a mirror is not pulled again', async () => {
+  await registry.push('hub/kept:1', image);
+  const mirrors = [{ of: '127.0.0.1:1', at: `${registry.host}/hub` }];
+  const { result } = await ensure('127.0.0.1:1/kept:1', { registry: undefined, mirrors });
+  const { RepoDigests } = await engine.docker.getImage(result).inspect();
+  const digest = RepoDigests.find((name) => name.includes('/hub/kept@'))?.split('@')[1] ?? '';
+  const pinned = await ensure(`127.0.0.1:1/kept@${digest}`, { registry: undefined, mirrors });
+  assert.deepEqual([pinned.result, pinned.told], [`${registry.host}/hub/kept@${digest}`, []]);
+});

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Ending } from '../../../agent/runtime/container.ts';
+import { messageOf, verdictOf } from '../../../agent/runtime/outcome.ts';
+
+const success: Ending = {
+  exitCode: 0,
+  outOfMemory: false,
+  timedOut: false,
+  engineError: '',
+  startedAt: new Date(),
+  engineWasAway: false,
+  lastLines: ['one', 'two', 'three'],
+};
+
+test('only exit code 0 within the limit is success', () => {
+  assert.equal(verdictOf(success), 'SUCCESS');
+  assert.equal(verdictOf({ ...success, exitCode: 1 }), 'FAILED');
+  assert.equal(verdictOf({ ...success, timedOut: true }), 'TIMEOUT');
+  assert.equal(verdictOf({ ...success, timedOut: true, exitCode: 137 }), 'TIMEOUT');
+});
+
+test('the message begins with what matters most', () => {
+  const message = (rest: Partial<Ending>) => messageOf({ ...success, ...rest }, 30);
+  assert.equal(message({}), 'finished successfully');
+  assert.equal(message({ exitCode: 3 }), 'exit code 3: three | before that: one | two');
+  assert.equal(message({ exitCode: 1, lastLines: [] }), 'exit code 1: it printed nothing');
+  assert.equal(message({ exitCode: 139, lastLines: ['x'] }), 'ended by SIGSEGV (exit code 139): x');
+  assert.equal(message({ exitCode: 255, lastLines: ['x'] }), 'exit code 255: x');
+  assert.equal(message({ exitCode: 137, outOfMemory: true, lastLines: ['x'] }), 'out of memory (exit code 137): x');
+  assert.equal(message({ exitCode: 137, timedOut: true, lastLines: ['x'] }), 'timed out after 30 s: x');
+  assert.equal(
+    message({ exitCode: 255, engineWasAway: true, lastLines: ['x'] }),
+    'exit code 255, the container engine went away meanwhile: x',
+  );
+  assert.equal(
+    message({
+      exitCode: 128,
+      engineError: 'OCI runtime create failed: no space left on device: unknown',
+      lastLines: ['x'],
+    }),
+    'exit code 128, the engine says: no space left on device: x',
+  );
+});
+
+test('the message has at most a kibibyte of output, the newest', () => {
+  const lastLines = ['1', '2', '3', '4', '5'].map((digit) => digit.repeat(300));
+  const message = messageOf({ ...success, exitCode: 1, lastLines }, 30);
+  assert.equal(message, `exit code 1: ${lastLines[4]} | before that: ${lastLines[2]} | ${lastLines[3]}`);
+});

@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, createServer as createSocketServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pipeline } from 'node:stream';
+import { before, describe, it, type TestContext } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { execa } from 'execa';
+import { Channel, type ChannelOptions, RpcError } from '../../../agent/transport/channel.ts';
+import { TransportError } from '../../../agent/transport/transport.ts';
+import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
+import { createCertificateAuthority } from '../../sandbox/certificates.ts';
+import {
+  makeCertificate,
+  type ServerCertificate,
+  startTinkServer,
+  type TinkServer,
+} from '../../sandbox/tink-server/server.ts';
+
+const SERVICE = 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc';
+const { getWorkflowActions, updateWorkflowData } = WorkflowServiceDefinition.methods;
+const never = new AbortController().signal;
+
+let usual: ServerCertificate;
+
+before(async () => {
+  usual = await makeCertificate(['127.0.0.1', 'localhost']);
+});
+
+async function serve(test: TestContext, certificate = usual): Promise<TinkServer> {
+  const server = await startTinkServer({ certificate });
+  test.after(() => server.stop());
+  return server;
+}
+
+function open(test: TestContext, server: TinkServer, options: Partial<ChannelOptions> = {}): Channel {
+  const channel = new Channel({
+    authority: server.authority,
+    certificateUrl: server.certificateUrl,
+    rpcTimeoutSeconds: 5,
+    ...options,
+  });
+  test.after(() => channel[Symbol.asyncDispose]());
+  return channel;
+}
+
+/** Any call that a server answers. */
+async function ask(channel: Channel): Promise<void> {
+  const { actionList } = await channel.call(SERVICE, getWorkflowActions, { workflowId: 'any' }, never);
+  assert.deepEqual(actionList, []);
+}
+
+/** Answers every request in the same way. @returns its URL. */
+async function serveText(test: TestContext, code: number, body: string): Promise<string> {
+  const http = createServer((_request, response) => response.writeHead(code).end(body)).listen(0, '127.0.0.1');
+  test.after(() => http.close());
+  await once(http, 'listening');
+  return `http://127.0.0.1:${(http.address() as AddressInfo).port}/cert`;
+}
+
+async function selfSigned(): Promise<ServerCertificate> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'self-signed-'));
+  try {
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'key', '-out', 'pem', '-days', '30'];
+    const names = [
+      '-subj',
+      '/CN=tink',
+      '-addext',
+      'subjectAltName=IP:127.0.0.1',
+      '-addext',
+      'basicConstraints=CA:FALSE',
+    ];
+    await execa('openssl', [...request, ...names], { cwd: directory });
+    const certificate = await readFile(path.join(directory, 'pem'), 'utf8');
+    return { certificate, bundle: certificate, key: await readFile(path.join(directory, 'key'), 'utf8') };
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+describe('a channel trusts', () => {
+  it('a bundle of certificate and authority', async (test) => {
+    await ask(open(test, await serve(test)));
+  });
+
+  it('a certificate that signed itself', async (test) => {
+    await ask(open(test, await serve(test, await selfSigned())));
+  });
+
+  it('a certificate alone whose authority it does not know', async (test) => {
+    await ask(open(test, await serve(test, { ...usual, bundle: usual.certificate })));
+  });
+
+  it('a server by its name', async (test) => {
+    const server = await serve(test);
+    await ask(open(test, server, { authority: server.authority.replace('127.0.0.1', 'localhost') }));
+  });
+
+  it('an authority given as text', async (test) => {
+    const server = await serve(test);
+    await ask(open(test, server, { certificateUrl: undefined, certificateAuthority: usual.bundle }));
+  });
+
+  it('anybody, if told so', async (test) => {
+    const other = await makeCertificate(['elsewhere.example']);
+    await ask(open(test, await serve(test, other), { certificateUrl: undefined, tls: 'unverified' }));
+  });
+});
+
+describe('a channel does not trust', () => {
+  const untrusted = (error: unknown) =>
+    error instanceof RpcError && error.code === status.UNAVAILABLE && /check the certificate URL/.test(error.message);
+
+  it('a certificate of another authority', async (test) => {
+    const other = await createCertificateAuthority();
+    const server = await serve(test, { ...usual, bundle: other.certificate });
+    await assert.rejects(ask(open(test, server)), untrusted);
+  });
+
+  it('a certificate for another name', async (test) => {
+    const server = await serve(test, await makeCertificate(['192.0.2.1', 'elsewhere.example']));
+    await assert.rejects(ask(open(test, server)), untrusted);
+  });
+
+  it('a certificate for the name that stands in for an address', async (test) => {
+    const server = await serve(test, await makeCertificate(['tinkerbell']));
+    await assert.rejects(ask(open(test, server)), untrusted);
+  });
+
+  it('an expired certificate', async (test) => {
+    const authority = await createCertificateAuthority();
+    const day = 24 * 3600 * 1000;
+    const dates = { validFrom: new Date(Date.now() - 2 * day), validUntil: new Date(Date.now() - day) };
+    const leaf = await authority.issue(['127.0.0.1'], dates);
+    const server = await serve(test, { ...leaf, bundle: authority.certificate });
+    await assert.rejects(ask(open(test, server)), (error) => untrusted(error) && /clock/.test(String(error)));
+  });
+
+  it('a private authority without a certificate URL', async (test) => {
+    await assert.rejects(ask(open(test, await serve(test), { certificateUrl: undefined })), untrusted);
+  });
+});
+
+describe('the certificate', () => {
+  it('is fetched again when the server has changed it', async (test) => {
+    const server = await serve(test);
+    const channel = open(test, server);
+    await ask(channel);
+    await server.changeCertificate(await makeCertificate(['127.0.0.1']));
+    await assert.rejects(ask(channel), RpcError);
+    await ask(channel);
+  });
+
+  it('is kept when only the place to fetch it from is gone', async (test) => {
+    const server = await serve(test);
+    const http = createServer((_request, response) => response.end(usual.bundle)).listen(0, '127.0.0.1');
+    await once(http, 'listening');
+    const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/cert`;
+    const channel = open(test, server, { certificateUrl: url });
+    await ask(channel);
+    http.close();
+    http.closeAllConnections();
+    await server.stop();
+    await assert.rejects(ask(channel), RpcError);
+    await server.start();
+    await ask(channel);
+  });
+
+  it('cannot be fetched: the status is told', async (test) => {
+    const certificateUrl = await serveText(test, 404, 'no such page');
+    const channel = open(test, await serve(test), { certificateUrl });
+    await assert.rejects(ask(channel), {
+      name: 'TransportError',
+      message: `cannot fetch the server's certificate from ${certificateUrl}: HTTP status 404 Not Found (check the certificate URL)`,
+    });
+  });
+
+  it('cannot be fetched: the answer is no certificate', async (test) => {
+    const server = await serve(test);
+    for (const body of [
+      '<html>',
+      '',
+      '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n',
+      'x'.repeat(2 ** 21),
+    ]) {
+      const channel = open(test, server, { certificateUrl: await serveText(test, 200, body) });
+      await assert.rejects(
+        ask(channel),
+        (error) => error instanceof TransportError && /cannot fetch/.test(error.message),
+      );
+    }
+  });
+
+  it('cannot be fetched: nobody listens', async (test) => {
+    const server = await serve(test);
+    const { certificateUrl } = server;
+    await server.stop();
+    await assert.rejects(ask(open(test, server)), {
+      name: 'TransportError',
+      message: new RegExp(`^cannot fetch the server's certificate from ${certificateUrl}: connect ECONNREFUSED`),
+    });
+  });
+
+  it('cannot be fetched: the answer never ends', async (test) => {
+    const http = createServer((_request, response) => response.write('-----BEGIN')).listen(0, '127.0.0.1');
+    test.after(() => http.close().closeAllConnections());
+    await once(http, 'listening');
+    const certificateUrl = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
+    const channel = open(test, await serve(test), { certificateUrl, rpcTimeoutSeconds: 0.3 });
+    await assert.rejects(ask(channel), /no answer in time/);
+  });
+});
+
+describe('a channel', () => {
+  it('refuses to send more than the server takes', async (test) => {
+    const channel = open(test, await serve(test));
+    const data = Buffer.alloc(4 * 1024 ** 2);
+    const request = { workflowId: 'any', metadata: Buffer.from('{}'), data };
+    await assert.rejects(channel.call(SERVICE, updateWorkflowData, request, never), /RESOURCE_EXHAUSTED/);
+  });
+
+  it('fails within the deadline when the peer never says anything, and leaves no connection behind', async (test) => {
+    const closed: Promise<unknown>[] = [];
+    const peer = createSocketServer((socket) => closed.push(once(socket.resume(), 'close'))).listen(0, '127.0.0.1');
+    test.after(() => peer.close());
+    await once(peer, 'listening');
+    const authority = `127.0.0.1:${(peer.address() as AddressInfo).port}`;
+    for (const tls of ['unverified', 'plaintext'] as const) {
+      const channel = open(test, await serve(test), { authority, rpcTimeoutSeconds: 0.3, tls });
+      await assert.rejects(ask(channel), /DEADLINE_EXCEEDED/);
+    }
+    assert.equal(closed.length, 2);
+    await Promise.all(closed);
+  });
+
+  it('makes one connection for all calls', async (test) => {
+    const server = await serve(test);
+    const target = Number(server.authority.split(':')[1]);
+    let connections = 0;
+    const relay = createSocketServer((socket) => {
+      connections++;
+      pipeline(socket, connect(target, '127.0.0.1'), socket, () => {});
+    }).listen(0, '127.0.0.1');
+    test.after(() => relay.close());
+    await once(relay, 'listening');
+    const channel = open(test, server, { authority: `127.0.0.1:${(relay.address() as AddressInfo).port}` });
+    for (let call = 0; call < 10; call++) await ask(channel);
+    assert.equal(connections, 1);
+  });
+});

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import type { Action } from '../../../agent/action.ts';
+import { Channel } from '../../../agent/transport/channel.ts';
+import type { LegacyDialect } from '../../../agent/transport/dialect.ts';
+import { createServerTransport } from '../../../agent/transport/server.ts';
+import { TransportError } from '../../../agent/transport/transport.ts';
+import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
+import { hardwareJson, MACHINE_ONE, MACHINE_TWO, templateOf } from '../../sandbox/tink-server/example.ts';
+import { startTinkServer, type TinkServer } from '../../sandbox/tink-server/server.ts';
+
+const never = new AbortController().signal;
+const SERVICES = {
+  'v0.1': 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc',
+  'v0.2': 'github.com.tinkerbell.tink.protos.workflow.WorkflowService',
+  'v0.9': 'proto.WorkflowService',
+};
+
+/** A server with a workflow of two tasks, one for each machine. */
+async function start(test: TestContext, dialect: LegacyDialect = 'v0.1') {
+  const server = await startTinkServer({ dialect });
+  test.after(() => server.stop());
+  for (const machine of [MACHINE_ONE, MACHINE_TWO]) server.pushHardware(hardwareJson(machine));
+  const template = server.createTemplate('t', templateOf(['task', 'one', ['a', 'b']], ['other', 'two', ['c']]));
+  const workflowId = server.createWorkflow(template, { one: MACHINE_ONE.mac, two: MACHINE_TWO.mac });
+  return { server, workflowId };
+}
+
+/** A worker with a directory of its own. */
+async function worker(test: TestContext, server: TinkServer, machine = MACHINE_ONE) {
+  const base = await mkdtemp(path.join(tmpdir(), 'workflow-data-'));
+  test.after(() => rm(base, { recursive: true }));
+  const notices: string[] = [];
+  const kubernetes = server.dialect === 'v0.9';
+  const transport = createServerTransport({
+    authority: server.authority,
+    rpcTimeoutSeconds: 5,
+    ...(kubernetes ? { tls: false } : { certificateUrl: server.certificateUrl }),
+    workerId: kubernetes ? machine.mac : machine.id,
+    workflowData: { directory: (id) => path.join(base, id), notice: (text) => notices.push(text) },
+  });
+  test.after(() => transport[Symbol.asyncDispose]());
+  const directory = (action: Action) => path.join(base, action.workflowId);
+  return {
+    notices,
+    async begin(): Promise<Action> {
+      const next = await transport.next(never);
+      assert.ok(next.kind === 'action');
+      await mkdir(directory(next.action), { recursive: true });
+      await transport.report({ kind: 'started', action: next.action, at: new Date() }, never);
+      return next.action;
+    },
+    read: (action: Action) => readFile(path.join(directory(action), 'data'), 'utf8'),
+    write: (action: Action, text: string) => writeFile(path.join(directory(action), 'data'), text),
+    files: (action: Action) => readdir(directory(action)),
+    end: (action: Action, verdict: 'SUCCESS' | 'FAILED' = 'SUCCESS') => {
+      const outcome = { verdict, message: '', startedAt: new Date(), endedAt: new Date() };
+      return transport.report({ kind: 'ended', action, outcome }, never);
+    },
+  };
+}
+
+async function versions(test: TestContext, server: TinkServer, workflowId: string): Promise<number> {
+  const channel = new Channel({ authority: server.authority, certificateUrl: server.certificateUrl });
+  test.after(() => channel[Symbol.asyncDispose]());
+  const { getWorkflowDataVersion } = WorkflowServiceDefinition.methods;
+  const request = { workflowId, version: 0 };
+  return (
+    await channel.call(SERVICES[server.dialect === 'v0.1' ? 'v0.1' : 'v0.2'], getWorkflowDataVersion, request, never)
+  ).version;
+}
+
+describe('the data of a workflow', () => {
+  for (const dialect of ['v0.1', 'v0.2'] as const) {
+    it(`reaches the next worker (${dialect})`, async (test) => {
+      const { server, workflowId } = await start(test, dialect);
+      const first = await worker(test, server);
+      const a = await first.begin();
+      await first.write(a, '{"disk":"/dev/sda","long":"xxxxxxxxxxxxxxxxxxxx"}');
+      await first.end(a);
+      const b = await first.begin();
+      await first.write(b, '{"disk":"/dev/sdb"}');
+      await first.end(b);
+      const second = await worker(test, server, MACHINE_TWO);
+      const c = await second.begin();
+      assert.equal(await second.read(c), '{"disk": "/dev/sdb"}');
+      assert.deepEqual(await second.files(c), ['data']);
+      await second.end(c);
+      assert.equal(await versions(test, server, workflowId), 2);
+      assert.deepEqual([...first.notices, ...second.notices], []);
+    });
+  }
+
+  it('is not sent when nothing changed', async (test) => {
+    const { server, workflowId } = await start(test);
+    const first = await worker(test, server);
+    const a = await first.begin();
+    await first.write(a, '{}');
+    await first.end(a);
+    assert.equal(await versions(test, server, workflowId), 0);
+  });
+
+  it('of a failed action is not sent', async (test) => {
+    const { server, workflowId } = await start(test);
+    const first = await worker(test, server);
+    const a = await first.begin();
+    await first.write(a, '{"half": true}');
+    await first.end(a, 'FAILED');
+    assert.equal(await versions(test, server, workflowId), 0);
+  });
+
+  it('that cannot be sent does not stop the workflow, and is told of', async (test) => {
+    for (const [content, why] of [
+      ['[1]', /is not a JSON object/],
+      ['{"a":', /is not a JSON object/],
+      [JSON.stringify({ x: 'x'.repeat(2 ** 22) }), /has 4194312 bytes, more than/],
+    ] as const) {
+      const { server, workflowId } = await start(test);
+      const first = await worker(test, server);
+      const a = await first.begin();
+      await first.write(a, content);
+      assert.equal((await first.end(a)).kind, 'acknowledged');
+      assert.equal(first.notices.length, 1);
+      assert.match(first.notices[0] ?? '', why);
+      assert.equal(await versions(test, server, workflowId), 0);
+    }
+  });
+
+  it('that the server refuses does not stop the workflow, and is told of', async (test) => {
+    const { server } = await start(test);
+    const first = await worker(test, server);
+    const a = await first.begin();
+    await first.write(a, '{"a": 1}');
+    server.interfere = (rpc) =>
+      rpc === 'UpdateWorkflowData' ? { kind: 'fail', code: status.ABORTED, details: 'pq: no' } : undefined;
+    assert.equal((await first.end(a)).kind, 'acknowledged');
+    assert.match(first.notices[0] ?? '', /does not take the data .* ABORTED: pq: no/);
+  });
+
+  it('is sent before the success is reported, so that it is not lost when the connection breaks', async (test) => {
+    const { server, workflowId } = await start(test);
+    const first = await worker(test, server);
+    const a = await first.begin();
+    await first.write(a, '{"a": 1}');
+    server.interfere = (rpc) => (rpc === 'UpdateWorkflowData' ? { kind: 'lose request' } : undefined);
+    await assert.rejects(first.end(a), TransportError);
+    assert.deepEqual(
+      server.events(workflowId).map(({ progress }) => progress),
+      ['RUNNING'],
+    );
+    server.interfere = undefined;
+    await first.end(a).catch(() => first.end(a));
+    assert.deepEqual(
+      server.events(workflowId).map(({ progress }) => progress),
+      ['RUNNING', 'SUCCESS'],
+    );
+    assert.equal(await versions(test, server, workflowId), 1);
+  });
+
+  it('stays where it is with a server that has no such thing (v0.9)', async (test) => {
+    const { server } = await start(test, 'v0.9');
+    const first = await worker(test, server);
+    const a = await first.begin();
+    await first.write(a, '{"a": 1}');
+    assert.equal((await first.end(a)).kind, 'acknowledged');
+    assert.deepEqual(first.notices, []);
+  });
+});

@@ -1,0 +1,401 @@
+/**
+ * What the agent costs, as the built executable against a played server and a private engine; its actions against `docker run` of the same container, taking turns.
+ *
+ *     node test/bench/agent.ts [--actions 100] [--dialects v0.1,v0.2,v0.7,v0.9,current] [--idle-seconds 30] [--polls 10000] [--flood-megabytes 1000]
+ *
+ * An action's time is all that the agent does for one: from the question for it to the report of its end, and the removal of its container. While a
+ * `docker run` has its turn, the server holds the agent's question back, and that time does not count.
+ * The end is what the engine tells as `die`. With BENCH_JSON=path the figures are also written there as rows.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
+import { loadavg, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { execa } from 'execa';
+import { containerSettings } from '../../agent/runtime/container-settings.ts';
+import { busyboxImage } from '../sandbox/busybox-image.ts';
+import { startEngine } from '../sandbox/engine.ts';
+import { type Registry, startRegistry } from '../sandbox/registry.ts';
+import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+import {
+  onKubernetes,
+  SERVER_DIALECTS,
+  type ServerDialect,
+  startTinkServer,
+  type TinkServer,
+} from '../sandbox/tink-server/server.ts';
+
+const executable = resolve(import.meta.dirname, '../../build/tink-agent');
+const { values } = parseArgs({
+  options: {
+    actions: { type: 'string', default: '100' },
+    dialects: { type: 'string', default: SERVER_DIALECTS.join() },
+    'idle-seconds': { type: 'string', default: '30' },
+    polls: { type: 'string', default: '10000' },
+    'flood-megabytes': { type: 'string', default: '1000' },
+  },
+});
+const dialects = SERVER_DIALECTS.filter((dialect) => values.dialects.split(',').includes(dialect));
+
+/** Of one dialect; times in seconds, medians. */
+interface ActionFigures {
+  readonly dialect: ServerDialect;
+  readonly ours: number;
+  readonly dockerRun: number;
+  readonly dockerRunPull: number;
+  readonly endToReport: number;
+}
+
+interface Figure {
+  readonly metric: string;
+  readonly unit: 'seconds' | 'bytes' | 'share';
+  readonly value: number;
+  readonly limit: number | undefined;
+  /** The same of `docker run`, where it has that. */
+  readonly rival?: { readonly name: string; readonly value: number };
+}
+
+await using directory = await mkdtempDisposable(join(tmpdir(), 'bench-agent-'));
+await using engine = await startEngine();
+await using registry = await startRegistry();
+const image = await registry.push('busybox', await busyboxImage());
+await prepareDockerCommand(registry);
+
+say(`load before: ${load()}`);
+const figures: Figure[] = [];
+const perDialect: ActionFigures[] = [];
+for (const dialect of dialects) {
+  perDialect.push(await measureActions(dialect, Number(values.actions)));
+  say(row(perDialect.at(-1)));
+}
+for (const { dialect, ours, dockerRun, endToReport } of perDialect) {
+  const rival = { name: 'docker run', value: dockerRun };
+  figures.push({ metric: `action_time_${dialect}`, unit: 'seconds', value: ours, limit: undefined, rival });
+  figures.push({ metric: `action_overhead_${dialect}`, unit: 'seconds', value: ours - dockerRun, limit: 0.06, rival });
+  figures.push({ metric: `end_to_report_${dialect}`, unit: 'seconds', value: endToReport, limit: 0.02 });
+}
+const worst = perDialect.toSorted((a, b) => b.ours - b.dockerRun - (a.ours - a.dockerRun))[0];
+if (worst === undefined) throw new Error(`choose from the dialects ${SERVER_DIALECTS.join(', ')}`);
+const rival = { name: 'docker run', value: worst.dockerRun };
+figures.push({ metric: 'action_overhead', unit: 'seconds', value: worst.ours - worst.dockerRun, limit: 0.06, rival });
+figures.push(...(await measureIdle(Number(values['idle-seconds']))));
+figures.push(...(await measurePolls(Number(values.polls))));
+figures.push(...(await measureFlood(Number(values['flood-megabytes']))));
+await report();
+
+/** A workflow of actions that do nothing, with a `docker run` before each. */
+async function measureActions(dialect: ServerDialect, count: number): Promise<ActionFigures> {
+  await using site = await openSite(dialect);
+  const ours: number[] = [];
+  const dockerRun: number[] = [];
+  const dockerRunPull: number[] = [];
+  const endToReport: number[] = [];
+  await using ends = await watchEnds();
+  let begunAt = performance.now();
+  /** Of the action before the turn of `docker run`: its container is removed after the report. */
+  let endedAt: number | undefined;
+  let sinceEnd = 0;
+  using _ = site.server.subscribe(({ progress }) => {
+    if (progress !== 'SUCCESS') return;
+    endedAt = performance.now();
+    ours.push((endedAt - begunAt) / 1000 + sinceEnd);
+    endToReport.push(Date.now() / 1000);
+  });
+  site.server.interfere = () => {
+    if (endedAt === undefined || ours.length >= count) return undefined;
+    sinceEnd = (performance.now() - endedAt) / 1000;
+    endedAt = undefined;
+    const turn = async () => {
+      dockerRun.push(await timed(() => runDocker('missing', ['true'])));
+      dockerRunPull.push(await timed(() => runDocker('always', ['true'])));
+      begunAt = performance.now();
+    };
+    return { kind: 'hold', until: turn() };
+  };
+  const workflow = site.createWorkflow(Array.from({ length: count }, () => ['true']));
+  await using __ = await site.startAgent();
+  await site.server.waitFor(workflow, (events) => events.filter(isSuccess).length === count, 60 + count * 5);
+  const reports = endToReport.map((at, index) => at - (ends.times[index] ?? Number.NaN));
+  // The first one has the start of the agent and the pull in it.
+  return {
+    dialect,
+    ours: median(ours.slice(1)),
+    dockerRun: median(dockerRun),
+    dockerRunPull: median(dockerRunPull),
+    endToReport: median(reports.slice(1)),
+  };
+}
+
+/** With the agent's own interval between two polls. */
+async function measureIdle(seconds: number): Promise<Figure[]> {
+  await using site = await openSite('v0.1');
+  await using agent = await site.startAgent([]);
+  await site.polls(3);
+  const residentBytes = await memoryOf(agent.process, 'VmRSS');
+  const [cpuBefore, before] = [await cpuSecondsOf(agent.process), performance.now()];
+  await delay(seconds * 1000);
+  const share = (await cpuSecondsOf(agent.process)) - cpuBefore;
+  const client = await dockerRunPeak(['true']);
+  return [
+    { metric: 'idle_cpu', unit: 'share', value: (share * 1000) / (performance.now() - before), limit: 0.002 },
+    {
+      ...{ metric: 'idle_rss', unit: 'bytes', value: residentBytes, limit: 90 * 2 ** 20 },
+      rival: { name: 'docker run', value: client },
+    },
+  ];
+}
+
+/** As many idle polls as fit into five minutes. */
+async function measurePolls(count: number): Promise<Figure[]> {
+  await using site = await openSite('v0.1');
+  await using agent = await site.startAgent(['--poll-interval=1ms']);
+  await site.polls(100);
+  const before = await memoryOf(agent.process, 'VmRSS');
+  const made = await site.polls(count, 300);
+  const after = await memoryOf(agent.process, 'VmRSS');
+  const limit = 90 * 2 ** 20;
+  return [
+    { metric: 'idle_rss_after_100_polls', unit: 'bytes', value: before, limit },
+    { metric: `idle_rss_after_${made}_polls`, unit: 'bytes', value: after, limit },
+  ];
+}
+
+/** An action that prints that much, in lines of 200 characters; all of it goes through the agent's log. */
+async function measureFlood(megabytes: number): Promise<Figure[]> {
+  await using site = await openSite('v0.1');
+  const script = `yes ${'x'.repeat(199)} | head -n ${megabytes * 5000}`;
+  await using agent = await site.startAgent();
+  await site.polls(3);
+  const before = await memoryOf(agent.process, 'VmRSS');
+  const startedAt = performance.now();
+  const workflow = site.createWorkflow([['sh', '-c', script]]);
+  await site.server.waitFor(workflow, (events) => events.some(isSuccess), 60 + megabytes);
+  const seconds = (performance.now() - startedAt) / 1000;
+  return [
+    { metric: 'flood_rss_before', unit: 'bytes', value: before, limit: undefined },
+    {
+      ...{ metric: 'flood_rss_peak', unit: 'bytes', value: await memoryOf(agent.process, 'VmHWM'), limit: undefined },
+      rival: { name: 'docker run', value: await dockerRunPeak(['sh', '-c', script]) },
+    },
+    { metric: 'flood_time', unit: 'seconds', value: seconds, limit: undefined },
+  ];
+}
+
+/** A server with one machine. */
+interface Site extends AsyncDisposable {
+  readonly server: TinkServer;
+  createWorkflow(commands: readonly (readonly string[])[]): string;
+  /** @param flags default: no pause between two polls that would count */
+  startAgent(flags?: readonly string[]): Promise<{ readonly process: ChildProcess } & AsyncDisposable>;
+  /** Waits for that many questions for work, or for the time to be over. @returns how many there were */
+  polls(count: number, limitSeconds?: number): Promise<number>;
+}
+
+async function openSite(dialect: ServerDialect): Promise<Site> {
+  const server = await startTinkServer({ dialect, retry: { intervalSeconds: 0.01, limitSeconds: 0.02 } });
+  const worker = onKubernetes(dialect) ? MACHINE_ONE.mac : server.pushHardware(hardwareJson(MACHINE_ONE));
+  const authorityFile = join(directory.path, 'authority.pem');
+  await writeFile(authorityFile, server.certificate.bundle);
+  const trust = server.tls ? [`--tls-ca=${authorityFile}`] : ['--tinkerbell-tls=false'];
+  const state = join(directory.path, `state-${dialect}-${crypto.randomUUID()}`);
+  await mkdir(state);
+  return {
+    server,
+    createWorkflow(commands) {
+      const template = server.createTemplate('bench', templateOf(commands));
+      return server.createWorkflow(template, { one: MACHINE_ONE.mac });
+    },
+    async startAgent(flags = ['--poll-interval=10ms']) {
+      const settings = [`--id=${worker}`, `--grpc-server=${server.authority}`, `--docker-host=${engine.host}`];
+      const places = [`--state-directory=${state}`, `--work-directory=${join(directory.path, 'worker')}`];
+      const rest = ['--privileged=false', '--status-address=127.0.0.1:0', `--registry-name=${registry.host}`];
+      const child = spawn(executable, [...settings, ...places, ...rest, ...trust, ...flags], {
+        env: {
+          PATH: process.env['PATH'] ?? '',
+          NIBS_KERNEL_COMMAND_LINE: '/dev/null',
+          REGISTRY_USERNAME: registry.username,
+          REGISTRY_PASSWORD: registry.password,
+        },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const ended = once(child, 'exit');
+      const fail = (code: number | null) => {
+        throw new Error(`the agent ended by itself (exit code ${code})`);
+      };
+      child.once('exit', fail);
+      child.stdout.resume();
+      return {
+        process: child,
+        async [Symbol.asyncDispose]() {
+          child.off('exit', fail);
+          child.kill('SIGTERM');
+          await ended;
+        },
+      };
+    },
+    async polls(count, limitSeconds = 60) {
+      const { promise, resolve: enough } = Promise.withResolvers<void>();
+      let seen = 0;
+      using _ = server.subscribeToCalls(() => {
+        seen += 1;
+        if (seen === count) enough();
+      });
+      const limit = setTimeout(enough, limitSeconds * 1000);
+      await promise;
+      clearTimeout(limit);
+      return seen;
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+}
+
+function templateOf(commands: readonly (readonly string[])[]): string {
+  const actions = commands.map((command, index) => ({ name: `a${index}`, image: 'busybox', timeout: 1800, command }));
+  const task = { name: 'bench', worker: '{{.one}}', actions };
+  return JSON.stringify({ version: '0.1', name: 'bench', global_timeout: 7200, tasks: [task] });
+}
+
+function isSuccess({ progress }: { readonly progress: string }): boolean {
+  return progress === 'SUCCESS';
+}
+
+/** The times (seconds) at which the agent's containers ended, as the engine tells. */
+async function watchEnds(): Promise<{ readonly times: readonly number[] } & AsyncDisposable> {
+  const filters = JSON.stringify({ type: ['container'], event: ['die'], label: ['nibs.role=action'] });
+  const stream = await engine.docker.getEvents({ filters });
+  if (!(stream instanceof Readable)) throw new Error('the engine tells no events');
+  const times: number[] = [];
+  const lines = createInterface({ input: stream }).on('line', (line) => {
+    const { timeNano }: { timeNano: number } = JSON.parse(line);
+    times.push(timeNano / 1e9);
+  });
+  return {
+    times,
+    async [Symbol.asyncDispose]() {
+      lines.close();
+      stream.destroy();
+    },
+  };
+}
+
+/** The client finds the registry's credentials where `docker login` leaves them. */
+async function prepareDockerCommand({ host, username, password }: Registry): Promise<void> {
+  const auth = Buffer.from(`${username}:${password}`).toString('base64');
+  await writeFile(join(directory.path, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
+  await mkdir(join(directory.path, 'worker/bench'), { recursive: true });
+  await runDocker('always', ['true']);
+}
+
+async function runDocker(pull: 'always' | 'missing', command: readonly string[], wrapper: readonly string[] = []) {
+  const [program = '', ...parameters] = [...wrapper, 'docker', 'run', '--rm', '--quiet', `--pull=${pull}`];
+  const settings = await dockerFlags();
+  return await execa(program, [...parameters, ...settings, image, ...command], {
+    env: { DOCKER_HOST: engine.host, DOCKER_CONFIG: directory.path },
+    stdout: 'ignore',
+  });
+}
+
+/** The container that the agent makes for an action, in the words of `docker run`. */
+async function dockerFlags(): Promise<string[]> {
+  const action = {
+    ...{ workflowId: 'bench', taskName: 'bench', name: 'bench', id: 'bench', workerId: 'bench', image },
+    ...{ command: [], environment: [], volumes: [], onTimeout: [], onFailure: [] },
+    ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
+  };
+  const { HostConfig: host = {} } = await containerSettings(action, {
+    ...{ role: 'action', image, command: [], networkMode: 'host', privileges: 'all-available' },
+    workflowDirectory: join(directory.path, 'worker/bench'),
+  });
+  return [
+    ...(host.Binds ?? []).map((bind) => `--volume=${bind}`),
+    ...(host.CapAdd ?? []).map((capability: string) => `--cap-add=${capability}`),
+    ...(host.CapDrop ?? []).map((capability: string) => `--cap-drop=${capability}`),
+    ...(host.SecurityOpt ?? []).map((option: string) => `--security-opt=${option}`),
+    ...(host.DeviceCgroupRules ?? []).map((rule) => `--device-cgroup-rule=${rule}`),
+    ...(host.Mounts ?? []).map(({ Source, Target }) => `--mount=type=bind,source=${Source},target=${Target}`),
+    ...Object.entries(host.LogConfig?.Config ?? {}).map(([name, value]) => `--log-opt=${name}=${value}`),
+    ...['--security-opt=systempaths=unconfined', '--log-driver=json-file', '--network=host'],
+  ];
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const startedAt = performance.now();
+  await work();
+  return (performance.now() - startedAt) / 1000;
+}
+
+/** Most memory (bytes) that the client of a `docker run` ever had. */
+async function dockerRunPeak(command: readonly string[]): Promise<number> {
+  const { stderr } = await runDocker('missing', command, ['/usr/bin/time', '-f', '%M']);
+  return Number(stderr.split('\n').at(-1)) * 1024;
+}
+
+/** In bytes (proc_pid_status(5)). */
+async function memoryOf({ pid }: ChildProcess, field: 'VmRSS' | 'VmHWM'): Promise<number> {
+  const text = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${field}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1]) * 1024;
+}
+
+/** All threads' (proc_pid_stat(5)); a tick is 10 ms. */
+async function cpuSecondsOf({ pid }: ChildProcess): Promise<number> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+function median(samples: readonly number[]): number {
+  return samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)] ?? Number.NaN;
+}
+
+async function report(): Promise<void> {
+  say('');
+  say(['', 'ours s', 'docker run s', 'with --pull', 'overhead s', 'end to report s'].map(cell).join(''));
+  for (const one of perDialect) say(row(one));
+  say('');
+  say(['', 'ours', 'at most', 'docker run'].map(cell).join(''));
+  for (const { metric, unit, value, limit, rival: other } of figures) {
+    if (/_(?:v0|current)/.test(metric)) continue;
+    const mark = limit !== undefined && value > limit ? '  MISSED' : '';
+    say([metric, ...[value, limit, other?.value].map((one) => print(one, unit))].map(cell).join('') + mark);
+  }
+  say(`load after: ${load()}`);
+  const path = process.env['BENCH_JSON'];
+  const rows = figures.map(({ metric, unit, value, limit, rival: other }) => {
+    const against = other ?? { name: limit === undefined ? 'none' : 'limit', value: limit ?? value };
+    const ratio = value / against.value;
+    return { bench: 'agent', metric, unit, ours: value, rival: against.name, rivalValue: against.value, ratio };
+  });
+  if (path) await writeFile(path, JSON.stringify(rows, undefined, 2));
+}
+
+function row(one: ActionFigures | undefined): string {
+  if (one === undefined) return '';
+  const { dialect, ours, dockerRun, dockerRunPull, endToReport } = one;
+  const times = [ours, dockerRun, dockerRunPull, ours - dockerRun, endToReport];
+  return [dialect, ...times.map((time) => time.toFixed(4))].map(cell).join('');
+}
+
+function cell(text: string, index: number): string {
+  return index === 0 ? text.padEnd(28) : text.padStart(16);
+}
+
+function print(value: number | undefined, unit: Figure['unit']): string {
+  if (value === undefined) return '';
+  if (unit === 'bytes') return `${(value / 2 ** 20).toFixed(1)} MiB`;
+  return unit === 'share' ? `${(value * 100).toFixed(2)} %` : `${value.toFixed(4)} s`;
+}
+
+function load(): string {
+  return loadavg()
+    .map((average) => average.toFixed(2))
+    .join(' ');
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

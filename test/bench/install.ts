@@ -1,0 +1,249 @@
+/**
+ * Installing an image over HTTP from loopback onto a loop device, until it is on the disk: ours, with and without the zeroing by the device,
+ * against wget, lbzip2 or bzip2, dd and gpg, taking turns. Every run starts with a new, sparse disk.
+ *
+ *     node test/bench/install.ts [--quick] [--rounds 3] [--disks /dev/shm]
+ *
+ * The image has the size and the layout of today's Flatcar and 500 MB that do not compress; with --quick it is small. It is made once and kept
+ * in build/cache/bench. Each program of a pipeline is measured by time(1) on its own; CPU times and peaks are sums over the pipeline. Bytes
+ * written are the blocks that the new disk's file has afterwards. bzip2 runs once. With BENCH_JSON=path the ratios are also written there as rows.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { loadavg, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { execa } from 'execa';
+import { bzip2 } from '../../installer/decompress/bzip2/bzip2.ts';
+import { openDisk } from '../../installer/disk/device.ts';
+import { createHttpClient } from '../../installer/fetch/client.ts';
+import { fetchImage } from '../../installer/fetch.ts';
+import { makeFlatcarImage, todaysSizes } from '../sandbox/flatcar-layout.ts';
+import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
+import { startMirror } from '../sandbox/mirror.ts';
+import { imageFile, publish } from '../sandbox/signed-release.ts';
+import { createGpg } from '../sandbox/signing.ts';
+import { type Row, writeRows } from './rows.ts';
+
+interface Sample {
+  readonly wallSeconds: number;
+  readonly cpuSeconds: number;
+  readonly peakBytes: number;
+  readonly writtenBytes: number;
+}
+
+const root = resolve(import.meta.dirname, '../..');
+const executable = join(root, 'build/flatcar-install');
+const mebibyte = 1024 * 1024;
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    rounds: { type: 'string', default: '3' },
+    disks: { type: 'string', default: '/dev/shm' },
+  },
+});
+
+const folder = await provideRelease();
+const work = await mkdtemp(join(tmpdir(), 'bench-install-'));
+try {
+  await using mirror = await startMirror();
+  const compressed = await readFile(join(folder, 'image.bin.bz2'));
+  publish(mirror, { compressed, signature: await readFile(join(folder, 'image.bin.bz2.sig')) });
+  const url = `${mirror.url}${imageFile}`;
+  const imageBytes = (await stat(join(folder, 'image.bin'))).size;
+  await execa('gpg', ['--homedir', work, '--batch', '--quiet', '--import', join(folder, 'key.asc')]);
+  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
+  process.stdout.write(`image of ${megabytes(imageBytes)} MB, compressed ${megabytes(compressed.length)} MB; `);
+  process.stdout.write(`load before: ${loadavg().map((load) => load.toFixed(1))}\n`);
+
+  const key = join(folder, 'key.asc');
+  const ours = (disk: LoopDevice) => [executable, '-d', disk.path, '-b', mirror.url, '-k', key];
+  const ways: Record<string, (disk: LoopDevice) => Promise<void>> = {
+    ours: (disk) => timed('flatcar-install', ours(disk)),
+    'lbzip2 pipeline': (disk) => pipeline('lbzip2', url, disk),
+    'ours, no offload': (disk) => timed('flatcar-install', [...ours(disk), '--no-zero-offload']),
+    'bzip2 pipeline': (disk) => pipeline('bzip2', url, disk),
+  };
+  const samples: Record<string, Sample[]> = {};
+  for (let round = 0; round < Number(values.rounds); round++) {
+    for (const [name, install] of Object.entries(ways)) {
+      if (name.startsWith('bzip2') && round > 0) continue;
+      const sample = await measure(install, imageBytes, round === 0);
+      samples[name] = [...(samples[name] ?? []), sample];
+      const { wallSeconds, cpuSeconds, peakBytes } = sample;
+      const used = `${wallSeconds.toFixed(1)} s, CPU ${cpuSeconds.toFixed(1)} s, ${(peakBytes / mebibyte).toFixed(0)} MiB`;
+      process.stderr.write(`round ${round + 1}, load ${loadavg()[0]?.toFixed(1)}: ${name}: ${used}\n`);
+    }
+  }
+  const medians = Object.fromEntries(Object.entries(samples).map(([name, all]) => [name, median(all)]));
+  showTable(medians);
+  await showBound(url, imageBytes, medians['ours']?.writtenBytes ?? 0);
+  process.stdout.write(`load after: ${loadavg().map((load) => load.toFixed(1))}\n`);
+  await writeRows([
+    ...compare('install', medians, 'ours'),
+    ...compare('install-no-offload', medians, 'ours, no offload'),
+  ]);
+} finally {
+  await execa('gpgconf', ['--homedir', work, '--kill', 'all'], { reject: false });
+  await rm(work, { recursive: true });
+}
+
+/** The image, raw and compressed, its signature and the key. @returns their directory */
+async function provideRelease(): Promise<string> {
+  const made = join(root, 'build/cache/bench', values.quick ? 'quick-1' : 'flatcar-1');
+  if (
+    await access(join(made, 'key.asc')).then(
+      () => true,
+      () => false,
+    )
+  )
+    return made;
+  const unfinished = `${made}.unfinished`;
+  await rm(unfinished, { recursive: true, force: true });
+  await mkdir(unfinished, { recursive: true });
+  const path = join(unfinished, 'image.bin');
+  const sizes = values.quick ? { ROOT: 600, 'USR-A': 64 } : todaysSizes;
+  await makeFlatcarImage({ path, sizes, usrBytes: values.quick ? 40e6 : 500e6 });
+  await execa('lbzip2', ['-9', '--keep', path]);
+  await using gpg = await createGpg();
+  const primary = await gpg.createPrimary('release', { algorithm: 'rsa3072' });
+  const subkey = await gpg.addSubkey(primary, { algorithm: 'rsa3072' });
+  await writeFile(`${path}.bz2.sig`, await gpg.sign(await readFile(`${path}.bz2`), [subkey]));
+  await writeFile(join(unfinished, 'key.asc'), await gpg.exportKeys(primary));
+  await rename(unfinished, made);
+  return made;
+}
+
+/** One installation onto a new disk. */
+async function measure(install: (disk: LoopDevice) => Promise<void>, imageBytes: number, check: boolean) {
+  await using disk = await createLoopDevice({ sizeBytes: imageBytes + 64 * mebibyte, directory: values.disks });
+  const start = performance.now();
+  await install(disk);
+  const wallSeconds = (performance.now() - start) / 1000;
+  const writtenBytes = (await stat(disk.backingPath)).blocks * 512;
+  const used = await takeTimes();
+  if (check) await execa('cmp', ['-n', String(imageBytes), disk.path, join(folder, 'image.bin')]);
+  return { wallSeconds, ...used, writtenBytes };
+}
+
+async function timed(name: string, command: readonly string[]): Promise<void> {
+  await execa('time', ['-o', join(work, `${name}.time`), '-f', '%U %S %M', ...command]);
+}
+
+/** What people do without an installer, with the flush that it then needs. */
+async function pipeline(decoder: string, url: string, disk: LoopDevice): Promise<void> {
+  const signature = join(folder, 'image.bin.bz2.sig');
+  const script = `
+    timed() { local name=$1; shift; command time -o "$WORK/$name.time" -f '%U %S %M' "$@"; }
+    mkfifo "$WORK/fifo"
+    timed decode ${decoder} -cd < "$WORK/fifo" | timed dd dd bs=1M "of=$DISK" conv=nocreat,fdatasync status=none &
+    writing=$!
+    timed wget wget -q -O - "$URL" | timed tee tee "$WORK/fifo" | timed gpg gpg --homedir "$WORK" --batch --verify "$SIGNATURE" -
+    wait $writing
+    rm "$WORK/fifo"`;
+  const env = { WORK: work, DISK: disk.path, URL: url, SIGNATURE: signature };
+  await execa('bash', ['-euo', 'pipefail', '-c', script], { env });
+}
+
+/** Adds up what time(1) wrote since the last call. */
+async function takeTimes(): Promise<Pick<Sample, 'cpuSeconds' | 'peakBytes'>> {
+  let [cpuSeconds, peakBytes] = [0, 0];
+  for (const name of (await readdir(work)).filter((file) => file.endsWith('.time'))) {
+    const line = (await readFile(join(work, name), 'utf8')).trim().split('\n').at(-1) ?? '';
+    const [user = Number.NaN, system = 0, peakKibibytes = 0] = line.split(' ').map(Number);
+    cpuSeconds += user + system;
+    peakBytes += peakKibibytes * 1024;
+    await rm(join(work, name));
+  }
+  return { cpuSeconds, peakBytes };
+}
+
+/** Each figure's median of its own: what else runs on the machine disturbs them separately. */
+function median(samples: readonly Sample[]): Sample {
+  const middle = (figure: (sample: Sample) => number) =>
+    samples.map(figure).sort((a, b) => a - b)[Math.floor((samples.length - 1) / 2)] ?? Number.NaN;
+  return {
+    wallSeconds: middle((sample) => sample.wallSeconds),
+    cpuSeconds: middle((sample) => sample.cpuSeconds),
+    peakBytes: middle((sample) => sample.peakBytes),
+    writtenBytes: middle((sample) => sample.writtenBytes),
+  };
+}
+
+function showTable(medians: Readonly<Record<string, Sample>>): void {
+  const rival = medians['lbzip2 pipeline'];
+  const rows = [['', 'wall s', 'CPU s', 'peak MiB', 'written MB', 'wall ratio', 'CPU ratio']];
+  for (const [name, { wallSeconds, cpuSeconds, peakBytes, writtenBytes }] of Object.entries(medians)) {
+    const ratios = [wallSeconds / (rival?.wallSeconds ?? 0), cpuSeconds / (rival?.cpuSeconds ?? 0)];
+    const figures = [wallSeconds.toFixed(2), cpuSeconds.toFixed(2)];
+    const sizes = [(peakBytes / mebibyte).toFixed(0), (writtenBytes / 1e6).toFixed(0)];
+    rows.push([name, ...figures, ...sizes, ...ratios.map((ratio) => ratio.toFixed(2))]);
+  }
+  for (const row of rows)
+    process.stdout.write(`${row.map((cell, i) => (i ? cell.padStart(11) : cell.padEnd(20))).join('')}\n`);
+  process.stdout.write('ratios are to the lbzip2 pipeline\n');
+}
+
+/** The time that each stage of ours takes when it has the machine to itself; the longest bounds the whole. */
+async function showBound(url: string, imageBytes: number, contentBytes: number): Promise<void> {
+  const path = join(folder, 'image.bin.bz2');
+  const read = () => createReadStream(path, { highWaterMark: mebibyte });
+  const stages = {
+    network: await secondsOf(async () => {
+      using client = createHttpClient();
+      using image = await fetchImage(client, [new URL(url)], AbortSignal.timeout(600_000));
+      for await (const _ of image.bytes);
+    }),
+    decode: await secondsOf(async () => {
+      for await (const extent of bzip2(read())) if (extent.kind === 'data') extent.release();
+    }),
+    hash: await secondsOf(async () => {
+      const hash = createHash('sha512');
+      for await (const chunk of read()) hash.update(chunk);
+    }),
+    disk: await secondsOfDisk(imageBytes, contentBytes),
+  };
+  const [bound] = Object.entries(stages).sort(([, a], [, b]) => b - a)[0] ?? [];
+  const times = Object.entries(stages).map(([name, seconds]) => `${name} ${seconds.toFixed(1)} s`);
+  process.stdout.write(`bounded by: ${bound} (each stage alone: ${times.join(', ')})\n`);
+}
+
+/** Writing as many bytes as the image has, and having the rest zeroed. */
+async function secondsOfDisk(imageBytes: number, contentBytes: number): Promise<number> {
+  await using loop = await createLoopDevice({ sizeBytes: imageBytes, directory: values.disks });
+  await using disk = await openDisk(loop.path);
+  const bytes = new Uint8Array(new WebAssembly.Memory({ initial: mebibyte / 65536 }).buffer).fill(1);
+  return await secondsOf(async () => {
+    let offset = 0;
+    for (; offset < contentBytes; offset += mebibyte) await disk.write(bytes, offset);
+    await disk.zero(offset, imageBytes - offset);
+    await disk.sync();
+  });
+}
+
+async function secondsOf(action: () => Promise<void>): Promise<number> {
+  const start = performance.now();
+  await action();
+  return (performance.now() - start) / 1000;
+}
+
+function compare(bench: string, medians: Readonly<Record<string, Sample>>, name: string): Row[] {
+  const own = medians[name];
+  if (own === undefined) return [];
+  return Object.entries(medians)
+    .filter(([rival]) => !rival.startsWith('ours'))
+    .flatMap(([rival, sample]) => {
+      const row = (metric: Row['metric'], unit: Row['unit'], ours: number, rivalValue: number) => ({
+        ...{ bench, metric, unit, ours, rival, rivalValue },
+        ratio: ours / rivalValue,
+      });
+      return [
+        row('wall', 's', own.wallSeconds, sample.wallSeconds),
+        row('cpu', 's', own.cpuSeconds, sample.cpuSeconds),
+        row('peak_rss', 'bytes', own.peakBytes, sample.peakBytes),
+        row('bytes_written', 'bytes', own.writtenBytes, sample.writtenBytes),
+      ];
+    });
+}

@@ -1,0 +1,100 @@
+/**
+ * From power-on to first boot: a virtual machine netboots into our boot image, fetches its workflow from a tink server, runs the actions as containers, has
+ * an operating system with an Ignition config on its disk, reboots by itself, and lets the key of the Ignition config log in.
+ *
+ * `node test/e2e/demo.ts [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current]`; `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and
+ * boots must have been built (`make demo` does).
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { execa } from 'execa';
+import { z } from 'zod';
+import { createSandboxNetwork } from '../sandbox/network.ts';
+import { SERVER_DIALECTS } from '../sandbox/tink-server/server.ts';
+import { removeDisks } from './disks.ts';
+import { showDisks, showEvents, showPhases, showSizes } from './report.ts';
+import { type DemoResult, runScenario } from './scenario.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const directory = join(root, 'build/demo');
+const address = '192.168.1.1';
+
+const { values: options } = parseArgs({
+  options: {
+    firmware: { type: 'string', default: 'bios' },
+    dialect: { type: 'string', default: 'v0.1' },
+    /** Set when this program runs itself inside the network namespace, to the device the machine is plugged into. */
+    'inside-with-tap': { type: 'string' },
+  },
+});
+
+const { firmware, dialect } = z
+  .object({ firmware: z.enum(['bios', 'uefi']), dialect: z.enum(SERVER_DIALECTS) })
+  .parse(options);
+
+process.exitCode = options['inside-with-tap'] === undefined ? await main() : await inside(options['inside-with-tap']);
+
+/** Makes the network and runs the story in it: inside, provisioner and machine have the addresses of the original, whatever this machine's network is. */
+async function main(): Promise<number> {
+  if (process.getuid?.() !== 0) {
+    process.stderr.write('error: the demo makes a network namespace, which needs root; run it as root\n');
+    return 1;
+  }
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { recursive: true });
+  await using network = await createSandboxNetwork({ name: 'nibs-demo', address: `${address}/29` });
+  const tap = await network.addTap();
+  const story = execa(
+    'ip',
+    [
+      'netns',
+      'exec',
+      network.namespace,
+      process.execPath,
+      import.meta.filename,
+      ...process.argv.slice(2),
+      '--inside-with-tap',
+      tap,
+    ],
+    { stdio: 'inherit', reject: false },
+  );
+  const stop = (signal: NodeJS.Signals) => story.kill(signal);
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  const { exitCode } = await story;
+  return exitCode ?? 1;
+}
+
+async function inside(tap: string): Promise<number> {
+  const stop = new AbortController();
+  process.on('SIGINT', () => stop.abort(new Error('interrupted')));
+  process.on('SIGTERM', () => stop.abort(new Error('ended by SIGTERM')));
+  const result = await runScenario({
+    root,
+    directory,
+    address,
+    tap,
+    firmware,
+    dialect,
+    signal: stop.signal,
+  });
+  await show(result);
+  if (result.error === undefined) {
+    await removeDisks(directory);
+    return 0;
+  }
+  process.stderr.write(`\nerror: ${result.error.message}\n`);
+  return 1;
+}
+
+async function show(result: DemoResult): Promise<void> {
+  process.stdout.write(
+    showEvents(result.events) + showDisks(result.disks) + showPhases(result) + showSizes(result.sizes),
+  );
+  if (result.login !== undefined)
+    process.stdout.write(`\n$ ssh core@${result.login.address}\n${result.login.output}\n`);
+  const path = process.env['DEMO_JSON'];
+  if (path === undefined || path === '') return;
+  const { seconds, phases, disks, events, sizes } = result;
+  await writeFile(path, `${JSON.stringify({ seconds, phases, disks, events, sizes }, undefined, 2)}\n`);
+}

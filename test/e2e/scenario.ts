@@ -1,0 +1,212 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { type Machine, startMachine } from '../sandbox/machine.ts';
+import { type Provisioner, startProvisioner } from '../sandbox/provisioner.ts';
+import type { ServerDialect, TinkEvent } from '../sandbox/tink-server/server.ts';
+import { bytesWritten, checksum, createDisks, type DemoDisk } from './disks.ts';
+import { type Phase, Story } from './phases.ts';
+
+export interface DemoOptions {
+  /** The repository. */
+  readonly root: string;
+  /** Takes disks and logs; exists and is empty. */
+  readonly directory: string;
+  /** The provisioner's, already on an interface of this network namespace. */
+  readonly address: string;
+  /** What the machine's card is plugged into. */
+  readonly tap: string;
+  readonly firmware: 'bios' | 'uefi';
+  readonly dialect: ServerDialect;
+  readonly signal: AbortSignal;
+}
+
+export interface DiskResult extends DemoDisk {
+  readonly chosen: boolean;
+  /** By the machine, from power-on to the login. */
+  readonly bytesWritten: number;
+  readonly checksumBefore: string;
+  readonly checksumAfter: string;
+}
+
+export interface Size {
+  readonly what: string;
+  readonly bytes: number;
+}
+
+export interface DemoResult {
+  readonly seconds: number;
+  readonly phases: readonly Phase[];
+  readonly events: readonly TinkEvent[];
+  readonly disks: readonly DiskResult[];
+  readonly sizes: readonly Size[];
+  readonly login?: { readonly address: string; readonly output: string };
+  /** Absent: all of it held. */
+  readonly error?: Error;
+}
+
+/** The machine of the original: the address DHCP gives it, and the id under which the tink server knows it. */
+const machineOfTheSeed = {
+  id: 'ce2e62ed-826f-4485-a39f-a82bb74338e2',
+  mac: '08:00:27:00:00:01',
+  address: '192.168.1.5',
+};
+
+/** Generous: an emulated machine on a busy host is slow, and a wait that ends too early is worse than one that ends late. */
+const limits = { bootSeconds: 420, actionSeconds: 900, firstBootSeconds: 420, loginSeconds: 120 };
+
+/** Runs the whole story and never throws: what failed is in the result, with everything that was seen until then. */
+export async function runScenario(options: DemoOptions): Promise<DemoResult> {
+  const story = new Story();
+  const seen: { provisioner?: Provisioner; disks: DiskResult[]; sizes: Size[]; login?: DemoResult['login'] } = {
+    disks: [],
+    sizes: [],
+  };
+  let error: Error | undefined;
+  try {
+    await tell(options, story, seen);
+  } catch (caught) {
+    error = caught instanceof Error ? caught : new Error(String(caught));
+  }
+  return {
+    seconds: story.seconds,
+    phases: story.phases,
+    events: seen.provisioner?.events() ?? [],
+    disks: seen.disks,
+    sizes: seen.sizes,
+    ...(seen.login === undefined ? {} : { login: seen.login }),
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+async function tell(
+  options: DemoOptions,
+  story: Story,
+  seen: { provisioner?: Provisioner; disks: DiskResult[]; sizes: Size[]; login?: DemoResult['login'] },
+): Promise<void> {
+  const { directory, signal } = options;
+  const log = (name: string) => join(directory, name);
+  seen.sizes.push(...(await artifactSizes(options.root)));
+
+  const disks = await createDisks(directory);
+  const before = await Promise.all(disks.map(checksum));
+  const key = await makeLoginKey(directory);
+
+  await using provisioner = await story.phase(
+    'provisioner: registry, tink server, DHCP, mirror',
+    log('provisioner.log'),
+    () => startProvisioner({ ...options, machine: machineOfTheSeed, authorizedKey: key.public }),
+  );
+  seen.provisioner = provisioner;
+
+  const poweredOnAt = performance.now();
+  await using machine = await story.phase(
+    'power-on, PXE: kernel and initramfs are loaded',
+    log('machine.console.log'),
+    async () => {
+      const started = await powerOn(options, disks);
+      await provisioner.waitForDownload('initramfs-x86_64', limits.bootSeconds);
+      return started;
+    },
+  );
+  await story.phase('boot image: network, engine, first poll of the agent', log('machine.console.log'), () =>
+    Promise.race([provisioner.waitForPoll(limits.bootSeconds), failWhenEnded(machine)]),
+  );
+  seen.sizes.push({ what: 'RAM used at the first poll', bytes: await memoryUsed(machine) });
+  for (const action of provisioner.actions) {
+    await story.phase(`action ${action}`, log('machine.console.log'), () =>
+      Promise.race([provisioner.waitForSuccess(action, limits.actionSeconds), failWhenEnded(machine)]),
+    );
+  }
+  await story.phase('the machine reboots by itself', log('machine.console.log'), () =>
+    machine.monitor.waitForEvent('RESET', { timeoutSeconds: limits.bootSeconds }),
+  );
+  await story.phase('first boot from disk, with Ignition', log('machine.console.log'), () =>
+    machine.console.waitForLine(/nibs sandbox OS ready .+ \(ssh\)/, {
+      timeoutSeconds: limits.firstBootSeconds,
+      signal,
+    }),
+  );
+  seen.login = await story.phase('ssh login as core', log('ssh.log'), () => login(directory, key.path));
+  await story.phase('exactly the smallest disk that fits was written', log('machine.console.log'), async () => {
+    const after = await Promise.all(disks.map(checksum));
+    const written = await bytesWritten(machine);
+    seen.disks.push(
+      ...disks.map((disk, position) => compare(disk, before[position], after[position], written[position])),
+    );
+    refuseWrongDisks(seen.disks);
+  });
+  process.stdout.write(`from power-on to the login: ${((performance.now() - poweredOnAt) / 1000).toFixed(1)} s\n`);
+}
+
+function powerOn(options: DemoOptions, disks: readonly DemoDisk[]): Promise<Machine> {
+  return startMachine({
+    name: 'machine',
+    directory: options.directory,
+    boot: { kind: 'firmware', order: ['network', 'disks'] },
+    firmware: options.firmware,
+    memoryMiB: 2048,
+    disks: disks.map(({ path, serial, role }) => ({ path, serial, bootFirst: role === 'smallest that fits' })),
+    cards: [{ mac: machineOfTheSeed.mac, network: { kind: 'tap', interface: options.tap } }],
+    signal: options.signal,
+  });
+}
+
+async function failWhenEnded(machine: Machine): Promise<never> {
+  throw new Error(`the machine ended with code ${await machine.exited}`);
+}
+
+/** What the agent says on the console at the server's first answer. */
+async function memoryUsed(machine: Machine): Promise<number> {
+  const line = await machine.console.waitForLine(/"memoryUsedKiB":\d+/, { timeoutSeconds: 60 });
+  return Number(/"memoryUsedKiB":(\d+)/.exec(line.text)?.[1]) * 1024;
+}
+
+async function makeLoginKey(directory: string): Promise<{ path: string; public: string }> {
+  const path = join(directory, 'id_ed25519');
+  await execa('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'demo', '-f', path]);
+  return { path, public: (await readFile(`${path}.pub`, 'utf8')).trim() };
+}
+
+/** One attempt: the system has said that it is ready. */
+async function login(directory: string, key: string): Promise<{ address: string; output: string }> {
+  const known = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'BatchMode=yes'];
+  const patience = ['-o', `ConnectTimeout=${limits.loginSeconds}`, '-E', join(directory, 'ssh.log')];
+  const command = 'id -un; grep PRETTY_NAME /etc/os-release; findmnt --noheadings --output SOURCE,FSTYPE /; uptime';
+  const { stdout } = await execa(
+    'ssh',
+    [...known, ...patience, '-i', key, `core@${machineOfTheSeed.address}`, command],
+    {
+      timeout: limits.loginSeconds * 2000,
+    },
+  );
+  if (stdout.split('\n')[0] !== 'core') throw new Error(`logged in, but not as core: ${stdout}`);
+  return { address: machineOfTheSeed.address, output: stdout };
+}
+
+function compare(disk: DemoDisk, before = '', after = '', written = 0): DiskResult {
+  return { ...disk, chosen: before !== after, bytesWritten: written, checksumBefore: before, checksumAfter: after };
+}
+
+function refuseWrongDisks(disks: readonly DiskResult[]): void {
+  for (const disk of disks) {
+    const mustBeChosen = disk.role === 'smallest that fits';
+    if (disk.chosen !== mustBeChosen || disk.bytesWritten > 0 !== mustBeChosen) {
+      throw new Error(
+        `disk ${disk.serial} (${disk.role}) was ${disk.bytesWritten > 0 ? 'written to' : 'not written to'}`,
+      );
+    }
+  }
+}
+
+async function artifactSizes(root: string): Promise<Size[]> {
+  const artifacts = {
+    'executable (agent and installer)': `build/nibs-linux-${process.arch}`,
+    kernel: 'build/vmlinuz-x86_64',
+    initramfs: 'build/initramfs-x86_64',
+    'action image flatcar-install': 'build/flatcar-install.oci.tar',
+  };
+  return Promise.all(
+    Object.entries(artifacts).map(async ([what, path]) => ({ what, bytes: (await stat(join(root, path))).size })),
+  );
+}

@@ -1,0 +1,145 @@
+import { equal, match, ok } from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { exists, fetchSystem } from '../../initramfs/system.ts';
+import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
+
+const build = resolve(import.meta.dirname, '../../build');
+
+/** An address that nobody answers at: the agent must come up all the same, and keep trying. */
+const settings =
+  'worker_id=ce2e62ed-826f-4485-a39f-a82bb74338e2 grpc_authority=10.0.2.99:42113 docker_registry=10.0.2.99';
+
+/** Generous: an emulated machine beside other tests. */
+const limits = { timeoutSeconds: 240 };
+
+test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, and reboots', async () => {
+  await using scratch = await makeScratch();
+  await using web = await startWebServer({ '/workflow/ca.pem': '-----BEGIN CERTIFICATE-----\n' });
+  const disks = (['virtio', 'sata', 'scsi', 'nvme'] as const).map((bus) => ({
+    bus,
+    path: join(scratch.directory, bus),
+  }));
+  for (const { path } of disks) {
+    await writeFile(path, '');
+    await truncate(path, 64 * 1024 * 1024);
+  }
+  await using machine = await boot(scratch.directory, {
+    commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 nibs_shell`,
+    disks,
+    clock: '2037-01-01T00:00:00',
+    watchdog: true,
+    cards: [
+      { mac: '08:00:27:00:00:01', model: 'e1000e', network: { kind: 'user' } },
+      { mac: '08:00:27:00:00:02', model: 'virtio-net-pci', network: { kind: 'user', reachesHost: true } },
+    ],
+  });
+  const phases = [
+    'init',
+    'drivers loaded',
+    'network up 10.0.2.15 on',
+    'clock set by http',
+    'registry 10.0.2.99 trusted',
+  ];
+  phases.push('agent starts', 'engine ready');
+  await Promise.all(phases.map((phase) => machine.console.waitForLine(new RegExp(`nibs: ${phase}.*s\\)`), limits)));
+
+  const shell = openShell(machine);
+  match(await shell('ls /dev/vda /dev/sda /dev/sdb /dev/nvme0n1 && echo all'), /all/);
+  match(await shell('awk \'$2 == "/" { print $3 }\' /proc/mounts | tail -n 1'), /overlay/);
+  match(await shell('test -S /var/run/docker.sock && ls -d /statedir /worker /var/lib/nibs'), /\/var\/lib\/nibs/);
+  const card = (
+    await shell('cat /sys/class/net/$(ip route show default | head -n 1 | sed "s/.* dev //; s/ .*//")/address')
+  ).trim();
+  equal(card, '08:00:27:00:00:02', 'the card of BOOTIF is the way out');
+  match(await shell('cat /etc/docker/certs.d/10.0.2.99/ca.crt'), /BEGIN CERTIFICATE/);
+  ok(Math.abs(Number.parseInt(await shell('date +%s'), 10) - Date.now() / 1000) < 60, 'the clock is right');
+  match(await shell('pidof watchdog > /dev/null && echo fed'), /fed/);
+  match(await shell('flatcar-install -h > /dev/null && echo installs'), /installs/);
+
+  const killed = await machine.console.waitForLine(/nibs: agent starts/, limits);
+  machine.type('kill -9 $(pidof tink-agent)\n');
+  await machine.console.waitForLine(/nibs: agent ended with status 137, starting it again in 1 s/, {
+    ...limits,
+    after: killed,
+  });
+  await shell('until pidof tink-agent; do sleep 0.1; done');
+
+  machine.type('reboot\n');
+  await machine.console.waitForLine(/nibs: the machine goes down/, limits);
+  equal(await machine.exited, 0);
+});
+
+test('the boot image without a network and with a clock in 1970 still gives engine and console, and says what is missing', async () => {
+  await using scratch = await makeScratch();
+  await using machine = await boot(scratch.directory, {
+    commandLine: `${settings} nibs_shell quiet`,
+    clock: '1970-01-01T00:00:00',
+    cards: [],
+  });
+  await machine.console.waitForLine(/nibs: engine ready/, limits);
+  const shell = openShell(machine);
+  const { timeSeconds } = await fetchSystem(join(build, 'cache'));
+  ok(Number.parseInt(await shell('date +%s'), 10) >= timeSeconds, 'no certificate of today is valid at that time');
+  await machine.console.waitForLine(/nibs: still no address: no network card/, limits);
+});
+
+/** Serves `files` on the host's loopback, which the machine sees at 10.0.2.2. */
+async function startWebServer(files: Record<string, string>): Promise<{ port: number } & AsyncDisposable> {
+  const server = createServer((request, response) => {
+    const content = files[request.url ?? ''];
+    response.writeHead(content === undefined ? 404 : 200).end(content);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the web server has no port');
+  return {
+    port: address.port,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+interface Scratch extends AsyncDisposable {
+  readonly directory: string;
+}
+
+async function makeScratch(): Promise<Scratch> {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-boot-'));
+  return { directory, [Symbol.asyncDispose]: () => rm(directory, { recursive: true }) };
+}
+
+async function boot(
+  directory: string,
+  { commandLine, ...options }: { commandLine: string } & Partial<MachineOptions>,
+): Promise<Machine> {
+  const [kernel, initramfs] = [join(build, 'vmlinuz-x86_64'), join(build, 'initramfs-x86_64')];
+  if (!(await exists(initramfs))) throw new Error(`${initramfs} is not there (make initramfs makes it)`);
+  return await startMachine({
+    name: 'machine',
+    directory,
+    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=ttyS0 panic=-1 ${commandLine}` },
+    endsOnReboot: true,
+    ...options,
+  });
+}
+
+/** Opens the shell on the serial console of a machine that is up. The function runs a command there and returns what it printed, on one line. */
+function openShell(machine: Machine): (command: string) => Promise<string> {
+  machine.type('\n'); // "Please press Enter to activate this console."
+  let count = 0;
+  return async (command) => {
+    count += 1;
+    // Taken apart, so that the echo of what is typed is not taken for the answer; gathered, so that other messages of the console fall between answers.
+    machine.type(`answer=$({ ${command}; } 2>&1 | tr '\\n' ' '); echo "answer""${count}: $answer"\n`);
+    const { text } = await machine.console.waitForLine(new RegExp(`answer${count}: `), limits);
+    return text.slice(text.indexOf(`answer${count}: `) + `answer${count}: `.length);
+  };
+}

@@ -1,0 +1,66 @@
+import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { before, test } from 'node:test';
+import { moduleList, selectModules, stageModules } from '../../initramfs/modules.ts';
+import { type DebianSystem, fetchSystem } from '../../initramfs/system.ts';
+
+const cache = resolve(import.meta.dirname, '../../build/cache');
+let system: DebianSystem;
+let directory: string;
+
+before(async () => {
+  system = await fetchSystem(cache);
+  directory = join(system.packages, 'lib/modules', system.kernelVersion);
+});
+
+test('selectModules() takes the drivers of the network cards and disks that servers have', async () => {
+  const names = new Set((await selectModules(directory, moduleList)).map((path) => path.split('/').at(-1)));
+  const cards =
+    'virtio_net vmxnet3 hv_netvsc e1000 e1000e igb igc ixgbe i40e ice tg3 bnx2x bnxt_en mlx4_en mlx5_core be2net r8169 atlantic qede ena';
+  const disks =
+    'virtio_blk virtio_scsi sd_mod ahci ata_piix nvme vmd megaraid_sas mpt3sas mpi3mr hpsa smartpqi aacraid vmw_pvscsi hv_storvsc usb-storage uas';
+  const rest =
+    'overlay squashfs loop ext4 btrfs xfs vfat isofs efivarfs dm-mod raid1 8021q bonding i6300esb iTCO_wdt ipmi_si nls_cp437 crc32c_generic';
+  for (const name of `${cards} ${disks} ${rest}`.split(' ')) ok(names.has(`${name}.ko`), `${name} is missing`);
+});
+
+test('selectModules() takes everything that a module needs, soft dependencies included', async () => {
+  const selected = new Set(await selectModules(directory, moduleList));
+  for (const line of (await readFile(join(directory, 'modules.dep'), 'utf8')).split('\n')) {
+    const [path = '', needed = ''] = line.split(':');
+    if (!selected.has(path)) continue;
+    for (const one of needed.split(' ').filter(Boolean)) ok(selected.has(one), `${path} needs ${one}`);
+  }
+  const btrfs = await selectModules(directory, ['fs/btrfs']);
+  for (const soft of ['xxhash_generic', 'blake2b_generic'])
+    ok(
+      btrfs.some((path) => path.endsWith(`/${soft}.ko`)),
+      soft,
+    );
+});
+
+test('selectModules() refuses an entry that the kernel has nothing for', async () => {
+  await rejects(
+    selectModules(directory, ['drivers/net/no-such-card']),
+    /the kernel has no module drivers\/net\/no-such-card/,
+  );
+});
+
+test('stageModules() makes an index by which modprobe finds a card, the same each time', async () => {
+  const scratch = await mkdtemp(join(cache, 'test-modules-')); // beside the packages: hard links to their modules
+  try {
+    const modules = await selectModules(directory, ['drivers/net/virtio_net']);
+    const indexes = await Promise.all(
+      ['one', 'two'].map(async (name) => {
+        const staged = await stageModules(directory, modules, join(scratch, name), system.kernelVersion);
+        const names = ['modules.alias', 'modules.alias.bin', 'modules.dep', 'modules.dep.bin', 'modules.softdep'];
+        return Promise.all(names.map((index) => readFile(join(staged, index), 'latin1')));
+      }),
+    );
+    deepEqual(indexes[0], indexes[1]);
+    equal(indexes[0]?.[0]?.includes('alias virtio:d00000001v* virtio_net'), true);
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+});

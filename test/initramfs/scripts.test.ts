@@ -1,0 +1,89 @@
+import { deepEqual, equal } from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { execa } from 'execa';
+import { fetchSystem } from '../../initramfs/system.ts';
+
+const { packages } = await fetchSystem(resolve(import.meta.dirname, '../../build/cache'));
+const busybox = join(packages, 'bin/busybox');
+const files = resolve(import.meta.dirname, '../../initramfs/files');
+const library = join(files, 'system/lib/nibs');
+
+test("every script is understood by the image's own shell, and shellcheck has nothing to warn of", async () => {
+  const scripts = [join(files, 'early/init'), ...(await readdir(library)).map((name) => join(library, name))];
+  for (const script of scripts) await execa(busybox, ['sh', '-n', script]);
+  // SC1091: the functions are sourced by their path in the image.
+  await execa('shellcheck', ['--shell=sh', '--severity=warning', '--exclude=SC1091', ...scripts]);
+});
+
+test('every program that inittab starts is there and can be executed', async () => {
+  const inittab = await readFile(join(files, 'system/etc/inittab'), 'utf8');
+  const started = [...inittab.matchAll(/:(\/lib\/nibs\/\w+)/g)].map((match) => String(match[1]));
+  deepEqual(started.length, 4);
+  for (const path of started) await execa('test', ['-x', join(files, 'system', path)]);
+});
+
+const commandLine =
+  'ip=dhcp docker_registry=first BOOTIF=01-aa quiet nibs_shell url=http://a/?b=c docker_registry=192.168.1.1';
+
+for (const [call, expected] of [
+  ['setting docker_registry', '192.168.1.1'],
+  ['setting url', 'http://a/?b=c'],
+  ['setting registry', ''],
+  ['requested nibs_shell && echo yes', 'yes'],
+  ['requested nibs || echo no', 'no'],
+  ['consoles | xargs', '/dev/tty0 /dev/ttyS1'],
+] as const) {
+  test(`\`${call}\` reads the kernel command line: ${expected || 'nothing'}`, async () => {
+    equal(await runWithCommandLine(commandLine, call), expected);
+  });
+}
+
+for (const [line, expected] of [
+  ['nibs_shell=1', 'yes'],
+  ['nibs_shell=0', 'no'],
+  ['quiet', 'no'],
+] as const) {
+  test(`a shell on the console with ${line} on the kernel command line: ${expected}`, async () => {
+    equal(await runWithCommandLine(line, 'requested nibs_shell && echo yes || echo no'), expected);
+  });
+}
+
+test('log keeps the last part of what it is given, never more than 8 MiB', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-log-'));
+  try {
+    const script = (await readFile(join(library, 'log'), 'utf8')).replaceAll('/var/log', directory);
+    await writeFile(join(directory, 'log'), script);
+    const line = 'x'.repeat(1000);
+    const input = Array.from({ length: 20_000 }, (_, index) => `${index} ${line}`).join('\n');
+    await execa(busybox, ['sh', join(directory, 'log'), 'agent'], { input });
+    const [older, newer] = await Promise.all(
+      ['agent.1', 'agent'].map((name) => readFile(join(directory, name), 'utf8')),
+    );
+    const kept = `${older}${newer}`.trimEnd().split('\n');
+    equal(kept.length < 8400 && kept.length > 4000, true, `${kept.length} lines`);
+    deepEqual(
+      kept.map((one) => Number.parseInt(one, 10)),
+      Array.from(kept, (_, index) => 20_000 - kept.length + index),
+    );
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+/** Runs a call of the shared functions in a mount namespace in which the kernel command line and the consoles are others. */
+async function runWithCommandLine(line: string, call: string): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-scripts-'));
+  try {
+    await writeFile(join(directory, 'cmdline'), `${line}\n`);
+    await writeFile(join(directory, 'active'), 'tty0 ttyS1\n');
+    const script = `mount --bind ${directory}/cmdline /proc/cmdline
+      mount --bind ${directory}/active /sys/class/tty/console/active
+      exec ${busybox} sh -c '. ${library}/functions; ${call}'`;
+    return (await execa('unshare', ['--mount', 'sh', '-e', '-c', script])).stdout;
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}

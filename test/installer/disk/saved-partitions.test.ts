@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { execa } from 'execa';
+import { type Partition, type PartitionTable, parseTable } from '../../../installer/disk/gpt.ts';
+import { SavedPartitions } from '../../../installer/disk/saved-partitions.ts';
+import { makeFlatcarImage, partitionOffsetBytes } from '../../sandbox/flatcar-layout.ts';
+import { createLoopDevice, type LoopDevice } from '../../sandbox/loop-device.ts';
+import { runInstaller } from '../run.ts';
+
+const mebibyte = 1024 * 1024;
+const sectorsOf = (bytes: number) => bytes / 512;
+
+let directory: string;
+let image: string;
+let imageBytes: number;
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nibs-saved-'));
+  image = join(directory, 'image');
+  imageBytes = await makeFlatcarImage({ path: image });
+});
+after(() => rm(directory, { recursive: true }));
+
+interface UsedDisk extends AsyncDisposable {
+  readonly loop: LoopDevice;
+  /** What is in the two partitions to be kept. */
+  hash(): Promise<string>;
+  /** Number, first sector, last sector, unique GUID and label of every partition, as sgdisk sees them; both tables are sound. */
+  table(): Promise<string[]>;
+}
+
+/** Behind where the image will be: `data`, numbered as one of the image's, and `var-log`, up to the very end that a table allows. */
+async function makeUsedDisk(): Promise<UsedDisk> {
+  const loop = await createLoopDevice({ sizeBytes: imageBytes + 32 * mebibyte });
+  const dataBytes = 8 * mebibyte;
+  const first = sectorsOf(imageBytes);
+  const second = first + sectorsOf(dataBytes);
+  const last = sectorsOf(loop.sizeBytes) - 34;
+  await execa('sgdisk', [
+    ...['--new', '1:2048:+4M', '--change-name', '1:system'],
+    ...['--new', `9:${first}:${second - 1}`, '--change-name', '9:data', '--attributes', '9:set:60'],
+    ...['--set-alignment', '1', '--new', `12:${second}:${last}`, '--change-name', '12:var-log', loop.path],
+  ]);
+  await using device = await open(loop.path, 'r+');
+  const bytes = randomBytes((last + 1 - first) * 512);
+  await device.write(bytes, 0, bytes.length, first * 512);
+  await device.sync();
+  return {
+    loop,
+    async hash() {
+      await using device = await open(loop.path);
+      const { buffer } = await device.read(Buffer.alloc(bytes.length), 0, bytes.length, first * 512);
+      return createHash('sha256').update(buffer).digest('hex');
+    },
+    async table() {
+      const { stdout } = await execa('sgdisk', ['--verify', loop.path]);
+      assert.match(stdout, /No problems found/);
+      await using device = await open(loop.path);
+      const { buffer } = await device.read(Buffer.alloc(mebibyte), 0, mebibyte, 0);
+      const partitions = parseTable(buffer, loop.path)?.partitions ?? [];
+      return partitions.map((partition) =>
+        [partition.number, partition.firstLba, partition.lastLba, partition.uniqueGuid, partition.label].join(' '),
+      );
+    },
+    [Symbol.asyncDispose]: () => loop[Symbol.asyncDispose](),
+  };
+}
+
+const saving = ['--save-partlabel', 'data,var-*'];
+
+test('flatcar-install --save-partlabel keeps partitions beside those of the image', async () => {
+  await using disk = await makeUsedDisk();
+  const { loop } = disk;
+  const [before, hash] = [await disk.table(), await disk.hash()];
+  const ran = await runInstaller(directory, ['-d', loop.path, '-f', image, ...saving, '--read-back']);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.match(ran.stderr, /^Saving partition 9 \(data\), partition 12 \(var-log\)$/m);
+  assert.equal(await disk.hash(), hash);
+  await using file = await open(image);
+  const { buffer } = await file.read(Buffer.alloc(mebibyte), 0, mebibyte, 0);
+  const ofImage = parseTable(buffer, image) ?? assert.fail();
+  const [, data = '', log = ''] = before;
+  assert.deepEqual(await disk.table(), [
+    ...ofImage.partitions.map((part) =>
+      [part.number, part.firstLba, part.lastLba, part.uniqueGuid, part.label].join(' '),
+    ),
+    data.replace(/^9 /, '10 '),
+    log,
+  ]);
+  // All but the table is the image's: its boot code, and every byte after the first MiB.
+  await execa('cmp', ['--bytes', '446', loop.path, image]);
+  const rest = String(imageBytes - mebibyte);
+  await execa('cmp', ['--ignore-initial', String(mebibyte), '--bytes', rest, loop.path, image]);
+  const { stdout } = await execa('sgdisk', ['--print', loop.path]);
+  assert.match(stdout, new RegExp(`GUID\\): ${ofImage.diskGuid}`, 'i'));
+  assert.match((await execa('sgdisk', ['--info', '10', loop.path])).stdout, /Attribute flags: 1000000000000000/);
+});
+
+test('flatcar-install leaves a disk with the saved partitions alone when the image is damaged', async () => {
+  await using disk = await makeUsedDisk();
+  const [, ...kept] = await disk.table();
+  const hash = await disk.hash();
+  const cut = join(directory, 'cut');
+  await execa('dd', [`if=${image}`, `of=${cut}`, 'bs=1M', 'count=60', 'status=none']);
+  const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', cut, ...saving]);
+  assert.equal(ran.exitCode, 1);
+  assert.match(ran.stderr, /; the disk was left with no partitions but the saved ones, it will not boot/);
+  assert.deepEqual(await disk.table(), kept);
+  assert.equal(await disk.hash(), hash);
+});
+
+test('flatcar-install leaves a disk with the saved partitions alone when the configuration has no place on it', async () => {
+  await using disk = await makeUsedDisk();
+  const [, ...kept] = await disk.table();
+  const hash = await disk.hash();
+  const [config, broken] = [join(directory, 'cloud.yaml'), join(directory, 'broken')];
+  await writeFile(config, '#cloud-config\n');
+  await execa('cp', ['--sparse=always', image, broken]);
+  await using file = await open(broken, 'r+');
+  await file.write(Buffer.alloc(mebibyte), 0, mebibyte, partitionOffsetBytes('ROOT'));
+  const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', broken, '-c', config, ...saving]);
+  assert.equal(ran.exitCode, 1);
+  assert.match(
+    ran.stderr,
+    /\(ROOT\) of \S+: it has neither btrfs nor ext4 on it; the disk was left with no partitions but the saved ones, it will not boot/,
+  );
+  assert.deepEqual(await disk.table(), kept);
+  assert.equal(await disk.hash(), hash);
+});
+
+for (const [name, sgdisk, why] of [
+  [
+    'the image would overwrite it',
+    ['--new', '1:2048:+4M', '--change-name', '1:data'],
+    /it starts at byte 1048576, and the image takes the first \d+ \(move it, rename it, or leave it out/,
+  ],
+  [
+    'it begins within the image',
+    ['--new', '1:-40M:-1M', '--change-name', '1:data'],
+    /it starts at byte \d+, and the image takes the first/,
+  ],
+  [
+    'the image has one of this name',
+    ['--new', '1:-8M:-1M', '--change-name', '1:OEM'],
+    /the image has a partition of this name too/,
+  ],
+] as const) {
+  test(`flatcar-install changes nothing when a partition cannot be saved because ${name}`, async () => {
+    await using loop = await createLoopDevice({ sizeBytes: imageBytes + 32 * mebibyte });
+    await execa('sgdisk', [...sgdisk, loop.path]);
+    const { stdout: before } = await execa('sha256sum', [loop.backingPath]);
+    const ran = await runInstaller(directory, ['-d', loop.path, '-f', image, '--save-partlabel', 'data,OEM']);
+    assert.equal(ran.exitCode, 1);
+    assert.match(ran.stderr, /^Error: cannot save partition 1 \((data|OEM)\) of \/dev\/loop\d+: /m);
+    assert.match(ran.stderr, why);
+    assert.equal((await execa('sha256sum', [loop.backingPath])).stdout, before);
+  });
+}
+
+test('flatcar-install says when there is nothing to save, and installs', async () => {
+  await using loop = await createLoopDevice({ sizeBytes: imageBytes });
+  await execa('sgdisk', ['--new', '1:2048:+4M', '--change-name', '1:system', loop.path]);
+  const ran = await runInstaller(directory, ['-d', loop.path, '-f', image, ...saving]);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.deepEqual(ran.stderr.match(/^Warning: \S+ has no partition .+$/gm), [
+    `Warning: ${loop.path} has no partition labelled data to save`,
+    `Warning: ${loop.path} has no partition labelled var-* to save`,
+  ]);
+  await execa('cmp', ['--bytes', String(imageBytes), loop.path, image]);
+});
+
+const ofDisk = { path: '/dev/sda', sizeBytes: 10_000_000_000, sectorSizeBytes: 512 };
+
+function tableWith(...labels: string[]): PartitionTable {
+  const partitions = labels.map((label, index): Partition => {
+    const firstLba = 2048 * (index + 1);
+    const guid = `00000000-0000-0000-0000-0000000001${String(index).padStart(2, '0')}`;
+    const place = { firstLba, lastLba: firstLba + 2047, offsetBytes: firstLba * 512, sizeBytes: mebibyte };
+    return { number: index + 1, typeGuid: guid, uniqueGuid: guid, label, attributes: 0n, ...place };
+  });
+  return { sectorSizeBytes: 512, diskGuid: '00000000-0000-0000-0000-000000000002', alternateLba: 99_999, partitions };
+}
+
+for (const [patterns, saved] of [
+  [['*'], ['data', '.hidden', 'a/b', 'a.b', 'Data', '']],
+  [['data'], ['data']],
+  [['a?b'], ['a/b', 'a.b']],
+  [['a.b'], ['a.b']],
+  [
+    ['*b', 'd*'],
+    ['data', 'a/b', 'a.b'],
+  ],
+  [['+', '[ab]*'], []],
+] as const) {
+  test(`SavedPartitions keeps of six partitions ${JSON.stringify(saved)} for ${patterns.join()}`, () => {
+    const found = new SavedPartitions(tableWith('data', '.hidden', 'a/b', 'a.b', 'Data', ''), patterns, ofDisk);
+    assert.deepEqual(
+      found.partitions.map(({ label }) => label),
+      saved,
+    );
+    assert.deepEqual(found.unmatched, saved.length === 0 ? patterns : []);
+  });
+}

@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { isClaimed } from '../../../installer/disk/in-use.ts';
+import { parseLsblk } from '../../../installer/disk/lsblk.ts';
+import {
+  chooseSmallest,
+  describeCandidates,
+  inspectDevice,
+  listDisks,
+  NoDiskError,
+  type Selection,
+  type SelectionOptions,
+} from '../../../installer/disk/select.ts';
+import { createLoopDevice } from '../../sandbox/loop-device.ts';
+import { mountScratch } from '../../sandbox/scratch-mount.ts';
+
+const gigabyte = 1e9;
+
+/** A device as lsblk of util-linux 2.38 describes it. */
+interface Device {
+  readonly path: string;
+  readonly majorMinor?: string;
+  readonly type?: string;
+  readonly size?: number | string;
+  readonly [column: string]: unknown;
+  readonly children?: readonly Device[];
+}
+
+function lsblk(...devices: Device[]): string {
+  const node = ({ majorMinor = '8:0', children, ...columns }: Device): unknown => ({
+    type: 'disk',
+    size: 20 * gigabyte,
+    'log-sec': 512,
+    ro: false,
+    rm: false,
+    tran: null,
+    model: null,
+    serial: null,
+    wwn: null,
+    fstype: null,
+    mountpoints: [null],
+    'maj:min': majorMinor,
+    ...columns,
+    ...(children === undefined ? {} : { children: children.map(node) }),
+  });
+  return JSON.stringify({ blockdevices: devices.map(node) });
+}
+
+function choose(devices: Device[], options?: SelectionOptions): Selection {
+  return chooseSmallest(parseLsblk(lsblk(...devices)), options);
+}
+
+function reasonFor(selection: Selection, path: string): string {
+  return selection.candidates.find(({ disk }) => disk.path === path)?.reason ?? 'not seen';
+}
+
+test('chooseSmallest() takes the smallest of the unused disks', () => {
+  const selection = choose([
+    { path: '/dev/sda', size: 40 * gigabyte },
+    { path: '/dev/sdb', size: 20 * gigabyte },
+    { path: '/dev/sdc', size: 30 * gigabyte },
+  ]);
+  assert.equal(selection.chosen?.path, '/dev/sdb');
+  assert.deepEqual(
+    selection.candidates.map(({ disk, verdict }) => [disk.path, verdict]),
+    [
+      ['/dev/sdb', 'chosen'],
+      ['/dev/sdc', 'larger'],
+      ['/dev/sda', 'larger'],
+    ],
+  );
+});
+
+test('chooseSmallest() wants more than 10^10 bytes, not as many', () => {
+  assert.equal(choose([{ path: '/dev/sda', size: 10_000_000_000 }]).chosen, undefined);
+  assert.equal(choose([{ path: '/dev/sda', size: 10_000_000_512 }]).chosen?.path, '/dev/sda');
+  assert.equal(choose([{ path: '/dev/sda', size: 1_000_001 }], { minimumBytes: 1_000_000 }).chosen?.path, '/dev/sda');
+});
+
+test('chooseSmallest() breaks ties by path in byte order', () => {
+  const paths = ['/dev/vda', '/dev/sdb', '/dev/sdaa', '/dev/nvme0n1', '/dev/sda'];
+  const order = choose(paths.map((path) => ({ path }))).candidates.map(({ disk }) => disk.path);
+  assert.deepEqual(order, ['/dev/nvme0n1', '/dev/sda', '/dev/sdaa', '/dev/sdb', '/dev/vda']);
+});
+
+test('chooseSmallest() is not misled by a size that is part of another', () => {
+  const selection = choose([
+    { path: '/dev/sda', size: 120_000_000_000 },
+    { path: '/dev/sdb', size: 20_000_000_000 },
+  ]);
+  assert.equal(selection.chosen?.path, '/dev/sdb');
+});
+
+test('chooseSmallest() tells sda from sdaa', () => {
+  const selection = choose([
+    { path: '/dev/sda', size: 15 * gigabyte },
+    { path: '/dev/sdaa', children: [{ path: '/dev/sdaa1', type: 'part', mountpoints: ['/data'] }] },
+  ]);
+  assert.equal(selection.chosen?.path, '/dev/sda');
+  assert.equal(reasonFor(selection, '/dev/sdaa'), '/dev/sdaa1 is mounted at /data');
+});
+
+test('chooseSmallest() passes over what is mounted, swapped to or held, also several layers up', () => {
+  const selection = choose([
+    { path: '/dev/sda', mountpoints: ['/etc/hosts', '/'] },
+    { path: '/dev/sdb', children: [{ path: '/dev/sdb2', type: 'part', mountpoints: ['[SWAP]'] }] },
+    {
+      path: '/dev/sdc',
+      children: [{ path: '/dev/sdc1', type: 'part', children: [{ path: '/dev/mapper/vg-lv', type: 'lvm' }] }],
+    },
+    {
+      path: '/dev/sdd',
+      children: [{ path: '/dev/md0', type: 'raid1', children: [{ path: '/dev/md0p1', type: 'part' }] }],
+    },
+    { path: '/dev/sde', children: [{ path: '/dev/mapper/mpatha', type: 'mpath', mountpoints: ['/srv'] }] },
+    { path: '/dev/sdf', children: [{ path: '/dev/sdf1', type: 'part' }] },
+  ]);
+  assert.equal(reasonFor(selection, '/dev/sda'), 'it is mounted at /');
+  assert.equal(reasonFor(selection, '/dev/sdb'), '/dev/sdb2 is used as swap');
+  assert.equal(reasonFor(selection, '/dev/sdc'), 'it is held by /dev/mapper/vg-lv (lvm)');
+  assert.equal(reasonFor(selection, '/dev/sdd'), 'it is held by /dev/md0 (raid1)');
+  assert.equal(reasonFor(selection, '/dev/sde'), 'it is held by /dev/mapper/mpatha (mpath)');
+  assert.equal(reasonFor(selection, '/dev/mapper/mpatha'), 'it is mounted at /srv');
+  assert.equal(selection.chosen?.path, '/dev/sdf');
+});
+
+test('chooseSmallest() takes a multipath device and leaves its paths alone', () => {
+  const mpatha = { path: '/dev/mapper/mpatha', type: 'mpath', majorMinor: '253:0' };
+  const selection = choose([
+    { path: '/dev/sda', children: [mpatha] },
+    { path: '/dev/sdb', children: [mpatha] },
+  ]);
+  assert.equal(selection.chosen?.path, '/dev/mapper/mpatha');
+  assert.equal(selection.candidates.length, 3);
+});
+
+test('chooseSmallest() sees through a second path to storage that is in use', () => {
+  const selection = choose([
+    { path: '/dev/sda', wwn: '0x5000c500a0b1c2d3', mountpoints: ['/data'] },
+    { path: '/dev/sdb', wwn: '0x5000c500a0b1c2d3' },
+  ]);
+  assert.equal(selection.chosen, undefined);
+  assert.equal(reasonFor(selection, '/dev/sdb'), '/dev/sda is mounted at /data');
+});
+
+test('chooseSmallest() passes over what cannot be installed to and goes on to the next', () => {
+  const selection = choose([
+    { path: '/dev/sr0', type: 'rom', majorMinor: '11:0', rm: true },
+    { path: '/dev/zram0', majorMinor: '253:0' },
+    { path: '/dev/ram0', majorMinor: '1:0' },
+    { path: '/dev/fd0', majorMinor: '2:0' },
+    { path: '/dev/loop0', type: 'loop', majorMinor: '7:0' },
+    { path: '/dev/mapper/vg-lv', type: 'lvm', majorMinor: '252:0' },
+    { path: '/dev/md0', type: 'raid1', majorMinor: '9:0' },
+    { path: '/dev/sda', ro: true },
+    { path: '/dev/sdb', rm: true, tran: 'usb' },
+    { path: '/dev/sdc', size: 0 },
+    { path: '/dev/sdd', 'log-sec': 4096 },
+    { path: '/dev/sde', fstype: 'linux_raid_member' },
+    { path: '/dev/sdf', fstype: 'mpath_member' },
+    { path: '/dev/sdz', size: 100 * gigabyte, fstype: 'LVM2_member' },
+  ]);
+  assert.equal(selection.chosen?.path, '/dev/sdz');
+  assert.match(reasonFor(selection, '/dev/sr0'), /removable/);
+  assert.match(reasonFor(selection, '/dev/zram0'), /not a disk that can be booted from/);
+  assert.match(reasonFor(selection, '/dev/ram0'), /not a disk that can be booted from/);
+  assert.match(reasonFor(selection, '/dev/fd0'), /not a disk that can be booted from/);
+  assert.match(reasonFor(selection, '/dev/loop0'), /type loop.*-I 7/);
+  assert.match(reasonFor(selection, '/dev/mapper/vg-lv'), /type lvm/);
+  assert.match(reasonFor(selection, '/dev/md0'), /type raid1, not a full disk/);
+  assert.match(reasonFor(selection, '/dev/sda'), /read-only/);
+  assert.match(reasonFor(selection, '/dev/sdb'), /removable/);
+  assert.match(reasonFor(selection, '/dev/sdc'), /no medium or size/);
+  assert.match(reasonFor(selection, '/dev/sdd'), /sectors of 4096 bytes/);
+  assert.match(reasonFor(selection, '/dev/sde'), /linux_raid_member/);
+  assert.match(reasonFor(selection, '/dev/sdf'), /mpath_member/);
+});
+
+test('chooseSmallest() includes and excludes by major number', () => {
+  const devices = [
+    { path: '/dev/nvme0n1', majorMinor: '259:0', size: 16 * gigabyte },
+    { path: '/dev/sda', majorMinor: '8:0' },
+    { path: '/dev/loop3', type: 'loop', majorMinor: '7:3', size: 12 * gigabyte },
+  ];
+  assert.equal(choose(devices).chosen?.path, '/dev/nvme0n1');
+  assert.equal(choose(devices, { excludeMajors: [259] }).chosen?.path, '/dev/sda');
+  assert.equal(choose(devices, { includeMajors: [8] }).chosen?.path, '/dev/sda');
+  assert.equal(choose(devices, { includeMajors: [7] }).chosen?.path, '/dev/loop3');
+  assert.equal(choose(devices, { includeMajors: [7, 8], excludeMajors: [7] }).chosen?.path, '/dev/sda');
+});
+
+test('parseLsblk() reads the strings of old versions and the single mount point', () => {
+  const old = { size: '20000000000', 'log-sec': '512', ro: '0', rm: '1', mountpoints: undefined, mountpoint: '/mnt' };
+  const [disk] = parseLsblk(lsblk({ path: '/dev/sda', ...old }));
+  assert.equal(disk?.sizeBytes, 20_000_000_000);
+  assert.equal(disk?.readOnly, false);
+  assert.equal(disk?.removable, true);
+  assert.deepEqual(disk?.uses, [{ kind: 'mounted', device: '/dev/sda', by: '/mnt' }]);
+});
+
+test('parseLsblk() refuses what is not a report of lsblk', () => {
+  assert.throws(() => parseLsblk('{"blockdevices": [{"path": 1}]}'));
+  assert.deepEqual(parseLsblk(''), []);
+});
+
+test('NoDiskError says the sentence of the original and shows every disk with the reason', () => {
+  const { candidates } = choose([
+    { path: '/dev/sda', size: 8 * gigabyte, model: 'QEMU HARDDISK', tran: 'sata' },
+    { path: '/dev/sdb', mountpoints: ['/data'] },
+    { path: '/dev/loop0', type: 'loop', size: 0 },
+  ]);
+  const error = new NoDiskError(candidates);
+  assert.deepEqual(
+    error.message.split('\n').map((line) => line.replace(/ +/g, ' ')),
+    [
+      'Could not find smallest disk to install (min. 10GB).',
+      '/dev/sda 8GB disk sata QEMU HARDDISK not usable: it is not larger than 10GB',
+      '/dev/sdb 20GB disk - not usable: it is mounted at /data',
+    ],
+  );
+  assert.match(new NoDiskError([], 3e9).message, /min\. 3GB\)\.\nno block device was found/);
+});
+
+test('describeCandidates() names the chosen disk', () => {
+  assert.match(
+    describeCandidates(choose([{ path: '/dev/vda' }]).candidates),
+    /^\/dev\/vda .* chosen: the smallest unused disk$/,
+  );
+});
+
+test('listDisks() sees real devices, and chooseSmallest() a real loop device when it is asked for', async () => {
+  // Of the devices of other tests none can be as large as these and the smallest.
+  await using small = await createLoopDevice({ sizeBytes: 7e12 });
+  await using large = await createLoopDevice({ sizeBytes: 8e12 });
+  const disks = await listDisks();
+  const found = disks.find(({ path }) => path === small.path);
+  assert.equal(found?.sizeBytes, 7e12 - (7e12 % 512));
+  assert.equal(found?.type, 'loop');
+  assert.equal(found?.sectorSizeBytes, 512);
+  assert.deepEqual(found?.uses, []);
+  const selection = chooseSmallest(disks, { includeMajors: [7], minimumBytes: 6e12 });
+  assert.equal(selection.chosen?.path, small.path);
+  assert.equal(reasonFor(selection, large.path), 'usable, but not the smallest');
+});
+
+test('listDisks() never offers the disk that the system runs from', async () => {
+  const root = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').find((line) => line.split(' ')[4] === '/');
+  const source = root?.split(' - ')[1]?.split(' ')[1] ?? '';
+  const disk = (await listDisks()).find(({ path, partitions }) => path === source || partitions.includes(source));
+  assert.notEqual(disk?.uses.length, 0);
+});
+
+test('inspectDevice() names the mount point of a mounted device, and isClaimed() knows without seeing it', async () => {
+  await using loop = await createLoopDevice({ sizeBytes: 16 * 1024 * 1024 });
+  assert.equal(await isClaimed(loop.path), false);
+  await using mounted = await mountScratch(loop.path);
+  assert.deepEqual((await inspectDevice(loop.path))?.uses, [
+    { kind: 'mounted', device: loop.path, by: mounted.directory },
+  ]);
+  assert.equal(await isClaimed(loop.path), true);
+});

@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ReleaseDefaults } from '../../installer/defaults.ts';
+import { type Options, parseOptions } from '../../installer/options.ts';
+import { describePlan, type InstallPlan, makePlan } from '../../installer/plan.ts';
+
+const elsewhere: ReleaseDefaults = { board: 'amd64-usr', channel: 'stable', version: 'current', oem: '' };
+const onFlatcar: ReleaseDefaults = { board: 'arm64-usr', channel: 'beta', version: '4100.2.0', oem: 'ami' };
+
+function options(...args: string[]): Options {
+  const parsed = parseOptions(args, elsewhere);
+  assert.equal(parsed.kind, 'options', JSON.stringify(parsed));
+  return parsed.kind === 'options' ? parsed.options : assert.fail();
+}
+
+function plan(args: readonly string[], defaults = elsewhere): InstallPlan {
+  return makePlan(options(...args), defaults);
+}
+
+/** Every option of the original: its letter, its long name, a value if it takes one, and what it sets. */
+const table = [
+  ['-d', '--device', '/dev/sdb', { device: '/dev/sdb' }],
+  ['-s', '--smallest', undefined, { smallest: true }],
+  ['-I', '--include-majors', '8,259', { includeMajors: [8, 259] }],
+  ['-e', '--exclude-majors', '7', { excludeMajors: [7] }],
+  ['-D', '--download-only', undefined, { downloadOnly: true }],
+  ['-V', '--release-version', '3510.2.1', { releaseVersion: '3510.2.1' }],
+  ['-B', '--board', 'arm64-usr', { board: 'arm64-usr' }],
+  ['-C', '--channel', 'alpha', { channel: 'alpha' }],
+  ['-o', '--oem', 'ami', { oem: 'ami' }],
+  ['-c', '--cloud-config', 'cloud.yaml', { cloudConfig: 'cloud.yaml' }],
+  ['-i', '--ignition', 'config.ign', { ignition: 'config.ign' }],
+  ['-t', '--temp-dir', '/var/tmp', { tempDir: '/var/tmp' }],
+  ['-b', '--base-url', 'http://mirror', { baseUrl: ['http://mirror'] }],
+  ['-k', '--key', 'key.asc', { key: 'key.asc' }],
+  ['-f', '--image-file', 'image.bin', { imageFile: 'image.bin' }],
+  ['-n', '--copy-network', undefined, { copyNetwork: true }],
+  ['-u', '--uefi-entry', undefined, { uefiEntry: true }],
+  ['-y', '--dry-run', undefined, { dryRun: true }],
+  ['-v', '--verbose', undefined, { verbose: true }],
+] as const;
+
+const always = { tries: 10, timeout: 20, reread: true, zeroOffload: true };
+
+for (const [short, long, value, sets] of table) {
+  test(`parseOptions() knows ${short} and ${long}`, () => {
+    const forms =
+      value === undefined
+        ? [[short], [long]]
+        : [[short, value], [`${short}${value}`], [long, value], [`${long}=${value}`]];
+    for (const form of forms) assert.deepEqual(options(...form), { ...always, ...sets }, form.join(' '));
+    if (value !== undefined) {
+      assert.match(
+        JSON.stringify(parseOptions([short], elsewhere)),
+        new RegExp(`${short}, ${long} <.+>' argument missing`),
+      );
+    }
+  });
+}
+
+/** What the original lacks. */
+const fingerprint = 'F88CFEDEFF29A5B4D9523864E25D9AED0593B34A';
+const additions = [
+  ['--min-size', '20GB', { minSize: 20_000_000_000 }],
+  ['--min-size', '1.5 GiB', { minSize: 1_610_612_736 }],
+  ['--min-size', '512', { minSize: 512 }],
+  ['--save-partlabel', 'data,var-*', { savePartlabel: ['data', 'var-*'] }],
+  ['--list-disks', undefined, { listDisks: true }],
+  ['--key-fingerprint', fingerprint, { keyFingerprint: fingerprint }],
+  ['--key-fingerprint', 'f88c fede ff29 a5b4 d952  3864 e25d 9aed 0593 b34a', { keyFingerprint: fingerprint }],
+  ['--insecure', undefined, { insecure: true }],
+  ['--ignition-url', 'https://server/a.ign', { ignitionUrl: 'https://server/a.ign' }],
+  ['--ignition-hash', 'sha256-00', { ignitionHash: 'sha256-00' }],
+  ['--append-karg', 'quiet', { appendKarg: ['quiet'] }],
+  ['--console', 'ttyS0', { console: ['ttyS0'] }],
+  ['--offline', undefined, { offline: true }],
+  ['--read-back', undefined, { readBack: true }],
+  ['--no-reread', undefined, { reread: false }],
+  ['--no-zero-offload', undefined, { zeroOffload: false }],
+  ['--json', undefined, { json: true }],
+  ['--tries', '3', { tries: 3 }],
+  ['--timeout', '0.5', { timeout: 0.5 }],
+] as const;
+
+for (const [name, value, sets] of additions) {
+  test(`parseOptions() knows ${name}${value === undefined ? '' : ` ${value}`}`, () => {
+    assert.deepEqual(options(name, ...(value === undefined ? [] : [value])), { ...always, ...sets });
+  });
+}
+
+test('parseOptions() collects what may be repeated', () => {
+  const args = ['--append-karg', 'a', '-b', 'x', '--append-karg=b=1', '--console', 'tty0', '-by', '--console', 'ttyS1'];
+  const { appendKarg, console, baseUrl } = options(...args);
+  assert.deepEqual(
+    [appendKarg, console, baseUrl],
+    [
+      ['a', 'b=1'],
+      ['tty0', 'ttyS1'],
+      ['x', 'y'],
+    ],
+  );
+});
+
+test('parseOptions() takes bundled letters as getopts does', () => {
+  assert.deepEqual(options('-sv'), { ...always, smallest: true, verbose: true });
+  assert.deepEqual(options('-svyi', 'x.ign'), {
+    ...always,
+    smallest: true,
+    verbose: true,
+    dryRun: true,
+    ignition: 'x.ign',
+  });
+  assert.deepEqual(options('-vd/dev/sda'), { ...always, verbose: true, device: '/dev/sda' });
+  assert.deepEqual(options('-o', ''), { ...always, oem: '' });
+  assert.deepEqual(options('-d', '-s'), { ...always, device: '-s' });
+  assert.deepEqual(options('-C', 'beta', '-C', 'alpha'), { ...always, channel: 'alpha' });
+});
+
+test('parseOptions() ignores operands, and tells which', () => {
+  const parsed = parseOptions(['-s', 'junk', '--', '-v'], elsewhere);
+  assert.deepEqual(parsed, { kind: 'options', options: { ...always, smallest: true }, ignored: ['junk', '-v'] });
+});
+
+test('parseOptions() says what is wrong with a command line', () => {
+  const messages = ([args, message]: [string[], RegExp]) => {
+    const parsed = parseOptions(args, elsewhere);
+    assert.match(parsed.kind === 'wrong' ? parsed.message : '', message);
+  };
+  messages([['-x'], /^unknown option '-x'$/]);
+  messages([['--smalest'], /^unknown option '--smalest'\s+\(Did you mean --smallest\?\)$/]);
+  messages([['-s', '-I', 'sda'], /'sda' is invalid\. Give numbers separated by commas/]);
+  messages([['-s', '-e', '8,'], /'8,' is invalid/]);
+  messages([['--tries', '0'], /Give a number greater than zero/]);
+  messages([['--min-size', '20G'], /'20G' is invalid\. Give a size such as 20GB or 16GiB/]);
+  messages([['--key-fingerprint', 'E25D9AED0593B34A'], /Give all 40 hexadecimal digits/]);
+});
+
+test('parseOptions() shows help wherever -h stands, with the defaults of this machine', () => {
+  for (const args of [['-h'], ['--help'], ['-sh'], ['-d', '/dev/sda', '-h', 'junk']]) {
+    const parsed = parseOptions(args, onFlatcar);
+    assert.equal(parsed.kind, 'help');
+    const text = parsed.kind === 'help' ? parsed.text : '';
+    for (const [short, long] of table) assert.match(text, new RegExp(`^  ${short}, ${long}\\b`, 'm'));
+    assert.match(text, /channel to install: .*\(default: beta\)/s);
+  }
+});
+
+test('makePlan() lets -s win over -d, and needs a target unless only downloading', () => {
+  assert.deepEqual(plan(['-d', '/dev/sda']).target, { kind: 'device', path: '/dev/sda', minimumBytes: undefined });
+  assert.equal(plan(['-d', '/dev/sda', '-s']).target?.kind, 'smallest');
+  assert.deepEqual(plan(['-s', '-I', '8', '-e', '259']).target, {
+    kind: 'smallest',
+    minimumBytes: undefined,
+    includeMajors: [8],
+    excludeMajors: [259],
+  });
+  assert.equal(plan(['-D', '-d', '/dev/sda']).target, undefined);
+  assert.throws(() => plan([]), /no target block device provided \(give -d DEVICE/);
+});
+
+for (const [args, channel, version] of [
+  [[], 'beta', '4100.2.0'],
+  [['-V', '3510.2.1'], 'beta', '3510.2.1'],
+  [['-C', 'alpha'], 'alpha', 'current'],
+  [['-C', 'beta'], 'beta', 'current'],
+  [['-C', 'lts', '-V', 'current-2024'], 'lts', 'current-2024'],
+  [['-V', 'alpha'], 'alpha', 'current'],
+  [['-V', 'edge', '-C', 'beta'], 'edge', 'current'],
+  [['-V', 'lts'], 'beta', 'lts'],
+] as const) {
+  test(`makePlan() makes ${channel} ${version} of '${args.join(' ')}' on a machine that runs beta 4100.2.0`, () => {
+    const { release } = plan(['-s', ...args], onFlatcar);
+    assert.deepEqual([release.channel, release.version, release.oem], [channel, version, 'ami']);
+  });
+}
+
+test('makePlan() lets an empty -o choose the image without OEM', () => {
+  assert.equal(plan(['-s', '-o', ''], onFlatcar).release.oem, '');
+});
+
+test('makePlan() takes mirrors as wget does, each once', () => {
+  assert.deepEqual(plan(['-s', '-b', 'http://mirror/flatcar/']).release.baseUrls, ['http://mirror/flatcar']);
+  assert.deepEqual(plan(['-s', '-b', 'mirror.example/flatcar']).release.baseUrls, ['http://mirror.example/flatcar']);
+  const several = plan(['-s', '-b', 'b.example', '-b', 'http://a.example', '-b', 'b.example/']).release;
+  assert.deepEqual(several.baseUrls, ['http://b.example', 'http://a.example']);
+  assert.equal(plan(['-s', '-b', '']).release.baseUrls, undefined);
+});
+
+test('describePlan() names the settings as the original does', () => {
+  const names = describePlan(plan(['-s']))
+    .split('\n')
+    .map((line) => line.split(':')[0]);
+  assert.deepEqual(names, ['VERSION', 'BOARD', 'CHANNEL', 'OEM', 'CLOUD', 'IGNITION', 'BASEURL', 'KEYFILE', 'IMAGE']);
+});
+
+for (const [args, says] of [
+  [
+    [],
+    /^cannot work offline without a local image: that needs the network \(give the path of one with -f, or leave out --offline\)$/,
+  ],
+  [['-D'], /^cannot work offline with -D: that needs the network \(leave out --offline\)$/],
+  [
+    ['-f', 'image.bin', '--ignition-url', 'https://server/a.ign'],
+    /^cannot work offline with https:\S+: that needs the network \(download it before and give the file with -i\)$/,
+  ],
+] as const) {
+  test(`makePlan() refuses --offline ${args.join(' ')} and says what is needed`, () => {
+    assert.throws(() => plan(['-s', '--offline', ...args]), { message: says });
+  });
+}
+
+test('makePlan() works offline with local files alone', () => {
+  const { imageFile, configuration } = plan(['-s', '--offline', '-f', 'image.bin', '-i', 'a.ign']);
+  assert.deepEqual([imageFile, configuration.ignition], ['image.bin', 'a.ign']);
+});
+
+const sha256 = 'ab'.repeat(32);
+for (const [args, says] of [
+  [['--ignition-url', 'http://server/a'], /whoever is on the way could change it \(use https, or add --ignition-hash/],
+  [['--ignition-url', 'file:///a'], /it is not an HTTP URL \(give a file with -i\)$/],
+  [['--ignition-url', 'https://server/a', '-i', 'b'], /b is given too \(give either -i or --ignition-url\)$/],
+  [['--ignition-hash', `sha256-${sha256}`], /there is a hash of it but no config/],
+  [['-i', 'a', '--ignition-hash', 'sha512-00'], /cannot use the hash sha512-00: it is not sha512- with 128/],
+  [['-i', 'a', '--ignition-hash', `md5-${sha256}`], /cannot use the hash md5-/],
+] as const) {
+  test(`makePlan() refuses ${args.join(' ').slice(0, 70)}`, () => {
+    assert.throws(() => plan(['-s', ...args]), { message: says });
+  });
+}
+
+test('makePlan() takes an Ignition config from a URL: over https, or over http with its hash', () => {
+  const secure = plan(['-s', '--ignition-url', 'https://server/a.ign']).configuration;
+  assert.deepEqual([secure.ignitionUrl?.href, secure.ignitionHash], ['https://server/a.ign', undefined]);
+  const hashed = plan(['-s', '--ignition-url', 'http://server/a', '--ignition-hash', `SHA256-${sha256.toUpperCase()}`]);
+  assert.deepEqual(hashed.configuration.ignitionHash, { algorithm: 'sha256', digest: sha256 });
+});

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runTool, ToolError } from '../../installer/tool.ts';
+
+test('runTool() returns what a tool prints, and finds tools in the sbin directories', async () => {
+  assert.match((await runTool('losetup', ['--version'])).stdout, /^losetup from util-linux/);
+});
+
+test('runTool() says what a tool that fails has said', async () => {
+  await assert.rejects(runTool('ls', ['/nibs-nowhere']), (error: unknown) => {
+    assert.ok(error instanceof ToolError);
+    assert.equal(error.missing, false);
+    assert.match(error.message, /^cannot run 'ls \/nibs-nowhere': .*No such file or directory/);
+    return true;
+  });
+});
+
+test('runTool() accepts the exit codes it is told to', async () => {
+  assert.equal((await runTool('false', [], { acceptedExitCodes: [0, 1] })).exitCode, 1);
+  await assert.rejects(runTool('false', []), /it ended with 1/);
+});
+
+test('runTool() says that a tool is missing', async () => {
+  await assert.rejects(runTool('nibs-no-such-tool', []), (error: unknown) => {
+    assert.ok(error instanceof ToolError);
+    assert.equal(error.missing, true);
+    assert.match(error.message, /there is no such program \(install the package that has nibs-no-such-tool\)/);
+    return true;
+  });
+});
+
+test('runTool() ends a tool that takes too long, or whose signal is aborted', async () => {
+  const started = performance.now();
+  await assert.rejects(runTool('sleep', ['20'], { timeoutSeconds: 0.1 }), /it did not end within 0.1 seconds/);
+  await assert.rejects(runTool('sleep', ['20'], { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' });
+  assert.ok(performance.now() - started < 10_000);
+});
+
+test('runTool() does not start a tool when the signal is aborted already', async () => {
+  await assert.rejects(runTool('true', [], { signal: AbortSignal.abort() }), { name: 'AbortError' });
+});

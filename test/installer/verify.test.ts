@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import type { KeySource } from '../../installer/signing-key.ts';
+import { createVerifier, type SignedBy } from '../../installer/verify.ts';
+import { createGpg, type Gpg, type SignOptions } from '../sandbox/signing.ts';
+
+const image = randomBytes(3_000_000);
+const never = new AbortController().signal;
+
+let gpg: Gpg;
+before(async () => {
+  gpg = await createGpg();
+});
+after(async () => {
+  await gpg[Symbol.asyncDispose]();
+});
+
+/** Pieces as a socket hands them out. */
+async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let offset = 0; offset < bytes.length; offset += 65_536) yield bytes.subarray(offset, offset + 65_536);
+}
+
+function keySource(keys: Uint8Array, pinnedFingerprint?: string): KeySource {
+  const pin = pinnedFingerprint === undefined ? {} : { pinnedFingerprint };
+  return { origin: 'keys.asc', read: async () => keys, ...pin };
+}
+
+async function verify(
+  signature: Uint8Array,
+  sources: readonly KeySource[],
+  bytes: Uint8Array = image,
+): Promise<SignedBy> {
+  const verifier = await createVerifier({ bytes: signature, origin: 'image.sig' }, sources, never);
+  const passed = Buffer.concat(await Array.fromAsync(verifier.watch(pieces(bytes))));
+  assert.ok(passed.equals(bytes), 'the bytes pass unchanged');
+  return verifier.verdict();
+}
+
+/** Our verdict and gpg's on the same three files. */
+async function bothVerdicts(keys: Uint8Array, signature: Uint8Array, bytes: Uint8Array = image) {
+  const ours = await verify(signature, [keySource(keys)], bytes).then(
+    ({ signingFingerprint }) => ({ good: true, says: signingFingerprint }),
+    (error: Error) => ({ good: false, says: error.message }),
+  );
+  return { ...ours, gpg: await gpg.judge(keys, signature, bytes) };
+}
+
+for (const algorithm of ['ed25519', 'rsa2048', 'rsa3072', 'nistp256/ecdsa'] as const) {
+  for (const armor of [false, true]) {
+    test(`createVerifier() holds with gpg on ${algorithm}, ${armor ? 'armoured' : 'binary'}`, async () => {
+      const primary = await gpg.createPrimary(`plain-${algorithm}-${armor}`, { algorithm });
+      const subkey = await gpg.addSubkey(primary, { algorithm });
+      const keys = await gpg.exportKeys(primary);
+      const signature = await gpg.sign(image, [subkey], { armor });
+      assert.deepEqual(await bothVerdicts(keys, signature), { good: true, says: subkey, gpg: ['GOODSIG'] });
+
+      const altered = Buffer.from(image);
+      altered[2_000_000] = (altered[2_000_000] ?? 0) ^ 1;
+      for (const wrong of [altered, image.subarray(1), image.subarray(0, -1), Buffer.concat([image, Buffer.of(0)])]) {
+        const bad = await bothVerdicts(keys, signature, wrong);
+        assert.deepEqual([bad.good, bad.gpg], [false, ['BADSIG']]);
+        assert.match(
+          bad.says,
+          /cannot verify image\.sig: it is not a good signature by \w+ for these bytes \(the download is damaged/,
+        );
+      }
+    });
+  }
+}
+
+test('createVerifier() takes a signature by the primary key itself', async () => {
+  const primary = await gpg.createPrimary('no-subkey', { usage: 'cert,sign' });
+  const verdict = await bothVerdicts(await gpg.exportKeys(primary), await gpg.sign(image, [primary]));
+  assert.deepEqual(verdict, { good: true, says: primary, gpg: ['GOODSIG'] });
+});
+
+test('createVerifier() refuses a key it was not given, before any byte is read', async () => {
+  const [trusted, other] = [await gpg.createPrimary('trusted'), await gpg.createPrimary('other')];
+  await gpg.addSubkey(trusted);
+  const stranger = await gpg.addSubkey(other);
+  const verdict = await bothVerdicts(await gpg.exportKeys(trusted), await gpg.sign(image, [stranger]));
+  assert.deepEqual([verdict.good, verdict.gpg], [false, ['ERRSIG']]);
+  assert.match(
+    verdict.says,
+    new RegExp(
+      `cannot trust the signature image\\.sig: it is signed by key ${stranger.slice(-16)}, which is not in keys`,
+    ),
+  );
+});
+
+test('createVerifier() takes an old signature of a key that has expired since, as gpg does', async () => {
+  const primary = await gpg.createPrimary('aged', { at: '20200101T000000' });
+  const subkey = await gpg.addSubkey(primary, { at: '20200101T000000', expires: '1y' });
+  const signature = await gpg.sign(image, [subkey], { at: '20200601T000000' });
+  const verdict = await bothVerdicts(await gpg.exportKeys(primary), signature);
+  assert.deepEqual(verdict, { good: true, says: subkey, gpg: ['EXPKEYSIG'] });
+});
+
+test('createVerifier() refuses a signature made after the key expired, which gpg cannot tell from the former', async () => {
+  const primary = await gpg.createPrimary('late', { at: '20200101T000000' });
+  const subkey = await gpg.addSubkey(primary, { at: '20200101T000000' });
+  const signature = await gpg.sign(image, [subkey], { at: '20220101T000000' });
+  await gpg.expireSubkey(primary, subkey, '20210101T000000');
+  const verdict = await bothVerdicts(await gpg.exportKeys(primary), signature);
+  assert.deepEqual([verdict.good, verdict.gpg], [false, ['EXPKEYSIG']]);
+  assert.match(verdict.says, /its key \w{16} was not valid when it was made: .*expired/i);
+});
+
+for (const [reason, word] of [
+  [1, 'compromised'],
+  [2, 'superseded'],
+  [3, 'no longer used'],
+] as const) {
+  test(`createVerifier() refuses a revoked subkey (${word}), unlike gpg's exit code`, async () => {
+    const primary = await gpg.createPrimary(`revoked-${reason}`);
+    const subkey = await gpg.addSubkey(primary);
+    const signature = await gpg.sign(image, [subkey]);
+    await gpg.revokeSubkey(primary, subkey, reason);
+    const verdict = await bothVerdicts(await gpg.exportKeys(primary), signature);
+    assert.deepEqual([verdict.good, verdict.gpg], [false, ['REVKEYSIG']]);
+    assert.match(verdict.says, /its key \w{16} was revoked/);
+  });
+}
+
+test('createVerifier() refuses SHA-1, unlike gpg', async () => {
+  const primary = await gpg.createPrimary('sha1', { algorithm: 'rsa2048' });
+  const subkey = await gpg.addSubkey(primary, { algorithm: 'rsa2048' });
+  const options: SignOptions = { digest: 'SHA1' };
+  const verdict = await bothVerdicts(await gpg.exportKeys(primary), await gpg.sign(image, [subkey], options));
+  assert.deepEqual([verdict.good, verdict.gpg], [false, ['GOODSIG']]);
+  assert.match(verdict.says, /its hash algorithm is too weak/);
+});
+
+test('createVerifier() is content with one good signature among several', async () => {
+  const [trusted, other] = [await gpg.createPrimary('several-a'), await gpg.createPrimary('several-b')];
+  const subkey = await gpg.addSubkey(trusted);
+  const revoked = await gpg.addSubkey(trusted);
+  const stranger = await gpg.addSubkey(other);
+  const signature = await gpg.sign(image, [stranger, revoked, subkey]);
+  await gpg.revokeSubkey(trusted, revoked, 1);
+  const keys = await gpg.exportKeys(trusted);
+  const verdict = await bothVerdicts(keys, signature);
+  assert.deepEqual(
+    [verdict.good, verdict.says, verdict.gpg.toSorted()],
+    [true, subkey, ['ERRSIG', 'GOODSIG', 'REVKEYSIG']],
+  );
+});
+
+test('createVerifier() does not take a good signature by a key outside the pinned primary', async () => {
+  const [pinned, other] = [await gpg.createPrimary('pinned'), await gpg.createPrimary('unpinned')];
+  await gpg.addSubkey(pinned);
+  const stranger = await gpg.addSubkey(other);
+  const both = await gpg.exportKeys(pinned, other);
+  const signature = await gpg.sign(image, [stranger]);
+  assert.equal((await verify(signature, [keySource(both)])).primaryFingerprint, other);
+  await assert.rejects(verify(signature, [keySource(both, pinned)]), /is signed by key \w+, which is not in keys\.asc/);
+  const onlyOther = await gpg.exportKeys(other);
+  await assert.rejects(verify(signature, [keySource(onlyOther, pinned)]), /it has no key with the fingerprint/);
+});
+
+test('createVerifier() takes the subkey of a new year under the same pinned primary, from the first place that has it', async () => {
+  const primary = await gpg.createPrimary('yearly', { algorithm: 'rsa2048', at: '20230101T000000' });
+  await gpg.addSubkey(primary, { algorithm: 'rsa2048', at: '20230101T000000', expires: '1y' });
+  const embedded = keySource(await gpg.exportKeys(primary), primary);
+  const rotated = await gpg.addSubkey(primary, { algorithm: 'rsa2048' });
+  const published = keySource(await gpg.exportKeys(primary), primary);
+  const signature = await gpg.sign(image, [rotated]);
+  await assert.rejects(verify(signature, [embedded]), /is signed by key/);
+  const { primaryFingerprint, signingFingerprint } = await verify(signature, [embedded, published]);
+  assert.deepEqual([primaryFingerprint, signingFingerprint], [primary, rotated]);
+});
+
+test('createVerifier() does not take a subkey that the primary did not certify', async () => {
+  const [pinned, attacker] = [await gpg.createPrimary('victim'), await gpg.createPrimary('attacker')];
+  const stranger = await gpg.addSubkey(attacker);
+  const signature = await gpg.sign(image, [stranger]);
+  const { readKey, PacketList, PublicKey } = await import('openpgp');
+  const [own, foreign] = await Promise.all(
+    [pinned, attacker].map(async (key) => readKey({ armoredKey: (await gpg.exportKeys(key)).toString() })),
+  );
+  assert.ok(own !== undefined && foreign !== undefined);
+  const packets = new PacketList<ReturnType<typeof own.toPacketList>[number]>();
+  packets.push(...own.toPacketList(), ...foreign.toPacketList().slice(-2));
+  const glued = new PublicKey(packets);
+  await assert.rejects(
+    verify(signature, [keySource(glued.write(), pinned)]),
+    /its key \w+ was not valid when it was made|is signed by key/,
+  );
+});
+
+test('createVerifier() says what a file is that is no signature or no key', async () => {
+  const primary = await gpg.createPrimary('shape');
+  const subkey = await gpg.addSubkey(primary);
+  const signature = await gpg.sign(image, [subkey]);
+  const keys = await gpg.exportKeys(primary);
+  await assert.rejects(
+    verify(Buffer.from('<html>'), [keySource(keys)]),
+    /cannot read the signature image\.sig: it is not an OpenPGP signature/,
+  );
+  await assert.rejects(verify(Buffer.alloc(0), [keySource(keys)]), /image\.sig: /);
+  await assert.rejects(
+    verify(signature, [keySource(Buffer.from('<html>'))]),
+    /cannot use the signing key of keys\.asc: it is not an OpenPGP public key/,
+  );
+});
+
+test('createVerifier() passes the failure of the source on as it is, and then has no verdict', async () => {
+  const primary = await gpg.createPrimary('broken');
+  const subkey = await gpg.addSubkey(primary);
+  const sources = [keySource(await gpg.exportKeys(primary))];
+  const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
+  const failure = new Error('the cable was cut');
+  const verifier = await createVerifier(signature, sources, never);
+  const broken = async function* () {
+    yield image.subarray(0, 100_000);
+    throw failure;
+  };
+  await assert.rejects(Array.fromAsync(verifier.watch(broken())), (error) => error === failure);
+  await assert.rejects(verifier.verdict(), /were not read to their end/);
+});
+
+test('createVerifier() closes the source and has no verdict when its reader stops early', async () => {
+  const primary = await gpg.createPrimary('early');
+  const subkey = await gpg.addSubkey(primary);
+  const sources = [keySource(await gpg.exportKeys(primary))];
+  const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
+  const verifier = await createVerifier(signature, sources, never);
+  let closed = false;
+  const source = async function* () {
+    try {
+      yield* pieces(image);
+    } finally {
+      closed = true;
+    }
+  };
+  for await (const piece of verifier.watch(source())) {
+    assert.ok(piece.length > 0);
+    break;
+  }
+  assert.ok(closed);
+  await assert.rejects(verifier.verdict(), /were not read to their end/);
+});
+
+test('createVerifier() holds back a fast source while its reader is slow, so that no image gathers in memory', async () => {
+  const primary = await gpg.createPrimary('pressure');
+  const subkey = await gpg.addSubkey(primary);
+  const sources = [keySource(await gpg.exportKeys(primary))];
+  const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
+  const verifier = await createVerifier(signature, sources, never);
+  let [given, taken, mostAhead] = [0, 0, 0];
+  const source = async function* () {
+    for await (const piece of pieces(image)) {
+      given += piece.length;
+      mostAhead = Math.max(mostAhead, given - taken);
+      yield piece;
+    }
+  };
+  for await (const piece of verifier.watch(source())) {
+    await new Promise((resolve) => setImmediate(resolve));
+    taken += piece.length;
+  }
+  await verifier.verdict();
+  assert.ok(mostAhead <= 4 * 65_536, `${mostAhead} bytes ahead`);
+});

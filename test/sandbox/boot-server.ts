@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import send from 'send';
+
+export interface BootServerOptions {
+  readonly address: string;
+  readonly port: number;
+  /** Served files: URL path (a directory ends with `/`) → path on this machine. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Texts made when they are asked for: URL path → text. */
+  readonly texts: Readonly<Record<string, () => string | Promise<string>>>;
+  /** Called for each request once it was answered. */
+  readonly onRequest?: (request: { readonly path: string; readonly status: number; readonly client: string }) => void;
+}
+
+/** Serves kernel, initramfs, iPXE's script, the registry's authority and the mirror over HTTP, as nginx and boots do in the original provisioner. */
+export async function startBootServer(options: BootServerOptions): Promise<AsyncDisposable> {
+  const server = createServer((request, response) => {
+    response.on('close', () => {
+      options.onRequest?.({
+        path: request.url ?? '',
+        status: response.statusCode,
+        client: request.socket.remoteAddress ?? '',
+      });
+    });
+    answer(options, request, response).catch((error: unknown) =>
+      response.destroy(error instanceof Error ? error : undefined),
+    );
+  });
+  server.listen(options.port, options.address);
+  await once(server, 'listening');
+  return {
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+async function answer(options: BootServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const path = decodeURIComponent(new URL(request.url ?? '/', 'http://sandbox').pathname);
+  const text = options.texts[path];
+  if (text !== undefined) {
+    response.setHeader('Content-Type', 'text/plain; charset=utf-8');
+    response.end(await text());
+    return;
+  }
+  for (const [prefix, target] of Object.entries(options.files)) {
+    if (path === prefix) {
+      send(request, target, { cacheControl: false }).pipe(response);
+      return;
+    }
+    if (prefix.endsWith('/') && path.startsWith(prefix)) {
+      send(request, path.slice(prefix.length), { root: target, index: false, cacheControl: false }).pipe(response);
+      return;
+    }
+  }
+  response.writeHead(404).end();
+}

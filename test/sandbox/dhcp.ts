@@ -1,0 +1,75 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** A machine that DHCP knows. */
+export interface Lease {
+  readonly mac: string;
+  readonly address: string;
+}
+
+export interface DhcpOptions {
+  /** Takes the log, the leases and the files that TFTP serves. */
+  readonly directory: string;
+  readonly interface: string;
+  /** The provisioner's own address: router, TFTP server. */
+  readonly address: string;
+  readonly netmask: string;
+  readonly leases: readonly Lease[];
+  /** What a machine that already runs iPXE is told to load. */
+  readonly scriptUrl: string;
+}
+
+/**
+ * DHCP and TFTP by dnsmasq, as boots of the original provisioner answers: a card's own PXE gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and
+ * iPXE gets the script's URL. Runs in the network namespace of this process.
+ */
+export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable & { readonly logPath: string }> {
+  const tftpDirectory = join(options.directory, 'tftp');
+  await mkdir(tftpDirectory, { recursive: true });
+  for (const file of ['undionly.kpxe', 'ipxe.efi']) await copyFile(`/usr/lib/ipxe/${file}`, join(tftpDirectory, file));
+
+  const logPath = join(options.directory, 'dnsmasq.log');
+  await using log = await open(logPath, 'w');
+  const child = spawn(
+    'setpriv',
+    [
+      ...[
+        '--pdeathsig',
+        'KILL',
+        'dnsmasq',
+        '--conf-file=/dev/null',
+        '--keep-in-foreground',
+        '--log-facility=-',
+        '--log-dhcp',
+        '--user=root',
+      ],
+      ...['--port=0', `--interface=${options.interface}`, '--bind-interfaces', '--dhcp-authoritative', '--no-ping'],
+      ...[`--dhcp-leasefile=${join(options.directory, 'dnsmasq.leases')}`, '--pid-file='],
+      ...[
+        `--dhcp-range=${options.address},static,${options.netmask}`,
+        `--dhcp-option=option:router,${options.address}`,
+      ],
+      ...options.leases.map(({ mac, address }) => `--dhcp-host=${mac},${address},infinite`),
+      ...['--enable-tftp', `--tftp-root=${tftpDirectory}`],
+      ...[
+        '--dhcp-match=set:ipxe,175',
+        '--dhcp-match=set:efi64,option:client-arch,7',
+        '--dhcp-match=set:efi64,option:client-arch,9',
+      ],
+      ...[`--dhcp-boot=tag:ipxe,${options.scriptUrl}`, '--dhcp-boot=tag:!ipxe,tag:efi64,ipxe.efi'],
+      '--dhcp-boot=tag:!ipxe,tag:!efi64,undionly.kpxe',
+    ],
+    { stdio: ['ignore', log.fd, log.fd] },
+  );
+  await once(child, 'spawn');
+  return { logPath, [Symbol.asyncDispose]: () => end(child) };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  await exited;
+}

@@ -1,0 +1,118 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import Docker from 'dockerode';
+import { execa } from 'execa';
+import { pack } from 'tar-stream';
+import { type Daemon, startDaemon } from './daemon.ts';
+import type { Image } from './image.ts';
+
+/** How the engine differs from the usual one. */
+export interface EngineOptions {
+  /** Containers survive a restart of the engine. Default: false. */
+  readonly liveRestore?: boolean;
+  /** `false`: only make the place; the engine is started by {@link Engine.start}. Default: true. */
+  readonly started?: boolean;
+}
+
+/**
+ * A private Docker Engine of Debian's packages with a private containerd: own socket, own image store, no bridge, no packet filter rules, as in
+ * the boot image. Any number of them work side by side. All containers go with it.
+ */
+export interface Engine extends AsyncDisposable {
+  readonly socketPath: string;
+  /** Value for DOCKER_HOST: `unix://` and the socket path. */
+  readonly host: string;
+  readonly docker: Docker;
+  /** Path of the engine's log; it is deleted with the engine. */
+  readonly logPath: string;
+  /** Puts an image into the engine's store without a registry, under the given reference. */
+  load(reference: string, image: Image): Promise<void>;
+  /** Ends the engine: `SIGTERM` lets it stop its containers (unless they live on), `SIGKILL` does not ask. */
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Starts it again with the same store, and waits until it answers. */
+  start(): Promise<void>;
+}
+
+/** Starts an engine and waits until it answers (about a second). Needs root and the packages docker.io, containerd and runc. */
+export async function startEngine(options: EngineOptions = {}): Promise<Engine> {
+  // Short: a socket path has at most 107 characters.
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-engine-'));
+  const at = (name: string) => join(directory, name);
+  const socketPath = at('docker.sock');
+  const docker = new Docker({ socketPath });
+  let containerd: Daemon | undefined;
+  let dockerd: Daemon | undefined;
+
+  async function start(): Promise<void> {
+    const address = at('containerd.sock');
+    containerd = await startDaemon({
+      program: 'containerd',
+      parameters: ['--address', address, '--root', at('containerd'), '--state', at('containerd-state')],
+      logPath: at('containerd.log'),
+      ask: () => execa('ctr', ['--address', address, 'version']),
+    });
+    dockerd = await startDaemon({
+      program: 'dockerd',
+      parameters: [
+        ...['--host', `unix://${socketPath}`, '--containerd', address, '--pidfile', at('dockerd.pid')],
+        ...['--data-root', at('data'), '--exec-root', at('exec'), '--config-file', at('daemon.json')],
+        ...['--iptables=false', '--ip6tables=false', '--ip-forward=false', '--bridge=none'],
+        ...(options.liveRestore === true ? ['--live-restore'] : []),
+      ],
+      logPath: at('dockerd.log'),
+      ask: () => docker.ping(),
+    });
+  }
+
+  async function stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    await dockerd?.end(signal);
+    await containerd?.end(signal);
+    dockerd = undefined;
+    containerd = undefined;
+  }
+
+  async function dispose(): Promise<void> {
+    if (dockerd === undefined) await start();
+    const containers = await docker.listContainers({ all: true });
+    await Promise.all(containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true })));
+    await stop();
+    await unmountBelow(directory);
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  // The machine's own /etc/docker/daemon.json must not count.
+  await writeFile(at('daemon.json'), '{}');
+  if (options.started !== false) await start();
+  return {
+    ...{ socketPath, host: `unix://${socketPath}`, docker, logPath: at('dockerd.log'), start, stop },
+    load: (reference, image) => load(docker, reference, image),
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+/** The engine leaves the network namespace of host-network containers mounted. */
+async function unmountBelow(directory: string): Promise<void> {
+  const mounts = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
+  const below = mounts.filter((path) => path.startsWith(`${directory}/`)).toReversed();
+  for (const path of below) await execa('umount', ['--lazy', path]);
+}
+
+/** Format: the archive that `docker save` writes (image specification v1.2, "Combined Image JSON + Filesystem Changeset Format"). */
+async function load(docker: Docker, reference: string, image: Image): Promise<void> {
+  const archive = pack();
+  const content = buffer(archive);
+  const layers = image.layers.map((_, index) => `${index}.tar.gz`);
+  archive.entry(
+    { name: 'manifest.json' },
+    JSON.stringify([{ Config: 'c.json', RepoTags: [reference], Layers: layers }]),
+  );
+  archive.entry({ name: 'c.json' }, image.configuration);
+  image.layers.forEach((layer, index) => void archive.entry({ name: `${index}.tar.gz` }, layer));
+  archive.finalize();
+  const answer = await docker.loadImage(Readable.from([await content]));
+  const text = (await buffer(answer)).toString();
+  if (!text.includes('Loaded image')) throw new Error(`the engine did not take the image ${reference}: ${text}`);
+}

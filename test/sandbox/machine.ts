@@ -1,0 +1,258 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { access, copyFile, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Acceleration, findAcceleration } from './acceleration.ts';
+import { SerialConsole } from './console.ts';
+import { Monitor } from './qmp.ts';
+
+/** A disk of the machine, backed by a raw file. */
+export interface MachineDisk {
+  /** The raw image; the machine writes into it. */
+  readonly path: string;
+  /** What the guest sees: virtio /dev/vdX, sata and scsi /dev/sdX, nvme /dev/nvmeXn1. Default: virtio. */
+  readonly bus?: 'virtio' | 'sata' | 'scsi' | 'nvme';
+  /** Serial number that the guest reads, at most 20 characters. Default: `disk<position>`. */
+  readonly serial?: string;
+  /** True: the firmware tries this disk before the others. Default: false, they are tried in order. */
+  readonly bootFirst?: boolean;
+}
+
+/** A network card and what it is plugged into. */
+export interface MachineCard {
+  readonly mac: string;
+  /** QEMU's device name. Default: virtio-net-pci. */
+  readonly model?: 'virtio-net-pci' | 'e1000' | 'e1000e' | 'vmxnet3';
+  readonly network:
+    | {
+        /** QEMU's own network, with DHCP. */
+        readonly kind: 'user';
+        /** Connections to `hostPort` on 127.0.0.1 go to `guestPort` of the machine. */
+        readonly forward?: readonly { readonly hostPort: number; readonly guestPort: number }[];
+        /** Served by TFTP at 10.0.2.2. */
+        readonly tftpDirectory?: string;
+        /** Name or URL that DHCP hands to a network boot. */
+        readonly bootFile?: string;
+        /** True: the machine reaches the host's loopback at 10.0.2.2 and whatever the host reaches. Default: false, no packet leaves. */
+        readonly reachesHost?: boolean;
+      }
+    | {
+        /** A tap device that exists already, in `namespace` of the options if that is given. */
+        readonly kind: 'tap';
+        readonly interface: string;
+      };
+}
+
+export interface MachineOptions {
+  /** Name in messages and of the files in `directory`. */
+  readonly name: string;
+  /** Takes the console's log, QEMU's messages, the monitor's socket and UEFI's variables; made if missing. */
+  readonly directory: string;
+  /** Direct start of a kernel, or what the firmware does: the devices it tries, in order. */
+  readonly boot:
+    | { readonly kind: 'kernel'; readonly kernel: string; readonly initramfs: string; readonly commandLine: string }
+    | { readonly kind: 'firmware'; readonly order: readonly ('network' | 'disks')[] };
+  /** Default: bios. */
+  readonly firmware?: 'bios' | 'uefi';
+  /** Default: 2048. */
+  readonly memoryMiB?: number;
+  /** Default: 2. */
+  readonly cpus?: number;
+  readonly disks?: readonly MachineDisk[];
+  readonly cards?: readonly MachineCard[];
+  /** Network namespace (`ip netns`) to run in. */
+  readonly namespace?: string;
+  /** True: a reboot of the guest ends the machine (exit code 0). Default: false. */
+  readonly endsOnReboot?: boolean;
+  /** True: a watchdog (i6300esb) that resets the machine when it is not fed. Default: false. */
+  readonly watchdog?: boolean;
+  /** What the machine's clock says when it starts, in UTC, as `1970-01-01T00:00:00`. Default: the host's time. */
+  readonly clock?: string;
+  /** Default: {@link findAcceleration}. */
+  readonly acceleration?: Acceleration;
+  /** Ends the machine. */
+  readonly signal?: AbortSignal;
+}
+
+/** A running virtual machine. Disposing it ends it at once, as pulling its plug. */
+export interface Machine extends AsyncDisposable {
+  readonly console: SerialConsole;
+  /** Raw bytes of the serial console, kept after the end. */
+  readonly consoleLog: string;
+  readonly acceleration: Acceleration;
+  readonly monitor: Monitor;
+  /** QEMU's exit code: 0 after a power-off; -1 when it was killed. Never rejects. */
+  readonly exited: Promise<number>;
+  /** Types on the serial console. */
+  type(text: string): void;
+}
+
+/**
+ * Starts a virtual machine; returns as soon as its monitor answers.
+ * @throws Error with QEMU's message when it does not start.
+ */
+export async function startMachine(options: MachineOptions): Promise<Machine> {
+  await mkdir(options.directory, { recursive: true });
+  const files = {
+    console: join(options.directory, `${options.name}.console.log`),
+    monitor: join(options.directory, `${options.name}.monitor`),
+    variables: join(options.directory, `${options.name}.efivars.fd`),
+  };
+  await Promise.all(Object.values(files).map((path) => rm(path, { force: true })));
+  if (options.firmware === 'uefi') await copyFile('/usr/share/OVMF/OVMF_VARS_4M.fd', files.variables);
+  const acceleration = options.acceleration ?? (await findAcceleration());
+
+  const child = spawnInNamespace(options, [
+    ...['-name', options.name, '-nodefaults', '-display', 'none', '-vga', 'none', '-no-user-config'],
+    ...['-machine', 'q35,graphics=off', '-accel', acceleration, ...(acceleration === 'kvm' ? ['-cpu', 'host'] : [])],
+    ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(options.cpus ?? 2)],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-qmp', `unix:${files.monitor},server=on,wait=off`],
+    ...['-device', 'virtio-rng-pci'],
+    ...(options.endsOnReboot === true ? ['-no-reboot'] : []),
+    ...(options.clock === undefined ? [] : ['-rtc', `base=${options.clock}`]),
+    ...(options.watchdog === true ? ['-device', 'i6300esb', '-action', 'watchdog=reset'] : []),
+    ...(options.firmware === 'uefi' ? uefiArguments(files.variables) : []),
+    ...bootArguments(options),
+    ...(options.disks ?? []).flatMap((disk, position) => diskArguments(disk, position, options)),
+    ...(options.cards ?? []).flatMap((card, position) => cardArguments(card, position, options)),
+  ]);
+  return await watch(child, files, acceleration, options);
+}
+
+/** `setpriv` makes the kernel end the machine when this process ends, however it ends: no machine outlives its test. */
+function spawnInNamespace(options: MachineOptions, machineArguments: readonly string[]): ChildProcess {
+  const command = [
+    ...['setpriv', '--pdeathsig', 'KILL'],
+    ...(options.namespace === undefined ? [] : ['ip', 'netns', 'exec', options.namespace]),
+    ...['qemu-system-x86_64', ...machineArguments],
+  ];
+  const [program = '', ...rest] = command;
+  return spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
+}
+
+async function watch(
+  child: ChildProcess,
+  files: { console: string; monitor: string },
+  acceleration: Acceleration,
+  options: MachineOptions,
+): Promise<Machine> {
+  const serial = new SerialConsole();
+  let complaints = '';
+  // Not QEMU's own logfile: that has a byte twice whenever this process is slow to read.
+  const log = createWriteStream(files.console);
+  child.stdout?.on('data', (bytes: Uint8Array) => {
+    log.write(bytes);
+    serial.feed(bytes);
+  });
+  child.stderr?.on('data', (bytes: Uint8Array) => {
+    complaints += String(bytes);
+  });
+  child.stdin?.on('error', () => {}); // typed at a machine that has just ended: `exited` says so
+  const ended = Promise.withResolvers<number>();
+  child.on('error', (error) => {
+    complaints += error.message;
+    ended.resolve(-1);
+  });
+  child.on('close', (code) => ended.resolve(code ?? -1));
+  const exited = ended.promise.then(async (code) => {
+    await new Promise<void>((resolve) => log.end(resolve));
+    serial.end(`machine ${options.name} ended with code ${code}${complaints === '' ? '' : `: ${complaints.trim()}`}`);
+    return code;
+  });
+  const pullPlug = (): void => void child.kill('SIGKILL');
+  options.signal?.addEventListener('abort', pullPlug, { once: true });
+  void exited.then(() => options.signal?.removeEventListener('abort', pullPlug));
+
+  const started = new AbortController();
+  const monitor = await Promise.race([
+    connectMonitor(files.monitor, AbortSignal.any([AbortSignal.timeout(20_000), started.signal])),
+    exited.then(() => undefined),
+  ]).catch((error: unknown) => {
+    pullPlug();
+    throw new Error(`cannot start machine ${options.name}: its monitor does not answer; ${complaints.trim()}`, {
+      cause: error,
+    });
+  });
+  if (monitor === undefined) {
+    started.abort();
+    throw new Error(`cannot start machine ${options.name}: ${complaints.trim() || 'it ended at once'}`);
+  }
+  return {
+    console: serial,
+    consoleLog: files.console,
+    acceleration,
+    monitor,
+    exited,
+    type: (text) => void child.stdin?.write(text),
+    async [Symbol.asyncDispose]() {
+      pullPlug();
+      await exited;
+      await monitor[Symbol.asyncDispose]();
+      await rm(files.monitor, { force: true });
+    },
+  };
+}
+
+/** QEMU makes the socket a moment after it starts, and says so in no other way than by the socket being there. */
+async function connectMonitor(path: string, signal: AbortSignal): Promise<Monitor> {
+  for (;;) {
+    try {
+      await access(path);
+      return await Monitor.connect(path, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      await delay(20, undefined, { signal });
+    }
+  }
+}
+
+function uefiArguments(variables: string): string[] {
+  return [
+    ...['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd'],
+    ...['-drive', `if=pflash,format=raw,unit=1,file=${variables}`],
+  ];
+}
+
+function bootArguments({ boot }: MachineOptions): string[] {
+  if (boot.kind === 'firmware') return ['-boot', 'menu=off,strict=on'];
+  return ['-kernel', boot.kernel, '-initrd', boot.initramfs, '-append', boot.commandLine];
+}
+
+/** The rank among all that the firmware tries: devices of a kind keep the order in which they were given. */
+function bootIndex(kind: 'network' | 'disks', position: number, { boot }: MachineOptions): string {
+  const rank = boot.kind === 'firmware' ? boot.order.indexOf(kind) : -1;
+  return rank < 0 ? '' : `,bootindex=${rank * 100 + position + 1}`;
+}
+
+function diskArguments(disk: MachineDisk, position: number, options: MachineOptions): string[] {
+  const id = `disk${position}`;
+  const common = `drive=${id},serial=${disk.serial ?? id}${bootIndex('disks', disk.bootFirst === true ? 0 : position + 1, options)}`;
+  const device = {
+    virtio: ['-device', `virtio-blk-pci,${common}`],
+    sata: ['-device', `ide-hd,bus=ide.${position},${common}`],
+    scsi: ['-device', `virtio-scsi-pci,id=scsi${position}`, '-device', `scsi-hd,bus=scsi${position}.0,${common}`],
+    nvme: ['-device', `nvme,${common}`],
+  }[disk.bus ?? 'virtio'];
+  // discard=unmap: a hole that the guest punches is a hole in the file too; cache=unsafe: no test outlives the host's power.
+  return ['-drive', `if=none,id=${id},format=raw,discard=unmap,cache=unsafe,file=${disk.path}`, ...device];
+}
+
+function cardArguments(card: MachineCard, position: number, options: MachineOptions): string[] {
+  const id = `net${position}`;
+  const backend =
+    card.network.kind === 'tap'
+      ? `tap,id=${id},ifname=${card.network.interface},script=no,downscript=no`
+      : [
+          `user,id=${id}`,
+          ...(card.network.reachesHost !== true ? ['restrict=on'] : []),
+          ...(card.network.tftpDirectory === undefined ? [] : [`tftp=${card.network.tftpDirectory}`]),
+          ...(card.network.bootFile === undefined ? [] : [`bootfile=${card.network.bootFile}`]),
+          ...(card.network.forward ?? []).map(
+            (forward) => `hostfwd=tcp:127.0.0.1:${forward.hostPort}-:${forward.guestPort}`,
+          ),
+        ].join(',');
+  const device = `${card.model ?? 'virtio-net-pci'},netdev=${id},mac=${card.mac}${bootIndex('network', position, options)}`;
+  return ['-netdev', backend, '-device', device];
+}

@@ -1,0 +1,81 @@
+/** A syslog server: keeps every message it gets, over TCP with octet counting (RFC 6587) or over UDP (RFC 5426). */
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+
+export class SyslogServer implements AsyncDisposable {
+  readonly messages: string[] = [];
+  readonly protocol: 'tcp' | 'udp';
+  port = 0;
+  #server: Server | UdpSocket | undefined;
+  readonly #sockets = new Set<Socket>();
+  #arrived = Promise.withResolvers<void>();
+
+  constructor(protocol: 'tcp' | 'udp') {
+    this.protocol = protocol;
+  }
+
+  /** At the port it had before, if it had one. */
+  async start(): Promise<void> {
+    if (this.protocol === 'tcp') {
+      const server = createServer((socket) => this.#receive(socket)).listen(this.port, '127.0.0.1');
+      await once(server, 'listening');
+      this.port = (server.address() as AddressInfo).port;
+      this.#server = server;
+    } else {
+      const server = createSocket('udp4', (message) => this.#keep(message.toString()));
+      server.bind(this.port, '127.0.0.1');
+      await once(server, 'listening');
+      this.port = server.address().port;
+      this.#server = server;
+    }
+  }
+
+  /** As a process that is killed: connections are reset. What it has not read is lost. */
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (server === undefined) return;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    const closed = once(server, 'close');
+    server.close();
+    await closed;
+  }
+
+  /** Stops to read, with the connections open: what arrives stays in the kernel. */
+  pause(): void {
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  async until(condition: (messages: readonly string[]) => boolean): Promise<void> {
+    while (!condition(this.messages)) await this.#arrived.promise;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #receive(socket: Socket): void {
+    this.#sockets.add(socket);
+    let rest = Buffer.alloc(0);
+    socket
+      .on('data', (chunk) => {
+        rest = Buffer.concat([rest, chunk]);
+        for (;;) {
+          const blank = rest.indexOf(' ');
+          const length = blank < 0 ? Number.NaN : Number(rest.toString('ascii', 0, blank));
+          if (!(rest.length >= blank + 1 + length)) return;
+          this.#keep(rest.toString('utf8', blank + 1, blank + 1 + length));
+          rest = rest.subarray(blank + 1 + length);
+        }
+      })
+      .on('error', () => {})
+      .on('close', () => this.#sockets.delete(socket));
+  }
+
+  #keep(message: string): void {
+    this.messages.push(message);
+    this.#arrived.resolve();
+    this.#arrived = Promise.withResolvers();
+  }
+}
