@@ -88,7 +88,7 @@ bench-install: setup build ## Installing an image: ours, wget with lbzip2 or bzi
 
 .PHONY: fuzz
 fuzz: node_modules/.package-lock.json system-packages ## Compare the bzip2 decoder with bzip2 on random files for a minute
-	$(NODE) test/installer/decompress/fuzz.ts --seconds 60
+	timeout 300 $(NODE) test/installer/decompress/fuzz.ts --seconds 60
 
 .PHONY: check
 check: node_modules/.package-lock.json ## Types and lint only

@@ -50,9 +50,8 @@ export class Pool implements AsyncDisposable {
     return run;
   }
 
-  /** Ends all jobs; what they still send is dropped. */
+  /** Ends all jobs; what they still send is dropped. What they have sent is left to whoever has their runs. */
   cancel(): void {
-    for (const run of this.#runs.values()) run.abandon();
     this.#runs.clear();
     for (const member of this.#members) {
       member.jobs = 0;

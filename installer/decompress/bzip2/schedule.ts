@@ -39,6 +39,8 @@ export class Schedule {
   /** Decodes from a bit where a block begins. */
   restart(bit: number): void {
     this.#pool.cancel();
+    // Those that are done, too: their buffers would be missing at the workers for good.
+    for (const run of this.#runs.values()) run.abandon();
     this.#runs.clear();
     this.#next = this.pieceAt(bit);
     this.#knownBit = bit;

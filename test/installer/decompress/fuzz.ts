@@ -13,6 +13,8 @@ import { Random } from './random.ts';
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string' } } });
 const firstSeed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
+/** A file here decodes in milliseconds; one that takes this long hangs. */
+const hangsAfterMs = 60_000;
 const end = performance.now() + Number(values.seconds) * 1000;
 let good = 0;
 let bad = 0;
@@ -63,11 +65,13 @@ async function compare(
   expected: Buffer | undefined,
   options: Parameters<typeof decodeAll>[1],
 ): Promise<string | undefined> {
+  const signal = AbortSignal.timeout(hangsAfterMs);
   try {
-    const decoded = await decodeAll(file, { ...options, startWorker: inThisThread });
+    const decoded = await decodeAll(file, { ...options, signal, startWorker: inThisThread });
     if (!expected) return 'bzip2 rejects it, we do not';
     return expected.equals(decoded) ? undefined : 'we decode other bytes than bzip2';
   } catch (error) {
+    if (signal.aborted) return `it is not decoded after ${hangsAfterMs / 1000} s`;
     if (!(error instanceof DecompressError)) throw error;
     return expected ? `we reject what bzip2 decodes: ${error.message}` : undefined;
   }

@@ -143,6 +143,21 @@ describe('bzip2() with threads', () => {
   });
 });
 
+test('a worker gets its buffers back from pieces that were decoded and then given up', {
+  timeout: 60_000,
+}, async () => {
+  const bytes = random.bytes(2_000_000);
+  const blocks = compress('bzip2', bytes, 1);
+  // Nearly every piece is cut by a block that is longer than its overlap, and those after it start again.
+  const decoded = await decodeAll(blocks, {
+    workers: 2,
+    pieceBytes: 150_000,
+    overlapBytes: 16,
+    startWorker: inThisThread,
+  });
+  assert.ok(bytes.equals(decoded));
+});
+
 test('bits that look like a block or an end, but are not, mislead no piece', async () => {
   const it = [...corpus()].find(({ name }) => name === 'what looks like a block within a block');
   assert.ok(it);
