@@ -41,6 +41,11 @@ export interface MachineCard {
         /** A tap device that exists already, in `namespace` of the options if that is given. */
         readonly kind: 'tap';
         readonly interface: string;
+      }
+    | {
+        /** A cable to the other cards of this machine that have the same number. */
+        readonly kind: 'cable';
+        readonly number: number;
       };
 }
 
@@ -65,6 +70,8 @@ export interface MachineOptions {
   readonly namespace?: string;
   /** True: a reboot of the guest ends the machine (exit code 0). Default: false. */
   readonly endsOnReboot?: boolean;
+  /** True: a graphics card, whose picture the monitor's `screendump` saves. Default: false. */
+  readonly screen?: boolean;
   /** True: a watchdog (i6300esb) that resets the machine when it is not fed. Default: false. */
   readonly watchdog?: boolean;
   /** What the machine's clock says when it starts, in UTC, as `1970-01-01T00:00:00`. Default: the host's time. */
@@ -104,8 +111,15 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
   const acceleration = options.acceleration ?? (await findAcceleration());
 
   const child = spawnInNamespace(options, [
-    ...['-name', options.name, '-nodefaults', '-display', 'none', '-vga', 'none', '-no-user-config'],
-    ...['-machine', 'q35,graphics=off', '-accel', acceleration, ...(acceleration === 'kvm' ? ['-cpu', 'host'] : [])],
+    ...['-name', options.name, '-nodefaults', '-display', 'none', '-no-user-config'],
+    ...(options.screen === true ? ['-vga', 'std'] : ['-vga', 'none']),
+    ...[
+      '-machine',
+      `q35,graphics=${options.screen === true ? 'on' : 'off'}`,
+      '-accel',
+      acceleration,
+      ...(acceleration === 'kvm' ? ['-cpu', 'host'] : []),
+    ],
     ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(options.cpus ?? 2)],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${files.monitor},server=on,wait=off`],
@@ -241,18 +255,23 @@ function diskArguments(disk: MachineDisk, position: number, options: MachineOpti
 
 function cardArguments(card: MachineCard, position: number, options: MachineOptions): string[] {
   const id = `net${position}`;
-  const backend =
-    card.network.kind === 'tap'
-      ? `tap,id=${id},ifname=${card.network.interface},script=no,downscript=no`
-      : [
-          `user,id=${id}`,
-          ...(card.network.reachesHost !== true ? ['restrict=on'] : []),
-          ...(card.network.tftpDirectory === undefined ? [] : [`tftp=${card.network.tftpDirectory}`]),
-          ...(card.network.bootFile === undefined ? [] : [`bootfile=${card.network.bootFile}`]),
-          ...(card.network.forward ?? []).map(
-            (forward) => `hostfwd=tcp:127.0.0.1:${forward.hostPort}-:${forward.guestPort}`,
-          ),
-        ].join(',');
   const device = `${card.model ?? 'virtio-net-pci'},netdev=${id},mac=${card.mac}${bootIndex('network', position, options)}`;
-  return ['-netdev', backend, '-device', device];
+  return ['-netdev', networkArgument(id, card), '-device', device];
+}
+
+function networkArgument(id: string, { network }: MachineCard): string {
+  switch (network.kind) {
+    case 'tap':
+      return `tap,id=${id},ifname=${network.interface},script=no,downscript=no`;
+    case 'cable':
+      return `hubport,id=${id},hubid=${network.number}`;
+    case 'user':
+      return [
+        `user,id=${id}`,
+        ...(network.reachesHost !== true ? ['restrict=on'] : []),
+        ...(network.tftpDirectory === undefined ? [] : [`tftp=${network.tftpDirectory}`]),
+        ...(network.bootFile === undefined ? [] : [`bootfile=${network.bootFile}`]),
+        ...(network.forward ?? []).map((forward) => `hostfwd=tcp:127.0.0.1:${forward.hostPort}-:${forward.guestPort}`),
+      ].join(',');
+  }
 }
