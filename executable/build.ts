@@ -6,7 +6,7 @@
  */
 import { chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 import { execa } from 'execa';
@@ -22,6 +22,12 @@ const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
  */
 const bundleDirectory = '/tmp/nibs-executable';
 
+/**
+ * Options of Node that the executable always has. What both programs allocate much of is short-lived; V8 would let 16 MiB of it gather before it
+ * looks, several times over.
+ */
+const execArgv = ['--max-semi-space-size=1'];
+
 /** The engine is never reached over SSH, but dockerode loads a client for that at its start, which costs some MB of memory. */
 const withoutSsh: Plugin = {
   name: 'without-ssh',
@@ -29,6 +35,27 @@ const withoutSsh: Plugin = {
     const contents =
       'module.exports = () => { throw new Error("this build has no SSH: name a socket or a TCP address"); };';
     builder.onLoad({ filter: /\/docker-modem\/lib\/ssh\.js$/ }, () => ({ contents }));
+  },
+};
+
+/** The disks of Windows, whose texts come in a hundred encodings, are listed by a part of node-disk-info that is half a megabyte. */
+const withoutWindows: Plugin = {
+  name: 'without-windows',
+  setup(builder) {
+    builder.onLoad({ filter: /\/node-disk-info\/dist\/platforms\/windows\.js$/ }, () => ({
+      contents: 'exports.Windows = class {};',
+    }));
+  },
+};
+
+/** Schemas explain themselves in English; zod brings some fifty further languages along. */
+const onlyEnglish: Plugin = {
+  name: 'only-english',
+  setup(builder) {
+    builder.onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, ({ path }) => ({
+      contents: "export { default as en } from './en.js';",
+      resolveDir: dirname(path),
+    }));
   },
 };
 
@@ -40,27 +67,40 @@ async function main(): Promise<void> {
   await mkdir(output, { recursive: true });
   const executable = join(output, `nibs-linux-${process.arch}`);
 
-  const bundle = await bundleSources();
-  await makeExecutable(bundle, executable);
+  const bundles = await bundleSources();
+  await makeExecutable(bundles, executable);
   await linkNames(executable, output);
   process.stdout.write(`${executable}\n`);
 }
 
-/** Bundles the sources into one CommonJS file (the format of single executables) and returns its path. */
-async function bundleSources(): Promise<string> {
+/** Paths of files in CommonJS, the format of single executables. */
+interface Bundles {
+  readonly main: string;
+  /** The programs: read by bundles.ts under these names. */
+  readonly 'agent.cjs': string;
+  readonly 'installer.cjs': string;
+}
+
+async function bundleSources(): Promise<Bundles> {
   const manifest = z
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')));
-  const outfile = join(bundleDirectory, 'nibs.cjs');
   await build({
-    entryPoints: [join(root, 'executable/main.ts')],
-    outfile,
+    entryPoints: {
+      main: join(root, 'executable/main.ts'),
+      agent: join(root, 'agent/main.ts'),
+      installer: join(root, 'installer/main.ts'),
+    },
+    outdir: bundleDirectory,
+    outExtension: { '.js': '.cjs' },
     bundle: true,
     platform: 'node',
     format: 'cjs',
     target: 'node24',
     minify: true,
     keepNames: true,
+    // All characters outside ASCII are escaped: a text of one byte a character takes half the memory.
+    charset: 'ascii',
     legalComments: 'none',
     absWorkingDir: root,
     // Native add-ons that a dependency of dockerode loads when they are there, and does without when they are not.
@@ -73,10 +113,11 @@ async function bundleSources(): Promise<string> {
       'import.meta.dirname': '__dirname',
     },
     banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [decompressPlugin(), withoutSsh],
+    plugins: [decompressPlugin(), withoutSsh, withoutWindows, onlyEnglish],
     logLevel: 'warning',
   });
-  return outfile;
+  const path = (name: string) => join(bundleDirectory, name);
+  return { main: path('main.cjs'), 'agent.cjs': path('agent.cjs'), 'installer.cjs': path('installer.cjs') };
 }
 
 /** The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout. */
@@ -94,8 +135,8 @@ async function signingKey(): Promise<string> {
   return file === undefined || file === '' ? '' : readFile(file, 'utf8');
 }
 
-/** Puts the bundle into a copy of the Node that runs this script. */
-async function makeExecutable(bundle: string, executable: string): Promise<void> {
+/** Puts the bundles into a copy of the Node that runs this script. */
+async function makeExecutable({ main, ...assets }: Bundles, executable: string): Promise<void> {
   // The file is imported by its path inside the package: the package's front door starts with a walk over node_modules that a bundle does not need.
   const require = createRequire(import.meta.url);
   const { default: makeSingleExecutable }: { default: SingleExecutableMaker } = require('@yao-pkg/pkg/lib-es5/sea.js');
@@ -104,12 +145,16 @@ async function makeExecutable(bundle: string, executable: string): Promise<void>
   await execa('strip', ['--strip-unneeded', base]);
   // Written aside and moved into place: a link to a half-written executable must never be started.
   const unfinished = `${executable}.unfinished`;
-  await makeSingleExecutable(bundle, {
+  const made = join(bundleDirectory, 'nibs');
+  await makeSingleExecutable(main, {
     nodePath: base,
     // A code cache would start it 50 ms earlier, but is not the same bytes each time.
-    seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false },
-    targets: [{ nodeRange: 'node24', platform: 'linux', arch: process.arch, output: unfinished }],
+    seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets, execArgv },
+    targets: [{ nodeRange: 'node24', platform: 'linux', arch: process.arch, output: made }],
   });
+  // A copy, because it was written in one go: a file that the kernel caches in large pieces is also mapped in large pieces, and a process that runs
+  // it then has some 17 MB more resident than it uses.
+  await copyFile(made, unfinished);
   await chmod(unfinished, 0o755);
   await rename(unfinished, executable);
 }
@@ -119,7 +164,13 @@ type SingleExecutableMaker = (
   entryPoint: string,
   options: {
     nodePath: string;
-    seaConfig: { disableExperimentalSEAWarning: boolean; useSnapshot: boolean; useCodeCache: boolean };
+    seaConfig: {
+      disableExperimentalSEAWarning: boolean;
+      useSnapshot: boolean;
+      useCodeCache: boolean;
+      assets: Readonly<Record<string, string>>;
+      execArgv: readonly string[];
+    };
     targets: { nodeRange: string; platform: string; arch: string; output: string }[];
   },
 ) => Promise<void>;

@@ -1,14 +1,12 @@
 import { basename } from 'node:path';
+import { loadAgent, loadInstaller } from './bundles.ts';
 import { versionLine } from './version.ts';
 
-/**
- * The programs in this one executable. Each is loaded only when its name is called: start-up is most of what `--help` costs, and on a machine that
- * is emulated or slow it is seconds.
- */
+/** The programs in this one executable. */
 const programs = {
-  'tink-agent': async (args: readonly string[]) => (await import('../agent/main.ts')).main(args, 'tink-agent'),
-  'tink-worker': async (args: readonly string[]) => (await import('../agent/main.ts')).main(args, 'tink-worker'),
-  'flatcar-install': async (args: readonly string[]) => (await import('../installer/main.ts')).main(args, process.env),
+  'tink-agent': async (args: readonly string[]) => loadAgent().main(args, 'tink-agent'),
+  'tink-worker': async (args: readonly string[]) => loadAgent().main(args, 'tink-worker'),
+  'flatcar-install': async (args: readonly string[]) => loadInstaller().main(args, process.env),
 } as const;
 
 type ProgramName = keyof typeof programs;
