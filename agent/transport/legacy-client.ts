@@ -26,6 +26,14 @@ export interface Report {
   readonly message: string;
 }
 
+/** What the server tells of this worker's workflows. */
+export interface Overview {
+  /** In the order in which the server has them. */
+  readonly positions: readonly Position[];
+  /** Whether all of them are there. Servers on Kubernetes keep back those that ended, and those that wait for another worker. */
+  readonly complete: boolean;
+}
+
 /** The worker's calls to a tink server v0.1.0 to v0.12.2, in one set of words whichever dialect it is. */
 export class LegacyClient {
   readonly #channel: Channel;
@@ -39,20 +47,51 @@ export class LegacyClient {
   }
 
   /**
-   * How far each workflow of this worker is, in the order in which the server has them.
+   * How far each workflow of this worker is.
    *
    * The stream alone is not enough: servers up to v0.8 never send a workflow whose last report is the success of its second or a later action,
    * so a worker that restarts there would wait for ever. The list has all; servers that do not have the list do not have that fault.
    */
-  async positions(signal: AbortSignal): Promise<readonly Position[]> {
+  async overview(signal: AbortSignal): Promise<Overview> {
     const request = { workerId: this.#workerId };
     const streamed = await this.#channel.collect(this.#wording.service, rpc.getWorkflowContexts, request, signal);
     const listed = await this.#call(rpc.getWorkflowContextList, request, signal).then(
       (list) => list.workflowContexts,
       withoutList,
     );
-    const unlisted = streamed.filter(({ workflowId }) => !listed.some((context) => context.workflowId === workflowId));
-    return [...listed, ...unlisted].map((context) => toPosition(context, this.#wording));
+    const contexts = listed ?? [];
+    const unlisted = streamed.filter(
+      ({ workflowId }) => !contexts.some((context) => context.workflowId === workflowId),
+    );
+    return {
+      positions: [...contexts, ...unlisted].map((context) => toPosition(context, this.#wording)),
+      complete: listed !== undefined,
+    };
+  }
+
+  /**
+   * Finds out how far a server on Kubernetes is with a workflow that it does not show: the index of the first action that did not succeed; with all
+   * done, the number of actions.
+   *
+   * Such a server compares the names in a report with those of that action before it looks at the state, and PENDING is a state that it never takes: what it
+   * answers tells whether the action is the one, and nothing is changed. (`ReportActionStatus` in tink's kubernetes_api_workflow.go, v0.7.0 to v0.12.2.) Other
+   * servers would store it; those that list all workflows must not be asked.
+   */
+  async hiddenIndex(workflowId: string, actions: readonly WorkflowAction[], signal: AbortSignal): Promise<number> {
+    for (const [index, { taskName, name: actionName, workerId }] of actions.entries()) {
+      const question = {
+        workflowId,
+        taskName,
+        actionName,
+        workerId,
+        progress: 'PENDING',
+        seconds: 0,
+        message: '',
+      } as const;
+      const isAnother = await this.report(question, signal).then(() => false, refusesNames);
+      if (!isAnother) return index;
+    }
+    return actions.length;
   }
 
   /** Empty: there is no such workflow. */
@@ -106,12 +145,18 @@ export class LegacyClient {
   }
 }
 
-/** What it means that the list of contexts could not be read. */
-function withoutList(error: unknown): readonly WorkflowContext[] {
+/** What it means that the list of contexts could not be read; `undefined`: the server has no such list. */
+function withoutList(error: unknown): readonly WorkflowContext[] | undefined {
   // The server has nothing to list and fails to encode that.
   if (hasCode(error, status.INTERNAL) && error.details.includes('Marshal called with nil')) return [];
-  if (isUnknownToServer(error)) return [];
+  if (isUnknownToServer(error)) return undefined;
   throw error;
+}
+
+/** Whether a report was refused because it is not of the current action. */
+function refusesNames(error: unknown): boolean {
+  if (!hasCode(error, status.INVALID_ARGUMENT)) throw error;
+  return /reported (task|action) name does not match/.test(error.details);
 }
 
 /** Servers on Kubernetes have no such method, or one that says `not implemented`. */

@@ -5,7 +5,7 @@ import { type Channel, RpcError } from './channel.ts';
 import type { LegacyDialect } from './dialect.ts';
 import { LegacyClient, type Report } from './legacy-client.ts';
 import { toMessage } from './message.ts';
-import { type Position, type Standing, standing, step, upcoming } from './standing.ts';
+import { type Position, type Standing, standing, standingWhenHidden, step, upcoming } from './standing.ts';
 import type { Acknowledgement, Next, Transport } from './transport.ts';
 import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
 
@@ -46,7 +46,7 @@ class LegacyTransport implements Transport {
 
   async next(signal: AbortSignal): Promise<Next> {
     const reasons: string[] = [];
-    for (const position of await this.#client.positions(signal)) {
+    for (const position of (await this.#client.overview(signal)).positions) {
       const todo = upcoming(position);
       if (todo.kind === 'over') {
         reasons.push(todo.reason);
@@ -106,11 +106,16 @@ class LegacyTransport implements Transport {
   /** Reads what the server knows of the event's workflow, and concludes what is still to be sent. */
   async #settle(key: string, event: Event, signal: AbortSignal): Promise<Settlement> {
     const { action } = event;
-    const positions = await this.#client.positions(signal);
+    const { positions, complete } = await this.#client.overview(signal);
     // Read last, just before the report: servers up to v0.8 die of a report on a workflow that was deleted.
     const actions = await this.#client.actions(action.workflowId, signal);
     const index = actions.findIndex(({ taskName, name }) => taskName === action.taskName && name === action.name);
-    const todo = step(event, locate(positions, action.workflowId, actions, index), this.#unanswered.has(key));
+    let where = locate(positions, action.workflowId, actions, index);
+    // An agent that was killed before it knew of the acknowledgement has nothing but this to tell the workflow's success from an end by timeout.
+    if (where === 'hidden' && !complete) {
+      where = standingWhenHidden(await this.#client.hiddenIndex(action.workflowId, actions, signal), index);
+    }
+    const todo = step(event, where, this.#unanswered.has(key));
     if (todo.kind === 'obsolete') {
       return { kind: 'obsolete', reason: `${action.name} of workflow ${action.workflowId}: ${todo.reason}` };
     }

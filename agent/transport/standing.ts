@@ -49,7 +49,10 @@ export type Standing =
   | 'gone'
   /** The workflow has no such action. */
   | 'absent'
-  /** The workflow exists, and the server does not show how far it is: it only shows living ones, to the worker whose turn it is. */
+  /**
+   * It is the current action, and the server does not show its state: it only shows living workflows, to the worker whose turn it is. So the action has not
+   * succeeded, and will not run.
+   */
   | 'hidden';
 
 /** @param index of the action in its workflow. */
@@ -63,6 +66,12 @@ export function standing(position: Position, index: number): Standing {
   if (next.kind === 'over') return 'over';
   if (next.index !== index) return 'ahead';
   return next.started ? 'running' : 'next';
+}
+
+/** {@link standing} in a workflow that the server does not show. @param current index of the first action that did not succeed. @param index of the action. */
+export function standingWhenHidden(current: number, index: number): Standing {
+  if (current > index) return 'passed';
+  return current === index ? 'hidden' : 'ahead';
 }
 
 /** What to do about an event, given what the server knows. */
@@ -84,7 +93,8 @@ export type Step =
  * @param sentBefore this event was sent already, and whether it arrived is unknown.
  */
 export function step(event: Event, where: Standing, sentBefore: boolean): Step {
-  if (where === 'hidden' && sentBefore) return { kind: 'known' };
+  const succeeded = event.kind === 'ended' && event.outcome.verdict === 'SUCCESS';
+  if (where === 'hidden' && sentBefore && !succeeded) return { kind: 'known' };
   if (event.kind === 'started') {
     if (where === 'next') return { kind: 'send' };
     if (where === 'running') return { kind: 'known' };
@@ -106,5 +116,5 @@ const REASONS: Readonly<Record<Exclude<Standing, 'next' | 'running'>, string>> =
   over: 'the workflow has ended',
   gone: 'the workflow does not exist any more',
   absent: 'the workflow has no such action any more',
-  hidden: 'the workflow has ended, or is not for this worker any more',
+  hidden: 'the workflow has ended otherwise, or is not for this worker any more',
 };

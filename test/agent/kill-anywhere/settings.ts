@@ -13,9 +13,10 @@ const kill = z.discriminatedUnion('kind', [
 /** What the process of an agent is told, as JSON in its only argument. */
 export const mortalSettings = z.object({
   authority: z.string(),
-  certificateUrl: z.string().optional(),
+  tls: z.boolean(),
+  certificateAuthority: z.string().optional(),
   workerId: z.string(),
-  dialect: z.enum(['v0.1', 'current']),
+  dialect: z.enum(['v0.1', 'v0.7', 'v0.9', 'current']),
   /** Holds the journal and the ledger. */
   directory: z.string(),
   interrupted: z.enum(['rerun', 'fail']),

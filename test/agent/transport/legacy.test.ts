@@ -12,7 +12,7 @@ import {
   MACHINE_TWO,
   templateOf,
 } from '../../sandbox/tink-server/example.ts';
-import { type Interference, startTinkServer, type TinkServer } from '../../sandbox/tink-server/server.ts';
+import { type Interference, onKubernetes, startTinkServer, type TinkServer } from '../../sandbox/tink-server/server.ts';
 
 const DIALECTS = ['v0.1', 'v0.2', 'v0.9'] as const;
 const never = new AbortController().signal;
@@ -36,12 +36,12 @@ function connect(
   machine: typeof MACHINE_ONE,
   options: Partial<ServerTransportOptions> = {},
 ): Transport {
-  const kubernetes = server.dialect === 'v0.9';
+  const kubernetes = onKubernetes(server.dialect);
   const transport = createServerTransport({
     authority: server.authority,
     workerId: kubernetes ? machine.mac : machine.id,
     rpcTimeoutSeconds: 5,
-    ...(kubernetes ? { tls: false } : { certificateUrl: server.certificateUrl }),
+    ...(server.tls ? { certificateAuthority: server.certificate.bundle } : { tls: false }),
     ...options,
   });
   test.after(() => transport[Symbol.asyncDispose]());
@@ -223,6 +223,69 @@ for (const dialect of DIALECTS) {
       const answer = await retry(() => transport.report(ended(action), never));
       assert.deepEqual(answer, { kind: 'acknowledged', workflowDone: false });
       assert.equal(await runNext(transport), 'partition');
+    });
+  });
+}
+
+for (const dialect of ['v0.7', 'v0.9'] as const) {
+  describe(`a server of dialect ${dialect}, which hides workflows that ended`, () => {
+    /** Reports the end of the last action by an agent that does not know what another one has reported of it. */
+    async function reportAnew(test: TestContext, before: (last: Action, transport: Transport) => Event[]) {
+      const { server, transport } = await start(test, dialect);
+      const workflowId = createWorkflow(server, ['only', 'one', ['first', 'last']]);
+      await runNext(transport);
+      const { action } = await nextAction(transport);
+      for (const event of before(action, transport)) await transport.report(event, never);
+      const recorded = history(server, workflowId);
+      const answer = await connect(test, server, MACHINE_ONE).report(ended(action), never);
+      assert.deepEqual(history(server, workflowId), recorded);
+      return answer;
+    }
+
+    it('has the success of the last action, as an agent finds out that was killed before it knew', async (test) => {
+      const answer = await reportAnew(test, (last) => [started(last), ended(last)]);
+      assert.deepEqual(answer, { kind: 'acknowledged', workflowDone: true });
+    });
+
+    for (const verdict of ['FAILED', 'TIMEOUT'] as const) {
+      it(`keeps a ${verdict} that was recorded before the success came`, async (test) => {
+        const answer = await reportAnew(test, (last) => [started(last), ended(last, verdict)]);
+        assert.ok(answer.kind === 'obsolete');
+        assert.match(answer.reason, /the workflow has ended otherwise/);
+      });
+    }
+
+    it('has the success although another worker is at its turn', async (test) => {
+      const { server, transport } = await start(test, dialect);
+      const workflowId = createWorkflow(server, ['a', 'one', ['mine']], ['b', 'two', ['theirs']]);
+      const { action } = await nextAction(transport);
+      for (const event of [started(action), ended(action)]) await transport.report(event, never);
+      const answer = await connect(test, server, MACHINE_ONE).report(ended(action), never);
+      assert.deepEqual(answer, { kind: 'acknowledged', workflowDone: false });
+      assert.deepEqual(history(server, workflowId), ['mine RUNNING', 'mine SUCCESS']);
+    });
+
+    it('waits for another worker to begin a workflow again that we knew as done', async (test) => {
+      const { server, transport } = await start(test, dialect);
+      createWorkflow(server, ['a', 'two', ['theirs']], ['b', 'one', ['mine']]);
+      await runNext(connect(test, server, MACHINE_TWO));
+      const { action } = await nextAction(transport);
+      const again = createWorkflow(server, ['a', 'two', ['theirs']], ['b', 'one', ['mine']]);
+      // Workflows are called by a name, which may be given again.
+      const answer = await transport.report(ended({ ...action, workflowId: again }), never);
+      assert.ok(answer.kind === 'obsolete');
+      assert.match(answer.reason, /at an earlier action/);
+    });
+
+    it('is asked again when it cannot say how far a workflow is', async (test) => {
+      const { server, transport } = await start(test, dialect);
+      createWorkflow(server, ['only', 'one', ['last']]);
+      const { action } = await nextAction(transport);
+      for (const event of [started(action), ended(action)]) await transport.report(event, never);
+      const restarted = connect(test, server, MACHINE_ONE);
+      server.interfere = once('ReportActionStatus', { kind: 'fail', code: status.UNKNOWN, details: 'etcd is away' });
+      await assert.rejects(restarted.report(ended(action), never), /etcd is away/);
+      assert.deepEqual(await restarted.report(ended(action), never), { kind: 'acknowledged', workflowDone: true });
     });
   });
 }

@@ -28,14 +28,17 @@ export function actionsOf(records: Records, workflowId: string): WorkflowRecord[
  */
 export function takeReport(records: Records, report: WorkflowActionStatus, progress: Progress, oneTask: boolean): void {
   requireNames(report);
-  const workflow = find(records, report.workflowId);
+  const workflow = findWorkflow(records, report.workflowId);
+  // Whatever else is wrong than the names has this text.
+  const invalid = new RpcFailure(status.INVALID_ARGUMENT, 'invalid workflow id');
+  if (!workflow) throw invalid;
   const { current, actions } = workflow;
-  const action = actions[current.index];
+  // When all have succeeded there is none.
+  const action = current.progress === 'SUCCESS' ? undefined : actions[current.index];
   if (action?.taskName !== report.taskName) throw mismatch('task');
-  if (action.name !== report.actionName || progress === 'PENDING' || current.progress === 'SUCCESS') {
-    throw mismatch('action');
-  }
-  if (oneTask && action.taskName !== actions[0]?.taskName) throw mismatch('action');
+  if (action.name !== report.actionName) throw mismatch('action');
+  if (progress === 'PENDING') throw invalid;
+  if (oneTask && action.taskName !== actions[0]?.taskName) throw invalid;
   const next = actions[current.index + 1];
   workflow.current =
     progress === 'SUCCESS' && next

@@ -63,8 +63,24 @@ describe('a v0.7 server on Kubernetes', () => {
     };
     await report('a', 'first', State.STATE_RUNNING);
     await report('a', 'first', State.STATE_SUCCESS);
-    const mismatch = 'reported action name does not match the current action details';
-    await assert.rejects(report('b', 'second', State.STATE_RUNNING), fails(status.INVALID_ARGUMENT, mismatch));
+    const refused = fails(status.INVALID_ARGUMENT, 'invalid workflow id');
+    await assert.rejects(report('b', 'second', State.STATE_RUNNING), refused);
+  });
+
+  it('takes no report of PENDING, and tells by that which action is current', async (test) => {
+    const { server, call } = await start(test, service, { dialect: 'v0.7' });
+    const workflowId = createWorkflow(server, ['a', 'one', ['first', 'last']]);
+    const report = (actionName: string, actionStatus: number) => {
+      const rest = { taskName: 'a', seconds: 0, message: '', createdAt: undefined, workerId: one };
+      return call(Worker.methods.reportActionStatus, { workflowId, actionName, actionStatus, ...rest });
+    };
+    const refused = (details: string) => fails(status.INVALID_ARGUMENT, details);
+    await assert.rejects(report('first', State.STATE_PENDING), refused('invalid workflow id'));
+    const mismatch = (what: string) => refused(`reported ${what} name does not match the current action details`);
+    await assert.rejects(report('last', State.STATE_PENDING), mismatch('action'));
+    for (const name of ['first', 'last']) await report(name, State.STATE_SUCCESS);
+    await assert.rejects(report('last', State.STATE_PENDING), mismatch('task'));
+    assert.equal(server.events(workflowId).length, 2);
   });
 });
 
