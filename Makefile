@@ -33,10 +33,13 @@ system-packages:
 # --- the product ------------------------------------------------------------------------------------------------------------
 
 .PHONY: build
-build: $(EXECUTABLE) ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install
+build: $(EXECUTABLE) build/flatcar-install.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, and its manual page
 
 $(EXECUTABLE): $(SOURCES) executable/build.ts node_modules/.package-lock.json
 	$(NODE) executable/build.ts
+
+build/flatcar-install.8: installer/flatcar-install.8
+	install -D --mode=644 $< $@
 
 .PHONY: measure
 measure: build ## Size and start-up time of the executable

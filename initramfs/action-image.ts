@@ -69,7 +69,7 @@ async function main(): Promise<void> {
   await mkdir(unpacked, { recursive: true });
   try {
     await unpackPackages(
-      (await fetchPackages(await resolvePackages(packages), join(root, 'build/cache/deb'))).values(),
+      (await fetchPackages(await resolvePackages(packages), join(root, 'build/cache/packages'))).values(),
       unpacked,
     );
     await layOutTools(unpacked, tools);
@@ -142,9 +142,13 @@ async function layOutBusybox(busybox: string, tree: string): Promise<void> {
   for (const name of names) await symlink('busybox', join(tree, 'usr/bin', name));
 }
 
+/** The executable under its names, and its manual page. */
 async function layOutExecutable(executable: string, tree: string): Promise<void> {
   const directory = join(tree, 'usr/local/bin');
   await mkdir(directory, { recursive: true });
   await copyFile(executable, join(directory, 'nibs'));
   for (const name of links) await symlink('nibs', join(directory, name));
+  const manualPages = join(tree, 'usr/share/man/man8');
+  await mkdir(manualPages, { recursive: true });
+  await copyFile(join(root, 'installer/flatcar-install.8'), join(manualPages, 'flatcar-install.8'));
 }

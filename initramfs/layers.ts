@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { execa } from 'execa';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
@@ -27,7 +27,8 @@ const engine = [
   'usr/sbin/runc',
   'usr/bin/pigz',
 ];
-const tools = ['bin/busybox', 'bin/kmod', 'usr/sbin/rdate'];
+/** Beside what busybox has: the clock's time server, where the kernel's messages are shown, a kernel that starts another. */
+const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons', 'sbin/kexec'];
 /** The names under which the machine calls the executable. */
 const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
@@ -63,7 +64,7 @@ export async function systemTree(sources: Sources): Promise<Tree> {
 /** The container engine. */
 export async function engineTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
-  for (const path of engine) await tree.copy(join(sources.packages, path), `bin/${path.split('/').at(-1)}`);
+  for (const path of engine) await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
   tree.link('bin/unpigz', 'pigz'); // the engine unpacks layers with it when it is there, faster than by itself
   return tree;
 }
@@ -84,9 +85,8 @@ async function addBusybox(tree: Tree, sources: Sources): Promise<void> {
 }
 
 async function addTools(tree: Tree, sources: Sources): Promise<void> {
-  await tree.copy(join(sources.packages, 'bin/kmod'), 'bin/kmod');
+  for (const path of tools) await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
   for (const name of ['modprobe', 'lsmod', 'insmod', 'rmmod', 'modinfo']) tree.link(`bin/${name}`, 'kmod');
-  await tree.copy(join(sources.packages, 'usr/sbin/rdate'), 'bin/rdate');
 }
 
 async function addLibraries(tree: Tree, sources: Sources): Promise<void> {

@@ -19,7 +19,7 @@ export async function findLibraries(programs: readonly string[], root: string): 
       if (found.has(name)) continue;
       const path = await locate(name, root);
       if (path === undefined) {
-        throw new Error(`${program} needs ${name}, which no package in initramfs/packages.ts has (add its package)`);
+        throw new Error(`${program} needs ${name}, which no package of the image has (add its package to the list)`);
       }
       found.set(name, path);
       toRead.push(join(root, path));

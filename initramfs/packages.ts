@@ -1,26 +1,41 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, mkdtempDisposable, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-
-/** The Debian packages that files are taken from. The libraries are listed too: the build fails when one that is needed is not. */
-export const packageNames = [
-  'linux-image-amd64',
-  'busybox-static',
-  'kmod',
-  'rdate',
-  'ca-certificates',
-  ...['docker.io', 'containerd', 'runc', 'pigz', 'zlib1g'],
-  ...['libc6', 'libgcc-s1', 'libstdc++6'],
-  ...['libsystemd0', 'libdevmapper1.02.1', 'libseccomp2', 'libselinux1', 'libudev1', 'libpcre2-8-0', 'libcap2'],
-  ...['libgcrypt20', 'libgpg-error0', 'liblz4-1', 'liblzma5', 'libzstd1', 'libssl3', 'libbsd0', 'libmd0'],
-] as const;
 
 /** A package as apt describes it. */
 export interface Package {
   readonly name: string;
   readonly version: string;
   readonly sha256: string;
+}
+
+/** What an image is made of changes only with these: same packages, same word. */
+export function fingerprint(packages: readonly Package[]): string {
+  return createHash('sha256').update(JSON.stringify(packages)).digest('hex');
+}
+
+/**
+ * The names of packages and of all that they depend on, as apt would install them on an empty system.
+ * @throws Error when apt does not know one of them
+ */
+export async function namesWithDependencies(
+  names: readonly string[],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<string[]> {
+  await using scratch = await mkdtempDisposable(join(tmpdir(), 'nibs-apt-'));
+  const nothingInstalled = join(scratch.path, 'status');
+  await writeFile(nothingInstalled, '');
+  const { stdout } = await execa(
+    'apt-get',
+    [
+      ...['--simulate', '--no-install-recommends', `--option=Dir::State::status=${nothingInstalled}`],
+      ...[`--option=Dir::Cache::pkgcache=${join(scratch.path, 'pkgcache')}`, 'install', ...names],
+    ],
+    { cancelSignal: signal, env: { LC_ALL: 'C' } },
+  ).catch(unknownPackages);
+  return [...stdout.matchAll(/^Inst (\S+) /gm)].map((match) => match[1] ?? '');
 }
 
 /**
@@ -45,11 +60,7 @@ export async function resolvePackages(names: readonly string[]): Promise<Package
 async function describe(names: readonly string[]): Promise<Record<string, string>[]> {
   const { stdout } = await execa('apt-cache', ['show', '--no-all-versions', ...names.map((name) => `${name}:amd64`)], {
     env: { LC_ALL: 'C' },
-  }).catch((cause: unknown) => {
-    throw new Error('apt does not know all packages of the boot image (run apt-get update; Debian 12 is needed)', {
-      cause,
-    });
-  });
+  }).catch(unknownPackages);
   const stanzas = stdout.split('\n\n').map((stanza) =>
     Object.fromEntries(
       stanza
@@ -64,21 +75,30 @@ async function describe(names: readonly string[]): Promise<Record<string, string
   return stanzas;
 }
 
+function unknownPackages(cause: unknown): never {
+  throw new Error('apt does not know all packages of the image (run apt-get update; Debian 12 is needed)', { cause });
+}
+
 /** Fetches packages with apt into `directory`, where those already there stay; nothing is installed. Returns the path of each one's file. */
-export async function fetchPackages(packages: readonly Package[], directory: string): Promise<Map<string, string>> {
+export async function fetchPackages(
+  packages: readonly Package[],
+  directory: string,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<Map<string, string>> {
   await mkdir(directory, { recursive: true });
   const present = new Set(await readdir(directory));
   const missing = packages.filter((one) => !present.has(`${one.sha256}.deb`));
-  if (missing.length > 0) await download(missing, directory);
+  if (missing.length > 0) await download(missing, directory, signal);
   return new Map(packages.map((one) => [one.name, join(directory, `${one.sha256}.deb`)]));
 }
 
-async function download(packages: readonly Package[], directory: string): Promise<void> {
+async function download(packages: readonly Package[], directory: string, signal: AbortSignal): Promise<void> {
   const arriving = await mkdtemp(join(directory, 'arriving-'));
   try {
     const versions = packages.map((one) => `${one.name}:amd64=${one.version}`);
     // Without its sandbox user apt need not be able to write into this directory.
     await execa('apt-get', ['download', '--quiet=2', '--option=APT::Sandbox::User=root', ...versions], {
+      cancelSignal: signal,
       cwd: arriving,
     });
     for (const name of await readdir(arriving)) {
@@ -95,7 +115,22 @@ async function download(packages: readonly Package[], directory: string): Promis
   }
 }
 
-/** Unpacks packages into one tree in `directory`, without running anything of theirs. */
-export async function unpackPackages(files: Iterable<string>, directory: string): Promise<void> {
-  for (const file of files) await execa('dpkg-deb', ['--extract', file, directory]);
+/**
+ * Unpacks packages into one tree in `directory`, whose /bin, /sbin and /lib may be links, without running anything of theirs.
+ * @param pathsLeftOut of the packages, as `./usr/share/doc`
+ */
+export async function unpackPackages(
+  files: Iterable<string>,
+  directory: string,
+  pathsLeftOut: readonly string[] = [],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<void> {
+  const exclusions = pathsLeftOut.map((path) => `--exclude=${path}`);
+  for (const file of files) {
+    await execa('dpkg-deb', ['--fsys-tarfile', file], { cancelSignal: signal, buffer: false }).pipe(
+      'tar',
+      ['--extract', '--directory', directory, '--keep-directory-symlink', '--same-owner', ...exclusions],
+      { cancelSignal: signal },
+    );
+  }
 }

@@ -1,8 +1,8 @@
 import { chmod, chown, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { unpackPackages } from '../../../initramfs/packages.ts';
 import { copyModules } from './modules.ts';
-import { extractPackages } from './packages.ts';
 import { kernelModules, osVersion, pathsLeftOut, unitsStarted } from './recipe.ts';
 
 /** The unpacked system. `root` contains all of it, /usr included. */
@@ -15,27 +15,24 @@ export interface System {
 }
 
 /**
- * Makes the system's tree in `directory` from package files and our own `files/root`. No maintainer script runs: what
+ * Makes the system's tree in `directory` from package files, by the packages' names, and our own `files/root`. No maintainer script runs: what
  * they would do and this system needs is done here.
  */
 export async function makeSystem(
-  packageFiles: readonly string[],
+  packageFiles: ReadonlyMap<string, string>,
   ownFiles: string,
   directory: string,
   signal: AbortSignal,
 ): Promise<System> {
   const root = join(directory, 'system');
   const kernelTree = join(directory, 'kernel');
-  const isKernel = (file: string): boolean => file.includes('/linux-image-');
   await mergeUsr(root);
   await mkdir(kernelTree, { recursive: true });
-  await extractPackages(packageFiles.filter(isKernel), kernelTree, ['./usr/share'], signal);
-  await extractPackages(
-    packageFiles.filter((file) => !isKernel(file)),
-    root,
-    pathsLeftOut,
-    signal,
+  const { kernel = [], rest = [] } = Object.groupBy(packageFiles, ([name]) =>
+    name.startsWith('linux-image-') ? 'kernel' : 'rest',
   );
+  await unpackPackages(new Map(kernel).values(), kernelTree, ['./usr/share'], signal);
+  await unpackPackages(new Map(rest).values(), root, pathsLeftOut, signal);
 
   const [release] = await readdir(join(kernelTree, 'lib/modules'));
   if (release === undefined) throw new Error('the kernel package has no /lib/modules');
