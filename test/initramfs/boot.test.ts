@@ -17,7 +17,7 @@ const settings =
 /** Generous: an emulated machine beside other tests. */
 const limits = { timeoutSeconds: 240 };
 
-test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, and reboots', async () => {
+test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, shows what it does, and reboots', async () => {
   await using scratch = await makeScratch();
   await using web = await startWebServer({ '/workflow/ca.pem': '-----BEGIN CERTIFICATE-----\n' });
   const disks = (['virtio', 'sata', 'scsi', 'nvme'] as const).map((bus) => ({
@@ -33,6 +33,7 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
     disks,
     clock: '2037-01-01T00:00:00',
     watchdog: true,
+    screen: true,
     cards: [
       { mac: '08:00:27:00:00:01', model: 'e1000e', network: { kind: 'user' } },
       { mac: '08:00:27:00:00:02', model: 'virtio-net-pci', network: { kind: 'user', reachesHost: true } },
@@ -60,6 +61,16 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   ok(Math.abs(Number.parseInt(await shell('date +%s'), 10) - Date.now() / 1000) < 60, 'the clock is right');
   match(await shell('pidof watchdog > /dev/null && echo fed'), /fed/);
   match(await shell('flatcar-install -h > /dev/null && echo installs'), /installs/);
+  match(await shell('kexec --version'), /kexec-tools/);
+
+  match(
+    await shell('until grep -q 10.0.2.99 /dev/vcs2; do sleep 0.1; done; cat /dev/vcs2'),
+    /nibs .* on ce2e62ed-.* addresses .*eth\d 10\.0\.2\.15.* server +10\.0\.2\.99:42113 .* action +waiting for the server/,
+    'the view on the screen',
+  );
+  await shell('echo "<3>said by the kernel" > /dev/kmsg');
+  match(await shell('grep -c "said by the kernel" /dev/vcs1 /dev/vcs2'), /vcs1:1 .*vcs2:0/);
+  match(await shell('cat /sys/class/tty/tty0/active'), /tty2/, 'the view is in front');
 
   const killed = await machine.console.waitForLine(/nibs: agent starts/, limits);
   machine.type('kill -9 $(pidof tink-agent)\n');
@@ -125,7 +136,7 @@ async function boot(
   return await startMachine({
     name: 'machine',
     directory,
-    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=ttyS0 panic=-1 ${commandLine}` },
+    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=tty0 console=ttyS0 panic=-1 ${commandLine}` },
     endsOnReboot: true,
     ...options,
   });

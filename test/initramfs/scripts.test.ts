@@ -34,7 +34,7 @@ for (const [call, expected] of [
   ['setting registry', ''],
   ['requested nibs_shell && echo yes', 'yes'],
   ['requested nibs || echo no', 'no'],
-  ['consoles | xargs', '/dev/tty0 /dev/ttyS1'],
+  ['consoles | xargs', '/dev/tty1 /dev/ttyS1'],
 ] as const) {
   test(`\`${call}\` reads the kernel command line: ${expected || 'nothing'}`, async () => {
     equal(await runWithCommandLine(commandLine, call), expected);
