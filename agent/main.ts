@@ -15,6 +15,7 @@ import {
 } from './config.ts';
 import { createInventory } from './hardware.ts';
 import { JournalError, openJournal } from './journal.ts';
+import type { KexecOptions } from './kexec.ts';
 import { type Outlets, openOutlets } from './outlets.ts';
 import { createPower, type Power, PowerError } from './power.ts';
 import { createRedactor, looksSecret, type Redactor } from './redact.ts';
@@ -87,7 +88,20 @@ async function workForServer(config: ServerConfig, tools: Tools, outlets: Outlet
   await using journal = await openJournal(config.stateDirectory, (message) => log.error(message));
   await using transport = await createTransport(config, outlets);
   log.info({ worker: config.workerId, server: config.grpcAuthority, process: process.pid }, 'the agent starts');
-  await runAgent({ ...config, ...tools, transport, journal, power: createPower(config) }, signal);
+  const power = createPower({ ...config, kexec: kexecOf(config), warn: (message) => log.warn(message) });
+  await runAgent({ ...config, ...tools, transport, journal, power }, signal);
+}
+
+function kexecOf({
+  kexecCommand,
+  kexecKernel,
+  kexecDevice,
+  kexecFsType,
+  kexecInitrd,
+  kexecCmdline,
+}: Config): KexecOptions {
+  const rest = { device: kexecDevice, filesystem: kexecFsType, initrd: kexecInitrd, commandLine: kexecCmdline };
+  return { command: kexecCommand, kernel: kexecKernel === undefined ? undefined : { kernel: kexecKernel, ...rest } };
 }
 
 /** Runs a template to its end and returns the exit code. The journal of the machine's own agent is left alone, and so is the machine's power. */

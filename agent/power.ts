@@ -2,9 +2,10 @@ import { access, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { wait } from './backoff.ts';
+import { KexecError, type KexecOptions, loadKernel, startKernel } from './kexec.ts';
 
-/** How a machine ends what it does. */
-export type Finish = 'reboot' | 'poweroff';
+/** How a machine ends what it does; `kexec`: another kernel takes over, without firmware and boot loader. */
+export type Finish = 'reboot' | 'poweroff' | 'kexec';
 
 /** The machine does not restart or switch off. */
 export class PowerError extends Error {
@@ -17,7 +18,7 @@ export interface Power {
   rebootRequested(): Promise<boolean>;
   /**
    * Restarts the machine or switches it off, and takes the request of an action back. If that works this never returns: the signal is aborted by the
-   * machine's going down.
+   * machine's going down, or another kernel has taken over. A machine that cannot do `kexec` is restarted.
    *
    * @throws {PowerError} when the machine is still up after all ways were tried; the reason of `signal` when that is aborted
    */
@@ -31,6 +32,9 @@ export interface PowerOptions {
   readonly poweroffCommand: string;
   /** Ask the kernel when the command does not do it. False where the machine is not ours, as on a developer's. */
   readonly sysrq: boolean;
+  readonly kexec: KexecOptions;
+  /** Told why the machine is restarted where `kexec` was asked for. */
+  readonly warn: (message: string) => void;
   /** How long the machine may take to go down after its command succeeded. Default 30. */
   readonly patienceSeconds?: number;
 }
@@ -41,10 +45,26 @@ export function createPower({
   rebootCommand,
   poweroffCommand,
   sysrq,
+  kexec,
+  warn,
   patienceSeconds = 30,
 }: PowerOptions): Power {
   const requestFile = join(workDirectory, 'reboot');
-  const commands: Readonly<Record<Finish, string>> = { reboot: rebootCommand, poweroff: poweroffCommand };
+  const commands = { reboot: rebootCommand, poweroff: poweroffCommand };
+
+  /** Why the other kernel does not run. */
+  async function tryKexec(signal: AbortSignal): Promise<string> {
+    try {
+      await loadKernel(kexec, signal);
+    } catch (error) {
+      if (error instanceof KexecError) return error.message;
+      throw error;
+    }
+    const failure = await startKernel(kexec, signal);
+    if (failure !== undefined) return failure;
+    await wait(patienceSeconds, signal);
+    return `${kexec.command} succeeded, but the machine is still up after ${patienceSeconds} s`;
+  }
 
   return {
     async rebootRequested() {
@@ -54,9 +74,11 @@ export function createPower({
       );
     },
 
-    async finish(how, signal) {
+    async finish(wanted, signal) {
       // Taken back first: where the directory is on a disk, the machine would otherwise restart for ever.
       await rm(requestFile, { force: true });
+      if (wanted === 'kexec') warn(`no kexec, the machine is restarted instead: ${await tryKexec(signal)}`);
+      const how = wanted === 'kexec' ? 'reboot' : wanted;
       const failure = await command(commands[how], signal);
       if (failure === undefined) await wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
@@ -77,7 +99,7 @@ async function command(line: string, signal: AbortSignal): Promise<string | unde
 }
 
 /** Writes dirty pages back, then restarts or switches off at once (kernel document admin-guide/sysrq: s, b and o). */
-async function askKernel(how: Finish): Promise<void> {
+async function askKernel(how: 'reboot' | 'poweroff'): Promise<void> {
   await execa('sync', { reject: false, timeout: 60_000 });
   await writeFile('/proc/sysrq-trigger', how === 'reboot' ? 'b' : 'o');
 }

@@ -27,6 +27,8 @@ export const names = z.registry<Names>();
 
 const text = () => z.string('must be text').trim().min(1, 'must not be empty');
 
+const absolutePath = () => text().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
+
 const authority = () =>
   text().regex(
     /^(?:\[[0-9a-f:.%a-z]+\]|[^:/\s[\]]+):\d{1,5}$/i,
@@ -476,16 +478,79 @@ export const schema = z.object({
       environment: ['NIBS_INTERRUPTED'],
       kernel: ['nibs_interrupted'],
     }),
-  finish: choice(['none', 'reboot', 'poweroff'])
+  finish: choice(['none', 'reboot', 'poweroff', 'kexec'])
     .default('none')
     .register(names, {
       group: 'Behaviour',
       description:
-        'What to do with the machine after the last action of a workflow succeeded, the server acknowledged that, and no other workflow waits.',
-      value: 'none|reboot|poweroff',
+        'What to do with the machine after the last action of a workflow succeeded, the server acknowledged that, and no other workflow waits. kexec starts the kernel that an action has loaded (kexec -l), or the one that is named here; if that fails, the machine is restarted.',
+      value: 'none|reboot|poweroff|kexec',
       flags: ['finish'],
       environment: ['NIBS_FINISH'],
       kernel: ['nibs_finish'],
+    }),
+  kexecDevice: text()
+    .optional()
+    .register(names, {
+      group: 'Behaviour',
+      description:
+        'Device with the kernel to start (BLOCK_DEVICE of the action kexec), or LABEL= or UUID= of its file system; it is mounted read-only. Default: the kernel is a file of the running system.',
+      value: 'DEVICE',
+      flags: ['kexec-device'],
+      environment: ['NIBS_KEXEC_DEVICE'],
+      kernel: ['nibs_kexec_device'],
+    }),
+  kexecFsType: text()
+    .optional()
+    .register(names, {
+      group: 'Behaviour',
+      description: 'Type of the file system on that device (FS_TYPE). Default: found out.',
+      value: 'TYPE',
+      flags: ['kexec-fs-type'],
+      environment: ['NIBS_KEXEC_FS_TYPE'],
+      kernel: ['nibs_kexec_fs_type'],
+    }),
+  kexecKernel: absolutePath()
+    .optional()
+    .register(names, {
+      group: 'Behaviour',
+      description:
+        'Kernel to start (KERNEL_PATH), a path on that device. Default: only what an action has loaded is started.',
+      value: 'PATH',
+      flags: ['kexec-kernel'],
+      environment: ['NIBS_KEXEC_KERNEL'],
+      kernel: ['nibs_kexec_kernel'],
+    }),
+  kexecInitrd: absolutePath()
+    .optional()
+    .register(names, {
+      group: 'Behaviour',
+      description: 'Initial RAM file system of that kernel (INITRD_PATH), a path on that device. Default: none.',
+      value: 'PATH',
+      flags: ['kexec-initrd'],
+      environment: ['NIBS_KEXEC_INITRD'],
+      kernel: ['nibs_kexec_initrd'],
+    }),
+  kexecCmdline: text()
+    .optional()
+    .register(names, {
+      group: 'Behaviour',
+      description:
+        'Command line of that kernel (CMD_LINE); on the kernel command line within double quotes. Default: empty.',
+      value: 'TEXT',
+      flags: ['kexec-cmdline'],
+      environment: ['NIBS_KEXEC_CMDLINE'],
+      kernel: ['nibs_kexec_cmdline'],
+    }),
+  kexecCommand: text()
+    .default('kexec')
+    .register(names, {
+      group: 'Behaviour',
+      description: 'The program kexec of kexec-tools.',
+      value: 'PROGRAM',
+      flags: ['kexec-command'],
+      environment: ['NIBS_KEXEC_COMMAND'],
+      kernel: ['nibs_kexec_command'],
     }),
   rebootCommand: text()
     .default('reboot')

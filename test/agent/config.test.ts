@@ -204,6 +204,15 @@ describe('names that other programs gave to settings', () => {
     assert.equal(config.sysrq, true);
     assert.equal(config.privileged, false);
   });
+
+  test('loadConfig() reads the command line of another kernel within quotes', async () => {
+    const config = await configOf({
+      kernel: `console=tty0 ${least} nibs_finish=kexec nibs_kexec_kernel=/boot/vmlinuz nibs_kexec_cmdline="root=LABEL=ROOT console=ttyS0" quiet`,
+    });
+    assert.equal(config.finish, 'kexec');
+    assert.equal(config.kexecKernel, '/boot/vmlinuz');
+    assert.equal(config.kexecCmdline, 'root=LABEL=ROOT console=ttyS0');
+  });
 });
 
 describe('the worker id', () => {
@@ -249,7 +258,11 @@ describe('values that cannot be', () => {
     [{ flags: ['--poll-interval=0'] }, /^retry-interval \(flag --poll-interval\): must be more than 0/],
     [
       { kernel: `${least} nibs_finish=explode` },
-      /^finish \(kernel command line, nibs_finish\): must be one of none, reboot, poweroff; it is "explode"$/,
+      /^finish \(kernel command line, nibs_finish\): must be one of none, reboot, poweroff, kexec; it is "explode"$/,
+    ],
+    [
+      { kernel: `${least} nibs_kexec_kernel=boot/vmlinuz` },
+      /^kexec-kernel \(kernel command line, nibs_kexec_kernel\): must be a path from the root/,
     ],
     [{ file: '{"interrupted": "panic"}' }, /^interrupted \(interrupted in the file .*\): must be one of rerun, fail/],
     [{ kernel: `${least} BOOTIF=eth0` }, /^boot-mac \(kernel command line, BOOTIF\): must be a MAC address/],

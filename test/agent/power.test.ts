@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { createPower, PowerError } from '../../agent/power.ts';
 
+/** What nothing here asks for. */
+const noKexec = { kexec: { command: 'false', kernel: undefined }, warn: assert.fail };
 const never = new AbortController().signal;
 let directory: string;
 
@@ -16,7 +18,10 @@ afterEach(() => rm(directory, { recursive: true }));
 
 /** A machine that notes what it is told and stays up: `sysrq` is false, so nothing but the given commands is ever used. */
 function powerOf(rebootCommand: string, poweroffCommand = 'false') {
-  return createPower({ workDirectory: directory, rebootCommand, poweroffCommand, sysrq: false, patienceSeconds: 0.05 });
+  return createPower({
+    ...{ workDirectory: directory, rebootCommand, poweroffCommand, sysrq: false, patienceSeconds: 0.05 },
+    ...noKexec,
+  });
 }
 
 async function script(content: string): Promise<string> {
@@ -58,6 +63,7 @@ test('finish() ends with the reason of the signal when the machine goes down', a
     poweroffCommand: 'true',
     sysrq: false,
     patienceSeconds: 60,
+    ...noKexec,
   });
   setTimeout(() => controller.abort(reason), 100);
   await assert.rejects(power.finish('reboot', controller.signal), reason);

@@ -1,0 +1,105 @@
+import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+
+/** A kernel cannot be started in place of the running one; the message says at which step that failed. */
+export class KexecError extends Error {
+  override readonly name = 'KexecError';
+}
+
+/** Where the next kernel is. */
+export interface KexecKernel {
+  /** Holds the file system with the kernel: a device, or LABEL= or UUID= as mount takes them. Default: the paths are of the running system. */
+  readonly device: string | undefined;
+  /** Of that file system. Default: the kernel finds out. */
+  readonly filesystem: string | undefined;
+  /** Path of the kernel within the file system. */
+  readonly kernel: string;
+  /** Path of the initial RAM file system within the file system. Default: the kernel has none. */
+  readonly initrd: string | undefined;
+  /** Default: empty. */
+  readonly commandLine: string | undefined;
+}
+
+export interface KexecOptions {
+  /** The program of kexec-tools. */
+  readonly command: string;
+  /** What to load; `undefined`: only what an action has loaded is started. */
+  readonly kernel: KexecKernel | undefined;
+  /** Reads `1` when a kernel is loaded (kernel document ABI/testing/sysfs-kernel). Default `/sys/kernel/kexec_loaded`. */
+  readonly loadedFile?: string | undefined;
+}
+
+/**
+ * Sees to it that a kernel is loaded: one that an action has loaded (`kexec -l`) is left as it is; else the configured one is, from its device, which is mounted
+ * read-only for that time.
+ *
+ * @throws {KexecError} nothing is loaded and nothing configured, or it cannot be loaded; the reason of `signal` when that is aborted
+ */
+export async function loadKernel(options: KexecOptions, signal: AbortSignal): Promise<void> {
+  if (await isLoaded(options.loadedFile)) return;
+  const { kernel, command } = options;
+  if (kernel === undefined)
+    throw new KexecError('no action has loaded a kernel (kexec -l), and none is configured (--kexec-kernel)');
+  if (kernel.device === undefined) return await load(kernel, '/', command, signal);
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-kexec-'));
+  try {
+    await mount(kernel.device, kernel.filesystem, directory, signal);
+    try {
+      await load(kernel, directory, command, signal);
+    } finally {
+      // The loaded kernel is in memory. A device that stays busy does not keep it from starting.
+      await execa('umount', [directory], { reject: false, stdin: 'ignore' });
+    }
+  } finally {
+    await rmdir(directory).catch(() => {});
+  }
+}
+
+/**
+ * Writes dirty pages back and starts the loaded kernel, which takes the machine over at once: no process is asked to end. Returns only if that fails.
+ *
+ * @returns why the kernel was not started, or `undefined` when the program said that it was
+ */
+export async function startKernel({ command }: KexecOptions, signal: AbortSignal): Promise<string | undefined> {
+  await execa('sync', { reject: false, timeout: 60_000 });
+  return await run(command, ['--exec'], signal);
+}
+
+async function isLoaded(file = '/sys/kernel/kexec_loaded'): Promise<boolean> {
+  // A kernel that cannot do kexec at all does not have the file.
+  return (await readFile(file, 'utf8').catch(() => '')).trim() === '1';
+}
+
+async function mount(device: string, filesystem: string | undefined, directory: string, signal: AbortSignal) {
+  const type = filesystem === undefined ? [] : ['-t', filesystem];
+  const failure = await run('mount', [...type, '-o', 'ro', device, directory], signal);
+  if (failure !== undefined) throw new KexecError(`cannot mount ${device}: ${failure}`);
+}
+
+async function load(
+  { kernel, initrd, commandLine }: KexecKernel,
+  root: string,
+  command: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const parameters = [
+    // By file where the kernel can do that: under lockdown it is the only way.
+    ...['--load', join(root, kernel), '--kexec-syscall-auto'],
+    ...(initrd === undefined ? [] : [`--initrd=${join(root, initrd)}`]),
+    `--command-line=${commandLine ?? ''}`,
+  ];
+  const failure = await run(command, parameters, signal);
+  if (failure !== undefined) throw new KexecError(`cannot load the kernel ${kernel}: ${failure}`);
+}
+
+/** Returns why it failed: what the program said last, or why it did not even start. Its parameters are left out: they are long, and may hold secrets. */
+async function run(program: string, parameters: readonly string[], signal: AbortSignal): Promise<string | undefined> {
+  const result = await execa(program, parameters, { cancelSignal: signal, reject: false, stdin: 'ignore', all: true });
+  signal.throwIfAborted();
+  if (!result.failed) return undefined;
+  const { all = '', exitCode, originalMessage } = result;
+  const ended = exitCode === undefined ? (result.signal ?? originalMessage) : `exit code ${exitCode}`;
+  return [...all.trim().split('\n').slice(-3), `(${program}: ${ended})`].join(' ').trim();
+}
