@@ -26,12 +26,15 @@ test('every program that inittab starts is there and can be executed', async () 
 });
 
 const commandLine =
-  'ip=dhcp docker_registry=first BOOTIF=01-aa quiet nibs_shell url=http://a/?b=c docker_registry=192.168.1.1';
+  'ip=dhcp docker_registry=first BOOTIF=01-aa quiet nibs_shell url=http://a/?b=c docker_registry=192.168.1.1 next="vlan_id=7 debug x"';
 
 for (const [call, expected] of [
   ['setting docker_registry', '192.168.1.1'],
   ['setting url', 'http://a/?b=c'],
   ['setting registry', ''],
+  ['setting next', 'vlan_id=7 debug x'],
+  ['setting vlan_id', ''],
+  ['requested debug || echo no', 'no'],
   ['requested nibs_shell && echo yes', 'yes'],
   ['requested nibs || echo no', 'no'],
   ['consoles | xargs', '/dev/tty1 /dev/ttyS1'],
