@@ -160,7 +160,8 @@ function printable(text: string): string {
   return stripVTControlCharacters(text).replace(/\p{Cc}+/gu, ' ');
 }
 
+/** Three dots: the font of a PC's text console has no ellipsis. */
 function fit(text: string): string {
   const characters = Array.from(printable(text));
-  return characters.length < columns ? characters.join('') : `${characters.slice(0, columns - 2).join('')}…`;
+  return characters.length < columns ? characters.join('') : `${characters.slice(0, columns - 4).join('')}...`;
 }
