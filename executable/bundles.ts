@@ -1,18 +1,28 @@
 import { createRequire } from 'node:module';
-import { getAsset } from 'node:sea';
+import { join } from 'node:path';
+import { getAsset, isSea } from 'node:sea';
 import { compileFunction } from 'node:vm';
 
 // The programs, bundled one by one (see build.ts). Only the one that is called is read: parsing the code of all of them took half of the start-up
-// time and a good part of the memory of each.
+// time and a good part of the memory of each. Run from its sources, as by the tests, main.ts takes the sources of the program.
 
-export const loadAgent = () => load('agent.cjs') as typeof import('../agent/main.ts');
-export const loadInstaller = () => load('installer.cjs') as typeof import('../installer/main.ts');
+type Agent = typeof import('../agent/main.ts');
+type Installer = typeof import('../installer/main.ts');
+
+export const loadAgent = async () => (isSea() ? load<Agent>('agent.cjs') : await loadSource<Agent>('agent'));
+export const loadInstaller = async () =>
+  isSea() ? load<Installer>('installer.cjs') : await loadSource<Installer>('installer');
 
 /** What a bundle in CommonJS format exports. */
-function load(asset: string): unknown {
+function load<Exports>(asset: string): Exports {
   const module = { exports: {} };
   const names = ['module', 'exports', 'require', '__filename', '__dirname'];
   const run = compileFunction(getAsset(asset, 'latin1'), names, { filename: asset });
   run(module, module.exports, createRequire(process.execPath), process.execPath, '/');
-  return module.exports;
+  return module.exports as Exports;
+}
+
+/** The path is put together here so that the bundler does not follow it. */
+async function loadSource<Exports>(folder: string): Promise<Exports> {
+  return await import(join(import.meta.dirname, '..', folder, 'main.ts'));
 }

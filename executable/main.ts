@@ -4,9 +4,9 @@ import { versionLine } from './version.ts';
 
 /** The programs in this one executable. */
 const programs = {
-  'tink-agent': async (args: readonly string[]) => loadAgent().main(args, 'tink-agent'),
-  'tink-worker': async (args: readonly string[]) => loadAgent().main(args, 'tink-worker'),
-  'flatcar-install': async (args: readonly string[]) => loadInstaller().main(args, process.env),
+  'tink-agent': async (args: readonly string[]) => (await loadAgent()).main(args, 'tink-agent'),
+  'tink-worker': async (args: readonly string[]) => (await loadAgent()).main(args, 'tink-worker'),
+  'flatcar-install': async (args: readonly string[]) => (await loadInstaller()).main(args, process.env),
 } as const;
 
 type ProgramName = keyof typeof programs;
