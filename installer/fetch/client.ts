@@ -1,5 +1,6 @@
 import http from 'node:http';
 import https from 'node:https';
+import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 
 /** How a download behaves when the network does not. The defaults are those of the wget calls of the original flatcar-install. */
@@ -59,9 +60,9 @@ export function createHttpClient(overrides: Partial<DownloadOptions> = {}): Http
   const proxyEnv = proxyVariables(options.environment);
   const plainAgent = new http.Agent({ keepAlive: true, proxyEnv });
   // Loading the machine's certificates takes time that a plain-HTTP mirror need not spend.
-  let secureAgent: https.Agent | undefined;
+  let secureAgent: TunnellingAgent | undefined;
   const getSecureAgent = () => {
-    secureAgent ??= new https.Agent({ keepAlive: true, proxyEnv, ca: trustedCertificates() });
+    secureAgent ??= new TunnellingAgent({ keepAlive: true, proxyEnv, ca: trustedCertificates() });
     return secureAgent;
   };
 
@@ -88,6 +89,36 @@ export function createHttpClient(overrides: Partial<DownloadOptions> = {}): Http
   };
 }
 
+/**
+ * Node's agent does not end a request that is still waiting for the tunnel of a proxy, whatever happens to the request: a proxy that says nothing
+ * would be waited for for ever.
+ */
+class TunnellingAgent extends https.Agent {
+  readonly #unfinished = new Set<Duplex>();
+
+  override createConnection(
+    options: https.RequestOptions,
+    done?: (error: Error | null, stream: Duplex) => void,
+  ): Duplex | null | undefined {
+    let opened: Duplex | null | undefined;
+    opened = super.createConnection(options, (error, stream) => {
+      if (opened) this.#unfinished.delete(opened);
+      done?.(error, stream);
+    });
+    const stream = opened;
+    if (!stream) return stream;
+    this.#unfinished.add(stream);
+    // The former comes for one that needs no tunnel.
+    for (const end of ['secureConnect', 'close']) stream.once(end, () => this.#unfinished.delete(stream));
+    return stream;
+  }
+
+  /** Ends the connections to proxies that have not become tunnels yet. */
+  abandonTunnels(reason: Error): void {
+    for (const stream of this.#unfinished) stream.destroy(reason);
+  }
+}
+
 function send(
   url: URL,
   headers: http.OutgoingHttpHeaders,
@@ -99,17 +130,24 @@ function send(
   const { request: open } = url.protocol === 'https:' ? https : http;
   // An image is published compressed already: what the server has is what the signature covers.
   const request = open(url, { agent, signal, headers: { 'accept-encoding': 'identity', ...headers } });
-  const timer = setTimeout(
-    () => request.destroy(new TimedOut(`no answer within ${timeoutSeconds} s`)),
-    timeoutSeconds * 1000,
-  );
-  request.once('response', (body) => {
+  const giveUp = (reason: Error) => {
+    request.destroy(reason);
+    if (agent instanceof TunnellingAgent) agent.abandonTunnels(reason);
+  };
+  const timer = setTimeout(() => giveUp(new TimedOut(`no answer within ${timeoutSeconds} s`)), timeoutSeconds * 1000);
+  const abort = () => giveUp(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  const settle = () => {
     clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
+  };
+  request.once('response', (body) => {
+    settle();
     const { statusCode: status = 0, statusMessage: statusText = '', headers } = body;
     resolve({ url, status, statusText, headers, body });
   });
   request.on('error', (error) => {
-    clearTimeout(timer);
+    settle();
     reject(signal.aborted ? signal.reason : error);
   });
   request.end();

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { createHttpClient } from '../../../installer/fetch/client.ts';
+import { fetchImage } from '../../../installer/fetch.ts';
+import { createCertificateAuthority } from '../../sandbox/certificates.ts';
+import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
+
+const content = randomBytes(1_000_000);
+const never = new AbortController().signal;
+
+let directory: string;
+let server: https.Server;
+/** Breaks the next connection after this many bytes. */
+let cutAfterBytes: number | undefined;
+const ranges: (string | undefined)[] = [];
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nibs-proxy-'));
+  const authority = await createCertificateAuthority();
+  await writeFile(join(directory, 'ca.pem'), authority.certificate);
+  // Read once in the life of a process, when the first secure connection is made.
+  process.env['SSL_CERT_FILE'] = join(directory, 'ca.pem');
+  const { certificate: cert, key } = await authority.issue(['mirror.example']);
+  server = https.createServer({ cert, key }, (request, response) => {
+    const { range } = request.headers;
+    ranges.push(range);
+    const from = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
+    const length = content.length - from;
+    const headers = { etag: '"a"', 'content-length': length };
+    if (range === undefined) response.writeHead(200, headers);
+    else
+      response.writeHead(206, { ...headers, 'content-range': `bytes ${from}-${content.length - 1}/${content.length}` });
+    if (cutAfterBytes === undefined) return void response.end(content.subarray(from));
+    response.write(content.subarray(from, from + cutAfterBytes), () => request.socket.destroySoon());
+    cutAfterBytes = undefined;
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+});
+after(async () => {
+  server.close().closeAllConnections();
+  await rm(directory, { recursive: true });
+});
+
+/** A host that exists only behind the proxy. */
+const target = () => new URL(`https://mirror.example:${(server.address() as AddressInfo).port}/image`);
+const hosts = { 'mirror.example': '127.0.0.1' };
+
+async function fetchThrough(options: ConnectProxyOptions, user = '') {
+  await using proxy = await startConnectProxy({ hosts, ...options });
+  const environment = { https_proxy: `http://${user}${proxy.host}`, http_proxy: 'http://127.0.0.1:1' };
+  using client = createHttpClient({ environment, tries: 2, pauseSeconds: () => 0, timeoutSeconds: 1 });
+  using image = await fetchImage(client, [target()], never);
+  const bytes = Buffer.concat(await Array.fromAsync(image.bytes));
+  return { bytes, tunnels: [...proxy.tunnels] };
+}
+
+test('fetchImage() downloads over https through a tunnel of the proxy, with the TLS of the server itself', async () => {
+  const { bytes, tunnels } = await fetchThrough({});
+  assert.ok(bytes.equals(content));
+  assert.deepEqual(tunnels, [target().host]);
+});
+
+test('fetchImage() opens a new tunnel and goes on where one broke', async () => {
+  cutAfterBytes = 300_000;
+  ranges.length = 0;
+  const { bytes, tunnels } = await fetchThrough({});
+  assert.ok(bytes.equals(content));
+  assert.deepEqual(tunnels, [target().host, target().host]);
+  assert.deepEqual(ranges, [undefined, 'bytes=300000-']);
+});
+
+test('fetchImage() gives the proxy the name and password of its URL, and no one else', async () => {
+  let seen: string | undefined;
+  const look = (request: { headers: NodeJS.Dict<string | string[]> }) => {
+    seen = JSON.stringify(request.headers);
+  };
+  server.on('request', look);
+  try {
+    const { bytes } = await fetchThrough({ credentials: 'me:se cret' }, 'me:se%20cret@');
+    assert.ok(bytes.equals(content));
+    assert.doesNotMatch(seen ?? assert.fail(), /authorization/i);
+  } finally {
+    server.off('request', look);
+  }
+});
+
+for (const [name, options, says] of [
+  [
+    'wants a password',
+    { credentials: 'me:secret' },
+    /cannot download https:\S+: .*407.*\(check the network, name resolution and proxy\)$/,
+  ],
+  [
+    'refuses the tunnel',
+    { refuseWith: 403 },
+    /cannot download https:\S+: .*403.*\(check the network, name resolution and proxy\)$/,
+  ],
+  [
+    'does not answer',
+    { silent: true },
+    /cannot download https:\S+: no answer within 1 s \(tried 2 times\) \(check the network, name resolution and proxy\)$/,
+  ],
+] as const) {
+  test(`fetchImage() says so when the proxy ${name}`, async () => {
+    await assert.rejects(fetchThrough(options), says);
+  });
+}
+
+test('fetchImage() stops at once when it is interrupted while a proxy does not answer', async () => {
+  await using proxy = await startConnectProxy({ silent: true });
+  using client = createHttpClient({ environment: { https_proxy: proxy.host }, timeoutSeconds: 600 });
+  const abort = new AbortController();
+  const fetching = fetchImage(client, [target()], abort.signal);
+  fetching.catch(() => {});
+  while (proxy.tunnels.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  abort.abort(new Error('enough'));
+  await assert.rejects(fetching, /enough/);
+});
+
+test('fetchImage() does not take what a proxy says in place of the server', async () => {
+  // A proxy that looks into TLS has a certificate of its own making.
+  const stranger = await createCertificateAuthority();
+  const { certificate: cert, key } = await stranger.issue(['mirror.example']);
+  const fake = https.createServer({ cert, key }, (_request, response) => response.end('fake'));
+  fake.listen(0, '127.0.0.1');
+  await once(fake, 'listening');
+  try {
+    await using proxy = await startConnectProxy({ hosts });
+    using client = createHttpClient({ environment: { https_proxy: proxy.host }, tries: 1 });
+    const url = new URL(`https://mirror.example:${(fake.address() as AddressInfo).port}/image`);
+    await assert.rejects(
+      fetchImage(client, [url], never),
+      /\(name a file with the authority to trust in SSL_CERT_FILE\)$/,
+    );
+  } finally {
+    fake.close().closeAllConnections();
+  }
+});
