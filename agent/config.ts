@@ -164,7 +164,7 @@ function problem(issue: z.core.$ZodIssue, given: GivenSettings): string {
   const setting = settings.find(({ key }) => key === issue.path[0]);
   if (setting === undefined) return issue.message;
   const { value, source } = given.get(setting.key) ?? { value: undefined, source: 'default' };
-  const shown = ['registryPassword', 'values'].includes(setting.key) ? '***' : JSON.stringify(value);
+  const shown = ['registryPassword', 'registries', 'values'].includes(setting.key) ? '***' : JSON.stringify(value);
   return `${setting.names.flags[0]} (${source}): ${issue.message}; it is ${shown}`;
 }
 

@@ -18,10 +18,11 @@ import { JournalError, openJournal } from './journal.ts';
 import type { KexecOptions } from './kexec.ts';
 import { type Outlets, openOutlets } from './outlets.ts';
 import { createPower, type Power, PowerError } from './power.ts';
-import { createRedactor, looksSecret, type Redactor } from './redact.ts';
+import { createRedactor, looksSecret, type Redactor, type Secret } from './redact.ts';
+import type { RegistryCredentials } from './runtime/credentials.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { workflowDirectory } from './runtime/workflow-directory.ts';
-import type { Config } from './settings.ts';
+import { type Config, RegistryAccounts } from './settings.ts';
 import { TemplateError } from './template/problem.ts';
 import { readTlsFiles } from './tls-files.ts';
 import type { FileTransport } from './transport/file.ts';
@@ -70,7 +71,7 @@ async function work(config: CompleteConfig): Promise<number> {
   keepMemorySmall();
   useProxies(config);
   const redactor = createRedactor();
-  if (config.registryPassword !== undefined) redactor.learn(config.registryPassword.reveal());
+  for (const secret of passwordsOf(config)) redactor.learn(secret.reveal());
   // Of a template that is run from a file, standard output has the results.
   const stream = config.transport === 'file' ? process.stderr : process.stdout;
   const format = formatOf(config, stream);
@@ -218,9 +219,20 @@ async function createRuntime(
   });
 }
 
+function passwordsOf({ registryPassword, registries = new RegistryAccounts() }: CompleteConfig): Secret[] {
+  const further = [...registries.values()].map(({ password }) => password);
+  return registryPassword === undefined ? further : [registryPassword, ...further];
+}
+
 /** The registry may be given with a path, as a prefix of image names; credentials belong to its host. */
-function credentialsOf({ dockerRegistry, registryUsername, registryPassword }: CompleteConfig) {
+function credentialsOf(config: CompleteConfig): RegistryCredentials[] {
+  const { dockerRegistry, registryUsername, registryPassword, registries = new RegistryAccounts() } = config;
+  const further = [...registries].map(([host, { username, password }]) => ({
+    host,
+    username,
+    password: password.reveal(),
+  }));
   const [host] = dockerRegistry?.replace(/^https?:\/\//, '').split('/') ?? [];
-  if (host === undefined || registryUsername === undefined || registryPassword === undefined) return [];
-  return [{ host, username: registryUsername, password: registryPassword.reveal() }];
+  if (host === undefined || registryUsername === undefined || registryPassword === undefined) return further;
+  return [{ host, username: registryUsername, password: registryPassword.reveal() }, ...further];
 }

@@ -100,6 +100,13 @@ export class Mirror {
   }
 }
 
+/** Who we are at each of several registries, by `host[:port]`. Says of itself only which there are. */
+export class RegistryAccounts extends Map<string, { readonly username: string; readonly password: Secret }> {
+  override toString(): string {
+    return [...this.keys()].join(', ');
+  }
+}
+
 /** `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be secrets. */
 export class TemplateValues extends Map<string, string> {
   override toString(): string {
@@ -117,6 +124,30 @@ const mirrors = () =>
       )
       .transform((texts) => texts.map((text) => new Mirror(text))),
   );
+
+/** Several `HOST=USERNAME:PASSWORD` with blanks between them or each in a flag of its own; in a file a mapping. */
+const registryAccounts = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? accountsOf(value) : value),
+    z
+      .record(
+        z.string().regex(/^[^\s/=]+$/, 'must be host or host:port'),
+        z.strictObject(
+          { username: text(), password: text().transform((password) => new Secret(password)) },
+          'must be a mapping with username and password',
+        ),
+        'must be HOST=USERNAME:PASSWORD',
+      )
+      .transform((accounts) => new RegistryAccounts(Object.entries(accounts))),
+  );
+
+/** `undefined`: it is not of that form. */
+function accountsOf(text: string): unknown {
+  const entries = text.split(/[\s\0]+/).filter((entry) => entry !== '');
+  const found = entries.map((entry) => /^([^=]+)=([^:]+):(.+)$/.exec(entry));
+  if (!found.every((match) => match !== null)) return undefined;
+  return Object.fromEntries(found.map(([, host, username, password]) => [host, { username, password }]));
+}
 
 const templateValues = () =>
   z.preprocess(
@@ -380,6 +411,18 @@ export const schema = z.object({
       letter: 'p',
       environment: ['AGENT_REGISTRY_PASS', 'REGISTRY_PASSWORD'],
       kernel: ['registry_password'],
+    }),
+  registries: registryAccounts()
+    .optional()
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'User name and password at further registries, each sent to exactly this host[:port]. May be repeated, or a list with blanks. In a configuration file a mapping: {"HOST": {"username": "…", "password": "…"}}.',
+      value: 'HOST=NAME:PASSWORD',
+      flags: ['registries', 'registry-credentials'],
+      environment: ['NIBS_REGISTRIES'],
+      kernel: ['nibs_registries'],
+      repeatable: true,
     }),
   registryPrefix: choice(['always', 'unqualified'])
     .default('always')

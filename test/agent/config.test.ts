@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parseArguments } from '../../agent/arguments.ts';
 import { ConfigError, describeConfig, loadConfig } from '../../agent/config.ts';
-import { schema } from '../../agent/settings.ts';
+import { type Config, RegistryAccounts, schema } from '../../agent/settings.ts';
 
 interface Sources {
   readonly flags?: readonly string[];
@@ -213,6 +213,51 @@ describe('names that other programs gave to settings', () => {
     assert.equal(config.kexecKernel, '/boot/vmlinuz');
     assert.equal(config.kexecCmdline, 'root=LABEL=ROOT console=ttyS0');
   });
+});
+
+describe('credentials of several registries', () => {
+  const reveal = ({ registries = new RegistryAccounts() }: Config) =>
+    [...registries].map(([host, { username, password }]) => [host, username, password.reveal()]);
+  const two = [
+    ['one:5000', 'u1', 'p:1='],
+    ['two.example', 'u2', 'p2'],
+  ];
+
+  test('loadConfig() reads them from a file as a mapping', async () => {
+    const registries = {
+      'one:5000': { username: 'u1', password: 'p:1=' },
+      'two.example': { username: 'u2', password: 'p2' },
+    };
+    assert.deepEqual(reveal(await configOf({ kernel: least, file: JSON.stringify({ registries }) })), two);
+  });
+
+  test('loadConfig() reads them from flags, the environment and the kernel command line', async () => {
+    const [first, second] = ['one:5000=u1:p:1=', 'two.example=u2:p2'];
+    assert.deepEqual(
+      reveal(await configOf({ kernel: least, flags: [`--registries=${first}`, '--registry-credentials', second] })),
+      two,
+    );
+    assert.deepEqual(
+      reveal(await configOf({ kernel: least, environment: { NIBS_REGISTRIES: `${first} ${second}` } })),
+      two,
+    );
+    assert.deepEqual(reveal(await configOf({ kernel: `${least} nibs_registries="${first} ${second}"` })), two);
+  });
+
+  for (const [what, file] of [
+    ['a missing password', '{"registries": {"one": {"username": "canary"}}}'],
+    ['a password that is no text', '{"registries": {"one": {"username": "u", "password": 4711}}}'],
+    ['something unknown', '{"registries": {"one": {"username": "u", "password": "canary", "user": "canary"}}}'],
+    ['a path', '{"registries": {"one/path": {"username": "u", "password": "canary"}}}'],
+    ['a text of another form', '{"registries": "canary"}'],
+  ] as const) {
+    test(`loadConfig() refuses ${what}, and shows no secret`, async () => {
+      await assert.rejects(load({ kernel: least, file }), (error: Error) => {
+        assert.match(error.message, /^registries \(registries in the file .*\): must be .*; it is \*\*\*$/);
+        return !/canary|4711/.test(error.message);
+      });
+    });
+  }
 });
 
 describe('the worker id', () => {

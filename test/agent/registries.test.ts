@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { request } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { busyboxImage } from '../sandbox/busybox-image.ts';
+import { type Registry, startRegistry } from '../sandbox/registry.ts';
+import { ended, makeSite, startHall } from './site.ts';
+
+/** A door before a registry, of plain HTTP: passes everything on and keeps what the callers show of themselves. */
+async function watch(test: TestContext, { host, authority }: Registry) {
+  const shown = new Set<string>();
+  const door = createServer((incoming, answer) => {
+    if (incoming.headers.authorization !== undefined) shown.add(incoming.headers.authorization);
+    const target = { ca: authority.certificate, method: incoming.method, headers: incoming.headers };
+    const onward = request(`https://${host}${incoming.url}`, target, (response) => {
+      answer.writeHead(response.statusCode ?? 502, response.headers);
+      response.pipe(answer);
+    });
+    onward.on('error', (error) => answer.destroy(error));
+    incoming.pipe(onward);
+  });
+  await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve));
+  test.after(() => {
+    door.close();
+    door.closeAllConnections();
+  });
+  return { host: `127.0.0.1:${(door.address() as AddressInfo).port}`, shown };
+}
+
+test('each registry gets its own credentials from the configuration file, and no other ones', async (test) => {
+  await using hall = await startHall();
+  await using first = await startRegistry({ username: 'one', password: 'canary-of-one' });
+  await using second = await startRegistry({ username: 'two', password: 'canary-of-two' });
+  const image = await busyboxImage();
+  for (const registry of [first, second]) await registry.push('tools/busybox', image);
+  const doors = [await watch(test, first), await watch(test, second)] as const;
+  const site = await makeSite(test, hall);
+  const config = join(site.directory, 'config.yaml');
+  const registries = Object.fromEntries(
+    [first, second].map(({ username, password }, index) => [doors[index]?.host, { username, password }]),
+  );
+  await writeFile(config, JSON.stringify({ registries }));
+  const workflow = site.createWorkflow([
+    { name: 'hall', script: 'true' },
+    ...doors.map(({ host }, index) => ({ name: `door-${index}`, image: `${host}/tools/busybox`, script: 'true' })),
+  ]);
+
+  const agent = site.start(['--config', config, '--registry-prefix=unqualified']);
+  await ended(site, workflow, 'ACTION_SUCCESS', 'door-1');
+  const basic = ({ username, password }: Registry) =>
+    `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+  assert.deepEqual(
+    doors.map(({ shown }) => [...shown]),
+    [[basic(first)], [basic(second)]],
+  );
+  assert.doesNotMatch(agent.output.join('\n'), /canary-of/);
+});
