@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { installCloudConfig } from './configure/cloud-config.ts';
+import { checkEfi } from './configure/efi.ts';
 import { checkIgnition, installIgnition } from './configure/ignition.ts';
 import { checkKernelArguments, installKernelArguments, type KernelArguments } from './configure/kernel-arguments.ts';
-import { installNetworkUnits } from './configure/network.ts';
+import { installNetworkUnits, listNetworkUnits } from './configure/network.ts';
 import type { TargetDisk } from './disk/device.ts';
 import { InstallError, reasonOf } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
@@ -26,7 +27,8 @@ export interface Configuration {
 const maxIgnitionBytes = 64 * 1024 * 1024;
 
 /**
- * Reads or downloads the configs now and checks them, because what is wrong with them would show only at first boot.
+ * Reads or downloads the configs now and checks them, because what is wrong with them would show only at first boot. What else the configuration needs of
+ * this machine is looked for too.
  * @param client for configs on servers; without one these are not looked at
  * @throws {InstallError} when one cannot be read or is not usable
  */
@@ -38,6 +40,8 @@ export async function readConfiguration(
 ): Promise<Configuration> {
   const { kernelArguments } = plan;
   if (kernelArguments !== undefined) checkKernelArguments(kernelArguments);
+  if (plan.copyNetwork) await listNetworkUnits();
+  if (plan.uefiEntry) await checkEfi(signal);
   return {
     kernelArguments,
     ignition: await readIgnition(plan, client, report, signal),
@@ -88,10 +92,7 @@ async function readIgnition(
     bytes = await fetchSmallFile(client, [url], what, signal);
   } else if (path !== undefined) {
     name = path === '-' ? 'standard input' : path;
-    bytes =
-      path === '-'
-        ? await buffer(addAbortSignal(signal, process.stdin))
-        : await read(path, 'the Ignition config', '-i', signal);
+    bytes = path === '-' ? await readStandardInput(signal) : await read(path, 'the Ignition config', '-i', signal);
   } else {
     return undefined;
   }
@@ -124,6 +125,21 @@ async function readCloudConfig(path: string, report: Report, signal: AbortSignal
     report.warn(`${path} was not checked, because coreos-cloudinit is not installed here`);
   }
   return bytes;
+}
+
+async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    return await buffer(addAbortSignal(signal, process.stdin));
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw new InstallError({
+      what: 'read the Ignition config',
+      target: 'from standard input',
+      why: reasonOf(cause),
+      hint: 'give a readable file with -i',
+      cause,
+    });
+  }
 }
 
 async function read(path: string, what: string, option: string, signal: AbortSignal): Promise<Uint8Array> {

@@ -7,6 +7,7 @@ import { openImage } from './image.ts';
 import type { Surroundings } from './install.ts';
 import type { InstallPlan } from './plan.ts';
 import { imageFileName, type Release, resolveRelease } from './release.ts';
+import { withRestarts } from './restart.ts';
 import type { SignedBy } from './verify.ts';
 
 export interface Downloaded {
@@ -25,10 +26,21 @@ export async function downloadImage(
   surroundings: Surroundings,
 ): Promise<Downloaded> {
   const { client, report, signal } = surroundings;
-  const release = await resolveRelease(plan.release, client, signal);
+  const resolved = await resolveRelease(plan.release, client, signal);
+  return await withRestarts(resolved, report, (release) =>
+    downloadOnce({ ...plan, release, imageFile: undefined }, directory, surroundings),
+  );
+}
+
+async function downloadOnce(
+  plan: InstallPlan,
+  directory: string,
+  { client, report, signal }: Surroundings,
+): Promise<Downloaded> {
+  const { release } = plan;
   const path = join(directory, imageFileName(release));
   const partial = `${path}.partial`;
-  using image = await openImage({ ...plan, release, imageFile: undefined }, client, report, signal);
+  using image = await openImage(plan, client, report, signal);
   report.phase('download', `Downloading ${image.origin} to ${path}`);
   try {
     await pipeline(image.bytes, createWriteStream(partial), { signal });

@@ -1,20 +1,17 @@
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
 import { decompress } from './decompress/decompress.ts';
-import { endBytes, openDisk, type TargetDisk } from './disk/device.ts';
-import { findEarlierInstallations } from './disk/earlier-installation.ts';
-import { DiskError, IncompleteWriteError } from './disk/errors.ts';
-import { parseTable } from './disk/gpt.ts';
-import { SavedPartitions } from './disk/saved-partitions.ts';
-import { chooseSmallest, defaultMinimumBytes, listDisks, NoDiskError } from './disk/select.ts';
+import { openDisk, type TargetDisk } from './disk/device.ts';
+import { IncompleteWriteError } from './disk/errors.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError, reasonOf } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
-import { FileChanged } from './fetch/errors.ts';
 import { openImage } from './image.ts';
 import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
-import { preferMirrorOf, type Release, resolveRelease } from './release.ts';
+import { type Release, resolveRelease } from './release.ts';
+import { withRestarts } from './restart.ts';
+import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from './target.ts';
 import type { SignedBy } from './verify.ts';
 
 /** What an installation needs of the world besides the disk. */
@@ -38,9 +35,6 @@ export interface Installed {
   readonly signedBy: SignedBy | undefined;
 }
 
-/** A server may replace its files while they are being read, but not every time. */
-const maxRestarts = 3;
-
 /**
  * Installs what the plan says onto the disk that it says. Configs are checked and the image and its signature are found before the disk is touched; the
  * disk can boot only when the image is verified and configured.
@@ -55,7 +49,7 @@ export async function install(
   await using disk = await openTarget(plan.target, surroundings);
   if (!plan.zeroOffload) disk.disableZeroOffload();
   await warnOfEarlierInstallations(disk.path, report, signal);
-  await savePartitions(disk, plan.savedLabels, report);
+  disk.saved = await findPartitionsToSave(disk, plan.savedLabels, report, signal);
   const release = await findRelease(plan, client, signal);
 
   const { image, signedBy } = await writeVerified({ ...plan, release }, disk, surroundings);
@@ -81,39 +75,6 @@ async function openTarget(target: Target, { report, signal }: Surroundings): Pro
   return await openDisk(path, { minimumBytes: target.minimumBytes, signal });
 }
 
-/** Path of the disk. @throws {NoDiskError} when the smallest is asked for and there is none */
-export async function chooseTarget(target: Target, signal: AbortSignal): Promise<string> {
-  if (target.kind === 'device') return target.path;
-  const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = target;
-  const options = {
-    minimumBytes,
-    ...(includeMajors === undefined ? {} : { includeMajors }),
-    ...(excludeMajors === undefined ? {} : { excludeMajors }),
-  };
-  const { chosen, candidates } = chooseSmallest(await listDisks(signal), options);
-  if (chosen === undefined) throw new NoDiskError(candidates, minimumBytes);
-  return chosen.path;
-}
-
-/** Finds the partitions to keep while the disk still has its table. @throws DiskError when that cannot be read */
-async function savePartitions(disk: TargetDisk, labels: readonly string[], report: Report): Promise<void> {
-  if (labels.length === 0) return;
-  const table = parseTable(await disk.read(0, endBytes), disk.path, disk.sectorSizeBytes);
-  if (table === undefined) {
-    throw new DiskError({
-      what: 'save',
-      target: `partitions of ${disk.path}`,
-      why: 'it has no partition table (GPT) at its start',
-      hint: 'leave out --save-partlabel if there is nothing to save, or repair the table with gdisk',
-    });
-  }
-  const saved = new SavedPartitions(table, labels, disk);
-  for (const pattern of saved.unmatched) report.warn(`${disk.path} has no partition labelled ${pattern} to save`);
-  if (saved.partitions.length === 0) return;
-  disk.saved = saved;
-  report.note(`Saving ${saved.partitions.map(({ number, label }) => `partition ${number} (${label})`).join(', ')}`);
-}
-
 async function findRelease(plan: InstallPlan, client: HttpClient, signal: AbortSignal): Promise<Release> {
   return plan.imageFile === undefined ? await resolveRelease(plan.release, client, signal) : plan.release;
 }
@@ -125,18 +86,11 @@ interface VerifiedImage {
 
 /** Writes all of the image but what makes it bootable, and returns when the signature is good. Starts over when the server replaced the image. */
 async function writeVerified(plan: InstallPlan, disk: TargetDisk, surroundings: Surroundings): Promise<VerifiedImage> {
-  let { release } = plan;
-  for (let restarts = 0; ; restarts++) {
-    try {
-      return await writeOnce({ ...plan, release }, disk, surroundings);
-    } catch (error) {
-      const change = findChange(error);
-      if (change === undefined || restarts === maxRestarts) throw error;
-      // Where the rest is different, the beginning is to be had too.
-      release = preferMirrorOf(change.url, release);
-      surroundings.report.warn(`${change.url.href}: ${change.message}; starting over`);
-    }
-  }
+  return await withRestarts(plan.release, surroundings.report, async (release, touched) => {
+    const write = () => writeOnce({ ...plan, release }, disk, surroundings);
+    // What fails then before anything is written finds the disk as the attempt before has left it.
+    return touched ? await untilCommitted(disk, surroundings.signal, write) : await write();
+  });
 }
 
 async function writeOnce(
@@ -163,11 +117,6 @@ async function writeOnce(
   return { image, signedBy };
 }
 
-function findChange(error: unknown): FileChanged | undefined {
-  if (error instanceof FileChanged) return error;
-  return error instanceof Error ? findChange(error.cause) : undefined;
-}
-
 /** Whatever fails between the image and its partition table leaves the disk without one; the error says so. */
 async function untilCommitted<T>(disk: TargetDisk, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
   try {
@@ -188,16 +137,6 @@ async function readBack(image: WrittenImage, disk: TargetDisk, report: Report): 
   if (image.readBack === undefined) return;
   report.phase('verify', `Reading ${disk.path} back`);
   await image.readBack((doneBytes) => report.transferred(doneBytes, image.sizeBytes));
-}
-
-/** Told before the disk is touched, while it can still be decided otherwise. */
-async function warnOfEarlierInstallations(path: string, report: Report, signal: AbortSignal): Promise<void> {
-  const others = await findEarlierInstallations(await listDisks(signal), path, signal);
-  for (const other of others) {
-    report.warn(
-      `${other.path} ${other.sign}; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all ${other.path})`,
-    );
-  }
 }
 
 async function letKernelSee(disk: TargetDisk, report: Report): Promise<void> {

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
 import { InstallError, reasonOf } from './errors.ts';
 import { type Options, parseOptions } from './options.ts';
-import { describePlan, type InstallPlan, makePlan, type Target } from './plan.ts';
+import { type InstallPlan, makePlan, settingsOf, type Target } from './plan.ts';
 import { createReport, type Output, type Report } from './progress.ts';
 
 /** A stream for people or programs to read; a terminal says how wide it is. */
@@ -52,7 +52,15 @@ export async function main(
   const defaults = await readDefaults(system.root).catch(reasonOf);
   if (typeof defaults === 'string') return complain(system, defaults);
   const parsed = parseOptions(args, defaults);
-  if (parsed.kind === 'wrong') return complain(system, `${parsed.message} (see --help)`);
+  if (parsed.kind === 'wrong') {
+    const { message: why } = parsed;
+    const hint = 'see --help';
+    const message = `${why} (${hint})`;
+    // Whoever asked for it wants to read this too, although the rest was not understood.
+    if (args.includes('--json'))
+      writeJson(system, { event: 'error', message, what: 'understand', target: 'the command line', why, hint });
+    return complain(system, message);
+  }
   if (parsed.kind === 'help') {
     system.stdout.write(parsed.text);
     return 0;
@@ -96,22 +104,13 @@ async function downloadOnly(plan: InstallPlan, task: Run): Promise<void> {
   succeed(task, `Success! ${downloaded.path} is ${state}`, downloaded);
 }
 
-/** `-y`: everything that can be said without the network. */
-async function checkOnly(plan: InstallPlan, { report, signal, system }: Run): Promise<void> {
-  const [{ readConfiguration }, { chooseTarget }, { checkDisk }] = await Promise.all([
-    import('./configuration.ts'),
-    import('./install.ts'),
-    import('./disk/device.ts'),
-  ]);
-  await readConfiguration(plan.configuration, undefined, report, signal);
-  if (plan.target !== undefined) {
-    const disk = await checkDisk(await chooseTarget(plan.target, signal), {
-      minimumBytes: plan.target.minimumBytes,
-      signal,
-    });
-    report.note(`Would install to ${disk.path}`);
-  }
-  system.stdout.write(`${describePlan(plan)}\n`);
+async function checkOnly(plan: InstallPlan, { options, report, signal, system }: Run): Promise<void> {
+  const { rehearse } = await import('./rehearse.ts');
+  const disk = await rehearse(plan, report, signal);
+  if (options.json) return writeJson(system, { event: 'settings', disk, settings: settingsOf(plan) });
+  if (disk !== undefined) report.note(`Would install to ${disk}`);
+  const lines = Object.entries(settingsOf(plan)).map(([name, value]) => `${name}: ${value}`.trimEnd());
+  system.stdout.write(`${lines.join('\n')}\n`);
 }
 
 async function showDisks({ options, signal, system }: Run): Promise<void> {

@@ -167,9 +167,9 @@ function normalBase(text: string): string {
 }
 
 /** The settings as `-y` shows them: the original's names in the original's order. */
-export function describePlan(plan: InstallPlan): string {
+export function settingsOf(plan: InstallPlan): Readonly<Record<string, string>> {
   const { release, configuration } = plan;
-  const settings = {
+  return {
     VERSION: release.version,
     BOARD: release.board,
     CHANNEL: release.channel,
@@ -180,7 +180,4 @@ export function describePlan(plan: InstallPlan): string {
     KEYFILE: plan.keyFile ?? '',
     IMAGE: plan.imageFile ?? imageFileName(release),
   };
-  return Object.entries(settings)
-    .map(([name, value]) => `${name}: ${value}`.trimEnd())
-    .join('\n');
 }

@@ -1,12 +1,32 @@
 import type { TargetDisk } from '../disk/device.ts';
 import { findPartition } from '../disk/gpt.ts';
-import { runTool } from '../tool.ts';
+import { runTool, ToolError } from '../tool.ts';
+import { ConfigurationError } from './errors.ts';
 
 export interface EfiEntryOptions {
   /** `amd64-usr` or `arm64-usr`. */
   readonly board: string;
   /** `stable`, …: part of the entry's name. */
   readonly channel: string;
+}
+
+/**
+ * Finds out before the disk is touched what would otherwise fail when it is installed.
+ * @throws ConfigurationError when efibootmgr is missing, or this machine was not started by UEFI
+ */
+export async function checkEfi(signal?: AbortSignal): Promise<void> {
+  try {
+    await runTool('efibootmgr', [], { signal, timeoutSeconds: 60 });
+  } catch (cause) {
+    if (!(cause instanceof ToolError)) throw cause;
+    throw new ConfigurationError({
+      what: 'add a boot entry to',
+      target: 'the firmware of this machine',
+      why: cause.missing ? 'efibootmgr is not installed here' : cause.why,
+      hint: 'leave out -u; the disk can be booted without an entry too, where the firmware looks for boot loaders itself',
+      cause,
+    });
+  }
 }
 
 /**

@@ -21,7 +21,7 @@ export async function installNetworkUnits(
   source: string = runtimeUnits,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const names = await listUnits(source);
+  const names = await listNetworkUnits(source);
   const copy = async (root: string) => {
     const target = join(root, 'etc/systemd/network');
     await mkdir(target, { recursive: true, mode: 0o755 });
@@ -32,7 +32,8 @@ export async function installNetworkUnits(
   return names;
 }
 
-async function listUnits(source: string): Promise<string[]> {
+/** Names of the units that would be copied. @throws ConfigurationError when there are none */
+export async function listNetworkUnits(source: string = runtimeUnits): Promise<string[]> {
   const refuse = (why: string, cause?: unknown) =>
     new ConfigurationError({ what: 'copy', target: source, why, hint: 'install without -n', cause });
   try {

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { runTool } from '../tool.ts';
 import { endBytes } from './device.ts';
-import { type PartitionTable, parseTable } from './gpt.ts';
+import { type Partition, parseTable } from './gpt.ts';
 import type { Disk } from './lsblk.ts';
 
 /** A disk that Flatcar was installed to before. */
@@ -48,7 +48,7 @@ export async function findEarlierInstallations(
 
 async function signOf(disk: Disk, signal: AbortSignal | undefined): Promise<string | undefined> {
   const table = parseTable(await readStart(disk.path), disk.path, disk.sectorSizeBytes);
-  if (table === undefined) return undefined;
+  if (table === undefined) return describeLabel(await findLabelWithoutTable(disk, signal));
   const own = table.partitions.filter(
     ({ uniqueGuid, label }) => usrGuids.includes(uniqueGuid) || bootLabels.includes(label),
   );
@@ -56,8 +56,24 @@ async function signOf(disk: Disk, signal: AbortSignal | undefined): Promise<stri
   if (labels.length > 0)
     return `has ${labels.length === 1 ? 'the partition' : 'partitions'} ${labels.join(', ')} as Flatcar has`;
   if (table.diskGuid === imageDiskGuid) return 'has the disk GUID of a Flatcar image';
-  const label = await findFilesystemLabel(disk.path, table, signal);
+  for (const partition of table.partitions) {
+    const label = await findBootLabel(disk.path, partition, signal);
+    if (label !== undefined) return describeLabel(label);
+  }
+  return undefined;
+}
+
+function describeLabel(label: string | undefined): string | undefined {
   return label === undefined ? undefined : `has a file system labelled ${label} as Flatcar has`;
+}
+
+/** A file system over the whole disk, or on partitions of another kind of table, as the kernel knows them. */
+async function findLabelWithoutTable(disk: Disk, signal: AbortSignal | undefined): Promise<string | undefined> {
+  for (const path of [disk.path, ...disk.partitions]) {
+    const label = await probeLabel([path], signal);
+    if (label !== undefined) return label;
+  }
+  return undefined;
 }
 
 async function readStart(path: string): Promise<Uint8Array> {
@@ -66,14 +82,21 @@ async function readStart(path: string): Promise<Uint8Array> {
   return buffer.subarray(0, bytesRead);
 }
 
-/** Asks libblkid about each partition by its place, which needs neither udev nor device nodes of partitions. */
-async function findFilesystemLabel(path: string, table: PartitionTable, signal: AbortSignal | undefined) {
-  for (const { offsetBytes, sizeBytes } of table.partitions) {
-    const range = ['--offset', String(offsetBytes), '--size', String(sizeBytes)];
-    const args = ['--probe', '--output', 'value', '--match-tag', 'LABEL', ...range, path];
-    // 2: nothing found; 8: ambivalent.
-    const { stdout } = await runTool('blkid', args, { signal, timeoutSeconds: 30, acceptedExitCodes: [0, 2, 8] });
-    if (bootLabels.includes(stdout)) return stdout;
-  }
-  return undefined;
+/**
+ * The label of the file system on a partition, if it is one that a Flatcar boots by. libblkid is asked about the partition by its place, which needs
+ * neither udev nor a device node of it.
+ */
+export async function findBootLabel(
+  path: string,
+  { offsetBytes, sizeBytes }: Pick<Partition, 'offsetBytes' | 'sizeBytes'>,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  return await probeLabel(['--offset', String(offsetBytes), '--size', String(sizeBytes), path], signal);
+}
+
+async function probeLabel(place: readonly string[], signal: AbortSignal | undefined): Promise<string | undefined> {
+  const args = ['--probe', '--output', 'value', '--match-tag', 'LABEL', ...place];
+  // 2: nothing found; 8: ambivalent.
+  const { stdout } = await runTool('blkid', args, { signal, timeoutSeconds: 30, acceptedExitCodes: [0, 2, 8] });
+  return bootLabels.includes(stdout) ? stdout : undefined;
 }

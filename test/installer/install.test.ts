@@ -15,7 +15,7 @@ import {
   releaseVersion,
   type SignedRelease,
 } from '../sandbox/signed-release.ts';
-import { readOemFile, readRootFile, runInstaller } from './run.ts';
+import { readOemFile, readRootFile, runInstaller, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
 const ignitionConfig =
@@ -194,6 +194,26 @@ test('flatcar-install starts over when the image on the server is replaced while
   await execa('cmp', ['--bytes', `${release.imageBytes}`, disk.path, newer]);
 });
 
+const cannotInstall = String.raw`^Error: cannot install to /dev/loop\d+: `;
+const withoutTable = '; the disk was left without a partition table, it will not boot$';
+
+test('flatcar-install says in which state the disk is when it fails after it started over', async () => {
+  await using mirror = await startRelease();
+  const stranger = await release.gpg.createPrimary('replacing stranger', { usage: 'cert,sign' });
+  const signature = await release.gpg.sign(Buffer.from('another'), [stranger]);
+  const replace = () => {
+    mirror.put(imageFile, Buffer.from('another'), { lastModified: 'Fri, 07 Mar 2025 10:00:00 GMT' });
+    mirror.put(`${imageFile}.sig`, signature);
+  };
+  mirror.fail(imageFile, { cutAfterBytes: 14_000_000, afterwards: replace });
+  await using disk = await usedDisk();
+  const ran = await flatcarInstall('-d', disk.path, ...fromMirror(mirror), '--tries', '2');
+  assert.equal(ran.exitCode, 1);
+  assert.match(ran.stderr, /; starting over$/m);
+  assert.match(ran.stderr, new RegExp(`${cannotInstall}cannot trust the signature .+${withoutTable}`, 'm'));
+  assert.deepEqual(await hasTable(disk), { primary: false, backup: false });
+});
+
 /** Failures, what is said about each, and what is left of the disk. */
 interface Failure {
   readonly name: string;
@@ -202,9 +222,6 @@ interface Failure {
   readonly says: RegExp;
   readonly disk: 'untouched' | 'without table';
 }
-
-const cannotInstall = String.raw`^Error: cannot install to /dev/loop\d+: `;
-const withoutTable = '; the disk was left without a partition table, it will not boot$';
 
 const failures: readonly Failure[] = [
   {
@@ -412,8 +429,10 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     await using disk = await usedDisk();
     const stalled = Promise.withResolvers<void>();
     mirror.fail(imageFile, { stallAfterBytes: 14_000_000, afterwards: stalled.resolve });
-    const child = startInstaller('-d', disk.path, ...fromMirror(mirror), '--tries', '10');
-    await stalled.promise;
+    const child = startInstaller(['-d', disk.path, ...fromMirror(mirror), '--tries', '10'], {
+      TMPDIR: release.directory,
+    });
+    await Promise.race([stalled.promise, endedTooEarly(child)]);
     await untilChanged(disk);
     child.kill(signal);
     const { exitCode, stderr, stdout } = await child;
@@ -431,8 +450,8 @@ test('flatcar-install says that nothing was changed when it is interrupted befor
   const untouched = await fingerprint(disk);
   const stalled = Promise.withResolvers<void>();
   mirror.fail(`${imageFile}.sig`, { stallAfterBytes: 10, afterwards: stalled.resolve });
-  const child = startInstaller('-d', disk.path, ...fromMirror(mirror));
-  await stalled.promise;
+  const child = startInstaller(['-d', disk.path, ...fromMirror(mirror)]);
+  await Promise.race([stalled.promise, endedTooEarly(child)]);
   child.kill('SIGINT');
   const { exitCode, stderr } = await child;
   assert.deepEqual(
@@ -442,11 +461,10 @@ test('flatcar-install says that nothing was changed when it is interrupted befor
   assert.equal(await fingerprint(disk), untouched);
 });
 
-/** The program in a process of its own, to be interrupted. */
-function startInstaller(...args: string[]) {
-  const program = [join(import.meta.dirname, '../../executable/main.ts'), 'flatcar-install'];
-  const env = { TMPDIR: release.directory };
-  return execa(process.execPath, [...program, ...args], { reject: false, env, stripFinalNewline: false });
+/** Fails with what the program said, should it end. */
+async function endedTooEarly(child: ReturnType<typeof startInstaller>): Promise<never> {
+  const { stderr } = await child;
+  throw new Error(`it ended before it was interrupted: ${stderr}`);
 }
 
 /** The installer has begun to write: the table of the disk is gone. */
@@ -491,6 +509,27 @@ test('flatcar-install -D keeps an image only when its signature is good', async 
   assert.match(bad.stderr, /^Error: cannot verify http\S+\.sig: it is not a good signature/m);
   const left = (await readdir(release.directory)).filter((name) => name.startsWith('flatcar_production'));
   assert.deepEqual(left, []);
+});
+
+test('flatcar-install -D goes on with another mirror, and starts over at one that has another image', async () => {
+  await using first = await startRelease();
+  await using second = await startRelease();
+  const path = join(release.directory, 'flatcar_production_image.bin.bz2');
+  const mirrors = [...fromMirror(first), '-b', second.url];
+  first.fail(imageFile, { cutAfterBytes: 12_000_000 });
+  const same = await flatcarInstall('-D', ...mirrors);
+  assert.equal(same.exitCode, 0, same.stderr);
+  assert.ok(release.compressed.equals(await readFile(path)));
+
+  const other = Buffer.concat([release.compressed, Buffer.of(0)]);
+  second.put(imageFile, other);
+  second.put(`${imageFile}.sig`, await release.gpg.sign(other, [release.subkey]));
+  first.fail(imageFile, { cutAfterBytes: 12_000_000 });
+  const ran = await flatcarInstall('-D', ...mirrors);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.match(ran.stderr, /: this mirror has another file; starting over$/m);
+  assert.ok(other.equals(await readFile(path)));
+  await rm(path);
 });
 
 test('flatcar-install --json tells progress, warnings and the result one object a line', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ReleaseDefaults } from '../../installer/defaults.ts';
 import { type Options, parseOptions } from '../../installer/options.ts';
-import { describePlan, type InstallPlan, makePlan } from '../../installer/plan.ts';
+import { type InstallPlan, makePlan, settingsOf } from '../../installer/plan.ts';
 
 const elsewhere: ReleaseDefaults = { board: 'amd64-usr', channel: 'stable', version: 'current', oem: '' };
 const onFlatcar: ReleaseDefaults = { board: 'arm64-usr', channel: 'beta', version: '4100.2.0', oem: 'ami' };
@@ -186,10 +186,8 @@ test('makePlan() takes mirrors as wget does, each once', () => {
   assert.equal(plan(['-s', '-b', '']).release.baseUrls, undefined);
 });
 
-test('describePlan() names the settings as the original does', () => {
-  const names = describePlan(plan(['-s']))
-    .split('\n')
-    .map((line) => line.split(':')[0]);
+test('settingsOf() names the settings as the original does', () => {
+  const names = Object.keys(settingsOf(plan(['-s'])));
   assert.deepEqual(names, ['VERSION', 'BOARD', 'CHANNEL', 'OEM', 'CLOUD', 'IGNITION', 'BASEURL', 'KEYFILE', 'IMAGE']);
 });
 

@@ -30,6 +30,12 @@ export async function runInstaller(directory: string, args: readonly string[]): 
   return { exitCode, stdout: stdout.join(''), stderr: stderr.join('') };
 }
 
+/** Runs the program in a process of its own, to be interrupted or to have another environment: what is not in `env` is as it is here. */
+export function startInstaller(args: readonly string[], env: Readonly<Record<string, string | undefined>> = {}) {
+  const program = [join(import.meta.dirname, '../../executable/main.ts'), 'flatcar-install'];
+  return execa(process.execPath, [...program, ...args], { reject: false, env, stripFinalNewline: false });
+}
+
 /** Reads a file of a disk's OEM partition (btrfs) without mounting it. */
 export async function readOemFile(disk: { readonly path: string }, name: string): Promise<string> {
   const work = await mkdtemp(join(tmpdir(), 'nibs-oem-'));

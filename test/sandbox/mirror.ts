@@ -58,7 +58,8 @@ interface StoredFile {
   readonly lastModified: string | undefined;
 }
 
-export async function startMirror(): Promise<Mirror> {
+/** @param address of loopback to listen on. Default: 127.0.0.1. */
+export async function startMirror(address = '127.0.0.1'): Promise<Mirror> {
   const files = new Map<string, StoredFile>();
   const faults = new Map<string, Fault[]>();
   const requests: MirrorRequest[] = [];
@@ -80,12 +81,12 @@ export async function startMirror(): Promise<Mirror> {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, address);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
 
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${address.includes(':') ? `[${address}]` : address}:${port}`,
     requests,
     put(path, bytes, options = {}) {
       const etag =

@@ -1,0 +1,74 @@
+import { open } from 'node:fs/promises';
+import { endBytes } from './disk/device.ts';
+import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
+import { DiskError } from './disk/errors.ts';
+import { parseTable } from './disk/gpt.ts';
+import { SavedPartitions } from './disk/saved-partitions.ts';
+import { chooseSmallest, type Disk, defaultMinimumBytes, listDisks, NoDiskError } from './disk/select.ts';
+import type { Target } from './plan.ts';
+import type { Report } from './progress.ts';
+
+/** Path of the disk. @throws {NoDiskError} when the smallest is asked for and there is none */
+export async function chooseTarget(target: Target, signal: AbortSignal): Promise<string> {
+  if (target.kind === 'device') return target.path;
+  const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = target;
+  const options = {
+    minimumBytes,
+    ...(includeMajors === undefined ? {} : { includeMajors }),
+    ...(excludeMajors === undefined ? {} : { excludeMajors }),
+  };
+  const { chosen, candidates } = chooseSmallest(await listDisks(signal), options);
+  if (chosen === undefined) throw new NoDiskError(candidates, minimumBytes);
+  return chosen.path;
+}
+
+/**
+ * Finds the partitions to keep while the disk still has its table.
+ * @returns undefined where there are none
+ * @throws DiskError when the table cannot be read, or one of them cannot be kept
+ */
+export async function findPartitionsToSave(
+  disk: Pick<Disk, 'path' | 'sizeBytes' | 'sectorSizeBytes'>,
+  labels: readonly string[],
+  report: Report,
+  signal: AbortSignal,
+): Promise<SavedPartitions | undefined> {
+  if (labels.length === 0) return undefined;
+  const table = parseTable(await readStart(disk.path), disk.path, disk.sectorSizeBytes);
+  if (table === undefined) {
+    throw new DiskError({
+      what: 'save',
+      target: `partitions of ${disk.path}`,
+      why: 'it has no partition table (GPT) at its start',
+      hint: 'leave out --save-partlabel if there is nothing to save, or repair the table with gdisk',
+    });
+  }
+  const saved = new SavedPartitions(table, labels, disk);
+  for (const pattern of saved.unmatched) report.warn(`${disk.path} has no partition labelled ${pattern} to save`);
+  if (saved.partitions.length === 0) return undefined;
+  report.note(`Saving ${saved.partitions.map(({ number, label }) => `partition ${number} (${label})`).join(', ')}`);
+  for (const partition of saved.partitions) {
+    const label = await findBootLabel(disk.path, partition, signal);
+    if (label === undefined) continue;
+    report.warn(
+      `partition ${partition.number} (${partition.label}) of ${disk.path} has a file system labelled ${label} as Flatcar has, and the installed system may take it for its own (give it another label)`,
+    );
+  }
+  return saved;
+}
+
+async function readStart(path: string): Promise<Uint8Array> {
+  await using device = await open(path, 'r');
+  const { buffer, bytesRead } = await device.read(Buffer.alloc(endBytes), 0, endBytes, 0);
+  return buffer.subarray(0, bytesRead);
+}
+
+/** Told before the disk is touched, while it can still be decided otherwise. */
+export async function warnOfEarlierInstallations(path: string, report: Report, signal: AbortSignal): Promise<void> {
+  const others = await findEarlierInstallations(await listDisks(signal), path, signal);
+  for (const other of others) {
+    report.warn(
+      `${other.path} ${other.sign}; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all ${other.path})`,
+    );
+  }
+}
