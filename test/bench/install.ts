@@ -14,7 +14,7 @@ import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile 
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { execa } from 'execa';
+import { execa as start } from 'execa';
 import { bzip2 } from '../../installer/decompress/bzip2/bzip2.ts';
 import { openDisk } from '../../installer/disk/device.ts';
 import { createHttpClient } from '../../installer/fetch/client.ts';
@@ -44,6 +44,11 @@ const { values } = parseArgs({
     disks: { type: 'string', default: '/dev/shm' },
   },
 });
+
+// An interrupt ends what is running, so that what was set up for it is taken down as after a failure.
+const interrupt = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupt.abort());
+const execa = start({ cancelSignal: interrupt.signal });
 
 const folder = await provideRelease();
 const work = await mkdtemp(join(tmpdir(), 'bench-install-'));
@@ -85,8 +90,12 @@ try {
     ...compare('install', medians, 'ours'),
     ...compare('install-no-offload', medians, 'ours, no offload'),
   ]);
+} catch (error) {
+  if (!interrupt.signal.aborted) throw error;
+  process.stderr.write('interrupted\n');
+  process.exitCode = 1;
 } finally {
-  await execa('gpgconf', ['--homedir', work, '--kill', 'all'], { reject: false });
+  await start('gpgconf', ['--homedir', work, '--kill', 'all'], { reject: false });
   await rm(work, { recursive: true });
 }
 
@@ -197,7 +206,8 @@ async function showBound(url: string, imageBytes: number, contentBytes: number):
       for await (const _ of image.bytes);
     }),
     decode: await secondsOf(async () => {
-      for await (const extent of bzip2(read())) if (extent.kind === 'data') extent.release();
+      for await (const extent of bzip2(read(), { signal: interrupt.signal }))
+        if (extent.kind === 'data') extent.release();
     }),
     hash: await secondsOf(async () => {
       const hash = createHash('sha512');
