@@ -42,7 +42,10 @@ export async function main(argv: readonly string[], name: 'tink-agent' | 'tink-w
     if (given.help) return print(helpText(name));
     const loaded = await loadConfig(given, process.env);
     if (given.printConfig) return print(describeConfig(loaded));
-    return await work(loaded.config);
+    const code = await work(loaded.config);
+    // What nobody has read by now would keep the process from ending for as long as nobody reads it.
+    if (process.stdout.writableLength + process.stderr.writableLength > 0) process.exit(code);
+    return code;
   } catch (error) {
     const code = exitCodeOf(error);
     if (code === undefined || !(error instanceof Error)) throw error;
@@ -75,7 +78,7 @@ async function work(config: CompleteConfig): Promise<number> {
   // Of a template that is run from a file, standard output has the results.
   const stream = config.transport === 'file' ? process.stderr : process.stdout;
   const format = formatOf(config, stream);
-  await using outlets = await openOutlets(config, { format, redactor, write: writerTo(stream) });
+  await using outlets = await openOutlets(config, { format, redactor, stream });
   using stop = stopOnSignal();
   const { log, observe } = outlets;
   const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe };

@@ -1,5 +1,7 @@
 import { hostname } from 'node:os';
+import type { Writable } from 'node:stream';
 import { version } from '../executable/version.ts';
+import { createLineWriter } from './line-writer.ts';
 import { createLog, factsOf, type Log } from './log.ts';
 import type { LoopEvent } from './observe.ts';
 import type { Redactor } from './redact.ts';
@@ -15,6 +17,7 @@ import type { Syslog } from './syslog.ts';
 export interface Outlets extends AsyncDisposable {
   readonly log: Log;
   observe(event: LoopEvent): void;
+  /** For a line of output may return a promise: whoever has many of them is to wait until the reader of the log has caught up. */
   onRuntimeEvent(event: RuntimeEvent): void | Promise<void>;
   /** The generation of the server's protocol is known, or has changed. */
   onDialect(dialect: string): void;
@@ -23,20 +26,25 @@ export interface Outlets extends AsyncDisposable {
 export interface OutletOptions {
   readonly format: 'text' | 'json';
   readonly redactor: Redactor;
-  /** Takes a line of the log, with its end. */
-  readonly write: (line: string) => void;
+  /** Takes the log. Stays the caller's. */
+  readonly stream: Writable;
 }
 
 /** Opens the outlets that are configured. Never fails: one that cannot be opened is told to the others. */
-export async function openOutlets(given: Config, { format, redactor, write }: OutletOptions): Promise<Outlets> {
+export async function openOutlets(given: Config, { format, redactor, stream }: OutletOptions): Promise<Outlets> {
   const config = given.transport === 'file' ? { ...given, ...onlyLog } : given;
   await using opened = new AsyncDisposableStack();
+  const writer = opened.use(
+    createLineWriter(stream, {
+      onLost: (count) => log.warn(`${count} lines of this log are missing here: nobody read it for a while`),
+    }),
+  );
   const syslog = await openSyslog(config, (reachable, message) => log[reachable ? 'info' : 'warn'](message));
   const log: Log = createLog({
     level: config.logLevel,
     format,
     redactor,
-    write,
+    write: writer.write,
     forward: syslog && ((line) => syslog.write(line)),
   });
   if (syslog !== undefined) opened.use(syslog);
@@ -73,7 +81,8 @@ export async function openOutlets(given: Config, { format, redactor, write }: Ou
       metrics.observeRuntime(event);
       board.observeRuntime(event);
       watchSpace(event);
-      return runtimeLog(event);
+      void runtimeLog(event);
+      return event.kind === 'output' ? writer.ready() : undefined;
     },
     onDialect(found) {
       if (found !== dialect) log.info(`the server speaks the dialect ${found}`);

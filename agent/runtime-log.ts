@@ -1,4 +1,4 @@
-import { factsOf, type Log } from './log.ts';
+import { factsOf, type Log, withoutSecretFields } from './log.ts';
 import type { OnRuntimeEvent, RuntimeEvent } from './runtime/event.ts';
 
 /** How often the progress of a pull is told; the runtime tells it more often than anybody reads. */
@@ -11,6 +11,7 @@ export interface RuntimeLogOptions {
 
 /** Turns what the runtime tells into log events, one an event. */
 export function createRuntimeLog(log: Log, { output }: RuntimeLogOptions): OnRuntimeEvent {
+  const outputLog = withoutSecretFields(log);
   let progressToldAt = Number.NEGATIVE_INFINITY;
 
   function mayTellProgress(): boolean {
@@ -45,7 +46,7 @@ export function createRuntimeLog(log: Log, { output }: RuntimeLogOptions): OnRun
             : `${event.role}: the container runs`,
         );
       case 'output':
-        if (output) log.info({ ...factsOf(event.action), stream: event.stream }, event.line);
+        if (output) outputLog.info({ ...factsOf(event.action), stream: event.stream }, event.line);
         return;
       case 'ended':
         // The end of the action itself is told by the loop, with its verdict.

@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
+import { z } from 'zod';
 import { wait } from '../backoff.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { createOutputReader, type OutputLine, type OutputReader } from './output.ts';
@@ -7,12 +9,13 @@ import { createOutputReader, type OutputLine, type OutputReader } from './output
 /** How a container ended. */
 export interface Ending {
   readonly exitCode: number;
+  /** Of one that failed. */
   readonly outOfMemory: boolean;
   /** The limit was over before the end was known; whatever the exit code says. */
   readonly timedOut: boolean;
   /** What the engine has to say, or empty. */
   readonly engineError: string;
-  /** By the engine's clock. */
+  /** By the engine's clock, if it was an adopted one. */
   readonly startedAt: Date;
   /** The engine was away in between. */
   readonly engineWasAway: boolean;
@@ -26,12 +29,15 @@ export interface RunOptions {
   /** Between the request to end and the end by force. */
   readonly graceSeconds: number;
   onStarted(): void;
-  /** A promise holds up the container's output. */
+  /** A promise holds up the container's output, while it runs. */
   onLine(line: OutputLine): void | Promise<void>;
   onWarning(message: string): void;
 }
 
 type State = ContainerInspectInfo['State'];
+
+/** What is to be known of an end. */
+type EndState = Pick<State, 'ExitCode' | 'OOMKilled' | 'Error' | 'StartedAt'>;
 
 /** A timer cannot be set any further. */
 const longestLimitSeconds = 24 * 24 * 3600;
@@ -45,7 +51,10 @@ export class Container implements AsyncDisposable {
   readonly adopted: boolean;
   readonly #engine: Engine;
   readonly #options: RunOptions;
+  readonly #ended = Promise.withResolvers<true>();
   #hasEnded = false;
+  /** Lets go of a line that is held up. */
+  #letGo: (() => void) | undefined;
 
   constructor(
     engine: Engine,
@@ -97,7 +106,7 @@ export class Container implements AsyncDisposable {
     const reader = createOutputReader({
       onLine: (line) => {
         lastLineAt = Date.now();
-        return this.#options.onLine(line);
+        return this.#whileRunning(this.#options.onLine(line));
       },
     });
     try {
@@ -164,39 +173,73 @@ export class Container implements AsyncDisposable {
     return Math.max(0, (Date.now() - Date.parse(StartedAt)) / 1000);
   }
 
-  async #waitForEnd(alreadyRanSeconds: number, signal: AbortSignal): Promise<{ state: State; timedOut: boolean }> {
+  /** What is left of the output when the container has ended is little, and the report of its end does not wait for whoever reads it. */
+  #whileRunning(held: void | Promise<void>): Promise<void> | undefined {
+    if (held === undefined || this.#hasEnded) return undefined;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#letGo = resolve;
+    void held.then(resolve);
+    return promise;
+  }
+
+  #end(): void {
+    this.#hasEnded = true;
+    this.#ended.resolve(true);
+    this.#letGo?.();
+  }
+
+  async #waitForEnd(alreadyRanSeconds: number, signal: AbortSignal): Promise<{ state: EndState; timedOut: boolean }> {
     const { limitSeconds } = this.#options;
     const limit = new AbortController();
     const leftSeconds = Math.min(Math.max(0, limitSeconds - alreadyRanSeconds), longestLimitSeconds);
     const timer = setTimeout(() => limit.abort(new Error('the limit is over')), leftSeconds * 1000);
     // Alone this decides about TIMEOUT: what the engine says after the limit no longer counts.
     const isOver = () => limit.signal.aborted;
+    const startedAt = new Date().toISOString();
+    // What was started just now need not be looked at before it is waited for.
+    let state = this.adopted ? await this.#inspect(signal) : undefined;
     try {
       for (;;) {
-        const state = await this.#inspect(signal);
-        this.#hasEnded = hasEnded(state);
-        if (this.#hasEnded) return { state, timedOut: this.adopted ? endedAfter(state, limitSeconds) : isOver() };
+        if (state !== undefined && hasEnded(state)) {
+          this.#end();
+          return { state, timedOut: this.adopted ? endedAfter(state, limitSeconds) : isOver() };
+        }
         if (isOver()) {
           await this.#stop(signal);
+          this.#end();
           return { state: await this.#inspect(signal), timedOut: true };
         }
-        await this.#untilChange(AbortSignal.any([signal, limit.signal]));
+        const succeeded = await this.#untilChange(AbortSignal.any([signal, limit.signal]));
+        if (succeeded && !this.adopted && !isOver()) {
+          // The engine has nothing to add, and before it answers that it clears up after the container.
+          this.#end();
+          return { state: { ExitCode: 0, OOMKilled: false, Error: '', StartedAt: startedAt }, timedOut: false };
+        }
+        state = await this.#inspect(signal);
       }
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** Returns when the container ended, the engine went away, the signal is aborted, or a minute is over: in each case one looks again. */
-  async #untilChange(signal: AbortSignal): Promise<void> {
+  /**
+   * Returns when the container ended, the engine went away, the signal is aborted, or a minute is over. True: it ended with 0, and there is nothing else to say
+   * of that; in all other cases one looks again.
+   */
+  async #untilChange(signal: AbortSignal): Promise<boolean> {
     const minute = AbortSignal.any([signal, AbortSignal.timeout(60_000)]);
     try {
-      await this.#engine.call((docker, abortSignal) => waitRequest(docker, this.id, abortSignal), minute, Infinity);
+      return await this.#engine.call(
+        (docker, abortSignal) => waitRequest(docker, this.id, abortSignal),
+        minute,
+        Infinity,
+      );
     } catch (error) {
-      if (minute.aborted) return;
+      if (minute.aborted) return false;
       if (!(error instanceof EngineError)) throw error;
       // One looks again, but an engine that cannot answer this request is not to be asked in a tight loop.
       await wait(0.5, minute).catch(() => undefined);
+      return false;
     }
   }
 
@@ -237,8 +280,9 @@ export class Container implements AsyncDisposable {
         const outages = this.#engine.outages();
         source ??= await this.#followLog(sinceSeconds, signal);
         await readToEnd(reader, source, signal);
-        const isEnd = hasEnded(await this.#inspect(signal)) && this.#engine.outages() === outages;
-        if (isEnd) return;
+        const looked = this.#inspect(signal).then(hasEnded);
+        const isEnd = await Promise.race([this.#ended.promise, looked]);
+        if (isEnd && this.#engine.outages() === outages) return;
         sinceSeconds = lastLineAt() / 1000;
         source = undefined;
         await wait(0.1, signal);
@@ -288,8 +332,14 @@ async function ownerOf(
   return isOurs && !wasStarted(found.State) ? found.Id : undefined;
 }
 
-/** As a stream, because dockerode's own `wait` never returns when the connection breaks. */
-async function waitRequest(docker: Engine['docker'], id: string, abortSignal: AbortSignal): Promise<void> {
+/** Engine API, "Wait for a container". Podman sends no message as `null`. */
+const waitAnswer = z.object({
+  StatusCode: z.number(),
+  Error: z.object({ Message: z.string().nullish() }).nullish(),
+});
+
+/** As a stream, because dockerode's own `wait` never returns when the connection breaks. @returns whether the container ended with 0 */
+async function waitRequest(docker: Engine['docker'], id: string, abortSignal: AbortSignal): Promise<boolean> {
   const { promise, resolve, reject } = Promise.withResolvers<Readable>();
   const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
   const request = {
@@ -301,8 +351,17 @@ async function waitRequest(docker: Engine['docker'], id: string, abortSignal: Ab
     statusCodes,
   };
   docker.modem.dial(request, (error, answer) => (error ? reject(error) : resolve(answer as Readable)));
-  const answer = await promise;
-  for await (const _ of answer);
+  const answer = waitAnswer.safeParse(parseJson(await text(await promise)));
+  return answer.success && answer.data.StatusCode === 0 && !answer.data.Error?.Message;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // An answer that was cut off.
+    return undefined;
+  }
 }
 
 async function readToEnd(reader: OutputReader, source: Readable, signal: AbortSignal): Promise<void> {

@@ -7,6 +7,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import type { Action } from '../../agent/action.ts';
 import { runAgent } from '../../agent/agent.ts';
@@ -116,7 +117,8 @@ test('no secret leaves the agent, whatever says it', async (t) => {
   const pages: string[] = [];
   const stop = new AbortController();
   {
-    await using outlets = await openOutlets(config, { format: 'text', redactor, write: (line) => log.push(line) });
+    const stream = new PassThrough().on('data', (lines) => log.push(String(lines)));
+    await using outlets = await openOutlets(config, { format: 'text', redactor, stream });
     await using journal = await openJournal(directory, assert.fail);
     await using transport = createServerTransport({
       authority: server.authority,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLog, type LogOptions, messageOf } from '../../agent/log.ts';
+import { createLog, type LogOptions, messageOf, withoutSecretFields } from '../../agent/log.ts';
 import { createRedactor } from '../../agent/redact.ts';
 
 function logOf(options: Partial<LogOptions>) {
@@ -71,4 +71,11 @@ test('messageOf() puts an error and its causes on one line, and says nothing twi
   assert.equal(messageOf(new Error('it failed: boom', { cause: new Error('boom') })), 'it failed: boom');
   assert.equal(messageOf('text'), 'text');
   assert.equal(messageOf(new TypeError('')), 'TypeError');
+});
+
+test('withoutSecretFields() masks secrets by their value as ever', () => {
+  const { log, lines } = logOf({});
+  withoutSecretFields(log).info({ stream: 'stdout' }, 'the password is hunter22');
+  const { time: _, ...rest } = JSON.parse(lines[0] ?? '');
+  assert.deepEqual(rest, { level: 'info', stream: 'stdout', msg: 'the password is ***' });
 });

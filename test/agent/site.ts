@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../sandbox/engine.ts';
@@ -59,8 +60,12 @@ export interface Site {
   /** Appended to by actions and by the reboot command: what was done on the machine, in order. */
   done(): Promise<string[]>;
   createWorkflow(actions: readonly ActionText[]): string;
-  start(flags?: readonly string[], environment?: Readonly<Record<string, string>>): Agent;
+  /** @param read what becomes of standard output. Default: its lines are kept. */
+  start(flags?: readonly string[], environment?: Readonly<Record<string, string>>, read?: ReadOutput): Agent;
 }
+
+/** Reads the standard output of an agent, or does not. */
+export type ReadOutput = (stdout: Readable) => void;
 
 /** An agent's process. */
 export interface Agent {
@@ -98,8 +103,8 @@ export async function makeSite(test: TestContext, hall: Hall): Promise<Site> {
       const template = server.createTemplate('example', templateOf(directory, actions));
       return server.createWorkflow(template, { machine1: MACHINE_ONE.mac });
     },
-    start(flags = [], environment = {}) {
-      const agent = startAgent(hall, directory, flags, environment);
+    start(flags = [], environment = {}, read) {
+      const agent = startAgent(hall, directory, flags, environment, read);
       agents.push(agent);
       return agent;
     },
@@ -133,6 +138,7 @@ function startAgent(
   directory: string,
   flags: readonly string[],
   environment: Readonly<Record<string, string>>,
+  read: ReadOutput | undefined,
 ): Agent {
   const settings = [
     '--retry-interval=200ms',
@@ -158,7 +164,8 @@ function startAgent(
   const ended = once(child, 'exit');
   const output: string[] = [];
   const news = new EventTarget();
-  for (const stream of [child.stdout, child.stderr]) {
+  read?.(child.stdout);
+  for (const stream of read ? [child.stderr] : [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {
       output.push(line);
       news.dispatchEvent(new Event('line'));

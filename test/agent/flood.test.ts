@@ -1,0 +1,64 @@
+/** What an agent does with more output than anybody reads; as a process of its own, with a real engine. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ended, type Hall, makeSite, startHall } from './site.ts';
+
+let hall: Hall;
+
+before(async () => {
+  hall = await startHall();
+});
+
+after(() => hall?.[Symbol.asyncDispose]());
+
+test('200 MB of output for a slow reader: all of it arrives, and the memory stays flat', {
+  timeout: 240_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  const words = 'x'.repeat(199);
+  let lines = 0;
+  let said = '';
+  /** Less than 60 MB a second: far less than the agent has to say. */
+  async function readSlowly(stdout: Readable): Promise<void> {
+    for await (const chunk of stdout) {
+      const text = said + chunk;
+      lines += text.split(words).length - 1;
+      said = text.slice(-words.length + 1);
+      await delay(1);
+    }
+  }
+  const agent = site.start([], {}, readSlowly);
+  const first = site.createWorkflow([{ name: 'warm', script: 'echo warm' }]);
+  await ended(site, first, 'ACTION_SUCCESS', 'warm');
+  const before = await residentBytes(agent.process.pid, 'VmRSS');
+  const workflow = site.createWorkflow([
+    { name: 'loud', script: `yes ${words} | head -n 1000000`, timeoutSeconds: 200 },
+  ]);
+  await ended(site, workflow, 'ACTION_SUCCESS', 'loud', 200);
+  const growth = (await residentBytes(agent.process.pid, 'VmHWM')) - before;
+  assert.equal(await agent.end('SIGTERM'), 0);
+  assert.equal(lines, 1_000_000);
+  assert.ok(growth < 64 * 2 ** 20, `the memory grew by ${growth} bytes`);
+});
+
+test('a reader that reads nothing: the end of the action is reported all the same, with its last words, and the agent stops when told', {
+  timeout: 120_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  const agent = site.start([], {}, () => {});
+  const workflow = site.createWorkflow([
+    { name: 'loud', script: 'yes many words | head -n 200000; echo the end; exit 3' },
+  ]);
+  const message = await ended(site, workflow, 'ACTION_FAILED', 'loud', 100);
+  assert.match(message, /^exit code 3: the end/);
+  assert.equal(await agent.end('SIGTERM'), 0);
+});
+
+/** In bytes (proc_pid_status(5)). */
+async function residentBytes(pid: number | undefined, field: 'VmRSS' | 'VmHWM'): Promise<number> {
+  const text = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${field}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1]) * 1024;
+}
