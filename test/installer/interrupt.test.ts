@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { access, mkdir, mkdtemp, open, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { parseTable } from '../../installer/disk/gpt.ts';
+import { backingLoops } from '../../installer/disk/in-use.ts';
+import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
+import { type Fault, startMirror } from '../sandbox/mirror.ts';
+import { imageFile, makeSignedRelease, publish, type SignedRelease } from '../sandbox/signed-release.ts';
+import { makeStandIns, type StandIns } from '../sandbox/stand-ins.ts';
+import { readOemFile, startInstaller } from './run.ts';
+
+const mebibyte = 1024 * 1024;
+const dataBytes = 8 * mebibyte;
+const ignitionConfig = '{"ignition":{"version":"3.3.0"}}';
+
+/** A failure is repeated by giving its seed. */
+const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+
+let release: SignedRelease;
+let configPath: string;
+before(async () => {
+  release = await makeSignedRelease();
+  configPath = join(release.directory, 'config.ign');
+  await writeFile(configPath, ignitionConfig);
+});
+after(async () => {
+  await release[Symbol.asyncDispose]();
+});
+
+/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+function randomFrom(start: number): () => number {
+  let state = start;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** What a disk can be after an interruption; anything else is a mistake. */
+type State = 'as it was' | 'no table' | 'only the saved partition' | 'installed';
+
+interface UsedDisk extends AsyncDisposable {
+  readonly path: string;
+  /** Also checks that `data` has what it had, as long as the table has it. */
+  state(): Promise<State>;
+}
+
+/** Of an earlier system, with a partition `data` behind where the image will be. */
+async function makeUsedDisk(): Promise<UsedDisk> {
+  const loop: LoopDevice = await createLoopDevice({ sizeBytes: release.imageBytes + 32 * mebibyte });
+  const [first, length] = [release.imageBytes / 512, dataBytes / 512];
+  await execa('sgdisk', [
+    ...['--new', '1:2048:+4M', '--change-name', '1:system'],
+    ...['--new', `12:${first}:${first + length - 1}`, '--change-name', '12:data', loop.path],
+  ]);
+  await using device = await open(loop.path, 'r+');
+  const data = randomBytes(dataBytes);
+  await device.write(data, 0, dataBytes, release.imageBytes);
+  await device.sync();
+  const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+  return {
+    path: loop.path,
+    async state() {
+      await using device = await open(loop.path);
+      const read = async (offset: number, length: number) =>
+        (await device.read(Buffer.alloc(length), 0, length, offset)).buffer;
+      const head = await read(0, mebibyte);
+      const labels = parseTable(head, loop.path)?.partitions.map(({ label }) => label);
+      if (labels === undefined) {
+        const tail = await read(loop.sizeBytes - mebibyte, mebibyte);
+        assert.ok(!Buffer.concat([head, tail]).some((byte) => byte !== 0), 'nothing is left of a table at either end');
+        return 'no table';
+      }
+      if (labels.includes('data')) assert.equal(digestOf(await read(release.imageBytes, dataBytes)), digestOf(data));
+      if (labels.includes('USR-A')) return 'installed';
+      assert.match((await execa('sgdisk', ['--verify', loop.path])).stdout, /No problems found/);
+      if (labels.join() === 'data') return 'only the saved partition';
+      assert.deepEqual(labels, ['system', 'data']);
+      return 'as it was';
+    },
+    [Symbol.asyncDispose]: () => loop[Symbol.asyncDispose](),
+  };
+}
+
+const says: Readonly<Record<State, RegExp>> = {
+  'as it was': /^Error: cannot finish what was asked for: interrupted by SIG\w+ \(no disk was changed\)$/m,
+  'no table': /^Error: .+: it was interrupted; the disk was left without a partition table, it will not boot$/m,
+  'only the saved partition':
+    /^Error: .+: it was interrupted; the disk was left with no partitions but the saved ones, it will not boot$/m,
+  installed: /^$/,
+};
+
+interface Run {
+  readonly disk: UsedDisk;
+  /** Directory for temporary files of this run alone. */
+  readonly temporary: string;
+  readonly child: ReturnType<typeof startInstaller>;
+}
+
+interface Way {
+  readonly saving: boolean;
+  readonly fault?: { readonly path: string; readonly fault: Fault } | undefined;
+  readonly standIns?: StandIns | undefined;
+}
+
+/** Starts an installation and hands it to `action`, which interrupts it. */
+async function during<Result>(way: Way, action: (run: Run) => Promise<Result>): Promise<Result> {
+  await using mirror = await startMirror();
+  publish(mirror, release);
+  if (way.fault !== undefined) mirror.fail(way.fault.path, way.fault.fault);
+  await using disk = await makeUsedDisk();
+  const temporary = await mkdtemp(join(release.directory, 'tmp-'));
+  await mkdir(temporary, { recursive: true });
+  const env = { TMPDIR: temporary, ...(way.standIns === undefined ? {} : { PATH: way.standIns.path }) };
+  const child = startInstaller(
+    [
+      ...['-d', disk.path, '-b', mirror.url, '-k', release.keyPath, '-i', configPath],
+      ...(way.saving ? ['--save-partlabel', 'data'] : []),
+    ],
+    env,
+  );
+  try {
+    return await action({ disk, temporary, child });
+  } finally {
+    child.kill('SIGKILL');
+    await child;
+  }
+}
+
+/** Nothing of the run is left on the machine: temporary files, mounts, loop devices on top of the disk. */
+async function assertNothingLeft({ disk, temporary }: Run): Promise<void> {
+  assert.deepEqual(await readdir(temporary), [], 'temporary files');
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  assert.deepEqual(
+    mounts.filter((line) => line.includes(temporary) || line.includes(`${disk.path} `)),
+    [],
+    'mounts',
+  );
+  assert.deepEqual(await backingLoops(disk.path), [], 'loop devices');
+}
+
+/** Waits for the end; the disk is in one of the states there are, and the program has said in which. */
+async function assertOrderly(run: Run, context: string): Promise<State> {
+  const { exitCode, stderr, stdout } = await run.child;
+  const state = await run.disk.state();
+  if (state === 'installed') {
+    assert.deepEqual([exitCode, stdout.includes('Success!')], [0, true], `${context}: ${stderr}`);
+    assert.equal(await readOemFile(run.disk, 'config.ign'), ignitionConfig);
+  } else {
+    assert.deepEqual([exitCode, stdout], [1, ''], context);
+    assert.match(stderr, says[state], context);
+  }
+  await assertNothingLeft(run);
+  return state;
+}
+
+/** Waits until `condition` holds; the child's end before that is a failure. */
+async function until(condition: () => Promise<boolean>, child: Run['child']): Promise<void> {
+  const ended = child.then(({ stderr }) => assert.fail(`it ended before it was interrupted: ${stderr}`));
+  const held = (async () => {
+    while (!(await condition())) await sleep(20);
+  })();
+  await Promise.race([held, ended]);
+  ended.catch(() => {});
+}
+
+const exists = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+for (const saving of [false, true]) {
+  const left: State = saving ? 'only the saved partition' : 'no table';
+  const withSaving = saving ? ', with a partition to save' : '';
+
+  for (const [moment, path, stallAfterBytes, expected] of [
+    ['it asks for the version', '/current/version.txt', 10, ['as it was']],
+    ['it asks for the signature', `${imageFile}.sig`, 10, ['as it was']],
+    ['the first bytes arrive', imageFile, 1000, ['as it was']],
+    ['the image arrives', imageFile, 14_000_000, [left]],
+    ['it waits for the last byte before the verdict', imageFile, -1, [left]],
+  ] as const) {
+    test(`flatcar-install is interrupted while ${moment}${withSaving}`, async () => {
+      const stalled = Promise.withResolvers<void>();
+      let isStalled = false;
+      stalled.promise.then(() => {
+        isStalled = true;
+      });
+      const bytes = stallAfterBytes < 0 ? release.compressed.length - 1 : stallAfterBytes;
+      const fault = { stallAfterBytes: bytes, afterwards: stalled.resolve };
+      await during({ saving, fault: { path, fault } }, async (run) => {
+        await until(async () => isStalled, run.child);
+        if (!(expected as readonly State[]).includes('as it was'))
+          await until(async () => (await run.disk.state()) !== 'as it was', run.child);
+        run.child.kill('SIGINT');
+        // A person presses Ctrl-C more than once.
+        run.child.kill('SIGINT');
+        run.child.kill('SIGTERM');
+        assert.ok((expected as readonly State[]).includes(await assertOrderly(run, moment)));
+      });
+    });
+  }
+
+  // Each stops halfway at its first call, until it may go on: the moment of the interruption.
+  for (const tool of ['losetup', 'mount', 'umount', 'fallocate']) {
+    test(`flatcar-install is interrupted while ${tool} runs${withSaving}`, async () => {
+      const script = `if [ ! -e "$DIR/reached" ]; then touch "$DIR/reached"; while [ ! -e "$DIR/go" ]; do sleep 0.05; done; fi; exec ${tool} "$@"`;
+      await using standIns = await makeStandIns({ [tool]: script });
+      await during({ saving, standIns }, async (run) => {
+        await until(() => exists(join(standIns.directory, 'reached')), run.child);
+        run.child.kill('SIGTERM');
+        await writeFile(join(standIns.directory, 'go'), '');
+        assert.equal(await assertOrderly(run, tool), left);
+      });
+    });
+  }
+}
+
+/** How long an undisturbed run takes on this machine. */
+async function measureRun(): Promise<number> {
+  const begin = performance.now();
+  await during({ saving: true }, async (run) => {
+    const { exitCode, stderr } = await run.child;
+    assert.equal(exitCode, 0, stderr);
+  });
+  return performance.now() - begin;
+}
+
+test(`flatcar-install is interrupted at any moment (SEED=${seed})`, async () => {
+  const random = randomFrom(seed);
+  const longest = await measureRun();
+  for (let round = 0; round < 12; round++) {
+    const [saving, delay] = [random() < 0.5, Math.round(random() * longest)];
+    const context = `round ${round}, after ${delay} ms${saving ? ', saving' : ''}`;
+    await during({ saving }, async (run) => {
+      await Promise.race([sleep(delay), run.child]);
+      // Before it listens for signals it has not looked at a disk.
+      const listening = run.child.kill('SIGTERM');
+      const { signal } = await run.child;
+      if (signal === undefined || !listening) await assertOrderly(run, context);
+      else assert.deepEqual([signal, await run.disk.state()], ['SIGTERM', 'as it was'], context);
+    });
+  }
+});
+
+test(`flatcar-install is killed at any moment: the disk boots all or nothing (SEED=${seed})`, async () => {
+  const random = randomFrom(seed + 1);
+  const longest = await measureRun();
+  for (let round = 0; round < 8; round++) {
+    const [saving, delay] = [round % 2 === 0, Math.round(random() * longest)];
+    const context = `round ${round}, after ${delay} ms`;
+    await during({ saving }, async (run) => {
+      await Promise.race([sleep(delay), run.child]);
+      run.child.kill('SIGKILL');
+      await run.child;
+      // What it had mounted stays: nobody was left to clean up.
+      for (const { by } of await backingLoops(run.disk.path)) {
+        const device = by.split(' ')[0] ?? '';
+        await execa('umount', [device], { reject: false });
+        await execa('losetup', ['--detach', device], { reject: false });
+      }
+      const state = await run.disk.state();
+      const possible: readonly State[] = ['as it was', saving ? 'only the saved partition' : 'no table', 'installed'];
+      assert.ok(possible.includes(state), `${context}: ${state}`);
+      if (state === 'installed') assert.equal(await readOemFile(run.disk, 'config.ign'), ignitionConfig, context);
+    });
+  }
+});
