@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { type Mirror, startMirror } from '../sandbox/mirror.ts';
+import { messageTable } from './message-table.ts';
 import { runInstaller } from './run.ts';
+import { textsOf } from './texts.ts';
 
 const mebibyte = 1024 * 1024;
 let directory: string;
@@ -19,10 +22,20 @@ before(async () => {
   mirror.put('/1.0/flatcar_production_image.bin.bz2', Buffer.alloc(1000));
   mirror.put('/1.0/flatcar_production_image.bin.bz2.sig', Buffer.from('no signature'));
   mirror.put('/2.0/flatcar_production_image.bin.bz2', Buffer.alloc(1000));
-  mirror.put('/odd/version.txt', Buffer.alloc(100_000));
   mirror.put('/login/current/version.txt', Buffer.from('<html>'));
   const files = { text: 'a text\n', empty: '', 'bad.ign': '{"ignition": {"version": "3.3.0",}}' };
   for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
+  const config = '{"ignition": {"version": "3.3.0"}}';
+  const configs = {
+    'gzip.ign': gzipSync(config),
+    'bom.ign': Buffer.from(`\ufeff${config}`),
+    'latin1.ign': Buffer.from('{"a": "\u00e9"}', 'latin1'),
+    'list.ign': Buffer.from('[]'),
+    'none.ign': Buffer.from('{}'),
+    'old.ign': Buffer.from('{"ignition": {"version": "2.9.0"}}'),
+  };
+  for (const [name, content] of Object.entries(configs)) await writeFile(join(directory, name), content);
+  mirror.put('/large/current/version.txt', Buffer.alloc(100_000));
   await writeFile(join(directory, 'zeroes'), Buffer.alloc(2 * mebibyte));
 });
 after(async () => {
@@ -71,6 +84,36 @@ const table: readonly (readonly [args: string, message: string])[] = [
   [
     '-d DISK -c DIR/none',
     "cannot read the cloud-config DIR/none: ENOENT: no such file or directory, open 'DIR/none' (give a readable file with -c)",
+  ],
+  ['-d DISK -i DIR/gzip.ign', 'cannot use DIR/gzip.ign: it is compressed with gzip (decompress it first)'],
+  [
+    '-d DISK -i DIR/bom.ign',
+    'cannot use DIR/bom.ign: it starts with a byte order mark, which Ignition does not accept (save it as UTF-8 without one)',
+  ],
+  [
+    '-d DISK -i DIR/none.ign',
+    'cannot use DIR/none.ign: it has no ignition.version (an Ignition config starts with {"ignition": {"version": "3.3.0"}})',
+  ],
+  [
+    '-d DISK -i DIR/old.ign',
+    'cannot use DIR/old.ign: its version 2.9.0 is not one that Flatcar reads (those are 2.0.0 to 2.4.0 and 3.0.0 to 3.6.0)',
+  ],
+  [
+    '-d DISK --ignition-hash sha512-12',
+    'cannot use the hash sha512-12: it is not sha512- with 128 or sha256- with 64 hexadecimal digits (make one with: echo sha512-$(sha512sum FILE | cut -d " " -f 1))',
+  ],
+  [
+    `-d DISK --ignition-hash sha256-${'0'.repeat(64)}`,
+    'cannot check the Ignition config: there is a hash of it but no config (give it with -i or --ignition-url)',
+  ],
+  [
+    '-d DISK --offline -f DIR/none --ignition-url https://server/a.ign',
+    'cannot work offline with https://server/a.ign: that needs the network (download it before and give the file with -i)',
+  ],
+  ['-D --offline', 'cannot work offline with -D: that needs the network (leave out --offline)'],
+  [
+    '-d DISK -b MIRROR/large',
+    'cannot find out the current version from MIRROR/large/current/version.txt: version.txt unavailable: it is larger than the 65536 bytes expected at most (check the version, channel, board and base URL)',
   ],
   [
     '-d DISK -i DIR/bad.ign --ignition-url https://server/a.ign',
@@ -137,3 +180,55 @@ for (const [args, message] of table) {
     assert.equal(`cannot ${what} ${target}: ${why} (${hint})`, ran.stderr.slice('Error: '.length, -1));
   });
 }
+
+const sources = join(import.meta.dirname, '../../installer');
+
+/** Texts of several words that are shown to people otherwise: by --help, as what is being done, or as what is wrong with a config (tested there). */
+const elsewhere = [/^options\.ts$/, /^decompress\//, /^configure\/ignition\//];
+
+/** Each text of the sources that is part of a message, by file. */
+async function collectTexts(): Promise<Record<string, string[]>> {
+  const files = (await readdir(sources, { recursive: true })).filter((name) => name.endsWith('.ts')).toSorted();
+  const collected: Record<string, string[]> = {};
+  for (const file of files.filter((name) => !elsewhere.some((pattern) => pattern.test(name)))) {
+    const texts = textsOf(await readFile(join(sources, file), 'utf8'))
+      .filter(
+        ({ text, before }) =>
+          text.split(' ').filter((word) => word !== '').length >= 3 && /[a-z]/.test(text) && !isProgress(before),
+      )
+      .map(({ text }) => text);
+    if (texts.length > 0) collected[file] = [...new Set(texts)];
+  }
+  return collected;
+}
+
+/** What a report tells about its progress is no message of something that is wrong. */
+function isProgress(before: string): boolean {
+  return /report\.(phase|note|detail)\([^;]*$/.test(before);
+}
+
+test('every message of the sources is in the table of those that were reviewed, and the table has no others', async () => {
+  const collected = await collectTexts();
+  const rows = Object.entries(messageTable).flatMap(([file, texts]) => Object.keys(texts).map((text) => [file, text]));
+  const found = Object.entries(collected).flatMap(([file, texts]) => texts.map((text) => [file, text]));
+  assert.ok(found.length > 200);
+  const reviewed = new Set(rows.map((row) => row.join(': ')));
+  const present = new Set(found.map((row) => row.join(': ')));
+  assert.deepEqual([...present.difference(reviewed)], [], 'new: review them and add them to the table');
+  assert.deepEqual([...reviewed.difference(present)], [], 'no longer in the sources');
+});
+
+test('no message has the words of a programming language, blames, or ends as a sentence does', () => {
+  for (const [file, rows] of Object.entries(messageTable)) {
+    for (const [text, situation] of Object.entries(rows)) {
+      assert.ok(situation.length >= 2, `${file}: ${text} has no situation`);
+      assert.doesNotMatch(
+        text,
+        /undefined|null|exception|stack|invalid|illegal|failed to|\berror:|please|!(?! )/i,
+        file,
+      );
+      if (!text.startsWith('Could not find smallest disk')) assert.doesNotMatch(text, /\.$/, file);
+      assert.match(text, /^[\x20-\x7e\u2026]+$/, file);
+    }
+  }
+});
