@@ -49,22 +49,22 @@ export class LegacyClient {
   /**
    * How far each workflow of this worker is.
    *
-   * The stream alone is not enough: servers up to v0.8 never send a workflow whose last report is the success of its second or a later action,
-   * so a worker that restarts there would wait for ever. The list has all; servers that do not have the list do not have that fault.
+   * The list has all, and the stream only some of them: servers up to v0.8 never send a workflow whose last report is the success of its second or a later
+   * action, so a worker that restarts there would wait for ever. Servers that do not have the list (all on Kubernetes) do not have that fault.
    */
   async overview(signal: AbortSignal): Promise<Overview> {
     const request = { workerId: this.#workerId };
-    const streamed = await this.#channel.collect(this.#wording.service, rpc.getWorkflowContexts, request, signal);
-    const listed = await this.#call(rpc.getWorkflowContextList, request, signal).then(
-      (list) => list.workflowContexts,
-      withoutList,
-    );
-    const contexts = listed ?? [];
-    const unlisted = streamed.filter(
-      ({ workflowId }) => !contexts.some((context) => context.workflowId === workflowId),
-    );
+    const { service, dialect } = this.#wording;
+    const listed =
+      dialect === 'v0.9'
+        ? undefined
+        : await this.#call(rpc.getWorkflowContextList, request, signal).then(
+            (list) => list.workflowContexts,
+            withoutList,
+          );
+    const contexts = listed ?? (await this.#channel.collect(service, rpc.getWorkflowContexts, request, signal));
     return {
-      positions: [...contexts, ...unlisted].map((context) => toPosition(context, this.#wording)),
+      positions: contexts.map((context) => toPosition(context, this.#wording)),
       complete: listed !== undefined,
     };
   }

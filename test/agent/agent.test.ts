@@ -16,7 +16,7 @@ import { createRedactor } from '../../agent/redact.ts';
 import { createServerTransport } from '../../agent/transport/server.ts';
 import type { Next, Transport } from '../../agent/transport/transport.ts';
 import { hardwareJson, MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';
-import { type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
+import { onKubernetes, type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
 
 /** What an action does in these tests. */
 type Run = (action: Action, signal: AbortSignal) => Promise<Partial<Outcome>> | Partial<Outcome>;
@@ -118,9 +118,10 @@ class Bench implements AsyncDisposable {
   /** Until the agent has asked for work that often from now on. */
   async polls(count: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
+    const question = onKubernetes(this.server.dialect) ? 'GetWorkflowContexts' : 'GetWorkflowContextList';
     let left = count;
     using _ = this.server.subscribeToCalls((rpc) => {
-      if (rpc === 'GetWorkflowContexts') left -= 1;
+      if (rpc === question) left -= 1;
       if (left === 0) resolve();
     });
     await promise;
