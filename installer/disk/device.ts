@@ -5,7 +5,7 @@ import { runTool } from '../tool.ts';
 import { DiskError } from './errors.ts';
 import { type PartitionTable, parseTable } from './gpt.ts';
 import { codeOf } from './in-use.ts';
-import { forgetPartitions, type Reread, rereadPartitions } from './reread.ts';
+import { forgetPartitions, type Reread, remapPartitions, rereadPartitions, unmapPartitions } from './reread.ts';
 import type { SavedPartitions } from './saved-partitions.ts';
 import { type Disk, describeUse, formatGigabytes, inspectDevice } from './select.ts';
 
@@ -38,7 +38,14 @@ const offloadPieceBytes = 1024 * 1024 * 1024;
 export async function openDisk(path: string, options: OpenOptions = {}): Promise<TargetDisk> {
   const disk = await findDisk(path, options.signal);
   refuseUnsuitable(path, disk, options);
-  return new TargetDisk(disk, await claim(path, disk, options.signal));
+  const hadMaps = isMapped(disk) && disk.partitions.length > 0;
+  if (hadMaps) await unmapPartitions(disk.path);
+  try {
+    return new TargetDisk(disk, await claim(path, disk, options.signal));
+  } catch (error) {
+    if (hadMaps) await remapPartitions(disk.path);
+    throw error;
+  }
 }
 
 /** The same checks as `openDisk`, without claiming the disk: what a dry run shows. @throws DiskError */
@@ -68,12 +75,17 @@ export class TargetDisk implements AsyncDisposable {
   #readBackMemory: Uint8Array | undefined;
   /** The kernel knows partitions that are no longer on the disk. */
   #kernelIsStale = false;
+  readonly #mapped: boolean;
+  /** Devices of partitions that are still on the disk were removed to claim it. */
+  #lacksMaps: boolean;
 
   constructor(disk: Disk, claimed: FileHandle) {
     this.path = disk.path;
     this.sizeBytes = disk.sizeBytes;
     this.sectorSizeBytes = disk.sectorSizeBytes;
     this.#claimed = claimed;
+    this.#mapped = isMapped(disk);
+    this.#lacksMaps = this.#mapped && disk.partitions.length > 0;
   }
 
   async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
@@ -194,12 +206,18 @@ export class TargetDisk implements AsyncDisposable {
     const table = await this.readTable();
     await this.#close();
     this.#kernelIsStale = false;
+    this.#lacksMaps = false;
+    if (this.#mapped) return await remapPartitions(this.path, signal);
     return await rereadPartitions(this.path, table, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close();
-    if (this.#kernelIsStale) await forgetPartitions(this.path);
+    if (this.#mapped) {
+      if (this.#lacksMaps && !this.#kernelIsStale) await remapPartitions(this.path);
+    } else if (this.#kernelIsStale) {
+      await forgetPartitions(this.path);
+    }
   }
 
   get #handle(): FileHandle {
@@ -264,6 +282,11 @@ export class TargetDisk implements AsyncDisposable {
     await direct?.close();
     await claimed?.close();
   }
+}
+
+/** Whether it is made by the device-mapper, of other disks. */
+function isMapped({ type }: Disk): boolean {
+  return type === 'mpath' || type === 'lvm';
 }
 
 async function findDisk(path: string, signal: AbortSignal | undefined): Promise<Disk> {

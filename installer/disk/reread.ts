@@ -6,7 +6,9 @@ import { runTool, ToolError } from '../tool.ts';
 import type { PartitionTable } from './gpt.ts';
 
 /** How the kernel came to know a new partition table, or why it does not. */
-export type Reread = { readonly how: 'blockdev' | 'partx' } | { readonly how: 'failed'; readonly why: string };
+export type Reread =
+  | { readonly how: 'blockdev' | 'partx' | 'kpartx' }
+  | { readonly how: 'failed'; readonly why: string };
 
 /**
  * Has the kernel see the partitions that are on a disk now: asked to read the table itself, told them where it cannot (it was built
@@ -30,6 +32,27 @@ export async function rereadPartitions(path: string, table: PartitionTable, sign
 export async function forgetPartitions(path: string): Promise<void> {
   if ((await knownPartitions(path)).length === 0) return;
   await runTool('partx', ['--delete', path], { timeoutSeconds: 30 }).catch(() => undefined);
+}
+
+/**
+ * As `rereadPartitions`, for a device of the device-mapper (multipath, LVM): the kernel reads no tables of these, and their partitions are devices of
+ * the device-mapper themselves.
+ */
+export async function remapPartitions(path: string, signal?: AbortSignal): Promise<Reread> {
+  try {
+    // Without -n it waits for udev, which need not run here.
+    await runTool('kpartx', ['-u', '-n', path], { signal, timeoutSeconds: 30 });
+    await settle(signal);
+    return { how: 'kpartx' };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { how: 'failed', why: reasonOf(error) };
+  }
+}
+
+/** Removes the devices of the partitions of such a device, which claim it. Best effort: those that are in use stay, and so does their claim. */
+export async function unmapPartitions(path: string): Promise<void> {
+  await runTool('kpartx', ['-d', '-n', path], { timeoutSeconds: 30 }).catch(() => undefined);
 }
 
 /** @returns false where the kernel cannot read tables of this device; throws when it remains busy. */

@@ -183,6 +183,8 @@ async function allUses(disk: Disk): Promise<DiskUse[]> {
   // Mounts of another mount namespace (we may run in a container) show only in that the device cannot be claimed. Not asked of loop
   // devices, which come and go by the dozen and whose owners would see our claim.
   const worthAsking = uses.length === 0 && disk.sizeBytes > 0 && !disk.readOnly && !disk.removable;
+  // The devices of its own partitions claim a multipath device; whether anybody uses those shows when it is opened.
+  if (disk.type === 'mpath' && disk.partitions.length > 0) return uses;
   if (worthAsking && (disk.type === 'disk' || disk.type === 'mpath') && (await isClaimed(disk.path))) {
     uses.push({ kind: 'claimed', device: disk.path, by: 'something outside of what this process can see' });
   }
