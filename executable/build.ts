@@ -48,6 +48,16 @@ const withoutWindows: Plugin = {
   },
 };
 
+/** gRPC compiles the descriptions of its statistics services with it, which nobody here asks for; with protobufjs it is 200 kB. */
+const withoutProtoLoader: Plugin = {
+  name: 'without-proto-loader',
+  setup(builder) {
+    const contents =
+      'exports.loadSync = () => { throw new Error("this build does not read .proto files: its code is generated"); };';
+    builder.onLoad({ filter: /\/@grpc\/proto-loader\/build\/src\/index\.js$/ }, () => ({ contents }));
+  },
+};
+
 /** Schemas explain themselves in English; zod brings some fifty further languages along. */
 const onlyEnglish: Plugin = {
   name: 'only-english',
@@ -79,6 +89,8 @@ interface Bundles {
   /** The programs: read by bundles.ts under these names. */
   readonly 'agent.cjs': string;
   readonly 'installer.cjs': string;
+  /** Only a current server is told what the machine consists of. */
+  readonly 'systeminformation.cjs': string;
 }
 
 async function bundleSources(): Promise<Bundles> {
@@ -90,6 +102,7 @@ async function bundleSources(): Promise<Bundles> {
       main: join(root, 'executable/main.ts'),
       agent: join(root, 'agent/main.ts'),
       installer: join(root, 'installer/main.ts'),
+      systeminformation: createRequire(import.meta.url).resolve('systeminformation'),
     },
     outdir: bundleDirectory,
     outExtension: { '.js': '.cjs' },
@@ -104,7 +117,9 @@ async function bundleSources(): Promise<Bundles> {
     legalComments: 'none',
     absWorkingDir: root,
     // Native add-ons that a dependency of dockerode loads when they are there, and does without when they are not.
-    external: ['cpu-features', '*.node'],
+    external: ['cpu-features', '*.node', 'systeminformation'],
+    // The programs are no modules: what is external to them comes from the `require` that they are given.
+    supported: { 'dynamic-import': false },
     define: {
       __NIBS_VERSION__: JSON.stringify(manifest.version),
       __NIBS_COMMIT__: JSON.stringify(await commit()),
@@ -113,11 +128,16 @@ async function bundleSources(): Promise<Bundles> {
       'import.meta.dirname': '__dirname',
     },
     banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [decompressPlugin(), withoutSsh, withoutWindows, onlyEnglish],
+    plugins: [decompressPlugin(), withoutSsh, withoutWindows, withoutProtoLoader, onlyEnglish],
     logLevel: 'warning',
   });
   const path = (name: string) => join(bundleDirectory, name);
-  return { main: path('main.cjs'), 'agent.cjs': path('agent.cjs'), 'installer.cjs': path('installer.cjs') };
+  return {
+    main: path('main.cjs'),
+    'agent.cjs': path('agent.cjs'),
+    'installer.cjs': path('installer.cjs'),
+    'systeminformation.cjs': path('systeminformation.cjs'),
+  };
 }
 
 /** The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout. */

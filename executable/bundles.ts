@@ -13,12 +13,19 @@ export const loadAgent = async () => (isSea() ? load<Agent>('agent.cjs') : await
 export const loadInstaller = async () =>
   isSea() ? load<Installer>('installer.cjs') : await loadSource<Installer>('installer');
 
+const requireOfNode = createRequire(process.execPath);
+
+/** `require` for a bundle: what is large and seldom needed is a bundle of its own. */
+function requireFor(name: string): unknown {
+  return name === 'systeminformation' ? load('systeminformation.cjs') : requireOfNode(name);
+}
+
 /** What a bundle in CommonJS format exports. */
 function load<Exports>(asset: string): Exports {
   const module = { exports: {} };
   const names = ['module', 'exports', 'require', '__filename', '__dirname'];
   const run = compileFunction(getAsset(asset, 'latin1'), names, { filename: asset });
-  run(module, module.exports, createRequire(process.execPath), process.execPath, '/');
+  run(module, module.exports, Object.assign(requireFor, requireOfNode), process.execPath, '/');
   return module.exports as Exports;
 }
 
