@@ -287,6 +287,9 @@ function explain(
       : `there are no credentials for ${host}`;
     return { message: because(advice), refused: true };
   }
+  if (/no matching manifest/i.test(reason)) {
+    return { message: because('the registry has the image for other architectures only'), refused: true };
+  }
   if (error.statusCode === 404 || /manifest unknown|not found|does not exist|name unknown/i.test(reason)) {
     return { message: because('push the image, or correct its name in the template'), refused: true };
   }
