@@ -17,10 +17,10 @@ const root = resolve(import.meta.dirname, '..');
 
 /** Where the programs and their libraries come from. */
 const packages = `
-  busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils
+  busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx
   libc6 libgcc-s1 libstdc++6 libblkid1 libuuid1 libmount1 libsmartcols1 libselinux1 libpcre2-8-0 libudev1 libkmod2 libcap2 libacl1 libssl3
   libefiboot1 libefivar1 libpopt0 zlib1g liblzo2-2 libzstd1 liblzma5 libtinfo6 libreadline8 libcap-ng0 libcrypt1
-  libsystemd0 libgcrypt20 libgpg-error0 liblz4-1
+  libsystemd0 libgcrypt20 libgpg-error0 liblz4-1 libdevmapper1.02.1
 `
   .trim()
   .split(/\s+/);
@@ -42,7 +42,7 @@ const programs = [
     'findmnt',
     'flock',
   ],
-  ...['btrfs', 'btrfstune', 'mkfs.btrfs', 'efibootmgr', 'udevadm', 'xz'],
+  ...['btrfs', 'btrfstune', 'mkfs.btrfs', 'efibootmgr', 'udevadm', 'xz', 'kpartx'],
 ];
 
 const links = ['flatcar-install', 'tink-agent', 'tink-worker'];
