@@ -85,18 +85,24 @@ async function kernelAgrees(path: string, table: PartitionTable): Promise<boolea
   return known.toSorted().join() === wanted.toSorted().join();
 }
 
-/** Number, offset and size in bytes of each partition that the kernel has. */
-async function knownPartitions(path: string): Promise<string[]> {
-  const directory = `/sys/class/block/${basename(path)}`;
-  const entries = await readdir(directory).catch(() => []);
-  const names = entries.filter((entry) => entry.startsWith(basename(path)));
-  return await Promise.all(
+/**
+ * Number, offset and size in bytes of each partition that the kernel has.
+ * @param sysfs where the kernel tells about block devices
+ */
+export async function knownPartitions(path: string, sysfs = '/sys/class/block'): Promise<string[]> {
+  const directory = `${sysfs}/${basename(path)}`;
+  const names = await readdir(directory).catch(() => []);
+  const partitions = await Promise.all(
     names.map(async (name) => {
       const read = async (file: string) => Number(await readFile(`${directory}/${name}/${file}`, 'utf8'));
+      // Not all that is below a disk is a partition: an eMMC has its boot areas there, which are disks.
+      const number = await read('partition').catch(() => undefined);
+      if (number === undefined) return [];
       // The kernel counts in 512 bytes whatever the sectors of the disk are.
-      return `${await read('partition')} ${(await read('start')) * 512} ${(await read('size')) * 512}`;
+      return [`${number} ${(await read('start')) * 512} ${(await read('size')) * 512}`];
     }),
   );
+  return partitions.flat();
 }
 
 /** Lets udev make its links. Where it does not run, `udevadm settle` waits in vain, so it is not asked. */

@@ -223,6 +223,25 @@ for (const saving of [false, true]) {
   }
 }
 
+test('flatcar-install -D leaves no file when it is interrupted', async () => {
+  await using mirror = await startMirror();
+  publish(mirror, release);
+  const stalled = Promise.withResolvers<void>();
+  mirror.fail(imageFile, { stallAfterBytes: 14_000_000, afterwards: stalled.resolve });
+  const directory = await mkdtemp(join(release.directory, 'download-'));
+  const args = ['-D', '-b', mirror.url, '-k', release.keyPath];
+  const child = startInstaller(args, {}, directory);
+  const ended = child.then(({ stderr }) => assert.fail(`it ended before it was interrupted: ${stderr}`));
+  await Promise.race([stalled.promise, ended]);
+  ended.catch(() => {});
+  await until(async () => (await readdir(directory)).length > 0, child);
+  child.kill('SIGINT');
+  const { exitCode, stderr } = await child;
+  assert.equal(exitCode, 1);
+  assert.match(stderr, says['as it was']);
+  assert.deepEqual(await readdir(directory), []);
+});
+
 /** How long an undisturbed run takes on this machine. */
 async function measureRun(): Promise<number> {
   const begin = performance.now();

@@ -31,9 +31,13 @@ export async function runInstaller(directory: string, args: readonly string[]): 
 }
 
 /** Runs the program in a process of its own, to be interrupted or to have another environment: what is not in `env` is as it is here. */
-export function startInstaller(args: readonly string[], env: Readonly<Record<string, string | undefined>> = {}) {
+export function startInstaller(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>> = {},
+  cwd: string = process.cwd(),
+) {
   const program = [join(import.meta.dirname, '../../executable/main.ts'), 'flatcar-install'];
-  return execa(process.execPath, [...program, ...args], { reject: false, env, stripFinalNewline: false });
+  return execa(process.execPath, [...program, ...args], { reject: false, env, cwd, stripFinalNewline: false });
 }
 
 /** Reads a file of a disk's OEM partition (btrfs) without mounting it. */

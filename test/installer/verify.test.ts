@@ -123,6 +123,24 @@ for (const [reason, word] of [
   });
 }
 
+test("createVerifier() refuses a subkey whose primary key was revoked, unlike gpg's exit code", async () => {
+  const primary = await gpg.createPrimary('revoked-primary');
+  const subkey = await gpg.addSubkey(primary);
+  const signature = await gpg.sign(image, [subkey]);
+  await gpg.revokePrimary(primary);
+  const verdict = await bothVerdicts(await gpg.exportKeys(primary), signature);
+  assert.deepEqual([verdict.good, verdict.gpg], [false, ['REVKEYSIG']]);
+  assert.match(verdict.says, /its key \w{16} was revoked/);
+});
+
+test('createVerifier() takes an old signature of a subkey whose primary key has expired since, as gpg does', async () => {
+  const primary = await gpg.createPrimary('aged-primary', { at: '20200101T000000', expires: '1y' });
+  const subkey = await gpg.addSubkey(primary, { at: '20200101T000000' });
+  const signature = await gpg.sign(image, [subkey], { at: '20200601T000000' });
+  const verdict = await bothVerdicts(await gpg.exportKeys(primary), signature);
+  assert.deepEqual(verdict, { good: true, says: subkey, gpg: ['EXPKEYSIG'] });
+});
+
 test('createVerifier() refuses SHA-1, unlike gpg', async () => {
   const primary = await gpg.createPrimary('sha1', { algorithm: 'rsa2048' });
   const subkey = await gpg.addSubkey(primary, { algorithm: 'rsa2048' });

@@ -11,6 +11,8 @@ export interface Gpg extends AsyncDisposable {
   addSubkey(primary: string, options?: KeyOptions): Promise<string>;
   /** Revokes a subkey for the reason gpg numbers so: 0 none, 1 compromised, 2 superseded, 3 no longer used. */
   revokeSubkey(primary: string, subkey: string, reason: 0 | 1 | 2 | 3): Promise<void>;
+  /** Revokes a primary key, and so all below it. */
+  revokePrimary(primary: string): Promise<void>;
   /** Decides at the moment `at` that a subkey ends one second later. */
   expireSubkey(primary: string, subkey: string, at: string): Promise<void>;
   /** Detached signatures by each of `signers` (fingerprints of subkeys, or of a primary that may sign), in one file. */
@@ -96,6 +98,9 @@ export async function createGpg(): Promise<Gpg> {
     },
     async revokeSubkey(primary, subkey, reason) {
       await edit(primary, [`key ${await indexOf(primary, subkey)}`, 'revkey', 'y', `${reason}`, '', 'y', 'save']);
+    },
+    async revokePrimary(primary) {
+      await edit(primary, ['revkey', 'y', '0', '', 'y', 'save']);
     },
     async expireSubkey(primary, subkey, moment) {
       await gpg([...at(moment), '--quick-set-expire', primary, 'seconds=1', subkey]);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { constants, mkdtemp, open, rm, symlink } from 'node:fs/promises';
+import { constants, mkdir, mkdtemp, open, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -7,6 +7,7 @@ import { execa } from 'execa';
 import { checkDisk, openDisk } from '../../../installer/disk/device.ts';
 import { DiskError } from '../../../installer/disk/errors.ts';
 import { readSignature } from '../../../installer/disk/identity.ts';
+import { knownPartitions } from '../../../installer/disk/reread.ts';
 import { makeFlatcarImage } from '../../sandbox/flatcar-layout.ts';
 import { createLoopDevice } from '../../sandbox/loop-device.ts';
 import { mountDevice, mountScratch } from '../../sandbox/scratch-mount.ts';
@@ -242,6 +243,28 @@ test('rereadPartitions() makes every partition known, those after a gap in the n
   const known = (await execa('lsblk', ['-ln', '-o', 'NAME,TYPE', loop.path])).stdout.match(/(?<=p)\d+(?= +part)/g);
   assert.deepEqual(known, ['1', '2', '3', '4', '6', '7', '9']);
   await rm(directory, { recursive: true });
+});
+
+test('knownPartitions() tells the partitions of an eMMC from its boot areas', async () => {
+  const sysfs = await mkdtemp(join(tmpdir(), 'nibs-sysfs-'));
+  try {
+    const below = {
+      mmcblk0p1: { partition: '1\n', start: '2048\n', size: '4096\n' },
+      mmcblk0p12: { partition: '12\n', start: '8192\n', size: '8\n' },
+      mmcblk0boot0: { size: '8192\n' },
+      queue: { logical_block_size: '512\n' },
+    };
+    for (const [name, files] of Object.entries(below)) {
+      await mkdir(join(sysfs, 'mmcblk0', name), { recursive: true });
+      for (const [file, text] of Object.entries(files)) await writeFile(join(sysfs, 'mmcblk0', name, file), text);
+    }
+    await writeFile(join(sysfs, 'mmcblk0/size'), '30535680\n');
+    const known = await knownPartitions('/dev/mmcblk0', sysfs);
+    assert.deepEqual(known.toSorted(), [`1 ${2048 * 512} ${4096 * 512}`, `12 ${8192 * 512} ${8 * 512}`]);
+    assert.deepEqual(await knownPartitions('/dev/no-such-disk', sysfs), []);
+  } finally {
+    await rm(sysfs, { recursive: true });
+  }
 });
 
 test('rereadPartitions() reports a kernel that holds on to other partitions instead of failing', async () => {
