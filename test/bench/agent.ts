@@ -2,6 +2,7 @@
  * What the agent costs, as the built executable against a played server and a private engine; its actions against `docker run` of the same container, taking turns.
  *
  *     node test/bench/agent.ts [--actions 100] [--dialects v0.1,v0.2,v0.7,v0.9,current] [--idle-seconds 30] [--polls 10000] [--flood-megabytes 1000]
+ *         [--executable build/tink-agent]
  *
  * An action's time is all that the agent does for one: from the question for it to the report of its end, and the removal of its container. While a
  * `docker run` has its turn, the server holds the agent's question back, and that time does not count.
@@ -30,7 +31,6 @@ import {
   type TinkServer,
 } from '../sandbox/tink-server/server.ts';
 
-const executable = resolve(import.meta.dirname, '../../build/tink-agent');
 const { values } = parseArgs({
   options: {
     actions: { type: 'string', default: '100' },
@@ -38,8 +38,10 @@ const { values } = parseArgs({
     'idle-seconds': { type: 'string', default: '30' },
     polls: { type: 'string', default: '10000' },
     'flood-megabytes': { type: 'string', default: '1000' },
+    executable: { type: 'string', default: join(import.meta.dirname, '../../build/tink-agent') },
   },
 });
+const executable = resolve(values.executable);
 const dialects = SERVER_DIALECTS.filter((dialect) => values.dialects.split(',').includes(dialect));
 
 /** Of one dialect; times in seconds, medians. */
