@@ -1,5 +1,7 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
@@ -74,6 +76,36 @@ test('log keeps the last part of what it is given, never more than 8 MiB', async
   } finally {
     await rm(directory, { recursive: true });
   }
+});
+
+test('each registry is trusted by the authority that the kernel command line names for it', async (test) => {
+  const server = createServer((request, answer) => {
+    const isThere = request.url !== '/none.pem';
+    answer.statusCode = isThere ? 200 : 404;
+    answer.end(isThere ? `-----BEGIN CERTIFICATE-----\n${request.url}\n` : '');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  test.after(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const further = `other:5000=${url}/other.pem,[fd00::1]:5000=${url}/six.pem?a=b,none=${url}/none.pem`;
+  const line = `docker_registry=first:443/path packet_base_url=${url} nibs_registry_ca=${further}`;
+  const call = [
+    // The image's own wget has its own words for what goes wrong.
+    ...[
+      'mount -t tmpfs none /etc',
+      'mkdir /etc/bin',
+      `for name in wget timeout; do ln -s ${busybox} /etc/bin/$name; done`,
+    ],
+    ...['PATH=/etc/bin:$PATH', `. ${library}/registry`, 'announce() { echo "$*" >&2; }'],
+    ...['trust_registries', 'grep -r ^/ /etc/docker | sort'],
+  ].join('; ');
+  const found = (await runWithCommandLine(line, call)).split('\n');
+  const certificate = (host: string, path: string) => `/etc/docker/certs.d/${host}/ca.crt:${path}`;
+  deepEqual(found, [
+    certificate('[fd00::1]:5000', '/six.pem?a=b'),
+    certificate('first:443', '/ca.pem'),
+    certificate('other:5000', '/other.pem'),
+  ]);
 });
 
 /** Runs a call of the shared functions in a mount namespace in which the kernel command line and the consoles are others. */
