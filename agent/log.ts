@@ -90,7 +90,11 @@ export function messageOf(error: unknown): string {
     cause !== undefined && cause !== null && messages.length < 5;
     cause = cause instanceof Error ? cause.cause : undefined
   ) {
-    const message = (cause instanceof Error ? cause.message || cause.name : String(cause)).replace(/\s+/g, ' ').trim();
+    const message = (cause instanceof Error ? cause.message || cause.name : String(cause))
+      .replace(/\s+/g, ' ')
+      // gRPC puts the number of a status before its name.
+      .replace(/^\d+ (?=[A-Z_]+: )/, '')
+      .trim();
     // Many errors repeat their cause in their own message already.
     if (!messages.some((earlier) => earlier.includes(message))) messages.push(message);
   }

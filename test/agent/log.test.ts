@@ -69,6 +69,10 @@ test('messageOf() puts an error and its causes on one line, and says nothing twi
   });
   assert.equal(messageOf(error), 'cannot reach the server: connect ECONNREFUSED 127.0.0.1:1: boom');
   assert.equal(messageOf(new Error('it failed: boom', { cause: new Error('boom') })), 'it failed: boom');
+  const refused = new Error('cannot ask: UNAVAILABLE: refused (is it there?)', {
+    cause: new Error('14 UNAVAILABLE: refused'),
+  });
+  assert.equal(messageOf(refused), refused.message);
   assert.equal(messageOf('text'), 'text');
   assert.equal(messageOf(new TypeError('')), 'TypeError');
 });
