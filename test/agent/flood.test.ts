@@ -14,7 +14,7 @@ before(async () => {
 
 after(() => hall?.[Symbol.asyncDispose]());
 
-test('200 MB of output for a slow reader: all of it arrives, and the memory stays flat', {
+test('100 MB of output for a slow reader: all of it arrives, and the memory stays flat', {
   timeout: 240_000,
 }, async (test) => {
   const site = await makeSite(test, hall);
@@ -35,12 +35,12 @@ test('200 MB of output for a slow reader: all of it arrives, and the memory stay
   await ended(site, first, 'ACTION_SUCCESS', 'warm');
   const before = await residentBytes(agent.process.pid, 'VmRSS');
   const workflow = site.createWorkflow([
-    { name: 'loud', script: `yes ${words} | head -n 1000000`, timeoutSeconds: 200 },
+    { name: 'loud', script: `yes ${words} | head -n 500000`, timeoutSeconds: 200 },
   ]);
   await ended(site, workflow, 'ACTION_SUCCESS', 'loud', 200);
   const growth = (await residentBytes(agent.process.pid, 'VmHWM')) - before;
   assert.equal(await agent.end('SIGTERM'), 0);
-  assert.equal(lines, 1_000_000);
+  assert.equal(lines, 500_000);
   assert.ok(growth < 64 * 2 ** 20, `the memory grew by ${growth} bytes`);
 });
 
