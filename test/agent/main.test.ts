@@ -214,7 +214,7 @@ describe('the command line', () => {
     assert.equal(code, 2);
     assert.deepEqual(error.split('\n'), [
       'tink-agent: tinkerbell-tls (environment variable TINKERBELL_TLS): must be true or false; it is "maybe"',
-      'tink-agent: finish (flag --finish): must be one of none, reboot, poweroff; it is "never"',
+      'tink-agent: finish (flag --finish): must be one of none, reboot, poweroff, kexec; it is "never"',
       '',
     ]);
   });
