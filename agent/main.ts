@@ -16,6 +16,7 @@ import {
 import { createInventory } from './hardware.ts';
 import { JournalError, openJournal } from './journal.ts';
 import type { KexecOptions } from './kexec.ts';
+import type { LoopEvent } from './observe.ts';
 import { type Outlets, openOutlets } from './outlets.ts';
 import { createPower, type Power, PowerError } from './power.ts';
 import { createRedactor, looksSecret, type Redactor, type Secret } from './redact.ts';
@@ -80,7 +81,11 @@ async function work(config: CompleteConfig): Promise<number> {
   const format = formatOf(config, stream);
   await using outlets = await openOutlets(config, { format, redactor, stream });
   using stop = stopOnSignal();
-  const { log, observe } = outlets;
+  const { log } = outlets;
+  const observe = (event: LoopEvent) => {
+    if (event.kind === 'begun' || event.kind === 'ended') compileForSpeed(event.kind === 'begun');
+    outlets.observe(event);
+  };
   const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe };
   if (config.transport === 'file') return await workFromFile(config, tools, stop.signal);
   await workForServer(config, tools, outlets, stop.signal);
@@ -137,6 +142,15 @@ async function createFileTransport(config: FileConfig, { log, redactor }: Tools)
 /** Left alone, V8 collects garbage so seldom that a process that needs 20 MB comes to have 250 after some thousand polls. */
 function keepMemorySmall(): void {
   setFlagsFromString('--optimize-for-size');
+  compileForSpeed(false);
+}
+
+/**
+ * What V8's optimizing compilers leave behind are some 20 MB. An agent that waits for work has no use for them; one that copies the output of an action does
+ * that four times as fast with them.
+ */
+function compileForSpeed(on: boolean): void {
+  for (const compiler of ['opt', 'maglev']) setFlagsFromString(on ? `--${compiler}` : `--no-${compiler}`);
 }
 
 /** A machine on whose bench a template is tried stays up. */
