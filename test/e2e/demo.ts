@@ -2,8 +2,8 @@
  * From power-on to first boot: a virtual machine netboots into our boot image, fetches its workflow from a tink server, runs the actions as containers, has
  * an operating system with an Ignition config on its disk, reboots by itself, and lets the key of the Ignition config log in.
  *
- * `node test/e2e/demo.ts [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current]`; `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and
- * boots must have been built (`make demo` does).
+ * `node test/e2e/demo.ts [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`; `DEMO_JSON=path` also writes what happened as
+ * JSON. Needs root; what it installs and boots must have been built (`make demo` does).
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -24,13 +24,14 @@ const { values: options } = parseArgs({
   options: {
     firmware: { type: 'string', default: 'bios' },
     dialect: { type: 'string', default: 'v0.1' },
+    finish: { type: 'string', default: 'reboot' },
     /** Set when this program runs itself inside the network namespace, to the device the machine is plugged into. */
     'inside-with-tap': { type: 'string' },
   },
 });
 
-const { firmware, dialect } = z
-  .object({ firmware: z.enum(['bios', 'uefi']), dialect: z.enum(SERVER_DIALECTS) })
+const { firmware, dialect, finish } = z
+  .object({ firmware: z.enum(['bios', 'uefi']), dialect: z.enum(SERVER_DIALECTS), finish: z.enum(['reboot', 'kexec']) })
   .parse(options);
 
 process.exitCode = options['inside-with-tap'] === undefined ? await main() : await inside(options['inside-with-tap']);
@@ -76,6 +77,7 @@ async function inside(tap: string): Promise<number> {
     tap,
     firmware,
     dialect,
+    finish,
     signal: stop.signal,
   });
   await show(result);

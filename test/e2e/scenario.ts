@@ -18,6 +18,7 @@ export interface DemoOptions {
   readonly tap: string;
   readonly firmware: 'bios' | 'uefi';
   readonly dialect: ServerDialect;
+  readonly finish: 'reboot' | 'kexec';
   readonly signal: AbortSignal;
 }
 
@@ -118,15 +119,18 @@ async function tell(
       Promise.race([provisioner.waitForSuccess(action, limits.actionSeconds), failWhenEnded(machine)]),
     );
   }
-  await story.phase('the machine reboots by itself', log('machine.console.log'), () =>
-    machine.monitor.waitForEvent('RESET', { timeoutSeconds: limits.bootSeconds }),
-  );
+  if (options.finish === 'reboot') {
+    await story.phase('the machine reboots by itself', log('machine.console.log'), () =>
+      machine.monitor.waitForEvent('RESET', { timeoutSeconds: limits.bootSeconds }),
+    );
+  }
   await story.phase('first boot from disk, with Ignition', log('machine.console.log'), () =>
     machine.console.waitForLine(/nibs sandbox OS ready .+ \(ssh\)/, {
       timeoutSeconds: limits.firstBootSeconds,
       signal,
     }),
   );
+  if (options.finish === 'kexec') refuseReset(machine);
   seen.login = await story.phase('ssh login as core', log('ssh.log'), () => login(directory, key.path));
   await story.phase('exactly the smallest disk that fits was written', log('machine.console.log'), async () => {
     const after = await Promise.all(disks.map(checksum));
@@ -150,6 +154,11 @@ function powerOn(options: DemoOptions, disks: readonly DemoDisk[]): Promise<Mach
     cards: [{ mac: machineOfTheSeed.mac, network: { kind: 'tap', interface: options.tap } }],
     signal: options.signal,
   });
+}
+
+function refuseReset({ monitor }: Machine): void {
+  if (monitor.events.some(({ name }) => name === 'RESET'))
+    throw new Error('the machine was reset: its kernel was not started by kexec');
 }
 
 async function failWhenEnded(machine: Machine): Promise<never> {

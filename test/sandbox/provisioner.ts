@@ -27,6 +27,8 @@ export interface ProvisionerOptions {
   readonly machine: SeedMachine;
   /** Public key that may log in on the installed system. */
   readonly authorizedKey: string;
+  /** How the machine gets to the installed system: through its firmware, or from the boot image's kernel. */
+  readonly finish: 'reboot' | 'kexec';
 }
 
 /** A provisioner with one machine and one workflow for it. */
@@ -83,7 +85,7 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
     files: bootFiles(options.root),
     texts: {
       '/workflow/ca.pem': () => authority.certificate,
-      '/auto.ipxe': () => bootScript(address, machine, registry, tink, isOver(tink, workflowId)),
+      '/auto.ipxe': () => bootScript(options, registry, tink, isOver(tink, workflowId)),
     },
     onRequest: ({ path, status, client }) => {
       log.write(`${client} ${path} ${status}\n`);
@@ -126,10 +128,19 @@ function bootFiles(root: string): Record<string, string> {
   };
 }
 
+/** The kernel of the installed system and its command line are what the system's own boot loader uses (test/sandbox/os-image/files/esp/grub/grub.cfg). */
+const finishParameters = {
+  reboot: ['nibs_finish=reboot'],
+  kexec: [
+    ...['nibs_finish=kexec', 'nibs_kexec_device=LABEL=EFI-SYSTEM'],
+    ...['nibs_kexec_kernel=/vmlinuz', 'nibs_kexec_initrd=/initramfs'],
+    'nibs_kexec_cmdline="root=LABEL=ROOT ignition.platform.id=metal ignition.firstboot console=tty0 console=ttyS0,115200 quiet"',
+  ],
+};
+
 /** What boots of the original sends to a machine with a workflow, and to one without: that goes on to its next boot device. */
 function bootScript(
-  address: string,
-  machine: SeedMachine,
+  { address, machine, finish }: ProvisionerOptions,
   registry: { readonly username: string; readonly password: string },
   tink: TinkServer,
   over: boolean,
@@ -149,7 +160,7 @@ function bootScript(
       'console=tty0',
       'console=ttyS0,115200',
     ],
-    'nibs_finish=reboot',
+    ...finishParameters[finish],
   ];
   return `#!ipxe
 set base-url http://${address}/misc/osie/current
