@@ -614,8 +614,8 @@ const actionFaults: readonly Fault[] = [
   },
   {
     fault: 'an action needs more memory than there is for it (OOM)',
-    expected: 'FAILED: out of memory',
-    pattern: /^one RUNNING, one FAILED \(out of memory \(exit code 137\)/,
+    expected: 'FAILED: out of memory; by SIGKILL, should the engine hear of the end before it hears of the reason',
+    pattern: /^one RUNNING, one FAILED \((out of memory|ended by SIGKILL) \(exit code 137\)/,
     async provoke(machine, { engine }) {
       const workflow = machine.createWorkflow(patient('one', 'exec tail /dev/zero'));
       await machine.start();
@@ -814,6 +814,9 @@ function foreignProgram(): Buffer {
   header.writeUInt16BE(22, 18);
   return header;
 }
+
+// Left to itself, Node 24 now and then spins for ever in its own end (Environment::CleanupHandles) after all these broken connections.
+process.once('exit', (code) => process.exit(code));
 
 test('faults', { timeout: 300_000, concurrency: 4 }, async (test) => {
   const [engine, registry, image] = await Promise.all([startEngine(), startRegistry(), busyboxImage()]);
