@@ -44,7 +44,8 @@ type Idle = Extract<Next, { kind: 'idle' }>;
  * 4. An action that ended already is not run again: its end is reported again, by 1.
  * 5. The journal records that the action starts.
  * 6. The start is reported. If nobody wants the action any more, we go to 1.
- * 7. The action is run. If it was interrupted and is not to be run twice, only what is left of it is waited for.
+ * 7. The action is run. If it was interrupted and is not to be run twice, only what is left of it is waited for. If the server does not want it any more, it
+ *    is stopped.
  * 8. The journal records its end, which is reported by 1.
  */
 export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<void> {
@@ -165,17 +166,45 @@ class Agent {
   async #run(action: Action, startedAt: Date, mayStart: boolean): Promise<Outcome> {
     const { runtime, log, redactor } = this.#parts;
     log.info(factsOf(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
+    await using watch = this.#watch(action);
+    const signal = AbortSignal.any([this.#signal, watch.signal]);
     const attempt = async () =>
-      mayStart
-        ? runtime.run(action, this.#signal)
-        : ((await runtime.resume(action, this.#signal)) ?? notRunAgain(startedAt));
+      mayStart ? runtime.run(action, signal) : ((await runtime.resume(action, signal)) ?? notRunAgain(startedAt));
     const outcome = await attempt().catch((error: unknown): Outcome => {
       this.#signal.throwIfAborted();
-      return { verdict: 'FAILED', message: `the agent failed: ${messageOf(error)}`, startedAt, endedAt: new Date() };
+      const why = watch.signal.aborted ? 'stopped' : 'the agent failed';
+      return { verdict: 'FAILED', message: `${why}: ${messageOf(error)}`, startedAt, endedAt: new Date() };
     });
     const level = outcome.verdict === 'SUCCESS' ? 'info' : 'error';
     log[level](factsOf(action), `the action ended: ${outcome.verdict}: ${outcome.message}`);
     return { ...outcome, message: redactor.redact(outcome.message) };
+  }
+
+  /** Looks from time to time whether a running action is still wanted. The signal is aborted when the server said twice in a row that it is not. */
+  #watch(action: Action): AsyncDisposable & { readonly signal: AbortSignal } {
+    const { transport, log, pollSeconds } = this.#parts;
+    const [unwanted, over] = [new AbortController(), new AbortController()];
+    const signal = AbortSignal.any([this.#signal, over.signal]);
+    const look = async () => {
+      for (let refusals = 0; refusals < 2; ) {
+        await wait(3 * pollSeconds * (1 + (Math.random() * 2) / 3), signal);
+        // Trouble with the server is told when the end is reported; until then the action goes on without it.
+        const answer = await transport.demand(action, signal).catch(() => undefined);
+        refusals = answer?.kind === 'unwanted' ? refusals + 1 : 0;
+        if (answer?.kind !== 'unwanted' || refusals < 2) continue;
+        log.warn(factsOf(action), `the action is stopped: ${answer.reason}`);
+        unwanted.abort(new Error(answer.reason));
+      }
+    };
+    const looking = look().catch(() => undefined);
+    return {
+      signal: unwanted.signal,
+      [Symbol.asyncDispose]: async () => {
+        over.abort();
+        // What is asked about the action must not cross the report of its end.
+        await looking;
+      },
+    };
   }
 
   async #reportEnd({ action, outcome }: EndedAction): Promise<void> {

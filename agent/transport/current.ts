@@ -10,7 +10,7 @@ import type { Action, Event } from '../action.ts';
 import type { AgentAttributes } from './attributes.ts';
 import { type Channel, RpcError } from './channel.ts';
 import { toMessage } from './message.ts';
-import { type Acknowledgement, type Next, type Transport, TransportError } from './transport.ts';
+import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from './transport.ts';
 
 export interface CurrentTransportOptions {
   /** Stays the caller's to dispose of. */
@@ -71,8 +71,30 @@ class CurrentTransport implements Transport {
     return { kind: 'acknowledged', workflowDone: succeeded ? 'unknown' : false };
   }
 
+  /**
+   * A report on an action that cannot exist is refused and stores nothing, and the refusal tells whether the workflow exists. The server says so after its own
+   * attempts, a minute's worth. A workflow that it has ended by its deadline cannot be told from one that runs.
+   */
+  async demand({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<Demand> {
+    const { channel, callTimeoutSeconds = 330 } = this.#options;
+    const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: NO_ACTION, actionName: NO_ACTION };
+    const times = { executionStart: NO_TIME, executionStop: NO_TIME, executionDuration: '' };
+    const question = { ...whose, ...times, actionState: StateType.RUNNING, message: { message: '' } };
+    try {
+      await channel.call(service, rpc.reportActionStatus, question, signal, callTimeoutSeconds);
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      if (saysGone(error)) return { kind: 'unwanted', reason: `the server says: ${error.details}` };
+      if (!isFinal(error)) throw error;
+    }
+    return { kind: 'wanted' };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {}
 }
+
+/** Not the name of an action: those of servers are ULIDs. */
+const NO_ACTION = 'nibs-asks-whether-the-workflow-exists';
 
 /** Nothing for this agent, or not now. */
 const IDLE: ReadonlySet<status> = new Set([status.NOT_FOUND, status.FAILED_PRECONDITION]);
@@ -85,7 +107,11 @@ function saysOver({ code, details }: RpcError): boolean {
 /** The server will never take this report. */
 function isFinal({ code, details }: RpcError): boolean {
   if (code === status.NOT_FOUND || code === status.INVALID_ARGUMENT || code === status.FAILED_PRECONDITION) return true;
-  // A workflow that was deleted: the server passes on what Kubernetes says, as a failure of its own.
+  return saysGone({ code, details });
+}
+
+/** A workflow that was deleted: the server passes on what Kubernetes says, as a failure of its own. */
+function saysGone({ code, details }: Pick<RpcError, 'code' | 'details'>): boolean {
   return code === status.INTERNAL && /error getting workflow: .*not found/i.test(details);
 }
 

@@ -3,7 +3,7 @@ import type { Action, Event, Verdict } from '../action.ts';
 import { readHardware } from '../template/hardware.ts';
 import { describeProblem, TemplateError } from '../template/problem.ts';
 import { readTemplate, type Task, type TaskAction, type Template } from '../template/template.ts';
-import type { Acknowledgement, Next, Transport } from './transport.ts';
+import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 
 /** What happens to a workflow that is run from a file; one line of JSON each, with the time in front. */
 export type WorkflowEvent = { readonly workflow: string } & (
@@ -127,6 +127,10 @@ class TemplateTransport implements FileTransport {
       return { kind: 'idle', reason: 'the workflow has ended' };
     }
     return { kind: 'action', action, last: this.#position === this.#actions.length - 1, startedBefore: false };
+  }
+
+  async demand(): Promise<Demand> {
+    return { kind: 'wanted' };
   }
 
   async report(event: Event): Promise<Acknowledgement> {

@@ -5,8 +5,17 @@ import { type Channel, RpcError } from './channel.ts';
 import type { LegacyDialect } from './dialect.ts';
 import { LegacyClient, type Report } from './legacy-client.ts';
 import { toMessage } from './message.ts';
-import { type Position, type Standing, standing, standingWhenHidden, step, upcoming } from './standing.ts';
-import type { Acknowledgement, Next, Transport } from './transport.ts';
+import {
+  describe,
+  isLost,
+  type Position,
+  type Standing,
+  standing,
+  standingWhenHidden,
+  step,
+  upcoming,
+} from './standing.ts';
+import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
 
 export interface LegacyTransportOptions {
@@ -103,13 +112,20 @@ class LegacyTransport implements Transport {
     }
   }
 
+  async demand({ workflowId, taskName, name }: Action, signal: AbortSignal): Promise<Demand> {
+    const { positions } = await this.#client.overview(signal);
+    const actions = await this.#client.actions(workflowId, signal);
+    const where = locate(positions, workflowId, actions, indexOf(actions, taskName, name));
+    return isLost(where) ? { kind: 'unwanted', reason: describe(where) } : { kind: 'wanted' };
+  }
+
   /** Reads what the server knows of the event's workflow, and concludes what is still to be sent. */
   async #settle(key: string, event: Event, signal: AbortSignal): Promise<Settlement> {
     const { action } = event;
     const { positions, complete } = await this.#client.overview(signal);
     // Read last, just before the report: servers up to v0.8 die of a report on a workflow that was deleted.
     const actions = await this.#client.actions(action.workflowId, signal);
-    const index = actions.findIndex(({ taskName, name }) => taskName === action.taskName && name === action.name);
+    const index = indexOf(actions, action.taskName, action.name);
     let where = locate(positions, action.workflowId, actions, index);
     // An agent that was killed before it knew of the acknowledgement has nothing but this to tell the workflow's success from an end by timeout.
     if (where === 'hidden' && !complete) {
@@ -141,6 +157,11 @@ const REFUSALS: ReadonlySet<status> = new Set([
   status.UNAUTHENTICATED,
   status.PERMISSION_DENIED,
 ]);
+
+/** `-1`: the workflow has no such action. */
+function indexOf(actions: readonly WorkflowAction[], taskName: string, actionName: string): number {
+  return actions.findIndex((action) => action.taskName === taskName && action.name === actionName);
+}
 
 function locate(
   positions: readonly Position[],

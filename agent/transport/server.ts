@@ -1,11 +1,11 @@
 import { status } from '@grpc/grpc-js';
-import type { Event } from '../action.ts';
+import type { Action, Event } from '../action.ts';
 import { Channel, type ChannelOptions, RpcError } from './channel.ts';
 import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';
 import { detectDialect, isUnimplemented } from './detect.ts';
 import type { Dialect } from './dialect.ts';
 import { createLegacyTransport } from './legacy.ts';
-import { type Acknowledgement, type Next, type Transport, TransportError } from './transport.ts';
+import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from './transport.ts';
 import type { WorkflowDataOptions } from './workflow-data.ts';
 
 export interface ServerTransportOptions extends Omit<ChannelOptions, 'tls'>, Omit<CurrentTransportOptions, 'channel'> {
@@ -62,6 +62,10 @@ class ServerTransport implements Transport {
     // v0.9 to v0.12 have a report of the same name with another message, and refuse this one as unknown instead of unimplemented.
     this.#speaker = undefined;
     return await this.#speak(({ transport }) => transport.report(event, signal), signal);
+  }
+
+  demand(action: Action, signal: AbortSignal): Promise<Demand> {
+    return this.#speak(({ transport }) => transport.demand(action, signal), signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

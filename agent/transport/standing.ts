@@ -98,13 +98,23 @@ export function step(event: Event, where: Standing, sentBefore: boolean): Step {
   if (event.kind === 'started') {
     if (where === 'next') return { kind: 'send' };
     if (where === 'running') return { kind: 'known' };
-    return { kind: 'obsolete', reason: REASONS[where] };
+    return { kind: 'obsolete', reason: describe(where) };
   }
   const { verdict } = event.outcome;
   if (where === 'running') return { kind: 'send' };
   if (where === 'next') return { kind: 'send with start' };
   if (where === verdict || (where === 'passed' && verdict === 'SUCCESS')) return { kind: 'known' };
-  return { kind: 'obsolete', reason: REASONS[where] };
+  return { kind: 'obsolete', reason: describe(where) };
+}
+
+/** What a standing means to somebody who waits for the action to run, or to be taken as ended. */
+export function describe(where: Exclude<Standing, 'next' | 'running'>): string {
+  return REASONS[where];
+}
+
+/** Whether an action that runs, as the server was told, runs for nobody any more. Where the server is elsewhere in the workflow, it is only confused. */
+export function isLost(where: Standing): where is 'FAILED' | 'TIMEOUT' | 'over' | 'gone' | 'absent' | 'hidden' {
+  return ['FAILED', 'TIMEOUT', 'over', 'gone', 'absent', 'hidden'].includes(where);
 }
 
 const REASONS: Readonly<Record<Exclude<Standing, 'next' | 'running'>, string>> = {

@@ -17,8 +17,14 @@ export type Acknowledgement =
   /** The server no longer wants it (workflow deleted, cancelled, or ended otherwise). */
   | { readonly kind: 'obsolete'; readonly reason: string };
 
+/** Whether the server still waits for the end of an action that runs. */
+export type Demand =
+  | { readonly kind: 'wanted' }
+  /** Its workflow was deleted, cancelled, or ended otherwise. */
+  | { readonly kind: 'unwanted'; readonly reason: string };
+
 /**
- * Port to a server. Both methods try once and throw a {@link TransportError}; the loop decides about trying again.
+ * Port to a server. All methods try once and throw a {@link TransportError}; the loop decides about trying again.
  * An adapter settles by itself what is ambiguous in its protocol (for example a lost answer), so that sending an event a second time is safe.
  */
 export interface Transport extends AsyncDisposable {
@@ -26,6 +32,8 @@ export interface Transport extends AsyncDisposable {
   next(signal: AbortSignal): Promise<Next>;
   /** Reports one event and waits until the server has acknowledged it. */
   report(event: Event, signal: AbortSignal): Promise<Acknowledgement>;
+  /** Looks whether an action whose start was acknowledged is still wanted. Changes nothing on the server. In doubt it is. */
+  demand(action: Action, signal: AbortSignal): Promise<Demand>;
 }
 
 /** A failure to reach or understand the server. Always worth trying again later. */

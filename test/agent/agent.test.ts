@@ -515,6 +515,7 @@ test('runAgent() reports an action again that the server asks for again, and doe
       if (reports.length === 4) enough.resolve();
       return { kind: 'acknowledged', workflowDone: false };
     },
+    demand: async () => ({ kind: 'wanted' }),
     [Symbol.asyncDispose]: async () => {},
   };
   await bench.start({ transport });

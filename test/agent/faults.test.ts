@@ -411,33 +411,33 @@ const serverFaults: readonly Fault[] = [
   },
   {
     fault: 'the workflow is deleted while its action runs',
-    expected: 'the action ends, its end is dropped, the next workflow runs; the machine is finished after that only',
-    pattern: /the end of the action \(SUCCESS\) is not wanted: .* does not exist any more; then: fine SUCCESS, reboot$/,
+    expected: 'the action is stopped, the next workflow runs; the machine is finished after that only',
+    pattern:
+      /the action is stopped: .* does not exist any more; .*\(FAILED\) is not wanted: .*; then: fine SUCCESS, reboot$/,
     async provoke(machine) {
       const doomed = machine.createWorkflow(patient('doomed'));
       await machine.start();
       await machine.says(/\[doomed\] up/);
       machine.server.deleteWorkflow(doomed);
-      await machine.go(doomed);
+      const stopped = await machine.says(/the action is stopped/);
       const said = await machine.says(/is not wanted/);
       const fine = machine.createWorkflow(say('fine', 'true'));
       await machine.ended(fine, 'fine');
       await machine.says(/this machine stays up/);
-      return `${recorded(machine, doomed)}; ${said}; then: fine SUCCESS, ${machine.finished.join()}`;
+      return `${recorded(machine, doomed)}; ${stopped}; ${said}; then: fine SUCCESS, ${machine.finished.join()}`;
     },
   },
   {
     fault: 'the workflow is ended on the server (cancelled) while its action runs',
-    expected: 'the action ends, its success is dropped; the machine is not finished',
+    expected: 'the action is stopped; the machine is not finished',
     pattern:
-      /^doomed RUNNING, doomed FAILED; .*\(SUCCESS\) is not wanted: .* has recorded its failure; finished: never$/,
+      /^doomed RUNNING, doomed FAILED; .*the action is stopped: the server has recorded its failure; finished: never$/,
     async provoke(machine) {
       const doomed = machine.createWorkflow(patient('doomed'));
       await machine.start();
       await machine.says(/\[doomed\] up/);
       await machine.cancel();
-      await machine.go(doomed);
-      const said = await machine.says(/is not wanted/);
+      const said = await machine.says(/the action is stopped/);
       await machine.says(/nothing to do/);
       return `${recorded(machine, doomed)}; ${said}; finished: ${machine.finished.join() || 'never'}`;
     },

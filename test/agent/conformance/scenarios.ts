@@ -1,5 +1,6 @@
 /** What every server is entitled to of an agent, whichever dialect it speaks. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { MACHINE_ONE } from '../../sandbox/tink-server/example.ts';
 import { SERVER_DIALECTS } from '../../sandbox/tink-server/server.ts';
 import { Machine, until } from './machine.ts';
@@ -147,6 +148,26 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     };
     await machine.start({ finish: 'reboot' });
     await machine.says(/the end of the action \(SUCCESS\) is not wanted/);
+    const good = await provisioner.createWorkflow(['fine']);
+    await reports(provisioner, good, 'SUCCESS fine');
+    await until(() => machine.happened.includes('reboot'), 'the restart');
+    assert.deepEqual(machine.happened, ['run doomed', 'run fine', 'reboot']);
+    assert.equal(server.panic, undefined);
+  },
+
+  'an action whose workflow is deleted while it runs is stopped': async (provisioner) => {
+    const { server } = provisioner;
+    const doomed = await provisioner.createWorkflow(['doomed', 'never']);
+    await using machine = await Machine.build(provisioner.machine);
+    machine.run = async ({ name }, signal) => {
+      if (name !== 'doomed') return {};
+      server.deleteWorkflow(doomed);
+      if (!signal.aborted) await once(signal, 'abort');
+      throw signal.reason;
+    };
+    await machine.start({ finish: 'reboot' });
+    await machine.says(/the action is stopped: .*(does not exist any more|not found)/);
+    await machine.says(/the end of the action \(FAILED\) is not wanted/);
     const good = await provisioner.createWorkflow(['fine']);
     await reports(provisioner, good, 'SUCCESS fine');
     await until(() => machine.happened.includes('reboot'), 'the restart');

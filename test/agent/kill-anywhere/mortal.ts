@@ -80,6 +80,7 @@ function watchTransport(transport: Transport, pass: Pass): Transport {
       return next;
     },
     report: (event, signal) => between(pass, `transport.report ${event.kind}`, () => transport.report(event, signal)),
+    demand: (action, signal) => transport.demand(action, signal),
     [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };
 }

@@ -189,6 +189,19 @@ describe('report() to a current server', () => {
     );
   });
 
+  it('is wanted for as long as the workflow exists, and asking for that changes nothing', async (test) => {
+    const { server, transport } = await start(test);
+    const workflowId = createWorkflow(server);
+    const action = await nextAction(transport);
+    const before = server.status(workflowId);
+    assert.deepEqual(await transport.demand(action, never), { kind: 'wanted' });
+    assert.deepEqual(server.status(workflowId), before);
+    server.deleteWorkflow(workflowId);
+    const demand = await transport.demand(action, never);
+    assert.ok(demand.kind === 'unwanted');
+    assert.match(demand.reason, /the server says: error getting workflow: .* not found/);
+  });
+
   it('is tried again while the store is in trouble', async (test) => {
     const { server, transport } = await start(test);
     createWorkflow(server);

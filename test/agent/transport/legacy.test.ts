@@ -185,6 +185,22 @@ for (const dialect of DIALECTS) {
       assert.equal((await transport.next(never)).kind, 'idle');
     });
 
+    it('wants an action until its workflow is ended by somebody else, or deleted', async (test) => {
+      const { server, transport } = await start(test, dialect);
+      createWorkflow(server, ...threeActions);
+      const { action: first } = await nextAction(transport);
+      await transport.report(started(first), never);
+      assert.deepEqual(await transport.demand(first, never), { kind: 'wanted' });
+      await transport.report(ended(first, 'FAILED'), never);
+      assert.equal((await transport.demand(first, never)).kind, 'unwanted');
+      const workflowId = createWorkflow(server, ...threeActions);
+      const { action: second } = await nextAction(transport);
+      await transport.report(started(second), never);
+      server.deleteWorkflow(workflowId);
+      const reason = 'the workflow does not exist any more';
+      assert.deepEqual(await transport.demand(second, never), { kind: 'unwanted', reason });
+    });
+
     it('hands a workflow over to the worker of the next task', async (test) => {
       const { server, transport } = await start(test, dialect);
       const workflowId = createWorkflow(
