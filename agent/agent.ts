@@ -38,7 +38,7 @@ type Idle = Extract<Next, { kind: 'idle' }>;
  * again, for ever, and said once.
  *
  * 1. Ends that the server has not acknowledged are reported, before anything is asked of it: the server must know how far we are. The container of an
- *    action that ended is given up only now: until its end was recorded, it was the only thing that knew of it.
+ *    action that ended is given up only now: until its end was recorded, it was the only thing that knew of it. That is waited for before the next one runs.
  * 2. If an action asked for a restart, the machine is restarted; that is safe now, because of 1.
  * 3. The server is asked for the next action. If there is none: the machine is finished when that is due, else we wait and go to 1.
  * 4. An action that ended already is not run again: its end is reported again, by 1.
@@ -61,6 +61,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
       else await agent.work(next); // 5 to 8
     }
   } catch (error) {
+    await agent.released();
     if (!signal.aborted) throw error;
     parts.log.info(`the agent stops: ${messageOf(signal.reason)}`);
   }
@@ -74,6 +75,7 @@ class Agent {
   #hasAnswer = false;
   /** Actions that ended, as the journal knows, and of which the runtime keeps something. */
   readonly #toRelease: Action[] = [];
+  #released: Promise<unknown> = Promise.resolve();
 
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
@@ -82,7 +84,13 @@ class Agent {
 
   async reportEnds(): Promise<void> {
     for (const ended of this.#parts.journal.unsent()) await this.#reportEnd(ended);
-    for (const action of this.#toRelease.splice(0)) await this.#parts.runtime.release(action);
+    const ended = this.#toRelease.splice(0);
+    this.#released = Promise.all([this.#released, ...ended.map((action) => this.#parts.runtime.release(action))]);
+  }
+
+  /** Until nothing is left of actions whose end was reported. */
+  async released(): Promise<void> {
+    await this.#released;
   }
 
   async restartIfRequested(): Promise<void> {
@@ -103,6 +111,7 @@ class Agent {
 
   async idle({ reason, unfinished = false }: Idle): Promise<void> {
     const { journal, finish, log } = this.#parts;
+    await this.released();
     if (reason !== this.#idleReason) log.info(`nothing to do: ${reason}`);
     this.#idleReason = reason;
     if (journal.finishDue() && !unfinished) {
@@ -165,6 +174,7 @@ class Agent {
 
   async #run(action: Action, startedAt: Date, mayStart: boolean): Promise<Outcome> {
     const { runtime, log, redactor } = this.#parts;
+    await this.released();
     log.info(factsOf(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
     await using watch = this.#watch(action);
     const signal = AbortSignal.any([this.#signal, watch.signal]);
@@ -232,6 +242,7 @@ class Agent {
   async #finish(how: Finish, why: string): Promise<void> {
     const { journal, power, log } = this.#parts;
     log.info(`${how}: ${why}`);
+    await this.released();
     // Recorded first: a journal that outlives the machine must not make it restart for ever.
     await this.#persist('record that the work is done', () => journal.finished());
     try {

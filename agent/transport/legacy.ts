@@ -112,9 +112,17 @@ class LegacyTransport implements Transport {
     }
   }
 
+  /** How far all workflows are, and the actions of this one; those are needed just before a report: servers up to v0.8 die of one on a workflow that was deleted. */
+  async #look(workflowId: string, signal: AbortSignal) {
+    const [overview, actions] = await Promise.all([
+      this.#client.overview(signal),
+      this.#client.actions(workflowId, signal),
+    ]);
+    return { ...overview, actions };
+  }
+
   async demand({ workflowId, taskName, name }: Action, signal: AbortSignal): Promise<Demand> {
-    const { positions } = await this.#client.overview(signal);
-    const actions = await this.#client.actions(workflowId, signal);
+    const { positions, actions } = await this.#look(workflowId, signal);
     const where = locate(positions, workflowId, actions, indexOf(actions, taskName, name));
     return isLost(where) ? { kind: 'unwanted', reason: describe(where) } : { kind: 'wanted' };
   }
@@ -122,9 +130,7 @@ class LegacyTransport implements Transport {
   /** Reads what the server knows of the event's workflow, and concludes what is still to be sent. */
   async #settle(key: string, event: Event, signal: AbortSignal): Promise<Settlement> {
     const { action } = event;
-    const { positions, complete } = await this.#client.overview(signal);
-    // Read last, just before the report: servers up to v0.8 die of a report on a workflow that was deleted.
-    const actions = await this.#client.actions(action.workflowId, signal);
+    const { positions, complete, actions } = await this.#look(action.workflowId, signal);
     const index = indexOf(actions, action.taskName, action.name);
     let where = locate(positions, action.workflowId, actions, index);
     // An agent that was killed before it knew of the acknowledgement has nothing but this to tell the workflow's success from an end by timeout.
