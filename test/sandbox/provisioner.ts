@@ -145,7 +145,8 @@ function bootScript(
   tink: TinkServer,
   over: boolean,
 ): string {
-  if (over) return '#!ipxe\nexit\n';
+  // UEFI shows its menu after a program that ended well; after a failed one it tries the next device, as a BIOS always does.
+  if (over) return '#!ipxe\nexit 1\n';
   const netX = '$' + '{netX/mac}'; // iPXE's own variable: the card it booted from
   const parameters = [
     ...['ip=dhcp', 'modules=loop,squashfs,sd-mod,usb-storage', `tinkerbell=http://${address}`, 'parch=x86_64'],
