@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
-import { ignoredFlags, type Names, repetition, type SettingKey, settings } from './settings.ts';
+import { repetition } from './setting-values.ts';
+import { ignoredFlags, type Names, type SettingKey, settings } from './settings.ts';
 
 /** A flag that does not exist or lacks its value. */
 export class ArgumentError extends Error {

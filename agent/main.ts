@@ -23,7 +23,8 @@ import { createRedactor, looksSecret, type Redactor, type Secret } from './redac
 import type { RegistryCredentials } from './runtime/credentials.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { workflowDirectory } from './runtime/workflow-directory.ts';
-import { type Config, RegistryAccounts } from './settings.ts';
+import { RegistryAccounts } from './setting-values.ts';
+import type { Config } from './settings.ts';
 import { TemplateError } from './template/problem.ts';
 import { readTlsFiles } from './tls-files.ts';
 import type { FileTransport } from './transport/file.ts';

@@ -399,6 +399,7 @@ describe('trouble', () => {
     await bench.polls(2);
     await bench.server.stop();
     await waitForLog(bench, /WARN {2}cannot ask the server for work: .*trying again/);
+    // The outage is what is tested: it lasts for several attempts.
     await new Promise((resolve) => setTimeout(resolve, 600));
     await bench.server.start();
     const workflow = bench.createWorkflow(['after']);

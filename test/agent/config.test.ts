@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parseArguments } from '../../agent/arguments.ts';
 import { ConfigError, describeConfig, loadConfig } from '../../agent/config.ts';
-import { type Config, RegistryAccounts, schema } from '../../agent/settings.ts';
+import { RegistryAccounts } from '../../agent/setting-values.ts';
+import { type Config, schema } from '../../agent/settings.ts';
 
 interface Sources {
   readonly flags?: readonly string[];

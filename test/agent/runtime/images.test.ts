@@ -26,7 +26,7 @@ before(async () => {
 after(() => Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]));
 
 /** Asks for an image; returns its name and what was told. */
-async function ensure(name: string, options: Partial<ImageOptions> = {}, signal = never) {
+async function ensure(name: string, options: Partial<ImageOptions> = {}, signal = never, onWarning = () => {}) {
   const told: string[] = [];
   const progress: number[] = [];
   const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
@@ -38,7 +38,10 @@ async function ensure(name: string, options: Partial<ImageOptions> = {}, signal 
       onPulling: (image) => void told.push(`pulling ${image}`),
       onProgress: (_, { doneBytes, totalBytes }) => void progress.push(doneBytes / totalBytes),
       onPulled: (image) => void told.push(`pulled ${image}`),
-      onWarning: (message) => void told.push(message),
+      onWarning: (message) => {
+        told.push(message);
+        onWarning();
+      },
     },
     signal,
   );
@@ -104,8 +107,10 @@ test('a refusal is not worth many tries, an outage is', async () => {
   await using other = await startRegistry();
   await other.push('late:1', image);
   await other.stop();
-  const pulling = ensure('late:1', { registry: other.host, credentials: [other], pullAttempts: 100 });
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const refused = Promise.withResolvers<void>();
+  const options = { registry: other.host, credentials: [other], pullAttempts: 100 };
+  const pulling = ensure('late:1', options, never, refused.resolve);
+  await refused.promise;
   await other.start();
   const { told } = await pulling;
   assert.match(told[1] ?? '', /connection refused; trying again/);

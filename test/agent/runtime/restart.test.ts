@@ -94,8 +94,7 @@ test('a pull that its engine breaks off is made again', async () => {
   await using workshop = await startWorkshop();
   await workshop.registry.push('large:1', await busyboxImage({}, { 'large/file': randomBytes(120_000_000) }));
   const running = workshop.runtime.run(shell('ls -l /large/file', { image: 'large:1' }), never);
-  await workshop.told((event) => event.kind === 'pulling');
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await workshop.told((event) => event.kind === 'pull-progress');
   await workshop.engine.stop('SIGKILL');
   await workshop.engine.start();
   const outcome = await running;

@@ -1,0 +1,171 @@
+import { z } from 'zod';
+import { Secret } from './redact.ts';
+
+// What the text of a setting may be, and what comes out of it.
+
+/** What no argument of a program can contain. */
+export const repetition = '\0';
+
+export const text = () => z.string('must be text').trim().min(1, 'must not be empty');
+
+export const absolutePath = () => text().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
+
+export const authority = () =>
+  text().regex(
+    /^(?:\[[0-9a-f:.%a-z]+\]|[^:/\s[\]]+):\d{1,5}$/i,
+    'must be host:port, for example 192.168.1.1:42113 or [fd00::1]:42113',
+  );
+
+export const port = () =>
+  z.coerce.number('must be a port').int('must be a port').min(1, 'must be a port').max(65535, 'must be a port');
+
+export const httpUrl = () =>
+  z.url({ protocol: /^https?$/, error: 'must be a URL, for example http://192.168.1.1:42114/cert' });
+
+/** Go's words for true and false (strconv.ParseBool), as the Go workers take them; a bare kernel parameter or flag is true. */
+export const flag = () =>
+  z.preprocess((value) => {
+    const word = String(value).toLowerCase();
+    if (['', '1', 't', 'true'].includes(word)) return true;
+    if (['0', 'f', 'false'].includes(word)) return false;
+    return value;
+  }, z.boolean('must be true or false'));
+
+/** A duration as Go writes it (`1m30s`, `500ms`), or a plain number of seconds; comes out as seconds. */
+export const duration = () =>
+  z.preprocess(
+    (value) => secondsOf(String(value)) ?? value,
+    z
+      .number('must be a duration, for example 5s, 1m30s or a number of seconds')
+      .positive('must be more than 0')
+      .max(31_536_000, 'must be at most a year'),
+  );
+
+function secondsOf(value: string): number | undefined {
+  if (/^\d+(?:\.\d+)?$/.test(value)) return Number(value);
+  if (!/^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/.test(value)) return undefined;
+  const unitSeconds: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 0.001 };
+  let seconds = 0;
+  for (const [, amount, unit] of value.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g))
+    seconds += Number(amount) * (unitSeconds[unit ?? ''] ?? 0);
+  return seconds;
+}
+
+export const choice = <const Words extends readonly [string, ...string[]]>(words: Words) =>
+  z.enum(words, `must be ${words.length === 1 ? '' : 'one of '}${words.join(', ')}`);
+
+/** Lower case, colons: the form in which servers list hardware. Accepts iPXE's and PXELINUX's dashes with their leading hardware type `01`. */
+export const macAddress = () =>
+  z.preprocess(
+    (value) =>
+      String(value)
+        .toLowerCase()
+        .replaceAll('-', ':')
+        .replace(/^01:(?=(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$)/, ''),
+    z.string().regex(/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'must be a MAC address, for example 08:00:27:00:00:01'),
+  );
+
+/** A registry and another place of its images; `host[:port]` and `host[:port][/path]`. */
+export class Mirror {
+  readonly of: string;
+  readonly at: string;
+
+  constructor(text: string) {
+    const equals = text.indexOf('=');
+    this.of = text.slice(0, equals);
+    this.at = text.slice(equals + 1);
+  }
+
+  toString(): string {
+    return `${this.of}=${this.at}`;
+  }
+}
+
+/** Who we are at each of several registries, by `host[:port]`. Says of itself only which there are. */
+export class RegistryAccounts extends Map<string, { readonly username: string; readonly password: Secret }> {
+  override toString(): string {
+    return [...this.keys()].join(', ');
+  }
+}
+
+/** `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be secrets. */
+export class TemplateValues extends Map<string, string> {
+  override toString(): string {
+    return [...this.keys()].join(', ');
+  }
+}
+
+/** `REGISTRY=MIRROR`, several with commas between them, as in the kernel command line, or each in a flag of its own. */
+export const mirrors = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(/[,\0]/) : value),
+    z
+      .array(
+        z.string().regex(/^[^=\s/]+=[^=\s]+$/, 'must be REGISTRY=MIRROR, for example docker.io=192.168.1.1:5000/hub'),
+      )
+      .transform((texts) => texts.map((text) => new Mirror(text))),
+  );
+
+/** Several `HOST=USERNAME:PASSWORD` with blanks between them or each in a flag of its own; in a file a mapping. */
+export const registryAccounts = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? accountsOf(value) : value),
+    z
+      .record(
+        z.string().regex(/^[^\s/=]+$/, 'must be host or host:port'),
+        z.strictObject(
+          { username: text(), password: text().transform((password) => new Secret(password)) },
+          'must be a mapping with username and password',
+        ),
+        'must be HOST=USERNAME:PASSWORD',
+      )
+      .transform((accounts) => new RegistryAccounts(Object.entries(accounts))),
+  );
+
+/** `undefined`: it is not of that form. */
+function accountsOf(text: string): unknown {
+  const entries = text.split(/[\s\0]+/).filter((entry) => entry !== '');
+  const found = entries.map((entry) => /^([^=]+)=([^:]+):(.+)$/.exec(entry));
+  if (!found.every((match) => match !== null)) return undefined;
+  return Object.fromEntries(found.map(([, host, username, password]) => [host, { username, password }]));
+}
+
+export const templateValues = () =>
+  z.preprocess(
+    (value) =>
+      typeof value !== 'string'
+        ? value
+        : Object.fromEntries(
+            value.split(repetition).map((text) => [/^[^=]*(?==)/.exec(text)?.[0] ?? '', text.replace(/^[^=]*=/, '')]),
+          ),
+    z
+      .record(
+        z.string().regex(/^[\p{L}_][\p{L}\p{N}_]*$/u),
+        z.union([z.string(), z.number(), z.boolean()]).transform(String),
+        'must be NAME=VALUE, the name of letters, digits and underscores',
+      )
+      .transform((values) => new TemplateValues(Object.entries(values))),
+  );
+
+/** The level names of tink-worker (logrus) and the verbosity numbers of tink-agent, in pino's words. */
+export const logLevel = () =>
+  z.preprocess(
+    (value) => {
+      const word = String(value).toLowerCase();
+      if (/^\d+$/.test(word)) return ['info', 'debug'][Number(word)] ?? 'trace';
+      return { panic: 'fatal', warning: 'warn' }[word] ?? word;
+    },
+    choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
+  );
+
+/** A path of a socket or a URL of the Docker API, as a URL. */
+export const dockerHost = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && value.startsWith('/') ? `unix://${value}` : value),
+    z
+      .string('must be text')
+      .regex(
+        /^(?:unix:\/\/\/|tcp:\/\/|https?:\/\/)./,
+        'must be unix:///path, tcp://host:port, or the path of a socket',
+      ),
+  );
