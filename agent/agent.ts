@@ -75,7 +75,7 @@ class Agent {
   #hasAnswer = false;
   /** Actions that ended, as the journal knows, and of which the runtime keeps something. */
   readonly #toRelease: Action[] = [];
-  #released: Promise<unknown> = Promise.resolve();
+  #released: Promise<void> = Promise.resolve();
 
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
@@ -85,7 +85,10 @@ class Agent {
   async reportEnds(): Promise<void> {
     for (const ended of this.#parts.journal.unsent()) await this.#reportEnd(ended);
     const ended = this.#toRelease.splice(0);
-    this.#released = Promise.all([this.#released, ...ended.map((action) => this.#parts.runtime.release(action))]);
+    if (ended.length === 0) return;
+    const releases = ended.map((action) => this.#parts.runtime.release(action));
+    // Without a result: one that had those before it in it would grow for as long as the agent lives.
+    this.#released = Promise.all([this.#released, ...releases]).then(() => undefined);
   }
 
   /** Until nothing is left of actions whose end was reported. */

@@ -3,10 +3,14 @@
  * because the order of things is what is looked at; main.test.ts has the real engine.
  */
 import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Action, Outcome, Verdict } from '../../agent/action.ts';
 import { type AgentParts, runAgent } from '../../agent/agent.ts';
 import { type Journal, openJournal } from '../../agent/journal.ts';
@@ -395,12 +399,22 @@ describe('the end of the work', () => {
 describe('trouble', () => {
   test('an outage of the server is said once, and its end, too', async (test) => {
     const bench = await startBench(test);
-    await bench.start();
+    const transport = bench.connect();
+    const attempts = new EventEmitter<{ attempt: [] }>();
+    await bench.start({
+      transport: {
+        next: (signal) => {
+          attempts.emit('attempt');
+          return transport.next(signal);
+        },
+        report: (event, signal) => transport.report(event, signal),
+        demand: (action, signal) => transport.demand(action, signal),
+        [Symbol.asyncDispose]: async () => {},
+      },
+    });
     await bench.polls(2);
     await bench.server.stop();
-    await waitForLog(bench, /WARN {2}cannot ask the server for work: .*trying again/);
-    // The outage is what is tested: it lasts for several attempts.
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    for (let count = 0; count < 6; count++) await once(attempts, 'attempt');
     await bench.server.start();
     const workflow = bench.createWorkflow(['after']);
     await bench.recorded(workflow, 'SUCCESS', 'after');
@@ -536,3 +550,38 @@ test('runAgent() stops at once while it waits, and says why', async (test) => {
   assert.ok(performance.now() - begin < 2000);
   assert.match(bench.log.at(-1) ?? '', /the agent stops: it received SIGTERM/);
 });
+
+test('runAgent() keeps nothing of the polls that are over', async (test) => {
+  const bench = await startBench(test);
+  const marks = new Map([
+    [1000, Promise.withResolvers<number>()],
+    [5000, Promise.withResolvers<number>()],
+  ]);
+  let polls = 0;
+  const transport: Transport = {
+    next: async (): Promise<Next> => {
+      polls += 1;
+      const mark = marks.get(polls);
+      mark?.resolve(await reachableBytes());
+      return { kind: 'idle', reason: 'nothing' };
+    },
+    report: async () => assert.fail('there is nothing to report'),
+    demand: async () => assert.fail('no action runs'),
+    [Symbol.asyncDispose]: async () => {},
+  };
+  await bench.start({ transport, pollSeconds: 0 });
+  const [before = 0, after = 0] = await Promise.all([...marks.values()].map(({ promise }) => promise));
+  assert.ok(after - before < 100_000, `${after - before} bytes more after 4000 polls`);
+});
+
+setFlagsFromString('--expose-gc');
+const collect: () => void = runInNewContext('gc');
+
+/** What the garbage collector leaves of the heap. What has finalizers goes in several steps. */
+async function reachableBytes(): Promise<number> {
+  for (let step = 0; step < 4; step++) {
+    collect();
+    await setImmediate();
+  }
+  return process.memoryUsage().heapUsed;
+}
