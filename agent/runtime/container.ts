@@ -3,6 +3,7 @@ import { text } from 'node:stream/consumers';
 import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
 import { z } from 'zod';
 import { wait } from '../backoff.ts';
+import { ranOutOfMemory, watchForSuccess } from './container-events.ts';
 import { type Engine, EngineError } from './engine.ts';
 import { createOutputReader, type OutputLine, type OutputReader } from './output.ts';
 
@@ -37,7 +38,10 @@ export interface RunOptions {
 type State = ContainerInspectInfo['State'];
 
 /** What is to be known of an end. */
-type EndState = Pick<State, 'ExitCode' | 'OOMKilled' | 'Error' | 'StartedAt'>;
+type EndState = Pick<State, 'ExitCode' | 'OOMKilled' | 'Error' | 'StartedAt' | 'FinishedAt'>;
+
+/** What a shell says of a program that the kernel killed. */
+const exitCodeOfSigkill = 137;
 
 /** A timer cannot be set any further. */
 const longestLimitSeconds = 24 * 24 * 3600;
@@ -110,16 +114,16 @@ export class Container implements AsyncDisposable {
       },
     });
     try {
-      const source = this.adopted ? undefined : await this.#attach(copySignal);
+      const [source, told] = this.adopted ? [] : await this.#listen(copySignal);
       const alreadyRanSeconds = this.adopted ? await this.#ranSeconds(signal) : await this.#start(signal);
       this.#options.onStarted();
       const copied = this.#copyOutput(reader, source, () => lastLineAt, copySignal);
-      const { state, timedOut } = await this.#waitForEnd(alreadyRanSeconds, signal);
+      const { state, timedOut } = await this.#waitForEnd(alreadyRanSeconds, told?.success, signal);
       await this.#letOutputEnd(copied, () => lastLineAt);
       await reader.end();
       return {
         exitCode: state.ExitCode,
-        outOfMemory: state.OOMKilled,
+        outOfMemory: state.OOMKilled || (!timedOut && (await this.#ranOutOfMemory(state, signal))),
         timedOut,
         engineError: state.Error,
         startedAt: new Date(state.StartedAt),
@@ -146,7 +150,11 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  /** Nothing of the output is lost: the engine is asked for it before the container starts. */
+  /** Before the container starts, so that nothing of what it prints and of what is told of it is lost. */
+  #listen(signal: AbortSignal) {
+    return Promise.all([this.#attach(signal), watchForSuccess(this.#engine, this.id, signal)]);
+  }
+
   async #attach(signal: AbortSignal): Promise<Readable> {
     const what = { stream: true, stdout: true, stderr: true };
     const source = await this.#engine.call(
@@ -188,7 +196,12 @@ export class Container implements AsyncDisposable {
     this.#letGo?.();
   }
 
-  async #waitForEnd(alreadyRanSeconds: number, signal: AbortSignal): Promise<{ state: EndState; timedOut: boolean }> {
+  /** @param success see {@link watchForSuccess}; nobody listens to what is told of an adopted container. */
+  async #waitForEnd(
+    alreadyRanSeconds: number,
+    success: Promise<true | undefined> | undefined,
+    signal: AbortSignal,
+  ): Promise<{ state: EndState; timedOut: boolean }> {
     const { limitSeconds } = this.#options;
     const limit = new AbortController();
     const leftSeconds = Math.min(Math.max(0, limitSeconds - alreadyRanSeconds), longestLimitSeconds);
@@ -209,11 +222,12 @@ export class Container implements AsyncDisposable {
           this.#end();
           return { state: await this.#inspect(signal), timedOut: true };
         }
-        const succeeded = await this.#untilChange(AbortSignal.any([signal, limit.signal]));
+        const succeeded = await this.#untilChange(success, AbortSignal.any([signal, limit.signal]));
         if (succeeded && !this.adopted && !isOver()) {
           // The engine has nothing to add, and before it answers that it clears up after the container.
           this.#end();
-          return { state: { ExitCode: 0, OOMKilled: false, Error: '', StartedAt: startedAt }, timedOut: false };
+          const times = { StartedAt: startedAt, FinishedAt: new Date().toISOString() };
+          return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOut: false };
         }
         state = await this.#inspect(signal);
       }
@@ -226,8 +240,18 @@ export class Container implements AsyncDisposable {
    * Returns when the container ended, the engine went away, the signal is aborted, or a minute is over. True: it ended with 0, and there is nothing else to say
    * of that; in all other cases one looks again.
    */
-  async #untilChange(signal: AbortSignal): Promise<boolean> {
-    const minute = AbortSignal.any([signal, AbortSignal.timeout(60_000)]);
+  async #untilChange(success: Promise<true | undefined> | undefined, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController();
+    const minute = AbortSignal.any([signal, over.signal, AbortSignal.timeout(60_000)]);
+    const answered = this.#untilAnswer(minute);
+    try {
+      return (await Promise.race([success ?? answered, answered])) ?? (await answered);
+    } finally {
+      over.abort();
+    }
+  }
+
+  async #untilAnswer(minute: AbortSignal): Promise<boolean> {
     try {
       return await this.#engine.call(
         (docker, abortSignal) => waitRequest(docker, this.id, abortSignal),
@@ -241,6 +265,12 @@ export class Container implements AsyncDisposable {
       await wait(0.5, minute).catch(() => undefined);
       return false;
     }
+  }
+
+  async #ranOutOfMemory({ ExitCode, StartedAt, FinishedAt }: EndState, signal: AbortSignal): Promise<boolean> {
+    if (ExitCode !== exitCodeOfSigkill) return false;
+    const times = { startedAt: new Date(StartedAt), endedAt: new Date(FinishedAt) };
+    return await ranOutOfMemory(this.#engine, this.id, times, signal);
   }
 
   async #stop(signal: AbortSignal): Promise<void> {

@@ -1,0 +1,84 @@
+import type { Readable } from 'node:stream';
+import { z } from 'zod';
+import { type Engine, EngineError } from './engine.ts';
+
+/** Engine API, "Monitor events". */
+const engineEvent = z.object({ Action: z.string(), Actor: z.object({ Attributes: z.record(z.string(), z.string()) }) });
+
+type EngineEvent = z.output<typeof engineEvent>;
+
+/** What to ask the engine for; times in seconds of its own clock, since 1970. */
+interface Question {
+  readonly event: 'die' | 'oom';
+  /** Default: now. */
+  readonly sinceSeconds?: number;
+  /** Default: for ever. */
+  readonly untilSeconds?: number;
+}
+
+/**
+ * Listens for the end of a container, before it starts. The engine tells of it before it clears up after the container; the answer to a request that waits for
+ * the end comes after that, some 10 ms later.
+ * @returns `success`: the container has ended with 0; `undefined` if it ended otherwise, or if the engine goes away or tells no events. Never rejects.
+ */
+export async function watchForSuccess(
+  engine: Engine,
+  id: string,
+  signal: AbortSignal,
+): Promise<{ readonly success: Promise<true | undefined> }> {
+  const source = await openEvents(engine, id, { event: 'die' }, signal);
+  const success =
+    source && firstEvent(source).then((event) => event?.Actor.Attributes['exitCode'] === '0' || undefined);
+  return { success: success ?? Promise.resolve(undefined) };
+}
+
+/**
+ * Whether the engine told that a container ran out of memory. It may hear of that after it has heard of the end, so this waits for up to a second after the end.
+ * @param startedAt and `endedAt`: by the engine's clock.
+ */
+export async function ranOutOfMemory(
+  engine: Engine,
+  id: string,
+  { startedAt, endedAt }: { readonly startedAt: Date; readonly endedAt: Date },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const [sinceSeconds, untilSeconds] = [startedAt.getTime() / 1000, endedAt.getTime() / 1000 + 1];
+  const source = await openEvents(engine, id, { event: 'oom', sinceSeconds, untilSeconds }, signal);
+  return source !== undefined && (await firstEvent(source)) !== undefined;
+}
+
+/** `undefined`: an engine that tells no events. */
+async function openEvents(
+  engine: Engine,
+  id: string,
+  { event, sinceSeconds, untilSeconds }: Question,
+  signal: AbortSignal,
+): Promise<Readable | undefined> {
+  const question = {
+    filters: { container: [id], event: [event] },
+    ...(sinceSeconds !== undefined && { since: sinceSeconds }),
+    ...(untilSeconds !== undefined && { until: untilSeconds }),
+  };
+  try {
+    const answer = await engine.call((docker, abortSignal) => docker.getEvents({ ...question, abortSignal }), signal);
+    return answer as Readable;
+  } catch (error) {
+    if (error instanceof EngineError) return undefined;
+    throw error;
+  }
+}
+
+/** A line of JSON is an event. `undefined`: the answer ended or broke off before there was one. */
+async function firstEvent(source: Readable): Promise<EngineEvent | undefined> {
+  let text = '';
+  try {
+    for await (const chunk of source) {
+      text += chunk;
+      const end = text.indexOf('\n');
+      if (end >= 0) return engineEvent.safeParse(JSON.parse(text.slice(0, end))).data;
+    }
+  } catch {
+    // Events only tell early, or in addition, what is asked for anyway.
+  }
+  return undefined;
+}
