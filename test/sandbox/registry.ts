@@ -10,10 +10,11 @@ import { execa } from 'execa';
 import { type Certificate, type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { Image } from './image.ts';
+import { loopbackAddress } from './loopback-address.ts';
 
 /** How the registry differs from the usual one; every field has a default. */
 export interface RegistryOptions {
-  /** Address to listen on. Default: 127.0.0.1, which every Docker Engine takes without looking at the certificate. */
+  /** Address to listen on. Default: one in 127.0.0.0/8, which every Docker Engine takes without looking at the certificate. */
   readonly address?: string;
   /** Default: a free port. */
   readonly port?: number;
@@ -56,7 +57,7 @@ export interface Registry extends AsyncDisposable {
 /** Starts a registry and waits until it answers. */
 export async function startRegistry(options: RegistryOptions = {}): Promise<Registry> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-registry-'));
-  const address = options.address ?? '127.0.0.1';
+  const address = options.address ?? loopbackAddress();
   const port = options.port ?? (await freePort(address));
   const username = options.username ?? 'admin';
   const password = options.password ?? 'Admin1234';

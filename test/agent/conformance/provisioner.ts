@@ -90,6 +90,7 @@ function playOn(server: TinkServer): PlayedProvisioner {
         await startTinkServer({
           dialect: other,
           retry: patience,
+          address: server.address,
           grpcPort: Number(port),
           tls: server.tls,
           certificate: server.certificate,

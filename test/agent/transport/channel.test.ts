@@ -31,7 +31,7 @@ before(async () => {
 });
 
 async function serve(test: TestContext, certificate = usual): Promise<TinkServer> {
-  const server = await startTinkServer({ certificate });
+  const server = await startTinkServer({ address: '127.0.0.1', certificate });
   test.after(() => server.stop());
   return server;
 }

@@ -62,7 +62,7 @@ describe('TLS that is not configured', () => {
     assert.equal((await transport.next(never)).kind, 'idle');
     await server.stop();
     const port = Number(server.authority.split(':')[1]);
-    await serve(test, { dialect: 'v0.2', tls: false, grpcPort: port });
+    await serve(test, { dialect: 'v0.2', tls: false, address: server.address, grpcPort: port });
     await assert.rejects(transport.next(never), /UNAVAILABLE/);
     await assert.rejects(transport.next(never), /UNAVAILABLE/);
     await assert.rejects(named.next(never), /UNAVAILABLE/);

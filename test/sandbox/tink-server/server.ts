@@ -17,6 +17,7 @@ import { type AddressInfo, createServer, type Socket, type Server as SocketServe
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionInjector, Server as GrpcServer, ServerCredentials, status } from '@grpc/grpc-js';
 import { type Certificate, createCertificateAuthority } from '../certificates.ts';
+import { loopbackAddress } from '../loopback-address.ts';
 import { type CreateWorkflowOptions, createTemplate, createWorkflow, deleteWorkflow, pushHardware } from './create.ts';
 import { RpcFailure, ServerPanic } from './failure.ts';
 import { createHttpServer } from './http.ts';
@@ -28,7 +29,7 @@ export { onKubernetes, SERVER_DIALECTS, type ServerDialect } from './services.ts
 export interface TinkServerOptions {
   /** Default: `v0.1`. */
   readonly dialect?: ServerDialect;
-  /** Address to listen on. Default: `127.0.0.1`. */
+  /** Address to listen on. Default: one in 127.0.0.0/8. */
   readonly address?: string;
   /** Default: a free one, kept across restarts. The original's: 42113. */
   readonly grpcPort?: number;
@@ -87,7 +88,7 @@ export type Interfere = (rpc: string, request: unknown) => Interference | undefi
 
 /** Starts a server and waits until it listens. */
 export async function startTinkServer(options: TinkServerOptions = {}): Promise<TinkServer> {
-  const address = options.address ?? '127.0.0.1';
+  const address = options.address ?? loopbackAddress();
   const certificate = options.certificate ?? (await makeCertificate(options.names ?? [address, 'localhost']));
   const server = new TinkServer(options, address, certificate);
   await server.start();
@@ -117,7 +118,7 @@ export class TinkServer implements AsyncDisposable {
   panic: string | undefined;
 
   readonly #options: TinkServerOptions;
-  readonly #address: string;
+  readonly address: string;
   readonly #records: Records;
   readonly #listeners = new Set<(event: TinkEvent) => void>();
   readonly #callListeners = new Set<(rpc: string, request: unknown) => void>();
@@ -133,7 +134,7 @@ export class TinkServer implements AsyncDisposable {
   constructor(options: TinkServerOptions, address: string, certificate: ServerCertificate) {
     this.dialect = options.dialect ?? 'v0.1';
     this.#options = options;
-    this.#address = address;
+    this.address = address;
     this.#certificate = certificate;
     this.#records = loadRecords(options.statePath);
     this.#ports = { grpc: options.grpcPort ?? 0, http: options.httpPort ?? 0 };
@@ -141,12 +142,12 @@ export class TinkServer implements AsyncDisposable {
 
   /** `host:port` for TINKERBELL_GRPC_AUTHORITY. */
   get authority(): string {
-    return `${this.#address}:${this.#ports.grpc}`;
+    return `${this.address}:${this.#ports.grpc}`;
   }
 
   /** Of the plain HTTP side, without a slash at the end. */
   get httpUrl(): string {
-    return `http://${this.#address}:${this.#ports.http}`;
+    return `http://${this.address}:${this.#ports.http}`;
   }
 
   /** For TINKERBELL_CERT_URL. */
@@ -199,8 +200,8 @@ export class TinkServer implements AsyncDisposable {
     });
     http.on('connection', (socket) => this.#track(socket));
     this.#ports = {
-      grpc: await listen(sockets, this.#ports.grpc, this.#address),
-      http: await listen(http, this.#ports.http, this.#address),
+      grpc: await listen(sockets, this.#ports.grpc, this.address),
+      http: await listen(http, this.#ports.http, this.address),
     };
     this.#running = { grpc, injector, sockets, http };
   }
