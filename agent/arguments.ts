@@ -22,7 +22,8 @@ export interface Arguments {
 const metaFlags = {
   config: {
     value: 'FILE',
-    description: 'Read settings from this file (JSON or YAML; keys are the long flags). Also NIBS_CONFIG, nibs_config.',
+    description:
+      'Read settings from this file (JSON or YAML; keys are the long flags). Also NIBS_CONFIG, nibs_config. Default: tink-worker.yaml, .yml or .json in /etc/tinkerbell, should there be one.',
   },
   'kernel-command-line': {
     value: 'FILE',

@@ -1,9 +1,10 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import type { Arguments } from './arguments.ts';
 import { parseKernelCommandLine } from './kernel-cmdline.ts';
-import { type Config, type SettingKey, schema, settings } from './settings.ts';
+import { type Config, ignoredFlags, type SettingKey, schema, settings } from './settings.ts';
 
 /** The configuration cannot be used. The message has one line for each thing that is wrong, and names where each came from. */
 export class ConfigError extends Error {
@@ -39,19 +40,25 @@ export interface LoadedConfig {
   readonly sources: ReadonlyMap<SettingKey, Source>;
 }
 
+/** Where tink-worker looks for its configuration file. */
+const workerDirectory = '/etc/tinkerbell';
+
 /**
  * Reads the configuration: defaults, then the configuration file, the kernel command line, the environment, the flags; what comes later wins.
  * An empty environment variable or kernel parameter with an empty value counts as not given, because scripts pass on variables that are not set.
  *
+ * @param directory where `tink-worker.yaml`, `.yml` or `.json` is the configuration file when none is named
  * @throws {ConfigError} for values that cannot be, settings that are missing, and files that cannot be read
  */
 export async function loadConfig(
   given: Arguments,
   environment: Readonly<Record<string, string | undefined>>,
+  directory = workerDirectory,
 ): Promise<LoadedConfig> {
   const kernelFile = given.kernelCommandLine ?? environment['NIBS_KERNEL_COMMAND_LINE'];
   const kernel = parseKernelCommandLine(await readKernelCommandLine(kernelFile));
-  const configFile = given.config ?? environment['NIBS_CONFIG'] ?? kernel.get('nibs_config');
+  const named = given.config ?? environment['NIBS_CONFIG'] ?? kernel.get('nibs_config');
+  const configFile = named ?? (await workerFileIn(directory));
 
   const layers = [
     configFile === undefined ? new Map<SettingKey, Given>() : await fromFile(configFile),
@@ -60,6 +67,18 @@ export async function loadConfig(
     fromFlags(given),
   ];
   return resolve(new Map(layers.flatMap((layer) => [...layer])));
+}
+
+async function workerFileIn(directory: string): Promise<string | undefined> {
+  for (const ending of ['yaml', 'yml', 'json']) {
+    const file = join(directory, `tink-worker.${ending}`);
+    const isThere = await access(file).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return file;
+  }
+  return undefined;
 }
 
 async function readKernelCommandLine(file: string | undefined): Promise<string> {
@@ -87,6 +106,7 @@ async function fromFile(file: string): Promise<GivenSettings> {
   }
   const found = new Map<SettingKey, Given>();
   for (const [name, value] of Object.entries(content)) {
+    if (Object.hasOwn(ignoredFlags, name)) continue;
     const key = keys.get(name);
     if (key === undefined)
       throw new ConfigError(`configuration file ${file}: there is no setting ${name} (see --help)`);

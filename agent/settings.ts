@@ -327,6 +327,38 @@ export const schema = z.object({
       environment: ['AGENT_DOCKER_SOCKET', 'DOCKER_HOST'],
       kernel: ['nibs_docker_host'],
     }),
+  pullTimeoutSeconds: duration()
+    .default(3600)
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Longest time for pulling the image of an action, over all attempts and mirrors; it does not count as time of the action. After that the action is a TIMEOUT, unless an older copy of the image is there.',
+      value: 'DURATION',
+      flags: ['pull-timeout'],
+      environment: ['NIBS_PULL_TIMEOUT'],
+      kernel: ['nibs_pull_timeout'],
+    }),
+  actionTimeoutSeconds: duration()
+    .default(3600)
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Longest time for actions that name none, or none above zero; as with tink-worker.',
+      value: 'DURATION',
+      flags: ['action-timeout'],
+      environment: ['NIBS_ACTION_TIMEOUT'],
+      kernel: ['nibs_action_timeout'],
+    }),
+  stopGraceSeconds: duration()
+    .default(5)
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'How long an action that is to be stopped has for an orderly end (SIGTERM, or what its image names) before it is killed.',
+      value: 'DURATION',
+      flags: ['stop-grace'],
+      environment: ['NIBS_STOP_GRACE'],
+      kernel: ['nibs_stop_grace'],
+    }),
   privileged: flag()
     .default(true)
     .register(names, {

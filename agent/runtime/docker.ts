@@ -4,7 +4,7 @@ import { Container, type Ending, type RunOptions } from './container.ts';
 import { containerSettings, labels, labelsOf } from './container-settings.ts';
 import { connectEngine, type Engine, EngineError } from './engine.ts';
 import type { ActionName, OnRuntimeEvent, Role, RuntimeEvent } from './event.ts';
-import { ensureImage, type ImageOptions, type PullEvents } from './images.ts';
+import { ensureImage, type ImageOptions, type PullEvents, PullTimeoutError } from './images.ts';
 import { messageOf, verdictOf } from './outcome.ts';
 import type { Runtime } from './runtime.ts';
 import { makeWorkflowDirectory } from './workflow-directory.ts';
@@ -105,8 +105,9 @@ async function finish(current: Run, obtain: () => Promise<Container>): Promise<O
     return outcome;
   } catch (error) {
     signal.throwIfAborted();
-    const message = options.redact(`could not be run: ${reasonOf(error)}`);
-    return { verdict: 'FAILED', message, startedAt: beganAt, endedAt: new Date() };
+    const isLate = error instanceof PullTimeoutError;
+    const message = options.redact(`${isLate ? 'timed out' : 'could not be run'}: ${reasonOf(error)}`);
+    return { verdict: isLate ? 'TIMEOUT' : 'FAILED', message, startedAt: beganAt, endedAt: new Date() };
   }
 }
 

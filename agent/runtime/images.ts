@@ -28,7 +28,9 @@ export interface ImageOptions {
   readonly mirrors?: readonly RegistryMirror[] | undefined;
   /** Directory with a `config.json` that has credentials too; those above are preferred. Default: none. */
   readonly dockerConfigDirectory?: string | undefined;
-  /** A pull that makes no progress for this long has failed. Default: 1800. */
+  /** Longest time for getting an image, over all registries and attempts. Default: 3600. */
+  readonly pullTimeoutSeconds?: number | undefined;
+  /** An attempt that makes no progress for this long has failed. Default: 600. */
   readonly pullStallSeconds?: number | undefined;
   /** How often a pull is tried when something else than a refusal is the reason. Default: 10, which takes a minute or more. */
   readonly pullAttempts?: number | undefined;
@@ -58,10 +60,18 @@ export interface PullEvents {
   onWarning(message: string): void;
 }
 
+interface AttemptEvents extends PullEvents {
+  /** Why an attempt failed. */
+  onFailure(message: string): void;
+}
+
 /** An image that cannot be had. The message says which, why, and what to do. */
 export class PullError extends Error {
   override readonly name = 'PullError';
 }
+
+/** An image that could not be had in the time there was for it. The message says which, in how much time, and what was wrong meanwhile. */
+export class PullTimeoutError extends PullError {}
 
 /** Refusals are tried twice: a registry that is just being filled or restarted may change its mind. */
 const attemptsAfterRefusal = 2;
@@ -74,7 +84,7 @@ const longestDelaySeconds = 15;
  * cannot be pulled, an image of that name which is already present is enough.
  * @param image As the template names it, before the registry is put in front.
  * @returns The name to create containers with.
- * @throws {PullError}, {ImageReferenceError}, or the reason of the signal.
+ * @throws {PullError}, {PullTimeoutError}, {ImageReferenceError}, or the reason of the signal.
  */
 export async function ensureImage(
   engine: Engine,
@@ -84,22 +94,65 @@ export async function ensureImage(
   signal: AbortSignal,
 ): Promise<string> {
   const reference = parseReference(withRegistry(image, options.registry, options.prefix ?? 'always'));
-  const places = [...mirrorsOf(reference, options.mirrors ?? []), reference];
-  const present = await firstPresent(engine, places, signal);
+  const mirrors = mirrorsOf(reference, options.mirrors ?? []);
+  const present = await firstPresent(engine, [...mirrors, reference], signal);
   if (present !== undefined && reference.digest !== undefined) return present;
 
-  for (const mirror of places.slice(0, -1)) {
+  const attempts = options.pullAttempts ?? 10;
+  const patience = present === undefined ? attempts : Math.min(attempts, attemptsWithCopy);
+  const limitSeconds = options.pullTimeoutSeconds ?? 3600;
+  const pulled = await inTime(reference.canonical, limitSeconds, events, signal, (limited, told) =>
+    pullFromFirst(engine, mirrors, reference, patience, options, told, limited),
+  );
+  if (typeof pulled === 'string') return pulled;
+  if (present === undefined) throw pulled;
+  events.onWarning(`${pulled.message}; using the copy that is already here`);
+  return present;
+}
+
+/** Ends the pulling after a while. @returns what it returns, or why it was ended. */
+async function inTime(
+  name: string,
+  limitSeconds: number,
+  events: PullEvents,
+  signal: AbortSignal,
+  pulling: (signal: AbortSignal, events: AttemptEvents) => Promise<string | PullError>,
+): Promise<string | PullError> {
+  let trouble = '';
+  const onFailure = (message: string) => {
+    trouble = `: ${message}`;
+  };
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    late.abort(new PullTimeoutError(`no image ${name} within ${limitSeconds} s${trouble}`));
+  }, limitSeconds * 1000);
+  try {
+    return await pulling(AbortSignal.any([signal, late.signal]), { ...events, onFailure });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof PullTimeoutError) return error;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** @param attempts at the registry that the image is named by; each mirror is asked once. @returns the name of the image where it was pulled from, or why it was not */
+async function pullFromFirst(
+  engine: Engine,
+  mirrors: readonly ImageReference[],
+  reference: ImageReference,
+  attempts: number,
+  options: ImageOptions,
+  events: AttemptEvents,
+  signal: AbortSignal,
+): Promise<string | PullError> {
+  for (const mirror of mirrors) {
     const failure = await pullFrom(engine, mirror, 1, options, events, signal);
     if (failure === undefined) return mirror.canonical;
     events.onWarning(`${failure.message}; asking the next registry`);
   }
-  const attempts = options.pullAttempts ?? 10;
-  const patience = present === undefined ? attempts : Math.min(attempts, attemptsWithCopy);
-  const failure = await pullFrom(engine, reference, patience, options, events, signal);
-  if (failure === undefined) return reference.canonical;
-  if (present === undefined) throw failure;
-  events.onWarning(`${failure.message}; using the copy that is already here`);
-  return present;
+  return (await pullFrom(engine, reference, attempts, options, events, signal)) ?? reference.canonical;
 }
 
 function mirrorsOf(reference: ImageReference, mirrors: readonly RegistryMirror[]): ImageReference[] {
@@ -125,7 +178,7 @@ async function pullFrom(
   reference: ImageReference,
   attempts: number,
   options: ImageOptions,
-  events: PullEvents,
+  events: AttemptEvents,
   signal: AbortSignal,
 ): Promise<PullError | undefined> {
   const name = reference.canonical;
@@ -134,13 +187,14 @@ async function pullFrom(
   const startedAt = performance.now();
   for (let attempt = 1; ; attempt++) {
     try {
-      await pull(engine, name, authentication, options.pullStallSeconds ?? 1800, events, signal);
+      await pull(engine, name, authentication, options.pullStallSeconds ?? 600, events, signal);
       events.onPulled(name, (performance.now() - startedAt) / 1000);
       return undefined;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof EngineError)) throw error;
       const failure = explain(error, reference, authentication !== undefined);
+      events.onFailure(failure.message);
       const patience = failure.refused ? Math.min(attempts, attemptsAfterRefusal) : attempts;
       if (attempt >= patience) return new PullError(failure.message, { cause: error });
       if (attempt === 1) events.onWarning(`${failure.message}; trying again`);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -364,6 +364,20 @@ describe('the configuration file', () => {
     assert.equal(config.grpcAuthority, '[fd00::1]:42113');
     assert.equal(config.finish, 'poweroff');
     assert.equal(config.registryUsername, undefined);
+  });
+
+  test('loadConfig() reads the file of tink-worker where that looks for it, with the keys that have no effect here, unless another one is named', async () => {
+    const place = join(directory, 'tinkerbell');
+    await mkdir(place);
+    const given = { NIBS_KERNEL_COMMAND_LINE: await write(least) };
+    const registryOf = async (...flags: string[]) =>
+      (await loadConfig(parseArguments(flags), given, place)).config.dockerRegistry;
+    assert.equal(await registryOf(), undefined);
+    await writeFile(join(place, 'tink-worker.json'), '{"docker-registry": "json", "max-retry": 5}');
+    assert.equal(await registryOf(), 'json');
+    await writeFile(join(place, 'tink-worker.yaml'), 'docker-registry: yaml\nmax-file-size: 1000\ntimeout: 60m\n');
+    assert.equal(await registryOf(), 'yaml');
+    assert.equal(await registryOf('--config', await write('docker-registry: named')), 'named');
   });
 
   test('loadConfig() finds the file by the kernel command line', async () => {

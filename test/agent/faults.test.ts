@@ -546,6 +546,12 @@ function registryFaults(test: TestContext, surroundings: Surroundings): readonly
       provoke: elsewhere('silent', { pullStallSeconds: 1, pullAttempts: 1 }),
     },
     {
+      fault: 'an image is not there when the time for pulling it is over',
+      expected: 'TIMEOUT, and what was wrong meanwhile',
+      pattern: /^one RUNNING, one TIMEOUT \(timed out: no image .*busybox:latest within 2 s: cannot pull .*500/,
+      provoke: elsewhere(500, { pullAttempts: 100, pullTimeoutSeconds: 2 }),
+    },
+    {
       fault: 'the registry has the image for other architectures only',
       expected: 'FAILED at once, and why',
       pattern:

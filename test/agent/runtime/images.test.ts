@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connectEngine } from '../../../agent/runtime/engine.ts';
-import { ensureImage, type ImageOptions, PullError } from '../../../agent/runtime/images.ts';
+import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../../sandbox/engine.ts';
 import type { Image } from '../../sandbox/image.ts';
@@ -162,26 +162,50 @@ test('credentials of one registry are not sent to another', async () => {
   }
 });
 
-test('a pull without any progress is given up, and one that should stop stops', async () => {
+/** A registry that accepts connections and says nothing. */
+async function startSilentRegistry() {
   const connections = new Set<Socket>();
   const silent = createServer(() => {});
   silent.on('connection', (socket) => connections.add(socket));
   silent.listen(0, '127.0.0.1');
   await once(silent, 'listening');
-  const options = { registry: `127.0.0.1:${(silent.address() as AddressInfo).port}` };
-  try {
-    assert.match(await failure('x:1', { ...options, pullStallSeconds: 1 }), /no progress for 1 s|no answer within 1 s/);
+  return {
+    host: `127.0.0.1:${(silent.address() as AddressInfo).port}`,
+    connected: () => once(silent, 'connection'),
+    [Symbol.dispose]() {
+      for (const socket of connections) socket.destroy();
+      silent.close();
+    },
+  };
+}
 
-    const controller = new AbortController();
-    const pulling = ensure('x:1', options, controller.signal);
-    await once(silent, 'connection');
-    const reason = new Error('enough');
-    controller.abort(reason);
-    await assert.rejects(pulling, (error) => error === reason);
-  } finally {
-    for (const socket of connections) socket.destroy();
-    silent.close();
-  }
+test('a pull without any progress is given up, and one that should stop stops', async () => {
+  using silent = await startSilentRegistry();
+  const options = { registry: silent.host };
+  assert.match(await failure('x:1', { ...options, pullStallSeconds: 1 }), /no progress for 1 s|no answer within 1 s/);
+
+  const controller = new AbortController();
+  const pulling = ensure('x:1', options, controller.signal);
+  await silent.connected();
+  const reason = new Error('enough');
+  controller.abort(reason);
+  await assert.rejects(pulling, (error) => error === reason);
+});
+
+test('the time for a pull is one for all mirrors and attempts; then a copy that is here serves, or it is an error of its own', async () => {
+  using silent = await startSilentRegistry();
+  const options = { registry: silent.host, pullAttempts: 100, pullStallSeconds: 0.4, pullTimeoutSeconds: 1.5 };
+  await assert.rejects(ensure('late:1', options), (error) => {
+    assert.ok(error instanceof PullTimeoutError);
+    const { host } = silent;
+    assert.match(error.message, new RegExp(`^no image ${host}/late:1 within 1.5 s: cannot pull ${host}/late:1: no`));
+    return true;
+  });
+
+  await engine.load(`${silent.host}/here:1`, image);
+  const { result, told } = await ensure('here:1', { ...options, pullStallSeconds: 60 });
+  assert.equal(result, `${silent.host}/here:1`);
+  assert.match(told.at(-1) ?? '', /^no image .*here:1 within 1.5 s.*; using the copy that is already here$/);
 });
 
 test('the progress of a large image is told', async () => {
