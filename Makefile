@@ -56,8 +56,9 @@ initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initram
 	$(NODE) initramfs/build.ts
 
 .PHONY: images
-images: setup build ## The action image flatcar-install as an OCI archive: build/flatcar-install.oci.tar
+images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar, the agent's build/tink-worker.oci.tar
 	$(NODE) initramfs/action-image.ts
+	$(NODE) initramfs/agent-image.ts
 
 # --- showing and checking it ------------------------------------------------------------------------------------------------
 

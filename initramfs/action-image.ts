@@ -5,13 +5,11 @@
  *
  * The result is an OCI archive; `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` puts it into a registry.
  */
-import { access, copyFile, mkdir, rm, symlink } from 'node:fs/promises';
+import { access, copyFile, mkdir, symlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
-import { findLibraries } from './libraries.ts';
-import { writeOciArchive } from './oci.ts';
-import { fetchPackages, resolvePackages, unpackPackages } from './packages.ts';
+import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
@@ -47,78 +45,34 @@ const programs = [
 
 const links = ['flatcar-install', 'tink-agent', 'tink-worker'];
 
-/** One time for all that is in the image, so that the same content has the same bytes; settable as other build tools have it. */
-const created = new Date(Number(process.env['SOURCE_DATE_EPOCH'] ?? 0) * 1000);
-
-await main();
-
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      output: { type: 'string', default: join(root, 'build/flatcar-install.oci.tar') },
-      executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
+const { values } = parseArgs({
+  options: {
+    output: { type: 'string', default: join(root, 'build/flatcar-install.oci.tar') },
+    executable: { type: 'string', default: builtExecutable },
+  },
+});
+await writeContainerImage(
+  {
+    packages,
+    reference: 'flatcar-install:latest',
+    config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
+    layerCount: 2,
+    async layOut(unpacked, [tools = '', executable = '']) {
+      await layOutTools(unpacked, tools);
+      await layOutExecutable(values.executable, executable);
     },
-  });
-  const scratch = `${values.output}.d`;
-  await rm(scratch, { recursive: true, force: true });
-  const [unpacked, tools, executable] = ['unpacked', 'tools', 'executable'].map((name) => join(scratch, name)) as [
-    string,
-    string,
-    string,
-  ];
-  await mkdir(unpacked, { recursive: true });
-  try {
-    await unpackPackages(
-      (await fetchPackages(await resolvePackages(packages), join(root, 'build/cache/packages'))).values(),
-      unpacked,
-    );
-    await layOutTools(unpacked, tools);
-    await layOutExecutable(values.executable, executable);
-    await writeOciArchive(
-      {
-        layers: [tools, executable],
-        architecture: 'amd64',
-        reference: 'flatcar-install:latest',
-        config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
-        created,
-      },
-      values.output,
-    );
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
-  }
-  process.stdout.write(`${values.output}\n`);
-}
+  },
+  values.output,
+);
+process.stdout.write(`${values.output}\n`);
 
-/** Lays out shell, tools and libraries as today's Debian has them: everything below /usr, with links where programs look for them. */
+/** Lays out shell, tools and libraries. */
 async function layOutTools(unpacked: string, tree: string): Promise<void> {
-  for (const directory of [
-    'usr/bin',
-    'usr/sbin',
-    'usr/lib',
-    'usr/lib64',
-    'usr/local/bin',
-    'etc',
-    'tmp',
-    'root',
-    'run',
-    'var',
-    'proc',
-    'sys',
-    'dev',
-  ]) {
-    await mkdir(join(tree, directory), { recursive: true });
-  }
-  for (const directory of ['bin', 'sbin', 'lib', 'lib64']) await symlink(`usr/${directory}`, join(tree, directory));
-
+  await layOutDirectories(tree);
   const found = await Promise.all(programs.map((program) => locate(unpacked, program)));
   for (const path of found) await copyFile(path, join(tree, 'usr/bin', basename(path)));
   await layOutBusybox(join(unpacked, 'bin/busybox'), tree);
-  for (const library of await findLibraries([...found, process.execPath], unpacked)) {
-    const target = join(tree, 'usr', library.replace(/^usr\//, ''));
-    await mkdir(resolve(target, '..'), { recursive: true });
-    await copyFile(join(unpacked, library), target);
-  }
+  await layOutLibraries(found, unpacked, tree);
 }
 
 /** Debian installs into four directories, and of two with the same name the tool proper is preferred to a link. */

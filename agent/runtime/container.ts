@@ -81,15 +81,25 @@ export class Container implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<Container> {
     let name = settings.name ?? '';
+    let { HostConfig = {} } = settings;
     for (;;) {
       try {
         const made = await engine.call(
-          (docker, abortSignal) => docker.createContainer({ ...settings, name, abortSignal }),
+          (docker, abortSignal) => docker.createContainer({ ...settings, name, HostConfig, abortSignal }),
           signal,
         );
         return new Container(engine, options, { id: made.id, name, image: settings.Image ?? '', adopted: false });
       } catch (error) {
-        if (!(error instanceof EngineError) || error.statusCode !== 409) throw error;
+        if (!(error instanceof EngineError)) throw error;
+        const unknown = unknownCapability(error);
+        if (unknown !== undefined && HostConfig.CapDrop?.includes(unknown)) {
+          HostConfig = {
+            ...HostConfig,
+            CapDrop: HostConfig.CapDrop.filter((capability: string) => capability !== unknown),
+          };
+          continue;
+        }
+        if (error.statusCode !== 409) throw error;
         const id = await ownerOf(engine, name, settings, signal);
         if (id !== undefined)
           return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
@@ -348,6 +358,11 @@ export class Container implements AsyncDisposable {
       if (isDone || Date.now() - Math.max(endedAt, lastLineAt()) > 5000) return;
     }
   }
+}
+
+/** A capability that is not to be given, by a name that the engine does not know: it does not give it anyway. */
+function unknownCapability({ message }: EngineError): string | undefined {
+  return /unknown capability: "CAP_(\w+)"/.exec(message)?.[1];
 }
 
 /** The id of the container of that name if it is ours: made by a request whose answer got lost. */

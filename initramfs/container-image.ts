@@ -1,0 +1,65 @@
+import { copyFile, mkdir, rm, symlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { findLibraries } from './libraries.ts';
+import { writeOciArchive } from './oci.ts';
+import { fetchPackages, resolvePackages, unpackPackages } from './packages.ts';
+
+const root = resolve(import.meta.dirname, '..');
+
+/** The executable that goes into images when no other one is named. */
+export const builtExecutable = join(root, 'build/nibs-linux-x64');
+
+/** What a container image for workers is made of. */
+export interface ContainerImage {
+  /** Debian packages to take programs and libraries from. */
+  readonly packages: readonly string[];
+  /** Docker's `image:tag`. */
+  readonly reference: string;
+  /** As in the OCI image specification, `config`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Fills the layers, lowest first. @param unpacked the content of the packages @param layers empty directories, as many as {@link layerCount} */
+  layOut(unpacked: string, layers: readonly string[]): Promise<void>;
+  readonly layerCount: number;
+}
+
+/** One time for all that is in an image, so that the same content has the same bytes; settable as other build tools have it. */
+const created = new Date(Number(process.env['SOURCE_DATE_EPOCH'] ?? 0) * 1000);
+
+/**
+ * Makes a container image without an engine and writes it as an OCI archive; `skopeo copy oci-archive:FILE docker://REGISTRY/NAME` puts that into a registry.
+ * @param output path of the archive
+ */
+export async function writeContainerImage(image: ContainerImage, output: string): Promise<void> {
+  const scratch = `${output}.d`;
+  const unpacked = join(scratch, 'unpacked');
+  const layers = Array.from({ length: image.layerCount }, (_, index) => join(scratch, `layer-${index}`));
+  await rm(scratch, { recursive: true, force: true });
+  try {
+    for (const directory of [unpacked, ...layers]) await mkdir(directory, { recursive: true });
+    const fetched = await fetchPackages(await resolvePackages(image.packages), join(root, 'build/cache/packages'));
+    await unpackPackages(fetched.values(), unpacked);
+    await image.layOut(unpacked, layers);
+    const { reference, config } = image;
+    await writeOciArchive({ layers, architecture: 'amd64', reference, config, created }, output);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Makes the directories that programs expect, with everything below /usr and links where programs look for it, as today's Debian has it. */
+export async function layOutDirectories(tree: string): Promise<void> {
+  const below = ['bin', 'sbin', 'lib', 'lib64'];
+  const usual = [...below.map((name) => `usr/${name}`), 'usr/local/bin', 'etc', 'tmp', 'root', 'run', 'var'];
+  for (const directory of [...usual, 'proc', 'sys', 'dev']) await mkdir(join(tree, directory), { recursive: true });
+  for (const directory of below) await symlink(`usr/${directory}`, join(tree, directory));
+}
+
+/** Puts the shared libraries of programs, and those that the executable needs, to where these look for them. */
+export async function layOutLibraries(programs: readonly string[], unpacked: string, tree: string): Promise<void> {
+  // The executable is the Node that runs this script, with more in it.
+  for (const library of await findLibraries([...programs, process.execPath], unpacked)) {
+    const target = join(tree, 'usr', library.replace(/^usr\//, ''));
+    await mkdir(dirname(target), { recursive: true });
+    await copyFile(join(unpacked, library), target);
+  }
+}

@@ -1,0 +1,100 @@
+/** The container image of the agent, run as OSIE runs that of tink-worker, on a real engine. */
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { execa } from 'execa';
+import { containerSettings } from '../../agent/runtime/container-settings.ts';
+import { actionOf } from '../agent/runtime/workshop.ts';
+import { ended, eventsOf, type Hall, makeSite, type Site, startHall, until } from '../agent/site.ts';
+import type { Image } from '../sandbox/image.ts';
+import { readOciArchive } from '../sandbox/oci-archive.ts';
+import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+let hall: Hall;
+let image: Image;
+let directory: string;
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nibs-agent-image-'));
+  const archive = join(directory, 'tink-worker.oci.tar');
+  await execa(process.execPath, [join(root, 'initramfs/agent-image.ts'), '--output', archive]);
+  [hall, image] = await Promise.all([startHall(), readOciArchive(archive)]);
+  await hall.engine.load('tink-worker:latest', image);
+});
+
+after(async () => {
+  await hall?.[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** OSIE's `docker run` for tink-worker, without what a test machine refuses. */
+async function startContainer({ server, directory: site }: Site) {
+  const worker = join(site, 'worker');
+  await mkdir(worker, { recursive: true });
+  const { engine, registry } = hall;
+  const plan = { role: 'action', image: 'tink-worker:latest', command: [], workflowDirectory: worker } as const;
+  const { HostConfig } = await containerSettings(actionOf([]), {
+    ...plan,
+    networkMode: 'host',
+    privileges: 'all-available',
+  });
+  const container = await engine.docker.createContainer({
+    Image: 'tink-worker:latest',
+    Tty: true,
+    Env: [
+      ...[`WORKER_ID=${MACHINE_ONE.id}`, `ID=${MACHINE_ONE.id}`, 'container_uuid=0eba0bf8-3772-4b4a-ab9f-6ebe93b90a94'],
+      ...[`TINKERBELL_GRPC_AUTHORITY=${server.authority}`, `TINKERBELL_CERT_URL=${server.certificateUrl}`],
+      ...[`DOCKER_REGISTRY=${registry.host}`, `REGISTRY_USERNAME=${registry.username}`],
+      `REGISTRY_PASSWORD=${registry.password}`,
+      // The machine that runs the tests is not the one that is provisioned, and has no directory /worker.
+      ...['NIBS_KERNEL_COMMAND_LINE=/dev/null', 'NIBS_PRIVILEGED=false', `NIBS_WORK_DIRECTORY=${worker}`],
+      'NIBS_STATUS_ADDRESS=off',
+    ],
+    HostConfig: {
+      ...HostConfig,
+      Binds: [`${worker}:/worker`, `${worker}:${worker}`, `${engine.socketPath}:/var/run/docker.sock`],
+    },
+  });
+  await container.start();
+  return container;
+}
+
+test('it works as tink-worker, and one that takes the place of another one that was killed goes on where that was', {
+  timeout: 120_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  const workflow = site.createWorkflow([
+    { name: 'one', script: 'echo one >> /site/done' },
+    { name: 'two', script: 'echo two >> /site/done; until [ -e /site/go ]; do sleep 0.1; done' },
+  ]);
+  const first = await startContainer(site);
+  await until(async () => (await site.done()).includes('two'));
+  await first.remove({ force: true });
+  const second = await startContainer(site);
+  await writeFile(join(site.directory, 'go'), '');
+  await ended(site, workflow, 'ACTION_SUCCESS', 'two');
+  assert.deepEqual(await site.done(), ['one', 'two']);
+  const [one, two] = [
+    ['one ACTION_IN_PROGRESS', 'one ACTION_SUCCESS'],
+    ['two ACTION_IN_PROGRESS', 'two ACTION_SUCCESS'],
+  ];
+  assert.deepEqual(eventsOf(site, workflow), [...one, ...two]);
+  await second.stop();
+  const { State } = await second.inspect();
+  assert.equal(State.ExitCode, 0);
+});
+
+test('it has the file that CaptainOS takes out of it, and nothing in it depends on when it was made', async () => {
+  const { config } = JSON.parse(image.configuration.toString());
+  assert.deepEqual(config.Entrypoint, ['/usr/bin/tink-worker']);
+  const { stdout } = await execa('tar', ['-tvz'], {
+    input: image.layers.at(-1) ?? assert.fail('no layer'),
+    env: { TZ: 'UTC' },
+  });
+  assert.match(stdout, /^-rwxr-xr-x .* 1970-01-01 00:00 \.\/usr\/bin\/tink-agent$/m);
+  assert.match(stdout, /^l.* \.\/usr\/bin\/tink-worker -> tink-agent$/m);
+});
