@@ -40,7 +40,7 @@ export function createRuntimeLog(log: Log, { output }: RuntimeLogOptions): OnRun
         );
       case 'started':
         return log.info(
-          { ...factsOf(event.action), container: event.container.slice(0, 12) },
+          { ...factsOf(event.action), container: event.container },
           event.adopted
             ? `${event.role}: waiting for the container that an earlier agent started`
             : `${event.role}: the container runs`,

@@ -307,7 +307,11 @@ export const schema = z.object({
       environment: ['DOCKER_CONFIG'],
       kernel: ['nibs_docker_config'],
     }),
-  runtime: choice(['docker'])
+  runtime: z
+    .literal(
+      'docker',
+      'must be docker: any engine that answers the Docker API, Podman with its service too; the APIs of containerd and Kubernetes are not spoken',
+    )
     .default('docker')
     .register(names, {
       group: 'Registry and engine',

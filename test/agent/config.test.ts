@@ -353,6 +353,13 @@ describe('values that cannot be', () => {
   });
 });
 
+test('loadConfig() says which engines serve when one is asked for that does not', async () => {
+  assert.match(
+    await problemsOf({ flags: ['-runtime', 'containerd'] }),
+    /^runtime \(flag -runtime\): must be docker: any engine that answers the Docker API, .*; it is "containerd"$/,
+  );
+});
+
 describe('the configuration file', () => {
   test('loadConfig() reads YAML with native types, by any of the long flags', async () => {
     const config = await configOf({

@@ -5,7 +5,8 @@
  * The scenarios also run against a server of yours instead: `TINK_SERVER=host:port`, and `TINK_SERVER_CERT_URL=http://host:port/cert` unless it speaks plaintext.
  * They make their own machines, templates and workflows over its gRPC port, and leave them there (tink v0.1 to v0.8 with PostgreSQL). A server on Kubernetes takes
  * workflows from there only: make one for a worker of any name, with at least one action, that has not begun, and set `TINK_WORKER_ID` to that name. Then one
- * scenario runs that workflow: nothing is really done, each action succeeds at once. `TINK_SERVER_TLS=true` speaks TLS by the authorities of the system.
+ * scenario runs that workflow: nothing is really done, each action succeeds at once. `TINK_SERVER_TLS=true` speaks TLS by the authorities of
+ * the system, and those in the file that `NODE_EXTRA_CA_CERTS` names.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
