@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
-import { type Engine, EngineError } from './engine.ts';
+import type { Engine } from './engine.ts';
 
 /** Engine API, "Monitor events". */
 const engineEvent = z.object({ Action: z.string(), Actor: z.object({ Attributes: z.record(z.string(), z.string()) }) });
@@ -47,24 +47,32 @@ export async function ranOutOfMemory(
   return source !== undefined && (await firstEvent(source)) !== undefined;
 }
 
-/** `undefined`: an engine that tells no events. */
+/** An engine that does not answer by then tells no events; the action does not wait for them. Unit: seconds. */
+const patienceSeconds = 2;
+
+/** `undefined`: an engine that tells no events, or none now. */
 async function openEvents(
   engine: Engine,
   id: string,
   { event, sinceSeconds, untilSeconds }: Question,
   signal: AbortSignal,
 ): Promise<Readable | undefined> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), patienceSeconds * 1000);
   const question = {
     filters: { container: [id], event: [event] },
     ...(sinceSeconds !== undefined && { since: sinceSeconds }),
     ...(untilSeconds !== undefined && { until: untilSeconds }),
+    abortSignal: AbortSignal.any([signal, late.signal]),
   };
   try {
-    const answer = await engine.call((docker, abortSignal) => docker.getEvents({ ...question, abortSignal }), signal);
-    return answer as Readable;
-  } catch (error) {
-    if (error instanceof EngineError) return undefined;
-    throw error;
+    return (await engine.docker.getEvents(question)) as Readable;
+  } catch {
+    signal.throwIfAborted();
+    // Whether the engine is there is found out by the requests that matter.
+    return undefined;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

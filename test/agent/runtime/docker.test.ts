@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
 import { after, before, beforeEach, test } from 'node:test';
 import { containerName } from '../../../agent/runtime/container-settings.ts';
 import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
@@ -226,6 +230,52 @@ test('a name that is taken by somebody else is in nobody’s way', async () => {
     await foreign.remove();
   }
 });
+
+test('an engine that tells no events runs actions all the same', async () => {
+  await using silent = await startProxy(workshop.engine.socketPath, (path) => !path.startsWith('/events'));
+  const runtime = createDockerRuntime({ ...workshop.options, host: silent.socketPath });
+  for (const [script, verdict] of [
+    ['echo fine', 'SUCCESS'],
+    ['exit 3', 'FAILED'],
+    ['exit 137', 'FAILED'],
+  ] as const) {
+    const action = shell(script);
+    const outcome = await runtime.run(action, never);
+    await runtime.release(action);
+    assert.equal(outcome.verdict, verdict, outcome.message);
+  }
+  assert.ok(silent.withheld.length >= 3);
+  assert.deepEqual(await containers(), []);
+});
+
+/** Passes requests on to the engine; those that it withholds get no answer. */
+async function startProxy(engineSocketPath: string, passes: (path: string) => boolean) {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-proxy-'));
+  const socketPath = join(directory, 'docker.sock');
+  const withheld: string[] = [];
+  const server = createServer((incoming, answer) => {
+    const { method, url: path = '', headers } = incoming;
+    if (!passes(path)) return void withheld.push(path);
+    const outgoing = request({ socketPath: engineSocketPath, method, path, headers }, (response) => {
+      answer.writeHead(response.statusCode ?? 500, response.headers);
+      answer.flushHeaders();
+      pipeline(response, answer, () => {});
+    });
+    outgoing.on('error', () => answer.destroy());
+    pipeline(incoming, outgoing, () => {});
+  });
+  server.listen(socketPath);
+  await once(server, 'listening');
+  return {
+    socketPath,
+    withheld,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      server.closeAllConnections();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
 
 test('actions of the same name in different workflows, with any characters, do not conflict', async () => {
   const names = ['a b', 'ä/ö:ü', '-', '', 'x'.repeat(200)];
