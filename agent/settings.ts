@@ -556,11 +556,13 @@ export const schema = z.object({
       kernel: ['nibs_log_format'],
     }),
   syslogHost: text()
+    .transform((host) => (host === 'off' ? undefined : host))
     .optional()
     .register(names, {
       group: 'Files and log',
-      description: 'Syslog server to forward the log to, in the format of RFC 5424. Default: the log is not forwarded.',
-      value: 'HOST',
+      description:
+        'Syslog server to forward the log to, in the format of RFC 5424. Default: off, the log is not forwarded.',
+      value: 'HOST|off',
       flags: ['syslog-host'],
       environment: ['NIBS_SYSLOG_HOST'],
       kernel: ['syslog_host', 'nibs_syslog_host'],

@@ -27,6 +27,8 @@ await writeContainerImage(
         'PATH=/usr/bin:/usr/sbin',
         // All three systems mount this directory; what lies elsewhere is gone with the container, and with it what the journal knows.
         'NIBS_STATE_DIRECTORY=/worker/.nibs',
+        // The kernel command line names the server, but the engines of these systems forward what containers print.
+        'NIBS_SYSLOG_HOST=off',
         // There is no program in here that restarts a machine.
         'NIBS_SYSRQ=true',
       ],

@@ -353,6 +353,12 @@ describe('values that cannot be', () => {
   });
 });
 
+test('loadConfig() takes off for the syslog server that the kernel command line names', async () => {
+  const kernel = `${least} syslog_host=10.0.0.1`;
+  assert.equal((await configOf({ kernel })).syslogHost, '10.0.0.1');
+  assert.equal((await configOf({ kernel, environment: { NIBS_SYSLOG_HOST: 'off' } })).syslogHost, undefined);
+});
+
 test('loadConfig() says which engines serve when one is asked for that does not', async () => {
   assert.match(
     await problemsOf({ flags: ['-runtime', 'containerd'] }),
