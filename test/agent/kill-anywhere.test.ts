@@ -1,6 +1,6 @@
 /**
  * Agents that are killed (SIGKILL) at named points of the loop and at any moment, and started again until their workflow is done. `KILL_RUNS=n` makes n seeded
- * runs besides those that come past every point, instead of 24; `KILL_SEED=n` makes others than the usual ones.
+ * runs besides those that come past every point, instead of 200; `KILL_SEED=n` makes others than the usual ones.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -19,7 +19,7 @@ import { BAD, EXIT, type Kill, type MortalSettings, POINTS } from './kill-anywhe
 const DIALECTS = ['v0.1', 'v0.7', 'v0.9', 'current'] as const;
 type Dialect = (typeof DIALECTS)[number];
 
-const runs = Number(process.env['KILL_RUNS'] ?? 24);
+const runs = Number(process.env['KILL_RUNS'] ?? 200);
 const seed = Number(process.env['KILL_SEED'] ?? 1);
 
 /** What is going to happen in a run. */
