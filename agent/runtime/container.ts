@@ -287,7 +287,7 @@ export class Container implements AsyncDisposable {
     const { graceSeconds } = this.#options;
     try {
       await this.#engine.call(
-        (docker, abortSignal) => docker.getContainer(this.id).stop({ t: graceSeconds, abortSignal }),
+        (docker, abortSignal) => docker.getContainer(this.id).stop({ t: Math.ceil(graceSeconds), abortSignal }),
         signal,
         graceSeconds + 30,
       );

@@ -78,6 +78,8 @@ const attemptsAfterRefusal = 2;
 /** With an older copy at hand nobody waits a minute for a registry. */
 const attemptsWithCopy = 3;
 const longestDelaySeconds = 15;
+/** What is set any further goes off at once. */
+const longestTimerMilliseconds = 2 ** 31 - 1;
 
 /**
  * Makes an action's image present in the engine: pulls it from the first place that has it, unless it is named by digest and already there. When it
@@ -123,9 +125,8 @@ async function inTime(
     trouble = `: ${message}`;
   };
   const late = new AbortController();
-  const timer = setTimeout(() => {
-    late.abort(new PullTimeoutError(`no image ${name} within ${limitSeconds} s${trouble}`));
-  }, limitSeconds * 1000);
+  const giveUp = () => late.abort(new PullTimeoutError(`no image ${name} within ${limitSeconds} s${trouble}`));
+  const timer = setTimeout(giveUp, Math.min(limitSeconds * 1000, longestTimerMilliseconds));
   try {
     return await pulling(AbortSignal.any([signal, late.signal]), { ...events, onFailure });
   } catch (error) {

@@ -12,12 +12,15 @@ import { build } from 'esbuild';
 import { execa } from 'execa';
 import { Ledger } from '../sandbox/ledger.ts';
 import { hardwareJson, templateOf } from '../sandbox/tink-server/example.ts';
-import { onKubernetes, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
+import {
+  onKubernetes,
+  SERVER_DIALECTS,
+  type ServerDialect,
+  startTinkServer,
+  type TinkServer,
+} from '../sandbox/tink-server/server.ts';
 import { judge } from './kill-anywhere/judge.ts';
 import { BAD, EXIT, type Kill, type MortalSettings, POINTS } from './kill-anywhere/settings.ts';
-
-const DIALECTS = ['v0.1', 'v0.7', 'v0.9', 'current'] as const;
-type Dialect = (typeof DIALECTS)[number];
 
 const runs = Number(process.env['KILL_RUNS'] ?? 200);
 const seed = Number(process.env['KILL_SEED'] ?? 1);
@@ -25,7 +28,7 @@ const seed = Number(process.env['KILL_SEED'] ?? 1);
 /** What is going to happen in a run. */
 interface Plan {
   readonly name: string;
-  readonly dialect: Dialect;
+  readonly dialect: ServerDialect;
   readonly actions: readonly string[];
   readonly interrupted: 'rerun' | 'fail';
   /** One for each agent; the agents after these are not killed. */
@@ -51,12 +54,12 @@ test('an agent killed anywhere runs nothing that ended again, loses and doubles 
     violations.push(...result.violations.map((violation) => `${plan.name}: ${violation}`));
   };
   const atRandom = Array.from({ length: runs }, (_, index) => randomPlan(seed * 1_000_000 + index));
-  const planned = [...DIALECTS.map(planForLostAcknowledgement), ...DIALECTS.flatMap(plansForAllPoints)];
+  const planned = [...SERVER_DIALECTS.map(planForLostAcknowledgement), ...SERVER_DIALECTS.flatMap(plansForAllPoints)];
   await inLanes([...planned, ...atRandom], make);
   const kills = [...killed.values()].reduce((sum, count) => sum + count, 0);
-  const points = POINTS.filter((point) => DIALECTS.every((dialect) => killed.has(`${dialect} ${point}`)));
+  const points = POINTS.filter((point) => SERVER_DIALECTS.every((dialect) => killed.has(`${dialect} ${point}`)));
   test.diagnostic(
-    `runs ${made}, points ${points.length} of ${POINTS.length} in each of ${DIALECTS.length} dialects, kills ${kills}, violations ${violations.length}`,
+    `runs ${made}, points ${points.length} of ${POINTS.length} in each of ${SERVER_DIALECTS.length} dialects, kills ${kills}, violations ${violations.length}`,
   );
   assert.deepEqual(violations, []);
   assert.deepEqual(
@@ -75,8 +78,8 @@ async function prepare(test: TestContext): Promise<{ run(plan: Plan): Promise<Re
     ...{ bundle: true, platform: 'node', format: 'cjs', target: 'node24', outfile: program, logLevel: 'error' },
   });
   const retry = { intervalSeconds: 0.01, limitSeconds: 0.03 };
-  const servers = new Map<Dialect, TinkServer>();
-  for (const dialect of DIALECTS) {
+  const servers = new Map<ServerDialect, TinkServer>();
+  for (const dialect of SERVER_DIALECTS) {
     const server = await startTinkServer({ dialect, retry });
     test.after(() => server.stop());
     servers.set(dialect, server);
@@ -165,7 +168,7 @@ function randomPlan(seed: number): Plan {
   };
   return {
     name: `seed ${seed}`,
-    dialect: pick(DIALECTS),
+    dialect: pick(SERVER_DIALECTS),
     actions: Array.from({ length: count }, (_, index) => (index === bad ? `${BAD}-${index}` : `good-${index}`)),
     interrupted: below(3) === 0 ? 'fail' : 'rerun',
     kills: Array.from({ length: 4 + below(6) }, () => ({ kill: kill(), powerCut: below(4) === 0 })),
@@ -173,7 +176,7 @@ function randomPlan(seed: number): Plan {
 }
 
 /** A run whose agents die, one after the other, between the server's acknowledgement of the last action and its record. Some servers do not show the workflow then. */
-function planForLostAcknowledgement(dialect: Dialect): Plan {
+function planForLostAcknowledgement(dialect: ServerDialect): Plan {
   const actions = ['good-0', 'good-1', 'good-2'];
   const [after, before] = ['after transport.report ended', 'before journal.acknowledged'];
   const deaths = [
@@ -185,7 +188,7 @@ function planForLostAcknowledgement(dialect: Dialect): Plan {
 }
 
 /** Runs that come past every point, several a run: what the loop passes at each action, then one of those at the end of all. */
-function plansForAllPoints(dialect: Dialect): Plan[] {
+function plansForAllPoints(dialect: ServerDialect): Plan[] {
   const actions = ['good-0', 'good-1', 'good-2', 'good-3'];
   const at = (point: string) => ({ kill: { kind: 'point', point, occurrence: 1 }, powerCut: false }) as const;
   const atTheEnd = POINTS.filter((point) => /finish/.test(point));

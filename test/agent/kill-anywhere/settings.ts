@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { SERVER_DIALECTS } from '../../sandbox/tink-server/services.ts';
 
 /** Where the agent dies. */
 const kill = z.discriminatedUnion('kind', [
@@ -16,7 +17,7 @@ export const mortalSettings = z.object({
   tls: z.boolean(),
   certificateAuthority: z.string().optional(),
   workerId: z.string(),
-  dialect: z.enum(['v0.1', 'v0.7', 'v0.9', 'current']),
+  dialect: z.enum(SERVER_DIALECTS),
   /** Holds the journal and the ledger. */
   directory: z.string(),
   interrupted: z.enum(['rerun', 'fail']),
