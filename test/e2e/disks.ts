@@ -69,11 +69,13 @@ export async function checksum(disk: DemoDisk): Promise<string> {
 }
 
 const blockStatistics = z.array(
-  z.looseObject({ qdev: z.string().optional(), stats: z.looseObject({ wr_bytes: z.number() }) }),
+  z.looseObject({ device: z.string().optional(), stats: z.looseObject({ wr_bytes: z.number() }) }),
 );
 
 /** Bytes that the machine has written to each disk since it was started, by the disk's position. */
 export async function bytesWritten(machine: Machine): Promise<readonly number[]> {
   const answer = await machine.monitor.command('query-blockstats');
-  return blockStatistics.parse(answer).map(({ stats }) => stats.wr_bytes);
+  // The firmware's own flash memory is among them.
+  const disks = blockStatistics.parse(answer).filter(({ device }) => /^disk\d+$/.test(device ?? ''));
+  return disks.map(({ stats }) => stats.wr_bytes);
 }
