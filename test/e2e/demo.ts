@@ -5,7 +5,7 @@
  * `node test/e2e/demo.ts [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`; `DEMO_JSON=path` also writes what happened as
  * JSON. Needs root; what it installs and boots must have been built (`make demo` does).
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
@@ -18,6 +18,8 @@ import { type DemoResult, runScenario } from './scenario.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const directory = join(root, 'build/demo');
+/** Of the run before: what went wrong in it can still be read when the next one is over. */
+const previousDirectory = join(root, 'build/demo.previous');
 const address = '192.168.1.1';
 
 const { values: options } = parseArgs({
@@ -42,8 +44,7 @@ async function main(): Promise<number> {
     process.stderr.write('error: the demo makes a network namespace, which needs root; run it as root\n');
     return 1;
   }
-  await rm(directory, { recursive: true, force: true });
-  await mkdir(directory, { recursive: true });
+  await keepLogs();
   await using network = await createSandboxNetwork({ name: 'nibs-demo', address: `${address}/29` });
   const tap = await network.addTap();
   const story = execa(
@@ -64,6 +65,15 @@ async function main(): Promise<number> {
   process.on('SIGINT', stop).on('SIGTERM', stop);
   const { exitCode } = await story;
   return exitCode ?? 1;
+}
+
+/** Makes the directory anew. */
+async function keepLogs(): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  await removeDisks(directory);
+  await rm(previousDirectory, { recursive: true, force: true });
+  await rename(directory, previousDirectory);
+  await mkdir(directory);
 }
 
 async function inside(tap: string): Promise<number> {

@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { type Machine, startMachine } from '../sandbox/machine.ts';
-import { type Provisioner, startProvisioner } from '../sandbox/provisioner.ts';
+import { type Provisioner, startProvisioner, type WaitLimits } from '../sandbox/provisioner.ts';
 import type { ServerDialect, TinkEvent } from '../sandbox/tink-server/server.ts';
 import { bytesWritten, checksum, createDisks, type DemoDisk } from './disks.ts';
 import { type Phase, Story } from './phases.ts';
@@ -101,23 +101,18 @@ async function tell(
   seen.provisioner = provisioner;
 
   const poweredOnAt = performance.now();
-  await using machine = await story.phase(
-    'power-on, PXE: kernel and initramfs are loaded',
-    log('machine.console.log'),
-    async () => {
-      const started = await powerOn(options, disks);
-      await provisioner.waitForDownload('initramfs-x86_64', limits.bootSeconds);
-      return started;
-    },
+  await using machine = await powerOn(options, disks);
+  const whileItRuns = (name: string, timeoutSeconds: number, wait: (limits: WaitLimits) => Promise<void>) =>
+    story.phase(name, log('machine.console.log'), () => unlessItEnds(machine, signal, timeoutSeconds, wait));
+  await whileItRuns('power-on, PXE: kernel and initramfs are loaded', limits.bootSeconds, (within) =>
+    provisioner.waitForDownload('initramfs-x86_64', within),
   );
-  await story.phase('boot image: network, engine, first poll of the agent', log('machine.console.log'), () =>
-    Promise.race([provisioner.waitForPoll(limits.bootSeconds), failWhenEnded(machine)]),
+  await whileItRuns('boot image: network, engine, first poll of the agent', limits.bootSeconds, (within) =>
+    provisioner.waitForPoll(within),
   );
   seen.sizes.push({ what: 'RAM used at the first poll', bytes: await memoryUsed(machine) });
   for (const action of provisioner.actions) {
-    await story.phase(`action ${action}`, log('machine.console.log'), () =>
-      Promise.race([provisioner.waitForSuccess(action, limits.actionSeconds), failWhenEnded(machine)]),
-    );
+    await whileItRuns(`action ${action}`, limits.actionSeconds, (within) => provisioner.waitForSuccess(action, within));
   }
   if (options.finish === 'reboot') {
     await story.phase('the machine reboots by itself', log('machine.console.log'), () =>
@@ -161,8 +156,16 @@ function refuseReset({ monitor }: Machine): void {
     throw new Error('the machine was reset: its kernel was not started by kexec');
 }
 
-async function failWhenEnded(machine: Machine): Promise<never> {
-  throw new Error(`the machine ended with code ${await machine.exited}`);
+/** A machine that is no more makes nothing come true that is still waited for. */
+async function unlessItEnds(
+  machine: Machine,
+  signal: AbortSignal,
+  timeoutSeconds: number,
+  wait: (limits: WaitLimits) => Promise<void>,
+): Promise<void> {
+  const over = new AbortController();
+  void machine.exited.then((code) => over.abort(new Error(`the machine ended with code ${code}`)));
+  await wait({ timeoutSeconds, signal: AbortSignal.any([signal, over.signal]) });
 }
 
 /** What the agent says on the console at the server's first answer. */

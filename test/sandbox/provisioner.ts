@@ -31,6 +31,13 @@ export interface ProvisionerOptions {
   readonly finish: 'reboot' | 'kexec';
 }
 
+/** How long one waits. */
+export interface WaitLimits {
+  readonly timeoutSeconds: number;
+  /** Ends the wait with its reason. */
+  readonly signal: AbortSignal;
+}
+
 /** A provisioner with one machine and one workflow for it. */
 export interface Provisioner extends AsyncDisposable {
   /** Names of the workflow's actions, in order. */
@@ -38,11 +45,11 @@ export interface Provisioner extends AsyncDisposable {
   /** What was reported of the workflow, oldest first. */
   events(): readonly TinkEvent[];
   /** Until the machine has loaded this file, named as at the end of its URL. */
-  waitForDownload(file: string, timeoutSeconds: number): Promise<void>;
+  waitForDownload(file: string, limits: WaitLimits): Promise<void>;
   /** Until an agent has asked for work. */
-  waitForPoll(timeoutSeconds: number): Promise<void>;
+  waitForPoll(limits: WaitLimits): Promise<void>;
   /** Until the action has succeeded. Rejects at once when it failed, with the reason that the agent gave. */
-  waitForSuccess(action: string, timeoutSeconds: number): Promise<void>;
+  waitForSuccess(action: string, limits: WaitLimits): Promise<void>;
 }
 
 const actions = ['dump-ignition', 'dump-signing-key', 'flatcar-install'];
@@ -101,9 +108,9 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
   return {
     actions,
     events: () => tink.events(workflowId),
-    waitForDownload: (file, timeoutSeconds) => milestones.wait(file, timeoutSeconds),
-    waitForPoll: (timeoutSeconds) => milestones.wait('poll', timeoutSeconds),
-    waitForSuccess: (action, timeoutSeconds) => waitForSuccess(tink, workflowId, action, timeoutSeconds),
+    waitForDownload: (file, limits) => milestones.wait(file, limits),
+    waitForPoll: (limits) => milestones.wait('poll', limits),
+    waitForSuccess: (action, limits) => waitForSuccess(tink, workflowId, action, limits),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
@@ -181,13 +188,14 @@ async function waitForSuccess(
   tink: TinkServer,
   workflowId: string,
   action: string,
-  timeoutSeconds: number,
+  { timeoutSeconds, signal }: WaitLimits,
 ): Promise<void> {
   const events = await tink.waitFor(
     workflowId,
     (seen) =>
       seen.some((event) => event.progress === 'FAILED' || event.progress === 'TIMEOUT' || succeeded(event, action)),
     timeoutSeconds,
+    signal,
   );
   if (events.some((event) => succeeded(event, action))) return;
   const last = events.at(-1);
@@ -210,13 +218,20 @@ class Milestones {
     this.#get(name).resolve();
   }
 
-  async wait(name: string, timeoutSeconds: number): Promise<void> {
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => late.reject(new Error(`no ${name} in ${timeoutSeconds} s`)), timeoutSeconds * 1000);
+  async wait(name: string, { timeoutSeconds, signal }: WaitLimits): Promise<void> {
+    signal.throwIfAborted();
+    const stopped = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => stopped.reject(new Error(`no ${name} in ${timeoutSeconds} s`)),
+      timeoutSeconds * 1000,
+    );
+    const stop = () => stopped.reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
     try {
-      await Promise.race([this.#get(name).promise, late.promise]);
+      await Promise.race([this.#get(name).promise, stopped.promise]);
     } finally {
       clearTimeout(timer);
+      signal.removeEventListener('abort', stop);
     }
   }
 

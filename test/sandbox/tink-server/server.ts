@@ -297,13 +297,17 @@ export class TinkServer implements AsyncDisposable {
     return { [Symbol.dispose]: () => this.#callListeners.delete(listener) };
   }
 
-  /** Waits until the events of a workflow satisfy `wanted`, and returns them. @throws they did not within `timeoutSeconds`. */
+  /** Waits until the events of a workflow satisfy `wanted`, and returns them. @throws they did not within `timeoutSeconds`; the reason of the signal. */
   async waitFor(
     workflowId: string,
     wanted: (events: readonly TinkEvent[]) => boolean,
     timeoutSeconds = 30,
+    signal?: AbortSignal,
   ): Promise<readonly TinkEvent[]> {
+    signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const stop = () => reject(signal?.reason);
+    signal?.addEventListener('abort', stop, { once: true });
     const check = () => {
       if (wanted(this.events(workflowId))) resolve();
     };
@@ -320,6 +324,7 @@ export class TinkServer implements AsyncDisposable {
       return this.events(workflowId);
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', stop);
     }
   }
 
