@@ -1,20 +1,11 @@
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
-import type { Engine } from './engine.ts';
+import type { EngineApi, EventQuestion } from './engine-api.ts';
 
 /** Engine API, "Monitor events". */
 const engineEvent = z.object({ Action: z.string(), Actor: z.object({ Attributes: z.record(z.string(), z.string()) }) });
 
 type EngineEvent = z.output<typeof engineEvent>;
-
-/** What to ask the engine for; times in seconds of its own clock, since 1970. */
-interface Question {
-  readonly event: 'die' | 'oom';
-  /** Default: now. */
-  readonly sinceSeconds?: number;
-  /** Default: for ever. */
-  readonly untilSeconds?: number;
-}
 
 /**
  * Listens for the end of a container, before it starts. The engine tells of it before it clears up after the container; the answer to a request that waits for
@@ -22,11 +13,11 @@ interface Question {
  * @returns `success`: the container has ended with 0; `undefined` if it ended otherwise, or if the engine goes away or tells no events. Never rejects.
  */
 export async function watchForSuccess(
-  engine: Engine,
+  api: EngineApi,
   id: string,
   signal: AbortSignal,
 ): Promise<{ readonly success: Promise<true | undefined> }> {
-  const source = await openEvents(engine, id, { event: 'die' }, signal);
+  const source = await openEvents(api, { container: id, event: 'die' }, signal);
   const success =
     source && firstEvent(source).then((event) => event?.Actor.Attributes['exitCode'] === '0' || undefined);
   return { success: success ?? Promise.resolve(undefined) };
@@ -37,13 +28,13 @@ export async function watchForSuccess(
  * @param startedAt and `endedAt`: by the engine's clock.
  */
 export async function ranOutOfMemory(
-  engine: Engine,
+  api: EngineApi,
   id: string,
   { startedAt, endedAt }: { readonly startedAt: Date; readonly endedAt: Date },
   signal: AbortSignal,
 ): Promise<boolean> {
   const [sinceSeconds, untilSeconds] = [startedAt.getTime() / 1000, endedAt.getTime() / 1000 + 1];
-  const source = await openEvents(engine, id, { event: 'oom', sinceSeconds, untilSeconds }, signal);
+  const source = await openEvents(api, { container: id, event: 'oom', sinceSeconds, untilSeconds }, signal);
   return source !== undefined && (await firstEvent(source)) !== undefined;
 }
 
@@ -51,22 +42,11 @@ export async function ranOutOfMemory(
 const patienceSeconds = 2;
 
 /** `undefined`: an engine that tells no events, or none now. */
-async function openEvents(
-  engine: Engine,
-  id: string,
-  { event, sinceSeconds, untilSeconds }: Question,
-  signal: AbortSignal,
-): Promise<Readable | undefined> {
+async function openEvents(api: EngineApi, question: EventQuestion, signal: AbortSignal): Promise<Readable | undefined> {
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), patienceSeconds * 1000);
-  const question = {
-    filters: { container: [id], event: [event] },
-    ...(sinceSeconds !== undefined && { since: sinceSeconds }),
-    ...(untilSeconds !== undefined && { until: untilSeconds }),
-    abortSignal: AbortSignal.any([signal, late.signal]),
-  };
   try {
-    return (await engine.docker.getEvents(question)) as Readable;
+    return await api.events?.(question, AbortSignal.any([signal, late.signal]));
   } catch {
     signal.throwIfAborted();
     // Whether the engine is there is found out by the requests that matter.

@@ -1,10 +1,9 @@
 import type { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
-import type { ContainerCreateOptions, ContainerInspectInfo } from 'dockerode';
-import { z } from 'zod';
+import type { ContainerCreateOptions } from 'dockerode';
 import { wait } from '../backoff.ts';
 import { ranOutOfMemory, watchForSuccess } from './container-events.ts';
 import { type Engine, EngineError } from './engine.ts';
+import type { ContainerState } from './engine-api.ts';
 import { createOutputReader, type OutputLine, type OutputReader } from './output.ts';
 
 /** How a container ended. */
@@ -35,10 +34,8 @@ export interface RunOptions {
   onWarning(message: string): void;
 }
 
-type State = ContainerInspectInfo['State'];
-
 /** What is to be known of an end. */
-type EndState = Pick<State, 'ExitCode' | 'OOMKilled' | 'Error' | 'StartedAt' | 'FinishedAt'>;
+type EndState = Pick<ContainerState, 'ExitCode' | 'OOMKilled' | 'Error' | 'StartedAt' | 'FinishedAt'>;
 
 /** What a shell says of a program that the kernel killed. */
 const exitCodeOfSigkill = 137;
@@ -84,11 +81,11 @@ export class Container implements AsyncDisposable {
     let { HostConfig = {} } = settings;
     for (;;) {
       try {
-        const made = await engine.call(
-          (docker, abortSignal) => docker.createContainer({ ...settings, name, HostConfig, abortSignal }),
+        const id = await engine.call(
+          (api, limited) => api.createContainer({ ...settings, name, HostConfig }, limited),
           signal,
         );
-        return new Container(engine, options, { id: made.id, name, image: settings.Image ?? '', adopted: false });
+        return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
         const unknown = unknownCapability(error);
@@ -149,7 +146,7 @@ export class Container implements AsyncDisposable {
     const signal = AbortSignal.timeout((this.#options.graceSeconds + 30) * 1000);
     try {
       if (!this.#hasEnded) await this.#stop(signal);
-      await this.#engine.call((docker) => docker.getContainer(this.id).remove({ force: true, v: true }), signal);
+      await this.#engine.call((api, limited) => api.removeContainer(this.id, limited), signal);
     } catch (error) {
       // 404: gone already; 409: being removed.
       if (error instanceof EngineError && (error.statusCode === 404 || error.statusCode === 409)) return;
@@ -162,26 +159,20 @@ export class Container implements AsyncDisposable {
 
   /** Before the container starts, so that nothing of what it prints and of what is told of it is lost. */
   #listen(signal: AbortSignal) {
-    return Promise.all([this.#attach(signal), watchForSuccess(this.#engine, this.id, signal)]);
+    return Promise.all([this.#attach(signal), watchForSuccess(this.#engine.api, this.id, signal)]);
   }
 
   async #attach(signal: AbortSignal): Promise<Readable> {
-    const what = { stream: true, stdout: true, stderr: true };
-    const source = await this.#engine.call(
-      (docker, abortSignal) => docker.getContainer(this.id).attach({ ...what, abortSignal }),
-      signal,
-    );
-    return source as unknown as Readable;
+    return await this.#engine.call((api, limited) => api.attach(this.id, limited), signal);
   }
 
   /** If an answer got lost, the container may have been started, and may even have ended: it must not be started again. */
   async #start(signal: AbortSignal): Promise<number> {
     let isFirst = true;
-    await this.#engine.call(async (docker, abortSignal) => {
-      const container = docker.getContainer(this.id);
-      const started = !isFirst && wasStarted((await container.inspect({ abortSignal })).State);
+    await this.#engine.call(async (api, limited) => {
+      const started = !isFirst && wasStarted((await api.inspectContainer(this.id, limited)).State);
       isFirst = false;
-      if (!started) await container.start({ abortSignal });
+      if (!started) await api.startContainer(this.id, limited);
     }, signal);
     return 0;
   }
@@ -263,11 +254,7 @@ export class Container implements AsyncDisposable {
 
   async #untilAnswer(minute: AbortSignal): Promise<boolean> {
     try {
-      return await this.#engine.call(
-        (docker, abortSignal) => waitRequest(docker, this.id, abortSignal),
-        minute,
-        Infinity,
-      );
+      return await this.#engine.call((api, limited) => api.waitForEnd(this.id, limited), minute, Infinity);
     } catch (error) {
       if (minute.aborted) return false;
       if (!(error instanceof EngineError)) throw error;
@@ -280,14 +267,14 @@ export class Container implements AsyncDisposable {
   async #ranOutOfMemory({ ExitCode, StartedAt, FinishedAt }: EndState, signal: AbortSignal): Promise<boolean> {
     if (ExitCode !== exitCodeOfSigkill) return false;
     const times = { startedAt: new Date(StartedAt), endedAt: new Date(FinishedAt) };
-    return await ranOutOfMemory(this.#engine, this.id, times, signal);
+    return await ranOutOfMemory(this.#engine.api, this.id, times, signal);
   }
 
   async #stop(signal: AbortSignal): Promise<void> {
     const { graceSeconds } = this.#options;
     try {
       await this.#engine.call(
-        (docker, abortSignal) => docker.getContainer(this.id).stop({ t: Math.ceil(graceSeconds), abortSignal }),
+        (api, limited) => api.stopContainer(this.id, graceSeconds, limited),
         signal,
         graceSeconds + 30,
       );
@@ -300,10 +287,8 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  async #inspect(signal: AbortSignal): Promise<State> {
-    return (
-      await this.#engine.call((docker, abortSignal) => docker.getContainer(this.id).inspect({ abortSignal }), signal)
-    ).State;
+  async #inspect(signal: AbortSignal): Promise<ContainerState> {
+    return (await this.#engine.call((api, limited) => api.inspectContainer(this.id, limited), signal)).State;
   }
 
   /** Reads until the container has ended and all its output was read; after an outage of the engine goes on where it was. */
@@ -335,12 +320,7 @@ export class Container implements AsyncDisposable {
   }
 
   async #followLog(sinceSeconds: number, signal: AbortSignal): Promise<Readable> {
-    const what = { follow: true as const, stdout: true, stderr: true, since: sinceSeconds };
-    const source = await this.#engine.call(
-      (docker, abortSignal) => docker.getContainer(this.id).logs({ ...what, abortSignal }),
-      signal,
-    );
-    return source as Readable;
+    return await this.#engine.call((api, limited) => api.followLog(this.id, sinceSeconds, limited), signal);
   }
 
   /** A process outside of the container may hold its output open for ever; what flows is awaited. */
@@ -372,41 +352,9 @@ async function ownerOf(
   settings: ContainerCreateOptions,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const found = await engine.call((docker, abortSignal) => docker.getContainer(name).inspect({ abortSignal }), signal);
+  const found = await engine.call((api, limited) => api.inspectContainer(name, limited), signal);
   const isOurs = Object.entries(settings.Labels ?? {}).every(([key, value]) => found.Config.Labels[key] === value);
   return isOurs && !wasStarted(found.State) ? found.Id : undefined;
-}
-
-/** Engine API, "Wait for a container". Podman sends no message as `null`. */
-const waitAnswer = z.object({
-  StatusCode: z.number(),
-  Error: z.object({ Message: z.string().nullish() }).nullish(),
-});
-
-/** As a stream, because dockerode's own `wait` never returns when the connection breaks. @returns whether the container ended with 0 */
-async function waitRequest(docker: Engine['docker'], id: string, abortSignal: AbortSignal): Promise<boolean> {
-  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
-  const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
-  const request = {
-    path: `/containers/${id}/wait?`,
-    method: 'POST',
-    isStream: true,
-    options: {},
-    abortSignal,
-    statusCodes,
-  };
-  docker.modem.dial(request, (error, answer) => (error ? reject(error) : resolve(answer as Readable)));
-  const answer = waitAnswer.safeParse(parseJson(await text(await promise)));
-  return answer.success && answer.data.StatusCode === 0 && !answer.data.Error?.Message;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // An answer that was cut off.
-    return undefined;
-  }
 }
 
 async function readToEnd(reader: OutputReader, source: Readable, signal: AbortSignal): Promise<void> {
@@ -419,15 +367,15 @@ async function readToEnd(reader: OutputReader, source: Readable, signal: AbortSi
   }
 }
 
-function hasEnded(state: State): boolean {
+function hasEnded(state: ContainerState): boolean {
   return !state.Running && wasStarted(state);
 }
 
 /** The engine's word for never is the year 1. */
-export function wasStarted(state: State): boolean {
+function wasStarted(state: ContainerState): boolean {
   return Date.parse(state.StartedAt) > 0;
 }
 
-function endedAfter(state: State, limitSeconds: number): boolean {
+function endedAfter(state: ContainerState, limitSeconds: number): boolean {
   return Date.parse(state.FinishedAt) - Date.parse(state.StartedAt) >= limitSeconds * 1000;
 }

@@ -1,5 +1,5 @@
-import Docker from 'dockerode';
 import { wait } from '../backoff.ts';
+import type { EngineApi } from './engine-api.ts';
 
 /** The engine answered a request with an error. */
 export class EngineError extends Error {
@@ -13,9 +13,10 @@ export class EngineError extends Error {
   }
 }
 
-/** A Docker Engine that may be starting, go away and come back. */
+/** An engine that may be starting, go away and come back. */
 export interface Engine {
-  readonly docker: Docker;
+  /** For questions whose answer is not worth waiting for: they fail when the engine is away. */
+  readonly api: EngineApi;
   /** How many times the engine was found unreachable after it had answered. */
   readonly outages: () => number;
   /**
@@ -24,7 +25,7 @@ export interface Engine {
    * @throws {EngineError} if the engine answers with an error; the reason of the signal if that is aborted.
    */
   call<Result>(
-    request: (docker: Docker, signal: AbortSignal) => Promise<Result>,
+    request: (api: EngineApi, signal: AbortSignal) => Promise<Result>,
     signal: AbortSignal,
     limitSeconds?: number,
   ): Promise<Result>;
@@ -34,11 +35,10 @@ export interface Engine {
 export type OnReachable = (reachable: boolean, message: string) => void;
 
 /**
- * Makes the client of an engine. Nothing is sent yet.
- * @param host `unix:///path`, `tcp://host:port`, `http://host:port` or the path of a socket.
+ * Makes requests to an engine that may not be there. Nothing is sent yet.
+ * @param host Where it is, for messages.
  */
-export function connectEngine(host: string, onReachable: OnReachable): Engine {
-  const docker = new Docker(address(host));
+export function createEngine(api: EngineApi, host: string, onReachable: OnReachable): Engine {
   let outages = 0;
   let everAnswered = false;
   let isAway = false;
@@ -58,14 +58,14 @@ export function connectEngine(host: string, onReachable: OnReachable): Engine {
   }
 
   async function call<Result>(
-    request: (docker: Docker, signal: AbortSignal) => Promise<Result>,
+    request: (api: EngineApi, signal: AbortSignal) => Promise<Result>,
     signal: AbortSignal,
     limitSeconds = 120,
   ): Promise<Result> {
     for (let seconds = 0.05; ; seconds = Math.min(seconds * 2, 2)) {
       signal.throwIfAborted();
       try {
-        const result = await within(limitSeconds, (limited) => request(docker, limited), signal);
+        const result = await within(limitSeconds, (limited) => request(api, limited), signal);
         answered();
         return result;
       } catch (error) {
@@ -79,20 +79,10 @@ export function connectEngine(host: string, onReachable: OnReachable): Engine {
     }
   }
 
-  return { docker, outages: () => outages, call };
+  return { api, outages: () => outages, call };
 }
 
-/** What dockerode must be told; every field, because it takes those that are missing from DOCKER_HOST. */
-function address(host: string): Docker.DockerOptions {
-  if (host.startsWith('/')) return { socketPath: host, host: undefined, port: undefined };
-  const url = new URL(host);
-  if (url.protocol === 'unix:') return { socketPath: url.pathname, host: undefined, port: undefined };
-  const protocol = url.protocol === 'https:' ? 'https' : 'http';
-  const port = url.port || (protocol === 'https' ? '2376' : '2375');
-  return { protocol, host: url.hostname, port, socketPath: undefined };
-}
-
-/** dockerode does not notice when a connection breaks in the middle of an answer: only the limit ends such a request. */
+/** A client may not notice that a connection breaks in the middle of an answer (dockerode): only the limit ends such a request. */
 async function within<Result>(
   limitSeconds: number,
   work: (signal: AbortSignal) => Promise<Result>,

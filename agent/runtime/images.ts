@@ -205,15 +205,7 @@ async function pullFrom(
 }
 
 async function isPresent(engine: Engine, name: string, signal: AbortSignal): Promise<boolean> {
-  return await engine.call(async (docker) => {
-    try {
-      await docker.getImage(name).inspect();
-      return true;
-    } catch (error) {
-      if (error instanceof Error && 'statusCode' in error && error.statusCode === 404) return false;
-      throw error;
-    }
-  }, signal);
+  return await engine.call((api, limited) => api.hasImage(name, limited), signal);
 }
 
 async function authenticationFor(
@@ -247,11 +239,11 @@ async function pull(
   const either = AbortSignal.any([signal, stalled.signal]);
   try {
     const progress = await engine.call(
-      (docker, abortSignal) => docker.createImage(authentication ?? {}, { fromImage: name, abortSignal }),
+      (api, limited) => api.pullImage(name, authentication, limited),
       either,
       stallSeconds,
     );
-    await followProgress(progress as Readable, either, (now) => {
+    await followProgress(progress, either, (now) => {
       timer.refresh();
       if (now !== undefined) events.onProgress(name, now);
     });

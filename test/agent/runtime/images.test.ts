@@ -7,7 +7,8 @@ import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { connectEngine } from '../../../agent/runtime/engine.ts';
+import { connectDocker } from '../../../agent/runtime/docker-api.ts';
+import { createEngine } from '../../../agent/runtime/engine.ts';
 import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../../sandbox/engine.ts';
@@ -31,7 +32,7 @@ async function ensure(name: string, options: Partial<ImageOptions> = {}, signal 
   const progress: number[] = [];
   const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
   const result = await ensureImage(
-    connectEngine(engine.host, () => {}),
+    createEngine(connectDocker(engine.host), engine.host, () => {}),
     name,
     given,
     {

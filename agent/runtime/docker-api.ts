@@ -1,0 +1,97 @@
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import Docker from 'dockerode';
+import { z } from 'zod';
+import type { EngineApi } from './engine-api.ts';
+
+/**
+ * The Docker Engine API, or what answers it. Nothing is sent yet.
+ * @param host `unix:///path`, `tcp://host:port`, `http://host:port` or the path of a socket.
+ */
+export function connectDocker(host: string): EngineApi {
+  const docker = new Docker(address(host));
+  const streams = { stream: true, stdout: true, stderr: true };
+  return {
+    listContainers: (label, abortSignal) =>
+      docker.listContainers({ all: true, filters: { label: [...label] }, abortSignal }),
+    createContainer: async (settings, abortSignal) => (await docker.createContainer({ ...settings, abortSignal })).id,
+    inspectContainer: (id, abortSignal) => docker.getContainer(id).inspect({ abortSignal }),
+    startContainer: (id, abortSignal) => docker.getContainer(id).start({ abortSignal }),
+    attach: async (id, abortSignal) => {
+      const source = await docker.getContainer(id).attach({ ...streams, abortSignal });
+      return source as unknown as Readable;
+    },
+    followLog: async (id, since, abortSignal) => {
+      const what = { follow: true as const, stdout: true, stderr: true, since };
+      return (await docker.getContainer(id).logs({ ...what, abortSignal })) as Readable;
+    },
+    waitForEnd: (id, signal) => waitForEnd(docker, id, signal),
+    stopContainer: (id, graceSeconds, abortSignal) =>
+      docker.getContainer(id).stop({ t: Math.ceil(graceSeconds), abortSignal }),
+    removeContainer: (id, abortSignal) => docker.getContainer(id).remove({ force: true, v: true, abortSignal }),
+    events: async ({ container, event, sinceSeconds, untilSeconds }, abortSignal) => {
+      const question = {
+        filters: { container: [container], event: [event] },
+        ...(sinceSeconds !== undefined && { since: sinceSeconds }),
+        ...(untilSeconds !== undefined && { until: untilSeconds }),
+        abortSignal,
+      };
+      return (await docker.getEvents(question)) as Readable;
+    },
+    hasImage: async (name) => {
+      try {
+        await docker.getImage(name).inspect();
+        return true;
+      } catch (error) {
+        if (error instanceof Error && 'statusCode' in error && error.statusCode === 404) return false;
+        throw error;
+      }
+    },
+    pullImage: async (name, authentication, abortSignal) =>
+      (await docker.createImage(authentication ?? {}, { fromImage: name, abortSignal })) as Readable,
+    hasBridge: async (abortSignal) =>
+      (await docker.listNetworks({ filters: { driver: ['bridge'] }, abortSignal })).length > 0,
+  };
+}
+
+/** What dockerode must be told; every field, because it takes those that are missing from DOCKER_HOST. */
+function address(host: string): Docker.DockerOptions {
+  if (host.startsWith('/')) return { socketPath: host, host: undefined, port: undefined };
+  const url = new URL(host);
+  if (url.protocol === 'unix:') return { socketPath: url.pathname, host: undefined, port: undefined };
+  const protocol = url.protocol === 'https:' ? 'https' : 'http';
+  const port = url.port || (protocol === 'https' ? '2376' : '2375');
+  return { protocol, host: url.hostname, port, socketPath: undefined };
+}
+
+/** Engine API, "Wait for a container". Podman sends no message as `null`. */
+const waitAnswer = z.object({
+  StatusCode: z.number(),
+  Error: z.object({ Message: z.string().nullish() }).nullish(),
+});
+
+/** As a stream, because dockerode's own `wait` never returns when the connection breaks. */
+async function waitForEnd(docker: Docker, id: string, abortSignal: AbortSignal): Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
+  const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
+  const request = {
+    path: `/containers/${id}/wait?`,
+    method: 'POST',
+    isStream: true,
+    options: {},
+    abortSignal,
+    statusCodes,
+  };
+  docker.modem.dial(request, (error, answer) => (error ? reject(error) : resolve(answer as Readable)));
+  const answer = waitAnswer.safeParse(parseJson(await text(await promise)));
+  return answer.success && answer.data.StatusCode === 0 && !answer.data.Error?.Message;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // An answer that was cut off.
+    return undefined;
+  }
+}
