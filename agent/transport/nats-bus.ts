@@ -1,0 +1,256 @@
+import { createConnection } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
+import { wait } from '../backoff.ts';
+import { TransportError } from './transport.ts';
+
+/** Options with which nothing can be connected to or subscribed to. */
+export class NatsOptionsError extends Error {
+  override readonly name = 'NatsOptionsError';
+}
+
+/** Where a NATS server is, and who we are there. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+  readonly credentials: { readonly user?: string; readonly pass?: string; readonly token?: string };
+}
+
+/**
+ * @param server `host:port`, or a URL as `nats://[user[:password]@]host[:port]` or `nats://token@host[:port]`
+ * @throws {NatsOptionsError}
+ */
+export function parseAddress(server: string): Address {
+  const url = URL.parse(server.includes('://') ? server : `nats://${server}`);
+  if (url === null || url.hostname === '' || url.port === '0') {
+    throw new NatsOptionsError('the NATS server must be given as host:port or as nats://[user:password@]host:port');
+  }
+  const [user, pass] = [decode(url.username), decode(url.password)];
+  const credentials = pass === '' ? { token: user } : { user, pass };
+  return { host: url.hostname, port: Number(url.port || 4222), credentials: user === '' ? {} : credentials };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    const advice = 'a % must be written as %25';
+    throw new NatsOptionsError(`user and password in the address of the NATS server must be URL-encoded: ${advice}`, {
+      cause,
+    });
+  }
+}
+
+export interface BusOptions {
+  readonly address: Address;
+  /** What the server calls this connection. */
+  readonly name: string;
+  readonly listenOn: string;
+  readonly publishOn: string;
+  readonly onMessage: (text: string) => void;
+  /** Takes what the server finds wrong, once until the connection is made again. */
+  readonly onProblem: (text: string) => void;
+  readonly onState: (state: 'connected' | 'disconnected') => void;
+}
+
+const CONNECT_SECONDS = 5;
+const FLUSH_SECONDS = 20;
+const DRAIN_SECONDS = 5;
+
+/** A connection with one subject to listen on and one to publish on, made when first needed and again, with the subscription, when it breaks. */
+export class Bus implements AsyncDisposable {
+  readonly #options: BusOptions;
+  readonly #place: string;
+  readonly #stop = new AbortController();
+  #connection: NatsConnection | undefined;
+  #opening: Promise<NatsConnection> | undefined;
+  #watching: Promise<void> = Promise.resolve();
+  #isConnected = false;
+  #refusal: Error | undefined;
+  #lastProblem = '';
+
+  constructor(options: BusOptions) {
+    this.#options = options;
+    this.#place = `the NATS server ${options.address.host}:${options.address.port}`;
+  }
+
+  get listenOn(): string {
+    return this.#options.listenOn;
+  }
+
+  /** @throws {TransportError} there is no connection at the moment. The reason of `signal` when that is aborted. */
+  async connect(signal: AbortSignal): Promise<NatsConnection> {
+    signal.throwIfAborted();
+    if (this.#connection?.isClosed() === false) {
+      if (this.#isConnected) return this.#connection;
+      throw new TransportError(`${this.#place} has gone; the connection is made again as soon as it is back`);
+    }
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined;
+    });
+    return await within(2 * CONNECT_SECONDS + FLUSH_SECONDS, this.#opening, signal);
+  }
+
+  /** Returns when the server has the message. @throws as {@link connect}. */
+  async publish(message: unknown, signal: AbortSignal): Promise<void> {
+    const { publishOn } = this.#options;
+    const connection = await this.connect(signal);
+    this.#refusal = undefined;
+    try {
+      connection.publish(publishOn, JSON.stringify(message));
+      await this.#flush(connection, signal);
+      // The library tells of a refusal a few turns later than of the answer that came after it.
+      await setImmediate();
+      if (this.#refusal !== undefined) throw this.#refusal;
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new TransportError(`cannot publish on ${publishOn} at ${this.#place}: ${reason(error)}`, { cause: error });
+    }
+  }
+
+  /** What is on its way is waited for, if there is a connection. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Error('the connection is closed'));
+    await this.#opening?.catch(() => undefined);
+    const connection = this.#connection;
+    if (connection !== undefined) await this.#close(connection);
+    await this.#watching;
+  }
+
+  async #open(): Promise<NatsConnection> {
+    const { address, name } = this.#options;
+    try {
+      await greeting(address, this.#stop.signal);
+      const connection = await connect({
+        ...address.credentials,
+        name,
+        servers: `${address.host}:${address.port}`,
+        timeout: CONNECT_SECONDS * 1000,
+        maxReconnectAttempts: -1,
+        // So that machines which lost their server in the same second do not come back in the same second.
+        reconnectJitter: 1000,
+        // Credentials may be put right on the server.
+        ignoreAuthErrorAbort: true,
+        pingInterval: 20_000,
+      });
+      this.#watching = this.#watch(connection);
+      await this.#subscribe(connection);
+      this.#connection = connection;
+      this.#setConnected(true);
+      return connection;
+    } catch (error) {
+      throw new TransportError(`cannot connect to ${this.#place}: ${reason(error)}`, { cause: error });
+    }
+  }
+
+  /** Returns when the server has the subscription: what is sent from now on arrives. */
+  async #subscribe(connection: NatsConnection): Promise<void> {
+    const { listenOn, onMessage } = this.#options;
+    let refusal: Error | undefined;
+    connection.subscribe(listenOn, {
+      callback: (error, message) => {
+        if (error === null) return onMessage(message.string());
+        refusal = error;
+        // A subscription that was refused is not made again by itself.
+        if (this.#connection === connection) void this.#close(connection);
+      },
+    });
+    try {
+      await this.#flush(connection, this.#stop.signal);
+      if (refusal !== undefined) throw refusal;
+    } catch (error) {
+      await this.#close(connection);
+      throw error;
+    }
+  }
+
+  async #flush(connection: NatsConnection, signal: AbortSignal): Promise<void> {
+    try {
+      await within(FLUSH_SECONDS, connection.flush(), signal);
+    } catch (error) {
+      // A connection on which nothing comes back would only be found out by its next pings.
+      if (error instanceof NoAnswer) await connection.reconnect();
+      throw error;
+    }
+  }
+
+  async #watch(connection: NatsConnection): Promise<void> {
+    for await (const status of connection.status()) {
+      if (status.type === 'reconnect') this.#setConnected(true);
+      else if (status.type === 'disconnect' || status.type === 'close') this.#setConnected(false);
+      else if (status.type === 'error') this.#hear(status.error);
+    }
+  }
+
+  #hear(error: Error): void {
+    if (error instanceof errors.PermissionViolationError && error.operation === 'publish') this.#refusal = error;
+    else if (error.message !== this.#lastProblem) this.#options.onProblem(`${this.#place} says: ${error.message}`);
+    this.#lastProblem = error.message;
+  }
+
+  #setConnected(isConnected: boolean): void {
+    if (isConnected === this.#isConnected) return;
+    this.#isConnected = isConnected;
+    if (isConnected) this.#lastProblem = '';
+    this.#options.onState(isConnected ? 'connected' : 'disconnected');
+  }
+
+  async #close(connection: NatsConnection): Promise<void> {
+    // Without a connection there is nothing to wait for: the library would wait for the next one.
+    if (this.#isConnected) await within(DRAIN_SECONDS, connection.drain(), NEVER).catch(() => undefined);
+    await connection.close();
+    // The library leaves a socket open on which a connection was being made, and that keeps the process.
+    if (connection instanceof NatsConnectionImpl) connection.protocol.transport.discard();
+  }
+}
+
+const NEVER = new AbortController().signal;
+
+/**
+ * Returns when a NATS server answers. The library's first attempt cannot be stopped, and when nobody answers it never lets go of its socket; so it is only made
+ * where somebody does.
+ */
+async function greeting({ host, port }: Address, signal: AbortSignal): Promise<void> {
+  const limit = AbortSignal.timeout(CONNECT_SECONDS * 1000);
+  // The brackets of an IPv6 address belong to the URL.
+  const plainHost = host.replace(/^\[(.*)\]$/, '$1');
+  const socket = createConnection({ host: plainHost, port, signal: AbortSignal.any([signal, limit]) });
+  try {
+    for await (const chunk of socket) {
+      // NATS client protocol: the server speaks first.
+      if (String(chunk).startsWith('INFO ')) return;
+      throw new Error('what answers there is no NATS server');
+    }
+    throw new Error('the connection was closed without a word');
+  } catch (error) {
+    signal.throwIfAborted();
+    throw limit.aborted ? new NoAnswer(CONNECT_SECONDS) : error;
+  } finally {
+    socket.destroy();
+  }
+}
+
+class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+
+  constructor(seconds: number) {
+    super(`no answer within ${seconds} s`);
+  }
+}
+
+/** Stops waiting, and not what is waited for. @throws {NoAnswer}; the reason of `signal` when that is aborted. */
+async function within<T>(seconds: number, work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const done = new AbortController();
+  const limit = wait(seconds, AbortSignal.any([signal, done.signal])).then(() => Promise.reject(new NoAnswer(seconds)));
+  try {
+    return await Promise.race([work, limit]);
+  } finally {
+    done.abort();
+  }
+}
+
+/** Of several attempts, at several addresses of a host, the error itself says nothing. */
+function reason(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(reason).join('; ');
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,265 @@
+import type { Action, Event, Outcome } from '../action.ts';
+import { wait } from '../backoff.ts';
+import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
+import { toMessage } from './message.ts';
+import { Bus, NatsOptionsError, parseAddress } from './nats-bus.ts';
+import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
+
+export { NatsOptionsError };
+
+export interface NatsOptions {
+  /** `host:port`, or `nats://[user[:password]@]host[:port]`, or `nats://token@host[:port]`. Default port: 4222. */
+  readonly server: string;
+  /** What all subjects begin with. Lists come on `<stream>.<worker>.<actions>`, events go to `<stream>.<worker>.<events>`. */
+  readonly stream: string;
+  readonly eventsSubject: string;
+  readonly actionsSubject: string;
+  readonly workerId: string;
+  /** Masks secrets in a text. */
+  readonly redact: (text: string) => string;
+  /** Takes what is wrong with a list, and what becomes of it. */
+  readonly onWarning: (message: string) => void;
+  /** Told once per change; at the beginning it is disconnected. */
+  readonly onState: (state: 'connected' | 'disconnected') => void;
+  /**
+   * Whether it is on record, from an agent before this one, that all work is done and the machine is to be finished. As long as it is not, and no list has
+   * ended here, a list may come that goes on with what an earlier agent began. Default: never.
+   */
+  readonly finishDue?: (() => boolean) | undefined;
+  /** Longest wait for a list in one question for work, in seconds. Default: 60. */
+  readonly waitSeconds?: number | undefined;
+}
+
+/**
+ * A {@link Transport} by way of a NATS server: who sends a list of actions to the worker's subject has them run one after the other, and events tell how it
+ * goes. After the last attempt at an action failed, or timed out, the rest of its list is not run. Lists that come meanwhile wait for their turn.
+ *
+ * NATS without JetStream keeps no messages. A list is lost with the agent that had it, or if no agent was connected when it was sent: it must be sent again
+ * then. If it names its workflow and its actions by the same ids as before, what has ended is only reported again, and the rest is run; without ids it is a new
+ * one. The same holds for a list that comes twice before its end.
+ *
+ * Events are sent at least once: one whose arrival is not known is sent again.
+ *
+ * Nothing is connected before the first call. From then on the connection is made again for as long as it takes, 2 to 3 seconds after each failure.
+ *
+ * @throws {NatsOptionsError}
+ */
+export function openNats(options: NatsOptions): Transport {
+  return new NatsTransport(options);
+}
+
+/** Beyond this somebody sends without looking. */
+const MAX_WAITING_LISTS = 16;
+const MAX_MESSAGE_CHARACTERS = 4000;
+
+class NatsTransport implements Transport {
+  readonly #options: NatsOptions;
+  readonly #bus: Bus;
+  /** The first one is worked on. */
+  readonly #lists: ListInWork[] = [];
+  /** Aborted by what ends the wait for a list: a list, or the loss of the connection. */
+  #news = new AbortController();
+  readonly #stop = new AbortController();
+  #hasEnded = false;
+  /** A list has ended since the last answer to a question for work. */
+  #endIsNews = false;
+
+  constructor(options: NatsOptions) {
+    this.#options = options;
+    const { stream, workerId, actionsSubject, eventsSubject } = options;
+    this.#bus = new Bus({
+      address: parseAddress(options.server),
+      name: workerId,
+      listenOn: subjectOf(stream, workerId, actionsSubject),
+      publishOn: subjectOf(stream, workerId, eventsSubject),
+      onMessage: (text) => this.#receive(text),
+      onProblem: (text) => this.#warn(text),
+      onState: (state) => {
+        options.onState(state);
+        this.#news.abort();
+      },
+    });
+  }
+
+  /** Waits for a list, if there is none. */
+  async next(signal: AbortSignal): Promise<Next> {
+    if (this.#lists.length === 0 && !this.#endIsNews) await this.#awaitList(signal);
+    this.#endIsNews = false;
+    const current = this.#lists[0]?.current();
+    if (current !== undefined) return { kind: 'action', ...current, startedBefore: false };
+    const { finishDue = () => false } = this.#options;
+    const reason = `no list of actions waits; they come on ${this.#bus.listenOn}`;
+    return { kind: 'idle', reason, unfinished: !this.#hasEnded && !finishDue() };
+  }
+
+  async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
+    const [first] = this.#lists;
+    const list = first?.isAt(event.action) === true ? first : undefined;
+    const isTriedAgain = event.kind === 'ended' && list?.isTriedAgainAfter(event.outcome) === true;
+    await this.#bus.publish(toReport(event, isTriedAgain, this.#options.redact), signal);
+    if (event.kind === 'started' || list === undefined) return { kind: 'acknowledged', workflowDone: false };
+    list.advance(event.outcome);
+    if (list.hasEnded()) this.#end(list, event);
+    return { kind: 'acknowledged', workflowDone: list.hasEnded() && event.outcome.verdict === 'SUCCESS' };
+  }
+
+  /** Who sent a list has no way to take it back. */
+  async demand(): Promise<Demand> {
+    return { kind: 'wanted' };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Error('the transport is closed'));
+    await this.#bus[Symbol.asyncDispose]();
+    for (const list of this.#lists) this.#warn(`${list.describe()} is given up; it must be sent again`);
+  }
+
+  async #awaitList(signal: AbortSignal): Promise<void> {
+    await this.#bus.connect(signal);
+    this.#news = new AbortController();
+    // A list may have come while the connection was made.
+    if (this.#lists.length > 0) return;
+    const either = AbortSignal.any([signal, this.#news.signal]);
+    await wait(this.#options.waitSeconds ?? 60, either).catch(() => signal.throwIfAborted());
+    if (this.#lists.length === 0) await this.#bus.connect(signal);
+  }
+
+  #receive(text: string): void {
+    const { workerId } = this.#options;
+    try {
+      const source = `list on ${this.#bus.listenOn}`;
+      const { actions, warnings } = readActionList(text, { workerId, listId: `nats-${crypto.randomUUID()}`, source });
+      for (const warning of warnings) this.#warn(warning);
+      this.#accept(new ListInWork(actions));
+    } catch (error) {
+      // Whatever it is: thrown from here, it would end the library's reading without a word.
+      this.#refuse(`the list cannot be used: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  #accept(list: ListInWork): void {
+    if (this.#lists.length > MAX_WAITING_LISTS) {
+      this.#refuse(`${list.describe()} is dropped: ${MAX_WAITING_LISTS} others wait already`);
+      return;
+    }
+    this.#lists.push(list);
+    this.#news.abort();
+  }
+
+  /** Tells whoever sent the list, too; an attempt is all, because a message that is no list has no claim to more. */
+  #refuse(why: string): void {
+    this.#warn(why);
+    const none = { workflow_id: '', task_id: '', action_id: '', action_name: '', agent_id: this.#options.workerId };
+    const report = { ...none, state: 'FAILED', message: toMessage(this.#options.redact(why), MAX_MESSAGE_CHARACTERS) };
+    this.#bus.publish(report, this.#stop.signal).catch((error: Error) => this.#warn(error.message));
+  }
+
+  #end(list: ListInWork, { action }: Event): void {
+    this.#lists.shift();
+    [this.#hasEnded, this.#endIsNews] = [true, true];
+    if (list.remaining > 0)
+      this.#warn(`what follows ${action.name} is not run: ${list.remaining} of ${list.describe()}`);
+  }
+
+  #warn(text: string): void {
+    this.#options.onWarning(toMessage(this.#options.redact(text), MAX_MESSAGE_CHARACTERS));
+  }
+}
+
+/** A list of actions and how far it has come. */
+class ListInWork {
+  readonly #actions: readonly ListedAction[];
+  #position = 0;
+  #attempt = 1;
+  #hasFailed = false;
+  /** What attempts at the current action took that failed, in seconds. */
+  #spentSeconds = 0;
+
+  constructor(actions: readonly ListedAction[]) {
+    this.#actions = actions;
+  }
+
+  /** The attempt that is next, or runs; `undefined` at the end. As with the Go agent, the limit of an action is one for all attempts. */
+  current(): { readonly action: Action; readonly last: boolean } | undefined {
+    const listed = this.#actions[this.#position];
+    if (listed === undefined || this.#hasFailed) return undefined;
+    const { timeoutSeconds } = listed.action;
+    const action = {
+      ...listed.action,
+      id: idOfAttempt(listed.action.id, this.#attempt),
+      timeoutSeconds: timeoutSeconds && Math.max(1, Math.ceil(timeoutSeconds - this.#spentSeconds)),
+    };
+    return { action, last: this.#position === this.#actions.length - 1 };
+  }
+
+  isAt({ workflowId, id }: Action): boolean {
+    const action = this.current()?.action;
+    return action?.workflowId === workflowId && action.id === id;
+  }
+
+  isTriedAgainAfter({ verdict }: Outcome): boolean {
+    return verdict === 'FAILED' && this.#attempt < (this.#actions[this.#position]?.attempts ?? 1);
+  }
+
+  advance(outcome: Outcome): void {
+    if (this.isTriedAgainAfter(outcome)) {
+      this.#attempt += 1;
+      this.#spentSeconds += Math.max(0, outcome.endedAt.getTime() - outcome.startedAt.getTime()) / 1000;
+    } else if (outcome.verdict === 'SUCCESS') {
+      this.#position += 1;
+      [this.#attempt, this.#spentSeconds] = [1, 0];
+    } else this.#hasFailed = true;
+  }
+
+  hasEnded(): boolean {
+    return this.current() === undefined;
+  }
+
+  /** Actions after the current one; none after the last. */
+  get remaining(): number {
+    return Math.max(0, this.#actions.length - this.#position - 1);
+  }
+
+  describe(): string {
+    const workflows = [...new Set(this.#actions.map(({ action }) => action.workflowId))].join(', ');
+    return `the list of ${this.#actions.length} actions (workflow ${workflows})`;
+  }
+}
+
+/** One event as JSON. An attempt that failed and is followed by another is no end: who waits for the end of the action must not take it for one. */
+function toReport(
+  event: Event,
+  isTriedAgain: boolean,
+  redact: (text: string) => string,
+): Readonly<Record<string, unknown>> {
+  const { workflowId, taskName, name, workerId } = event.action;
+  const { id, attempt } = parseAttemptId(event.action.id);
+  const whose = { workflow_id: workflowId, task_id: taskName, action_id: id, action_name: name, agent_id: workerId };
+  if (event.kind === 'started') {
+    const execution_start = event.at.toISOString();
+    return { ...whose, attempt, state: 'RUNNING', message: 'running action', execution_start };
+  }
+  const { verdict, startedAt, endedAt } = event.outcome;
+  const message = toMessage(redact(event.outcome.message), MAX_MESSAGE_CHARACTERS);
+  const times = { execution_start: startedAt.toISOString(), execution_stop: endedAt.toISOString() };
+  if (!isTriedAgain) return { ...whose, attempt, state: verdict, message, ...times };
+  return {
+    ...whose,
+    attempt,
+    state: 'RUNNING',
+    message: `attempt ${attempt} failed, another follows: ${message}`,
+    ...times,
+  };
+}
+
+/**
+ * With a wildcard in it a worker would take the lists of others.
+ * @throws {NatsOptionsError}
+ */
+function subjectOf(...parts: readonly string[]): string {
+  const subject = parts.join('.');
+  if (/^[^\s.*>]+(\.[^\s.*>]+)*$/.test(subject)) return subject;
+  throw new NatsOptionsError(
+    `"${subject}" is no NATS subject: stream, worker and name must not be empty or have a blank, * or >`,
+  );
+}
