@@ -57,6 +57,8 @@ export function createRuntimeLog(log: Log, { output }: RuntimeLogOptions): OnRun
         return log.warn(factsOf(event.action), event.message);
       case 'engine':
         return event.reachable ? log.info(event.message) : log.warn(event.message);
+      case 'engine-warning':
+        return log.warn(event.message);
     }
   };
 }

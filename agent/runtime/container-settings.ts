@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import type { Action } from '../action.ts';
+import { missingCapabilities } from './capabilities.ts';
 import type { Role } from './event.ts';
 
 /** Labels by which a later agent recognises the containers of one that died. */
@@ -82,18 +82,4 @@ async function allThatIsAvailable(action: Action): Promise<HostConfig> {
     DeviceCgroupRules: ['b *:* rwm', 'c *:* rwm'],
     ...(!mounts(action, '/dev') && { Mounts: [{ Type: 'bind', Source: '/dev', Target: '/dev' }] }),
   };
-}
-
-/** By number (linux/capability.h). */
-const capabilities =
-  `CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST
-  NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
-  SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF
-  CHECKPOINT_RESTORE`.split(/\s+/);
-
-async function missingCapabilities(): Promise<string[]> {
-  const status = await readFile('/proc/self/status', 'utf8');
-  const known = Number(await readFile('/proc/sys/kernel/cap_last_cap', 'utf8')) + 1;
-  const bounding = BigInt(`0x${/^CapBnd:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
-  return capabilities.slice(0, known).filter((_, number) => ((bounding >> BigInt(number)) & 1n) === 0n);
 }

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import Docker from 'dockerode';
 import { z } from 'zod';
+import { plainly } from './engine.ts';
 import type { EngineApi } from './engine-api.ts';
 
 /**
@@ -12,6 +13,8 @@ export function connectDocker(host: string): EngineApi {
   const docker = new Docker(address(host));
   const streams = { stream: true, stdout: true, stderr: true };
   return {
+    whyAway,
+    ping: () => docker.ping(),
     listContainers: (label, abortSignal) =>
       docker.listContainers({ all: true, filters: { label: [...label] }, abortSignal }),
     createContainer: async (settings, abortSignal) => (await docker.createContainer({ ...settings, abortSignal })).id,
@@ -62,6 +65,14 @@ function address(host: string): Docker.DockerOptions {
   const protocol = url.protocol === 'https:' ? 'https' : 'http';
   const port = url.port || (protocol === 'https' ? '2376' : '2375');
   return { protocol, host: url.hostname, port, socketPath: undefined };
+}
+
+function whyAway(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if ('statusCode' in error) return error.statusCode === 503 ? plainly(error.message) : undefined;
+  // System errors (ECONNREFUSED, ENOENT, …) and those of the HTTP parser (HPE_…): nobody is there, or not an engine.
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return /^(?:E(?!RR_)|HPE_)/.test(code) ? error.message : undefined;
 }
 
 /** Engine API, "Wait for a container". Podman sends no message as `null`. */

@@ -30,10 +30,13 @@ export interface EventQuestion {
 /**
  * Port to a container engine, in the words of the Docker Engine API, whichever API it speaks. Each method asks once.
  *
- * An engine that answers with an error has it thrown with a `statusCode` as Docker's (404: there is no such thing; 409: the name is taken; 304: it has ended;
- * 503: the engine is not there); one that cannot be reached has a system error thrown, with its `code`.
+ * An engine that answers with an error has it thrown with a `statusCode` as Docker's (404: there is no such thing; 409: the name is taken; 304: it has ended).
  */
 export interface EngineApi {
+  /** Why an error that was thrown means that nobody is there, and that the request is to be made again; `undefined`: it means something else. */
+  whyAway(error: unknown): string | undefined;
+  /** Whether it answers at all. */
+  ping(signal: AbortSignal): Promise<unknown>;
   /** Those that have all the labels, running or not. A label is `name=value`, or `name` with any value. */
   listContainers(labels: readonly string[], signal: AbortSignal): Promise<readonly ContainerSummary[]>;
   /** @returns its id */

@@ -31,6 +31,9 @@ export interface Engine {
   ): Promise<Result>;
 }
 
+/** An engine that does not begin to answer within this time is not there. */
+const answerLimitSeconds = 120;
+
 /** Told once per change. */
 export type OnReachable = (reachable: boolean, message: string) => void;
 
@@ -57,20 +60,27 @@ export function createEngine(api: EngineApi, host: string, onReachable: OnReacha
     onReachable(false, `cannot reach the container engine at ${host}: ${reason}; trying again`);
   }
 
+  /** The request itself may be answered only when a container ends. */
+  async function recovered(signal: AbortSignal): Promise<void> {
+    await within(answerLimitSeconds, (limited) => api.ping(limited), signal);
+    answered();
+  }
+
   async function call<Result>(
     request: (api: EngineApi, signal: AbortSignal) => Promise<Result>,
     signal: AbortSignal,
-    limitSeconds = 120,
+    limitSeconds = answerLimitSeconds,
   ): Promise<Result> {
     for (let seconds = 0.05; ; seconds = Math.min(seconds * 2, 2)) {
       signal.throwIfAborted();
       try {
+        if (isAway) await recovered(signal);
         const result = await within(limitSeconds, (limited) => request(api, limited), signal);
         answered();
         return result;
       } catch (error) {
         signal.throwIfAborted();
-        const reason = whyUnreachable(error);
+        const reason = error instanceof NoAnswer ? error.message : api.whyAway(error);
         if (reason === undefined) answered();
         if (reason === undefined) throw asEngineError(error);
         unreachable(reason);
@@ -107,16 +117,6 @@ async function within<Result>(
 }
 
 class NoAnswer extends Error {}
-
-/** `undefined`: the engine was reached, and said no. */
-function whyUnreachable(error: unknown): string | undefined {
-  if (error instanceof NoAnswer) return error.message;
-  if (!(error instanceof Error) || error instanceof EngineError) return undefined;
-  if ('statusCode' in error) return error.statusCode === 503 ? plainly(error.message) : undefined;
-  // System errors (ECONNREFUSED, ENOENT, …) and those of the HTTP parser (HPE_…): nobody is there, or not an engine.
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  return /^(?:E(?!RR_)|HPE_)/.test(code) ? error.message : undefined;
-}
 
 function asEngineError(error: unknown): unknown {
   if (!(error instanceof Error) || !('statusCode' in error)) return error;

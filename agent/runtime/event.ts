@@ -47,7 +47,9 @@ export type RuntimeEvent =
     }
   | { readonly kind: 'warning'; readonly action: ActionName; readonly message: string }
   /** The engine went away or came back; once per change. */
-  | { readonly kind: 'engine'; readonly reachable: boolean; readonly message: string };
+  | { readonly kind: 'engine'; readonly reachable: boolean; readonly message: string }
+  /** Something about the engine that stops nothing. */
+  | { readonly kind: 'engine-warning'; readonly message: string };
 
 /** Takes events. A promise holds up the output of the action until it is settled. */
 export type OnRuntimeEvent = (event: RuntimeEvent) => void | Promise<void>;

@@ -139,6 +139,9 @@ export function createStatusBoard({ redact, dialect, ...identity }: StatusBoardO
         case 'engine':
           if (!event.reachable) fail(event.message);
           break;
+        case 'engine-warning':
+          fail(event.message);
+          break;
       }
       changed();
     },

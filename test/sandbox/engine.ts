@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -8,6 +8,7 @@ import { execa } from 'execa';
 import { pack } from 'tar-stream';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { Image } from './image.ts';
+import { unmountBelow } from './scratch-mount.ts';
 
 /** How the engine differs from the usual one. */
 export interface EngineOptions {
@@ -79,6 +80,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
     const containers = await docker.listContainers({ all: true });
     await Promise.all(containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true })));
     await stop();
+    // The engine leaves the network namespace of host-network containers mounted.
     await unmountBelow(directory);
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });
   }
@@ -91,13 +93,6 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
     load: (reference, image) => load(docker, reference, image),
     [Symbol.asyncDispose]: dispose,
   };
-}
-
-/** The engine leaves the network namespace of host-network containers mounted. */
-async function unmountBelow(directory: string): Promise<void> {
-  const mounts = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
-  const below = mounts.filter((path) => path.startsWith(`${directory}/`)).toReversed();
-  for (const path of below) await execa('umount', ['--lazy', path]);
 }
 
 /** Format: the archive that `docker save` writes (image specification v1.2, "Combined Image JSON + Filesystem Changeset Format"). */

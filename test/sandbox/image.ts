@@ -19,6 +19,7 @@ export interface ImageConfiguration {
   readonly Cmd?: readonly string[];
   readonly Env?: readonly string[];
   readonly StopSignal?: string;
+  readonly User?: string;
 }
 
 const mediaTypes = {

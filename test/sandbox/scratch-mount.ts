@@ -1,4 +1,4 @@
-import { mkdtemp, rmdir } from 'node:fs/promises';
+import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -29,4 +29,11 @@ export async function mountDevice(device: string, ...options: string[]): Promise
       await rmdir(directory);
     },
   };
+}
+
+/** Takes away what is mounted below a directory, the innermost first. */
+export async function unmountBelow(directory: string): Promise<void> {
+  const mounts = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
+  const below = mounts.filter((path) => path.startsWith(`${directory}/`)).toReversed();
+  for (const path of below) await execa('umount', ['--lazy', path]);
 }

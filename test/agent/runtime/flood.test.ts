@@ -1,56 +1,60 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
-import { shell, startWorkshop, type Workshop } from './workshop.ts';
+import { after, before, describe, test } from 'node:test';
+import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
 
 const never = new AbortController().signal;
-let workshop: Workshop;
-before(async () => {
-  workshop = await startWorkshop();
-});
-after(() => workshop[Symbol.asyncDispose]());
 
-/** Runs a script and counts its output; the lines are not kept. */
-async function measure(script: string) {
-  let bytes = 0;
-  let lines = 0;
-  let longest = 0;
-  let peakRss = 0;
-  const runtime = createDockerRuntime({
-    ...workshop.options,
-    onEvent(event) {
-      if (event.kind !== 'output') return;
-      bytes += Buffer.byteLength(event.line);
-      if (!event.continues) lines += 1;
-      longest = Math.max(longest, event.line.length);
-      if (lines % 1000 === 0) peakRss = Math.max(peakRss, process.memoryUsage.rss());
-    },
+for (const kind of engineKinds)
+  describe(kind, () => {
+    let workshop: Workshop;
+    before(async () => {
+      workshop = await startWorkshopOf(kind);
+    });
+    after(() => workshop[Symbol.asyncDispose]());
+
+    /** Runs a script and counts its output; the lines are not kept. */
+    async function measure(script: string) {
+      let bytes = 0;
+      let lines = 0;
+      let longest = 0;
+      let peakRss = 0;
+      const runtime = workshop.createRuntime({
+        onEvent(event) {
+          if (event.kind !== 'output') return;
+          bytes += Buffer.byteLength(event.line);
+          if (!event.continues) lines += 1;
+          longest = Math.max(longest, event.line.length);
+          if (lines % 1000 === 0) peakRss = Math.max(peakRss, process.memoryUsage.rss());
+        },
+      });
+      // What the first run loads for good is not growth.
+      await runtime.run(shell('echo warm'), never);
+      [bytes, lines, peakRss] = [0, 0, 0];
+      const rssBefore = process.memoryUsage.rss();
+      const outcome = await runtime.run(shell(script, { timeoutSeconds: 300 }), never);
+      peakRss = Math.max(peakRss, process.memoryUsage.rss());
+      return { outcome, bytes, lines, longest, growthBytes: peakRss - rssBefore };
+    }
+
+    test('200 MB of output arrive completely and keep the memory flat', async () => {
+      const line = 'x'.repeat(199);
+      const { outcome, bytes, lines, growthBytes } = await measure(
+        `yes ${line} | head -n 1000000; echo the end; exit 3`,
+      );
+      assert.equal(outcome.message, `exit code 3: the end | before that: ${Array(4).fill(line).join(' | ')}`);
+      assert.equal(lines, 1_000_001);
+      assert.equal(bytes, 199_000_007);
+      assert.ok(growthBytes < 80_000_000, `the memory grew by ${growthBytes} bytes`);
+    });
+
+    test('a line of 50 MB arrives completely, in pieces, and keeps the memory flat', async () => {
+      const { outcome, bytes, lines, longest, growthBytes } = await measure(
+        'head -c 50000000 /dev/zero | tr "\\0" y; echo; echo the end',
+      );
+      assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
+      assert.equal(lines, 2);
+      assert.equal(bytes, 50_000_007);
+      assert.equal(longest, 16_384);
+      assert.ok(growthBytes < 80_000_000, `the memory grew by ${growthBytes} bytes`);
+    });
   });
-  // What the first run loads for good is not growth.
-  await runtime.run(shell('echo warm'), never);
-  [bytes, lines, peakRss] = [0, 0, 0];
-  const rssBefore = process.memoryUsage.rss();
-  const outcome = await runtime.run(shell(script, { timeoutSeconds: 300 }), never);
-  peakRss = Math.max(peakRss, process.memoryUsage.rss());
-  return { outcome, bytes, lines, longest, growthBytes: peakRss - rssBefore };
-}
-
-test('200 MB of output arrive completely and keep the memory flat', async () => {
-  const line = 'x'.repeat(199);
-  const { outcome, bytes, lines, growthBytes } = await measure(`yes ${line} | head -n 1000000; echo the end; exit 3`);
-  assert.equal(outcome.message, `exit code 3: the end | before that: ${Array(4).fill(line).join(' | ')}`);
-  assert.equal(lines, 1_000_001);
-  assert.equal(bytes, 199_000_007);
-  assert.ok(growthBytes < 80_000_000, `the memory grew by ${growthBytes} bytes`);
-});
-
-test('a line of 50 MB arrives completely, in pieces, and keeps the memory flat', async () => {
-  const { outcome, bytes, lines, longest, growthBytes } = await measure(
-    'head -c 50000000 /dev/zero | tr "\\0" y; echo; echo the end',
-  );
-  assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
-  assert.equal(lines, 2);
-  assert.equal(bytes, 50_000_007);
-  assert.equal(longest, 16_384);
-  assert.ok(growthBytes < 80_000_000, `the memory grew by ${growthBytes} bytes`);
-});

@@ -4,152 +4,147 @@ import { once } from 'node:events';
 import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Action } from '../../../agent/action.ts';
 import { containerName, labelsOf } from '../../../agent/runtime/container-settings.ts';
-import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
-import { shell, startWorkshop, type Workshop } from './workshop.ts';
+import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
 
 const never = new AbortController().signal;
-let workshop: Workshop;
-before(async () => {
-  workshop = await startWorkshop();
-  // The first pull, with credentials, so that a process without them finds the image.
-  await workshop.runtime.run(shell('true'), never);
-});
-after(() => workshop[Symbol.asyncDispose]());
-beforeEach(() => {
-  workshop.events.length = 0;
-});
 
-/** Runs an action in an agent of its own and kills that as soon as the action has printed `ready`. */
-async function runAndKill(action: Action): Promise<void> {
-  const script = join(import.meta.dirname, 'mortal.ts');
-  const parameters = [script, workshop.engine.host, workshop.workDirectory, workshop.registry.host];
-  const agent = spawn(process.execPath, [...parameters, JSON.stringify(action)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+for (const kind of engineKinds)
+  describe(kind, () => {
+    let workshop: Workshop;
+    before(async () => {
+      workshop = await startWorkshopOf(kind);
+      // The first pull, with credentials, so that a process without them finds the image.
+      await workshop.runtime.run(shell('true'), never);
+    });
+    after(() => workshop[Symbol.asyncDispose]());
+    beforeEach(() => {
+      workshop.events.length = 0;
+    });
+
+    /** Runs an action in an agent of its own and kills that as soon as the action has printed `ready`. */
+    async function runAndKill(action: Action): Promise<void> {
+      const script = join(import.meta.dirname, 'mortal.ts');
+      const parameters = [script, JSON.stringify(workshop.bench.place), workshop.workDirectory, workshop.registry.host];
+      const agent = spawn(process.execPath, [...parameters, JSON.stringify(action)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const exited = once(agent, 'exit');
+      for await (const line of createInterface({ input: agent.stdout })) {
+        if (line.includes('"line":"ready"')) agent.kill('SIGKILL');
+      }
+      const [, signal] = await exited;
+      assert.equal(signal, 'SIGKILL', 'the agent ended before the action said that it was ready');
+    }
+
+    /** Counts how often it was started, says ready, and goes on when the file `go` appears. */
+    function counting(end: string, rest: Partial<Action> = {}): Action {
+      return shell(
+        `echo start >> /workflow/starts; echo ready; until [ -e /workflow/go ]; do sleep 0.05; done; echo went on; ${end}`,
+        rest,
+      );
+    }
+
+    function inWorkflow(action: Action, name: string): string {
+      return join(workshop.workDirectory, action.workflowId, name);
+    }
+
+    /** Docker keeps what was printed and tells it again; of containerd comes only what the first agent has not read. */
+    const earlier = kind === 'docker' ? ' | before that: ready' : '';
+    const containers = () => workshop.bench.containers();
+
+    const untilEnded = (action: Action) => workshop.bench.untilEnded(containerName(action, 'action'));
+
+    test('a container that still runs is waited for', async () => {
+      const action = counting('exit 4');
+      await runAndKill(action);
+      const running = workshop.runtime.run(action, never);
+      await workshop.told((event) => event.kind === 'started' && event.adopted);
+      await appendFile(inWorkflow(action, 'go'), '');
+      const outcome = await running;
+      assert.equal(outcome.verdict, 'FAILED');
+      assert.equal(outcome.message, `exit code 4: went on${earlier}`);
+      assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
+      assert.deepEqual(workshop.output(), kind === 'docker' ? ['ready', 'went on'] : ['went on']);
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('of a container that ended meanwhile the end is read; it does not run again', async () => {
+      for (const [end, verdict, message] of [
+        ['exit 0', 'SUCCESS', 'finished successfully'],
+        ['exit 4', 'FAILED', `exit code 4: went on${earlier}`],
+      ] as const) {
+        const action = counting(end);
+        await runAndKill(action);
+        await appendFile(inWorkflow(action, 'go'), '');
+        await untilEnded(action);
+        const outcome = await workshop.runtime.run(action, never);
+        assert.equal(outcome.verdict, verdict);
+        assert.equal(outcome.message, message);
+        assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
+      }
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('the limit counts from the start of the container, not from when it was found', async () => {
+      const running = counting('exit 0', { timeoutSeconds: 1 });
+      await runAndKill(running);
+      await new Promise((resolve) => setTimeout(resolve, 1100));
+      const outcome = await workshop.runtime.run(running, never);
+      assert.equal(outcome.verdict, 'TIMEOUT');
+      assert.ok(outcome.endedAt.getTime() - outcome.startedAt.getTime() >= 1000);
+
+      const ended = counting('sleep 1; exit 0', { timeoutSeconds: 1 });
+      await runAndKill(ended);
+      await appendFile(inWorkflow(ended, 'go'), '');
+      await untilEnded(ended);
+      assert.equal((await workshop.runtime.run(ended, never)).verdict, 'TIMEOUT');
+    });
+
+    test('what is left of other actions of this worker is removed, of other workers and people not', async () => {
+      const other = counting('exit 0');
+      await runAndKill(other);
+      const image = `${workshop.registry.host}/busybox:1`;
+      await workshop.bench.create('somebody-else', image);
+      await workshop.bench.create('other-worker', image, labelsOf({ ...other, workerId: 'worker-2' }, 'action'));
+      try {
+        const outcome = await workshop.runtime.run(shell('true'), never);
+        assert.equal(outcome.verdict, 'SUCCESS');
+        assert.deepEqual((await containers()).sort(), ['other-worker', 'somebody-else']);
+        assert.ok(workshop.events.some((event) => event.kind === 'warning' && /left over/.test(event.message)));
+      } finally {
+        for (const name of ['somebody-else', 'other-worker']) await workshop.bench.remove(name);
+      }
+    });
+
+    test('a container that was made but never started is replaced', async () => {
+      const action = shell('echo fresh');
+      const image = `${workshop.registry.host}/busybox:1`;
+      await workshop.bench.create(containerName(action, 'action'), image, labelsOf(action, 'action'));
+      assert.equal((await workshop.runtime.run(action, never)).verdict, 'SUCCESS');
+      assert.deepEqual(workshop.output(), ['fresh']);
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('an action that ended is found again until it was released, and resume() alone starts nothing', async () => {
+      const action = shell('echo start >> /workflow/starts; exit 4');
+      const first = workshop.createRuntime();
+      assert.equal(await first.resume(action, never), undefined);
+      assert.equal((await first.run(action, never)).verdict, 'FAILED');
+
+      // As an agent that died before it had recorded the end, and one that came after it.
+      const second = workshop.createRuntime();
+      const outcome = await second.resume(action, never);
+      assert.match(outcome?.message ?? '', /4/);
+      assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
+
+      await second.release(action);
+      assert.deepEqual(
+        (await containers()).filter((name) => name.includes(containerName(action, 'action'))),
+        [],
+      );
+      assert.equal(await workshop.createRuntime().resume(action, never), undefined);
+    });
   });
-  const exited = once(agent, 'exit');
-  for await (const line of createInterface({ input: agent.stdout })) {
-    if (line.includes('"line":"ready"')) agent.kill('SIGKILL');
-  }
-  const [, signal] = await exited;
-  assert.equal(signal, 'SIGKILL', 'the agent ended before the action said that it was ready');
-}
-
-/** Counts how often it was started, says ready, and goes on when the file `go` appears. */
-function counting(end: string, rest: Partial<Action> = {}): Action {
-  return shell(
-    `echo start >> /workflow/starts; echo ready; until [ -e /workflow/go ]; do sleep 0.05; done; echo went on; ${end}`,
-    rest,
-  );
-}
-
-function inWorkflow(action: Action, name: string): string {
-  return join(workshop.workDirectory, action.workflowId, name);
-}
-
-async function containers(): Promise<string[]> {
-  const found = await workshop.engine.docker.listContainers({ all: true });
-  return found.flatMap(({ Names }) => Names);
-}
-
-async function untilEnded(action: Action): Promise<void> {
-  await workshop.engine.docker.getContainer(containerName(action, 'action')).wait();
-}
-
-test('a container that still runs is waited for', async () => {
-  const action = counting('exit 4');
-  await runAndKill(action);
-  const running = workshop.runtime.run(action, never);
-  await workshop.told((event) => event.kind === 'started' && event.adopted);
-  await appendFile(inWorkflow(action, 'go'), '');
-  const outcome = await running;
-  assert.equal(outcome.verdict, 'FAILED');
-  assert.equal(outcome.message, 'exit code 4: went on | before that: ready');
-  assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
-  assert.deepEqual(workshop.output(), ['ready', 'went on']);
-  assert.deepEqual(await containers(), []);
-});
-
-test('of a container that ended meanwhile the end is read; it does not run again', async () => {
-  for (const [end, verdict, message] of [
-    ['exit 0', 'SUCCESS', 'finished successfully'],
-    ['exit 4', 'FAILED', 'exit code 4: went on | before that: ready'],
-  ] as const) {
-    const action = counting(end);
-    await runAndKill(action);
-    await appendFile(inWorkflow(action, 'go'), '');
-    await untilEnded(action);
-    const outcome = await workshop.runtime.run(action, never);
-    assert.equal(outcome.verdict, verdict);
-    assert.equal(outcome.message, message);
-    assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
-  }
-  assert.deepEqual(await containers(), []);
-});
-
-test('the limit counts from the start of the container, not from when it was found', async () => {
-  const running = counting('exit 0', { timeoutSeconds: 1 });
-  await runAndKill(running);
-  await new Promise((resolve) => setTimeout(resolve, 1100));
-  const outcome = await workshop.runtime.run(running, never);
-  assert.equal(outcome.verdict, 'TIMEOUT');
-  assert.ok(outcome.endedAt.getTime() - outcome.startedAt.getTime() >= 1000);
-
-  const ended = counting('sleep 1; exit 0', { timeoutSeconds: 1 });
-  await runAndKill(ended);
-  await appendFile(inWorkflow(ended, 'go'), '');
-  await untilEnded(ended);
-  assert.equal((await workshop.runtime.run(ended, never)).verdict, 'TIMEOUT');
-});
-
-test('what is left of other actions of this worker is removed, of other workers and people not', async () => {
-  const other = counting('exit 0');
-  await runAndKill(other);
-  const image = `${workshop.registry.host}/busybox:1`;
-  const kept = [
-    { name: 'somebody-else', Image: image },
-    { name: 'other-worker', Image: image, Labels: labelsOf({ ...other, workerId: 'worker-2' }, 'action') },
-  ];
-  for (const settings of kept) await workshop.engine.docker.createContainer(settings);
-  try {
-    const outcome = await workshop.runtime.run(shell('true'), never);
-    assert.equal(outcome.verdict, 'SUCCESS');
-    assert.deepEqual((await containers()).sort(), ['/other-worker', '/somebody-else']);
-    assert.ok(workshop.events.some((event) => event.kind === 'warning' && /left over/.test(event.message)));
-  } finally {
-    for (const { name } of kept) await workshop.engine.docker.getContainer(name).remove();
-  }
-});
-
-test('a container that was made but never started is replaced', async () => {
-  const action = shell('echo fresh');
-  const image = `${workshop.registry.host}/busybox:1`;
-  const name = containerName(action, 'action');
-  const Labels = labelsOf(action, 'action');
-  await workshop.engine.docker.createContainer({ name, Image: image, Cmd: ['echo', 'stale'], Labels });
-  assert.equal((await workshop.runtime.run(action, never)).verdict, 'SUCCESS');
-  assert.deepEqual(workshop.output(), ['fresh']);
-  assert.deepEqual(await containers(), []);
-});
-
-test('an action that ended is found again until it was released, and resume() alone starts nothing', async () => {
-  const action = shell('echo start >> /workflow/starts; exit 4');
-  const first = createDockerRuntime(workshop.options);
-  assert.equal(await first.resume(action, never), undefined);
-  assert.equal((await first.run(action, never)).verdict, 'FAILED');
-
-  // As an agent that died before it had recorded the end, and one that came after it.
-  const second = createDockerRuntime(workshop.options);
-  const outcome = await second.resume(action, never);
-  assert.match(outcome?.message ?? '', /4/);
-  assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
-
-  await second.release(action);
-  assert.deepEqual(
-    (await containers()).filter((name) => name.includes(containerName(action, 'action'))),
-    [],
-  );
-  assert.equal(await createDockerRuntime(workshop.options).resume(action, never), undefined);
-});

@@ -1,12 +1,14 @@
-/** A process that runs one action and can be killed: `node mortal.ts <host> <work directory> <registry> <action as JSON>`. */
+/** A process that runs one action and can be killed: `node mortal.ts <place as JSON> <work directory> <registry> <action as JSON>`. */
 import type { Action } from '../../../agent/action.ts';
-import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
+import { createRuntime, type Place } from './workshop.ts';
 
-const [host = '', workDirectory = '', registry = '', action = ''] = process.argv.slice(2);
-const runtime = createDockerRuntime({
-  ...{ host, workDirectory, registry, privileges: 'all-available' },
+const [place = '', workDirectory = '', registry = '', action = ''] = process.argv.slice(2);
+const runtime = createRuntime(JSON.parse(place) as Place, {
+  ...{ workDirectory, registry, privileges: 'all-available' },
   redact: (text) => text,
   onEvent: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`),
 });
-const outcome = await runtime.run(JSON.parse(action) as Action, new AbortController().signal);
+const given = JSON.parse(action) as Action;
+const outcome = await runtime.run(given, new AbortController().signal);
+await runtime.release(given);
 process.stdout.write(`${JSON.stringify(outcome)}\n`);

@@ -2,42 +2,105 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Action } from '../../../agent/action.ts';
-import { createDockerRuntime, type DockerRuntimeOptions } from '../../../agent/runtime/docker.ts';
+import type { ContainerRuntimeOptions } from '../../../agent/runtime/container-runtime.ts';
+import type { containerName } from '../../../agent/runtime/container-settings.ts';
+import { ContainerdClient } from '../../../agent/runtime/containerd/client.ts';
+import { idOf, notes } from '../../../agent/runtime/containerd/record.ts';
+import { createContainerdRuntime } from '../../../agent/runtime/containerd/runtime.ts';
+import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
 import type { RuntimeEvent } from '../../../agent/runtime/event.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
+import { ContainersDefinition, TasksDefinition } from '../../../proto/containerd.pb.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
+import { startContainerd } from '../../sandbox/containerd.ts';
 import { type Engine, type EngineOptions, startEngine } from '../../sandbox/engine.ts';
 import { type Registry, startRegistry } from '../../sandbox/registry.ts';
 
+/** The engines whose API the agent speaks. */
+export const engineKinds = ['docker', 'containerd'] as const;
+
+export type EngineKind = (typeof engineKinds)[number];
+
+/** Where an engine is; plain data, so that it can be given to another process. */
+export type Place =
+  | { readonly kind: 'docker'; readonly host: string }
+  | {
+      readonly kind: 'containerd';
+      readonly socket: string;
+      readonly namespace: string;
+      readonly dataRoot: string;
+      readonly stateRoot: string;
+      readonly registryConfigPath: string;
+      readonly networkConfigPath: string;
+      readonly networkPluginPaths: readonly string[];
+    };
+
+export function createRuntime(place: Place, options: ContainerRuntimeOptions): Runtime {
+  if (place.kind === 'docker') return createDockerRuntime({ ...options, ...place });
+  return createContainerdRuntime({ ...options, ...place });
+}
+
+/** What a test wants of the engine itself, besides our runtime. Containers have their names as {@link containerName} makes them. */
+export interface Bench extends AsyncDisposable {
+  readonly place: Place;
+  /** Names of all containers, running or not. */
+  containers(): Promise<string[]>;
+  /** Makes a container of somebody else and does not start it. */
+  create(name: string, image: string, labels?: Readonly<Record<string, string>>): Promise<void>;
+  kill(name: string): Promise<void>;
+  /** Whatever it does. */
+  remove(name: string): Promise<void>;
+  untilEnded(name: string): Promise<void>;
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  start(): Promise<void>;
+}
+
 /** A private engine, a registry with the image `busybox:1`, and a runtime that uses both. */
 export interface Workshop extends AsyncDisposable {
-  readonly engine: Engine;
+  readonly bench: Bench;
   readonly registry: Registry;
   readonly workDirectory: string;
   /** Everything the runtimes told, in order. */
   readonly events: RuntimeEvent[];
   /** The options of {@link runtime}. */
-  readonly options: DockerRuntimeOptions;
+  readonly options: ContainerRuntimeOptions;
   /** Releases each action as soon as it has ended, as the agent does once it has recorded the end. */
   readonly runtime: Runtime;
+  /** A further one, with some options of its own. */
+  createRuntime(options?: Partial<ContainerRuntimeOptions>): Runtime;
   /** The output lines so far, of the given stream or of both. */
   output(stream?: 'stdout' | 'stderr'): string[];
   /** Waits until an event of which `predicate` is true has been told. */
   told(predicate: (event: RuntimeEvent) => boolean): Promise<void>;
 }
 
-/** Sets one up; what the actions print is kept. */
-export async function startWorkshop(
-  settings: Partial<DockerRuntimeOptions> = {},
-  engineOptions: EngineOptions = {},
-): Promise<Workshop> {
+export interface DockerWorkshop extends Workshop {
+  readonly engine: Engine;
+}
+
+/** Sets one up with an engine of the kind. */
+export async function startWorkshopOf(kind: EngineKind, engineOptions: EngineOptions = {}): Promise<Workshop> {
+  return kind === 'docker' ? await startWorkshop(engineOptions) : await startContainerdWorkshop(engineOptions);
+}
+
+export async function startWorkshop(engineOptions: EngineOptions = {}): Promise<DockerWorkshop> {
   const [engine, registry] = await Promise.all([startEngine(engineOptions), startRegistry()]);
+  return { ...(await furnish(dockerBench(engine), registry)), engine };
+}
+
+async function startContainerdWorkshop({ started = true }: EngineOptions): Promise<Workshop> {
+  const [bench, registry] = await Promise.all([containerdBench(), startRegistry()]);
+  const workshop = await furnish(bench, registry);
+  if (!started) await bench.stop();
+  return workshop;
+}
+
+async function furnish(bench: Bench, registry: Registry): Promise<Workshop> {
   await registry.push('busybox:1', await busyboxImage());
   const workDirectory = await mkdtemp(join(tmpdir(), 'nibs-worker-'));
   const events: RuntimeEvent[] = [];
   const news = new EventTarget();
-  const options: DockerRuntimeOptions = {
-    host: engine.host,
+  const options: ContainerRuntimeOptions = {
     workDirectory,
     registry: registry.host,
     credentials: [registry],
@@ -48,10 +111,10 @@ export async function startWorkshop(
       events.push(event);
       news.dispatchEvent(new Event('news'));
     },
-    ...settings,
   };
+  const create = (own: Partial<ContainerRuntimeOptions> = {}) => createRuntime(bench.place, { ...options, ...own });
   return {
-    ...{ engine, registry, workDirectory, events, options, runtime: releasing(createDockerRuntime(options)) },
+    ...{ bench, registry, workDirectory, events, options, createRuntime: create, runtime: releasing(create()) },
     output: (stream) =>
       events.flatMap((event) =>
         event.kind === 'output' && (stream === undefined || event.stream === stream) ? [event.line] : [],
@@ -66,8 +129,62 @@ export async function startWorkshop(
       }
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]);
+      await Promise.all([bench[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]);
       await rm(workDirectory, { recursive: true });
+    },
+  };
+}
+
+function dockerBench(engine: Engine): Bench {
+  const { docker, start, stop } = engine;
+  const container = (name: string) => docker.getContainer(name);
+  return {
+    ...{ place: { kind: 'docker', host: engine.host }, start, stop },
+    containers: async () =>
+      (await docker.listContainers({ all: true })).flatMap(({ Names }) => Names).map((name) => name.slice(1)),
+    create: async (name, Image, Labels) =>
+      void (await docker.createContainer({ name, Image, ...(Labels && { Labels }) })),
+    kill: async (name) => void (await container(name).kill({ signal: 'SIGKILL' })),
+    remove: async (name) => void (await container(name).remove({ force: true })),
+    untilEnded: async (name) => void (await container(name).wait()),
+    [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
+  };
+}
+
+async function containerdBench(): Promise<Bench> {
+  const containerd = await startContainerd();
+  const { ctr, directory, socketPath: socket, start, stop } = containerd;
+  const place: Place = {
+    kind: 'containerd',
+    ...{ socket, namespace: 'tinkerbell', dataRoot: join(directory, 'data') },
+    ...{ stateRoot: join(directory, 'run'), registryConfigPath: join(directory, 'certs.d') },
+    // As our boot image and the engine beside it: no network but that of the machine.
+    ...{ networkConfigPath: join(directory, 'net.d'), networkPluginPaths: [] },
+  };
+  const client = new ContainerdClient(socket, place.namespace);
+  const control = (...parameters: readonly string[]) => ctr('--namespace', place.namespace, ...parameters);
+  const signal = AbortSignal.timeout(3_600_000);
+  return {
+    ...{ place, start, stop },
+    async containers() {
+      const { containers } = await client.call(ContainersDefinition, 'list', { filters: [] }, { signal });
+      return containers.map(({ id, labels }) => labels[notes.name] ?? id);
+    },
+    async create(name, image, labels = {}) {
+      const given = Object.entries({ ...labels, [notes.name]: name }).flatMap((label) => ['--label', label.join('=')]);
+      await control('containers', 'create', ...given, image, idOf(name));
+    },
+    kill: async (name) => void (await control('tasks', 'kill', '--signal', 'SIGKILL', idOf(name))),
+    async remove(name) {
+      const tasks = await control('tasks', 'list', '--quiet');
+      if (tasks.split('\n').includes(idOf(name))) await control('tasks', 'delete', '--force', idOf(name));
+      await control('containers', 'delete', idOf(name));
+    },
+    untilEnded: async (name) =>
+      void (await client.call(TasksDefinition, 'wait', { containerId: idOf(name), execId: '' }, { signal })),
+    async [Symbol.asyncDispose]() {
+      client.close();
+      await containerd[Symbol.asyncDispose]();
     },
   };
 }

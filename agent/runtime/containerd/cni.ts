@@ -1,0 +1,342 @@
+import { access, constants, mkdir, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { execa } from 'execa';
+import { z } from 'zod';
+import type { Dns } from './network-files.ts';
+
+/** A container cannot get its network, or cannot be taken off it. */
+export class NetworkError extends Error {
+  override readonly name = 'NetworkError';
+  /** What the Docker API answers then. */
+  readonly statusCode = 500;
+}
+
+export interface NetworkOptions {
+  /** Directory with the machine's network configurations, usually /etc/cni/net.d. The first in lexical order counts. */
+  readonly confDirectory: string;
+  /** Where plug-ins are looked for, in this order. */
+  readonly binDirectories: readonly string[];
+  /** Directory that keeps what another process needs to detach a container. It must not outlive the machine's uptime. */
+  readonly stateDirectory: string;
+  /** Told of what is left out, and of what goes wrong besides an error that is thrown. */
+  warn(message: string): void;
+}
+
+/** What a container got. */
+export interface Attachment {
+  /** Without the length of their prefix. */
+  readonly addresses: readonly string[];
+  readonly dns: Dns;
+}
+
+/** A network that containers are attached to by plug-ins of the Container Network Interface (CNI specification 0.4.0 to 1.1.0). */
+export interface Network {
+  /**
+   * Gives the namespace the interfaces `lo` and `eth0`. When that fails, nothing stays.
+   *
+   * @param id of the container
+   * @param namespace path of its network namespace
+   * @throws {NetworkError}
+   */
+  attach(id: string, namespace: string): Promise<Attachment>;
+  /**
+   * Takes away what {@link attach} made, whichever process called that, also when it did not get to its end. Fine if nothing is there.
+   *
+   * @throws {NetworkError} after all plug-ins have tried
+   */
+  detach(id: string, namespace: string): Promise<void>;
+}
+
+/** Fields that are not ours are the plug-in's: they are passed on. */
+const pluginSchema = z.looseObject({
+  type: z.string().regex(/^[^/]+$/, 'is not the name of a plug-in'),
+  ipam: z.looseObject({ type: z.string().optional() }).optional(),
+});
+/** Those of one chain of plug-ins: older ones have no `prevResult` (CNI specification 0.3.0). */
+const chainSchema = z.object({
+  cniVersion: z.enum(['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']),
+  name: z.string().regex(/^[a-zA-Z0-9][\w.-]*$/, 'is not a name'),
+  plugins: z.array(pluginSchema).min(1),
+});
+/** A file holds a chain, or a single plug-in with the chain's name and version among its own fields. */
+const fileSchema = z
+  .looseObject({})
+  .transform(({ cniVersion, name, ...others }) => {
+    const isChain = 'plugins' in others;
+    return { cniVersion, name, plugins: isChain ? others['plugins'] : [others] };
+  })
+  .pipe(chainSchema);
+const strings = z.array(z.string()).default([]);
+const resultSchema = z.looseObject({
+  ips: z.array(z.looseObject({ address: z.string() })).default([]),
+  dns: z
+    .object({ nameservers: strings, domain: z.string().default(''), search: strings, options: strings })
+    .prefault({}),
+});
+const failureSchema = z.object({ msg: z.string(), details: z.string().default('') });
+const keptSchema = z.object({ chain: chainSchema, result: z.unknown().optional() });
+
+type Plugin = z.infer<typeof pluginSchema>;
+type Chain = z.infer<typeof chainSchema>;
+/** What is kept of a container while it is attached; without a result, that was interrupted. */
+type Kept = z.infer<typeof keptSchema>;
+
+/**
+ * Finds the network for containers: the first of the machine's configurations, or a built-in one, which is a bridge behind the machine's address.
+ *
+ * @returns `undefined` when nothing is configured and the plug-ins of the built-in network are not installed
+ * @throws {NetworkError} the machine's configuration is wrong, or its plug-ins are not installed
+ */
+export async function loadNetwork(options: NetworkOptions): Promise<Network | undefined> {
+  const chain = (await configuredChain(options)) ?? (await builtInChain(options));
+  return chain && createNetwork(chain, options);
+}
+
+async function configuredChain({ confDirectory, binDirectories }: NetworkOptions): Promise<Chain | undefined> {
+  const names = await readdir(confDirectory).catch(() => []);
+  const [name] = names.filter((entry) => /\.(?:conflist|conf|json)$/.test(entry)).toSorted();
+  if (name === undefined) return undefined;
+  const path = join(confDirectory, name);
+  try {
+    const chain = parse(fileSchema, await readFile(path, 'utf8'));
+    for (const type of [loopback.type, ...chain.plugins.flatMap(programsOf)]) await find(type, binDirectories);
+    return chain;
+  } catch (error) {
+    throw new NetworkError(`cannot use the network configuration ${path}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, text: string): z.infer<Schema> {
+  const { data, error } = schema.safeParse(JSON.parse(text));
+  if (error === undefined) return data;
+  const problems = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw new Error(problems.join(', '), { cause: error });
+}
+
+function programsOf({ type, ipam }: Plugin): string[] {
+  return [type, ipam?.type ?? ''].filter((program) => program !== '');
+}
+
+const loopback: Plugin = { type: 'loopback' };
+
+async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOptions): Promise<Chain | undefined> {
+  const isInstalled = async (type: string) => (await locate(type, binDirectories)) !== undefined;
+  for (const type of ['bridge', 'host-local', loopback.type]) if (!(await isInstalled(type))) return undefined;
+  const refusal = await whyNoTranslation();
+  if (refusal !== undefined)
+    warn(`the network of actions ends at this machine: addresses cannot be translated (${refusal})`);
+  const filters = [{ type: 'portmap', capabilities: { portMappings: true } }, { type: 'firewall' }];
+  const usable = await Promise.all(filters.map(async ({ type }) => refusal === undefined && (await isInstalled(type))));
+  return {
+    cniVersion: '0.4.0',
+    name: 'nibs',
+    plugins: [
+      {
+        ...{ type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true, ipMasq: refusal === undefined },
+        ipam: {
+          ...{ type: 'host-local', dataDir: join(stateDirectory, 'addresses') },
+          ranges: [[{ subnet: '172.17.0.0/23' }]],
+          routes: [{ dst: '0.0.0.0/0' }],
+        },
+      },
+      ...filters.filter((_, index) => usable[index]),
+    ],
+  };
+}
+
+/** The plug-ins that translate and filter do it with iptables, which needs the kernel's consent. */
+async function whyNoTranslation(): Promise<string | undefined> {
+  const { failed, stderr, shortMessage } = await execa('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], {
+    ...{ reject: false, stdin: 'ignore', timeout: 10_000 },
+  });
+  return failed ? stderr.trim().split('\n')[0] || shortMessage : undefined;
+}
+
+/** The specification, section 3 "Execution of Network Configurations", says what is done in which order. */
+function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }: NetworkOptions): Network {
+  const run = (command: Command, plugin: Plugin, invocation: Invocation) =>
+    runPlugin(command, plugin, invocation, binDirectories);
+
+  async function attach(id: string, namespace: string): Promise<Attachment> {
+    const file = keptFile(id);
+    try {
+      // Before the first plug-in runs: if this process dies meanwhile, another one still knows whom to ask to clean up.
+      await keep(file, { chain: ownChain, result: undefined });
+      await run('ADD', loopback, { chain: loopbackOf(ownChain), id, namespace, interfaceName: 'lo' });
+      let result: unknown;
+      for (const plugin of ownChain.plugins)
+        result = await run('ADD', plugin, { chain: ownChain, id, namespace, interfaceName: 'eth0', result });
+      const { ips, dns } = resultSchema.parse(result);
+      await keep(file, { chain: ownChain, result });
+      return { addresses: ips.map(({ address }) => address.replace(/\/.*/, '')), dns };
+    } catch (error) {
+      await detach(id, namespace).catch((left: Error) => warn(left.message));
+      throw asNetworkError(error, `cannot attach container ${id} to the network ${ownChain.name}`);
+    }
+  }
+
+  async function detach(id: string, namespace: string): Promise<void> {
+    const file = keptFile(id);
+    const { chain, result } = (await kept(file)) ?? { chain: ownChain };
+    // A plug-in that is told of no namespace frees what it holds elsewhere; one that cannot be entered makes it fail.
+    const entered = (await isNetworkNamespace(namespace)) ? namespace : '';
+    const failures: Error[] = [];
+    const remove = (plugin: Plugin, from: Chain, interfaceName: string) =>
+      run('DEL', plugin, { chain: from, id, namespace: entered, interfaceName, result }).catch((error: Error) =>
+        failures.push(error),
+      );
+    for (const plugin of chain.plugins.toReversed()) await remove(plugin, chain, 'eth0');
+    await remove(loopback, loopbackOf(chain), 'lo');
+    if (failures[0] !== undefined)
+      throw asNetworkError(failures[0], `cannot take container ${id} off the network ${chain.name}`);
+    await rm(file, { force: true });
+  }
+
+  function keptFile(id: string): string {
+    // The identifier's form in the specification, section 2 "Parameters": so it is a file's name too.
+    if (!/^[a-zA-Z0-9][\w.-]*$/.test(id)) throw new NetworkError(`${JSON.stringify(id)} cannot be a container's id`);
+    return join(stateDirectory, `${id}.json`);
+  }
+
+  return { attach, detach };
+}
+
+function loopbackOf({ cniVersion }: Chain): Chain {
+  return { cniVersion, name: 'loopback', plugins: [loopback] };
+}
+
+function asNetworkError(error: unknown, what: string): NetworkError {
+  return new NetworkError(`${what}: ${(error as Error).message}`, { cause: error });
+}
+
+/** Whole or not at all, whenever the process dies. */
+async function keep(file: string, content: Kept): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(`${file}.new`, JSON.stringify(content), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+async function kept(file: string): Promise<Kept | undefined> {
+  try {
+    return parse(keptSchema, await readFile(file, 'utf8'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw asNetworkError(error, `cannot read ${file}`);
+  }
+}
+
+type Command = 'ADD' | 'DEL';
+
+/** What a plug-in is called with, besides its own configuration. */
+interface Invocation {
+  readonly chain: Chain;
+  readonly id: string;
+  /** Empty: it is gone. */
+  readonly namespace: string;
+  readonly interfaceName: string;
+  /** Of the plug-in before this one; for DEL, of the last one. */
+  readonly result?: unknown;
+}
+
+/** Longer than this takes no plug-in, unless it hangs. */
+const pluginLimitSeconds = 60;
+
+/** Runs a plug-in (CNI specification, section 2 "Execution Protocol") and returns its result, which DEL does not have. */
+async function runPlugin(
+  command: Command,
+  { capabilities, ...plugin }: Plugin,
+  { chain: { cniVersion, name }, id, namespace, interfaceName, result }: Invocation,
+  binDirectories: readonly string[],
+): Promise<unknown> {
+  const { failed, stdout, stderr, shortMessage } = await execa(await find(plugin.type, binDirectories), [], {
+    env: {
+      ...{ CNI_COMMAND: command, CNI_CONTAINERID: id, CNI_NETNS: namespace, CNI_IFNAME: interfaceName },
+      CNI_PATH: binDirectories.join(':'),
+    },
+    // Capabilities are answered with `runtimeConfig`, for which an action has nothing to say.
+    input: JSON.stringify({ ...plugin, cniVersion, name, ...(result !== undefined && { prevResult: result }) }),
+    ...{ reject: false, timeout: pluginLimitSeconds * 1000 },
+  });
+  if (failed)
+    throw new Error(`plug-in ${plugin.type} (${command}): ${reasonIn(stdout) || stderr.trim() || shortMessage}`);
+  if (command === 'DEL') return undefined;
+  const answer = parseJson(stdout);
+  if (answer === undefined)
+    throw new Error(`plug-in ${plugin.type} (${command}) gave no result but ${JSON.stringify(stdout)}`);
+  return answer;
+}
+
+function reasonIn(stdout: string): string | undefined {
+  const { data } = failureSchema.safeParse(parseJson(stdout));
+  return data && [data.msg, data.details].filter((text) => text !== '').join(': ');
+}
+
+/** `undefined`: it is not JSON. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function find(type: string, directories: readonly string[]): Promise<string> {
+  const path = await locate(type, directories);
+  if (path === undefined) throw new Error(`there is no plug-in ${type} in ${directories.join(' or ')}`);
+  return path;
+}
+
+async function locate(type: string, directories: readonly string[]): Promise<string | undefined> {
+  for (const path of directories.map((directory) => join(directory, type))) {
+    const isProgram = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isProgram) return path;
+  }
+  return undefined;
+}
+
+/**
+ * Makes a network namespace that lives on without a process, at a path as namespaces(7) describes it.
+ *
+ * @param path not there yet; its directory is made
+ * @throws {NetworkError}
+ */
+export async function createNetworkNamespace(path: string): Promise<void> {
+  const what = `cannot make the network namespace ${path}`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, '', { flag: 'wx', mode: 0o444 });
+  } catch (error) {
+    throw asNetworkError(error, what);
+  }
+  try {
+    await execa('unshare', [`--net=${path}`, 'true'], { stdin: 'ignore', timeout: 10_000 });
+  } catch (error) {
+    await rm(path, { force: true });
+    throw asNetworkError(error, what);
+  }
+}
+
+/** Takes the path away; the namespace goes with the last process in it. Fine if it is not there. @throws {NetworkError} */
+export async function removeNetworkNamespace(path: string): Promise<void> {
+  try {
+    if (await isNetworkNamespace(path)) await execa('umount', [path], { stdin: 'ignore', timeout: 10_000 });
+    await rm(path, { force: true });
+  } catch (error) {
+    throw asNetworkError(error, `cannot remove the network namespace ${path}`);
+  }
+}
+
+/** linux/magic.h */
+const namespaceMagic = 0x6e736673;
+
+async function isNetworkNamespace(path: string): Promise<boolean> {
+  return await statfs(path).then(
+    ({ type }) => type === namespaceMagic,
+    () => false,
+  );
+}

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto';
+import {
+  ContentDefinition,
+  WriteAction,
+  type WriteContentRequest,
+  type WriteContentResponse,
+} from '../../../proto/containerd.pb.ts';
+import { alreadyExists, answersOf, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';
+import type { BlobDescriptor } from './registry.ts';
+
+const pieceBytes = 1024 * 1024;
+const longestDocumentBytes = 8 * 1024 * 1024;
+/** For what must be done when the reason to go on is gone. */
+const cleanUpMilliseconds = 10_000;
+
+/** A manifest or a configuration in the content store; `undefined` if it is not there. @throws {ContainerdError} */
+export async function readContent(
+  client: ContainerdClient,
+  digest: string,
+  options: CallOptions,
+): Promise<Buffer | undefined> {
+  const read: Uint8Array[] = [];
+  try {
+    const request = { digest, offset: 0, size: longestDocumentBytes };
+    for await (const { data } of client.stream(ContentDefinition, 'read', request, options)) read.push(data);
+    return Buffer.concat(read);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whether content is in the store already; if it is, the lease has it from now on, which merely looking it up would not bring about. What another
+ * namespace has is taken over.
+ * @throws {ContainerdError}
+ */
+export async function adoptContent(
+  client: ContainerdClient,
+  descriptor: BlobDescriptor,
+  options: CallOptions,
+): Promise<boolean> {
+  return await withWrite(client, options, async (send) => {
+    const { digest: expected, size: total } = descriptor;
+    try {
+      const { offset } = await send({ action: WriteAction.STAT, total, expected });
+      if (offset !== total || total === 0) return false;
+      await send({ action: WriteAction.COMMIT, offset, total, expected });
+      return true;
+    } catch (error) {
+      if (alreadyExists(error)) return true;
+      throw error;
+    }
+  });
+}
+
+/** Puts content into the store. Of content that breaks off nothing is left there. @throws {ContainerdError}; what the content throws */
+export async function writeContent(
+  client: ContainerdClient,
+  descriptor: BlobDescriptor,
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: CallOptions,
+): Promise<void> {
+  const { digest: expected, size: total } = descriptor;
+  try {
+    await withWrite(client, options, async (send) => {
+      let offset = 0;
+      await send({ action: WriteAction.STAT, total });
+      for await (const data of inPieces(content)) {
+        await send({ action: WriteAction.WRITE, offset, data });
+        offset += data.length;
+      }
+      await send({ action: WriteAction.COMMIT, offset, total, expected });
+    });
+  } catch (error) {
+    // Somebody else was faster.
+    if (!alreadyExists(error) || !(await adoptContent(client, descriptor, options))) throw error;
+  }
+}
+
+/** Adds labels to content. @throws {ContainerdError} */
+export async function labelContent(
+  client: ContainerdClient,
+  digest: string,
+  labels: Readonly<Record<string, string>>,
+  options: CallOptions,
+): Promise<void> {
+  const info = { digest, size: 0, labels: { ...labels } };
+  const updateMask = Object.keys(labels).map((key) => `labels.${key}`);
+  if (updateMask.length > 0) await client.call(ContentDefinition, 'update', { info, updateMask }, options);
+}
+
+/** containerd's own limit. */
+const longestLabelBytes = 4096;
+
+/** Notes which repositories content is from, as containerd's client does for pushes and lazy downloads. @throws {ContainerdError} */
+export async function noteSource(
+  client: ContainerdClient,
+  digest: string,
+  source: { readonly host: string; readonly repository: string },
+  options: CallOptions,
+): Promise<void> {
+  const key = `containerd.io/distribution.source.${source.host.replace(/:\d+$/, '')}`;
+  const { info } = await client.call(ContentDefinition, 'info', { digest }, options);
+  const known = info?.labels[key]?.split(',') ?? [];
+  const value = [...new Set([...known, source.repository])].sort().join(',');
+  if (known.includes(source.repository) || key.length + value.length > longestLabelBytes) return;
+  await labelContent(client, digest, { [key]: value }, options);
+}
+
+/** One request of a write, and its answer: the next is not sent before, so that no more than a piece is under way. */
+type Send = (request: Partial<WriteContentRequest>) => Promise<WriteContentResponse>;
+
+const emptyRequest = { action: WriteAction.STAT, total: 0, expected: '', offset: 0, data: Buffer.alloc(0), labels: {} };
+
+async function withWrite<Result>(
+  client: ContainerdClient,
+  options: CallOptions,
+  work: (send: Send) => Promise<Result>,
+): Promise<Result> {
+  // Unique: of a write with the same name containerd would go on where that broke off, with whatever it had.
+  const ref = `nibs-${randomUUID()}`;
+  const call = client.open(ContentDefinition, 'write', options);
+  const answers = answersOf<WriteContentResponse>(call, options.signal);
+  let isCommitted = false;
+  const send: Send = async (request) => {
+    call.write({ ...emptyRequest, ref, ...request });
+    const { value } = await answers.next();
+    if (!value) throw new Error('containerd ended a write before it was complete');
+    isCommitted = request.action === WriteAction.COMMIT;
+    return value;
+  };
+  try {
+    return await work(send);
+  } finally {
+    await answers.return();
+    if (!isCommitted) await abortWrite(client, ref);
+  }
+}
+
+async function abortWrite(client: ContainerdClient, ref: string): Promise<void> {
+  try {
+    await client.call(ContentDefinition, 'abort', { ref }, { signal: AbortSignal.timeout(cleanUpMilliseconds) });
+  } catch {
+    // It was never begun, or containerd is gone; what is left of it goes with the lease.
+  }
+}
+
+async function* inPieces(content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Buffer, void> {
+  let held: Uint8Array[] = [];
+  let heldBytes = 0;
+  for await (const chunk of content) {
+    for (let rest = chunk; rest.length > 0; ) {
+      const part = rest.subarray(0, pieceBytes - heldBytes);
+      rest = rest.subarray(part.length);
+      held.push(part);
+      heldBytes += part.length;
+      if (heldBytes < pieceBytes) continue;
+      yield Buffer.concat(held);
+      held = [];
+      heldBytes = 0;
+    }
+  }
+  if (heldBytes > 0) yield Buffer.concat(held);
+}

@@ -1,0 +1,31 @@
+import { randomUUID } from 'node:crypto';
+import { LeasesDefinition } from '../../../proto/containerd.pb.ts';
+import type { ContainerdClient } from './client.ts';
+
+/** Longer than any work takes; a lease of an agent that was killed ends by itself. */
+const leaseHours = 24;
+const cleanUpMilliseconds = 10_000;
+
+/** Until the lease ends, containerd collects nothing of what is made in it, although no image and no container needs it yet. */
+export async function inLease<Result>(
+  client: ContainerdClient,
+  signal: AbortSignal,
+  work: (lease: string) => Promise<Result>,
+): Promise<Result> {
+  const id = `nibs-${randomUUID()}`;
+  const until = new Date(Date.now() + leaseHours * 3600 * 1000).toISOString();
+  await client.call(LeasesDefinition, 'create', { id, labels: { 'containerd.io/gc.expire': until } }, { signal });
+  try {
+    return await work(id);
+  } finally {
+    await endLease(client, id);
+  }
+}
+
+async function endLease(client: ContainerdClient, id: string): Promise<void> {
+  try {
+    await client.call(LeasesDefinition, 'delete', { id }, { signal: AbortSignal.timeout(cleanUpMilliseconds) });
+  } catch {
+    // containerd is gone; the lease ends by itself.
+  }
+}

@@ -1,0 +1,75 @@
+import { mkdtemp, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, posix } from 'node:path';
+import { ExecaError, execa } from 'execa';
+import type { Mount } from '../../../proto/containerd.pb.ts';
+import { SpecError } from './spec-error.ts';
+
+/**
+ * Shows a snapshot's content, read-only, in a directory of its own, as long as the work takes.
+ *
+ * @param mounts as containerd's snapshots service gives them
+ * @throws {SpecError} it cannot be mounted; whatever the work throws
+ */
+export async function withMounted<Result>(
+  mounts: readonly Mount[],
+  work: (directory: string) => Promise<Result>,
+): Promise<Result> {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-snapshot-'));
+  const mounted: string[] = [];
+  try {
+    for (const mount of mounts) {
+      const target = join(directory, mount.target);
+      await mountReadOnly(mount, target);
+      mounted.push(target);
+    }
+    return await work(directory);
+  } finally {
+    // What is mounted below a bound directory goes with it.
+    for (const target of mounted.toReversed()) await run('umount', ['--recursive', target]);
+    await rmdir(directory);
+  }
+}
+
+async function mountReadOnly({ type, source, options }: Mount, target: string): Promise<void> {
+  const { cwd, shortened } = shortenLayers(options.filter((option) => option !== 'rw' && option !== 'ro'));
+  const ofType = type === 'bind' ? [] : ['--types', type];
+  await run('mount', [...ofType, '--options', [...shortened, 'ro'].join(','), source, target], cwd);
+}
+
+/** The kernel takes one page of options, and the paths of an image's many layers may be more: so they are given relative to the directory that they share. */
+function shortenLayers(options: readonly string[]): { readonly cwd: string; readonly shortened: readonly string[] } {
+  const key = 'lowerdir=';
+  const layers =
+    options
+      .find((option) => option.startsWith(key))
+      ?.slice(key.length)
+      .split(':') ?? [];
+  const cwd = layers.length > 1 ? sharedDirectory(layers) : '/';
+  if (cwd === '/') return { cwd, shortened: options };
+  const relative = `${key}${layers.map((layer) => layer.slice(cwd.length + 1)).join(':')}`;
+  return { cwd, shortened: options.map((option) => (option.startsWith(key) ? relative : option)) };
+}
+
+function sharedDirectory(paths: readonly string[]): string {
+  let directory = posix.dirname(paths[0] ?? '/');
+  while (directory !== '/' && !paths.every((path) => path.startsWith(`${directory}/`)))
+    directory = posix.dirname(directory);
+  return directory;
+}
+
+/** Longer than this takes neither mount nor umount, unless they hang. */
+const mountLimitSeconds = 60;
+
+async function run(program: string, parameters: readonly string[], cwd = '/'): Promise<void> {
+  // The kernel's newer interface, which libmount prefers, takes 255 characters an option.
+  const env = { LIBMOUNT_FORCE_MOUNT2: 'always' };
+  try {
+    await execa(program, parameters, { cwd, env, stdin: 'ignore', timeout: mountLimitSeconds * 1000 });
+  } catch (error) {
+    if (!(error instanceof ExecaError)) throw error;
+    throw new SpecError(`cannot look into the image: ${String(error.stderr).trim() || error.shortMessage}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto';
+import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../proto/containerd.pb.ts';
+import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';
+import { type ContentDescriptor, UnusableImageError } from './image-manifest.ts';
+
+/** A layer of an image, and where it belongs. */
+export interface Layer {
+  readonly blob: ContentDescriptor;
+  /** Digest of what the blob unpacks to. */
+  readonly diffId: string;
+  /** Name of the snapshot below; empty for the lowest. */
+  readonly parent: string;
+  /** Name that the snapshot gets. */
+  readonly chainId: string;
+}
+
+/** For what must be done when the reason to go on is gone. */
+const cleanUpMilliseconds = 10_000;
+
+/** @throws {ContainerdError} */
+export async function snapshotExists(
+  client: ContainerdClient,
+  snapshotter: string,
+  key: string,
+  options: CallOptions,
+): Promise<boolean> {
+  try {
+    await client.call(SnapshotsDefinition, 'stat', { snapshotter, key }, options);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Makes a snapshot of a layer upon the one below it. Others may be unpacking the same layer at the same time: whoever is first wins, and all are content.
+ * @throws {UnusableImageError} the layer unpacks to something else; {ContainerdError}
+ */
+export async function unpackLayer(
+  client: ContainerdClient,
+  snapshotter: string,
+  layer: Layer,
+  options: CallOptions,
+): Promise<void> {
+  const { parent, chainId } = layer;
+  if (await snapshotExists(client, snapshotter, chainId, options)) return;
+  // Both as containerd's client has them; the label lets a snapshotter say that it has the snapshot already.
+  const key = `extract-${randomUUID()} ${chainId}`;
+  const labels = { 'containerd.io/snapshot.ref': chainId };
+  try {
+    const { mounts } = await client.call(SnapshotsDefinition, 'prepare', { snapshotter, key, parent, labels }, options);
+    await applyLayer(client, layer, mounts, options);
+    await client.call(SnapshotsDefinition, 'commit', { snapshotter, name: chainId, key, labels }, options);
+  } catch (error) {
+    await removeSnapshot(client, snapshotter, key);
+    if (!alreadyExists(error)) throw error;
+  }
+}
+
+async function applyLayer(
+  client: ContainerdClient,
+  { blob, diffId }: Layer,
+  mounts: Mount[],
+  options: CallOptions,
+): Promise<void> {
+  const { mediaType, digest, size } = blob;
+  const diff = { mediaType, digest, size, annotations: {} };
+  const { applied } = await client.call(DiffDefinition, 'apply', { diff, mounts }, options);
+  if (applied?.digest === diffId) return;
+  throw new UnusableImageError(`layer ${digest} unpacks to ${applied?.digest}, not to ${diffId} as the image says`);
+}
+
+async function removeSnapshot(client: ContainerdClient, snapshotter: string, key: string): Promise<void> {
+  try {
+    const signal = AbortSignal.timeout(cleanUpMilliseconds);
+    await client.call(SnapshotsDefinition, 'remove', { snapshotter, key }, { signal });
+  } catch {
+    // It was never made, or containerd is gone; it goes with the lease.
+  }
+}

@@ -1,0 +1,347 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { containerName } from '../../../agent/runtime/container-settings.ts';
+import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
+import { busyboxImage } from '../../sandbox/busybox-image.ts';
+import {
+  actionOf,
+  type DockerWorkshop,
+  engineKinds,
+  shell,
+  startWorkshop,
+  startWorkshopOf,
+  type Workshop,
+} from './workshop.ts';
+
+const never = new AbortController().signal;
+
+for (const kind of engineKinds)
+  describe(kind, () => {
+    let workshop: Workshop;
+    before(async () => {
+      workshop = await startWorkshopOf(kind);
+    });
+    after(() => workshop[Symbol.asyncDispose]());
+    beforeEach(() => {
+      workshop.events.length = 0;
+    });
+
+    const containers = () => workshop.bench.containers();
+
+    test('an action runs with its command, environment, volumes and the directory of its workflow', async () => {
+      const state = join(workshop.workDirectory, 'state');
+      await mkdir(state);
+      const action = shell('cat /workflow/data; echo "$GREETING"; echo out > /statedir/out; echo complaint >&2', {
+        environment: ['GREETING=hello = world'],
+        volumes: [`${state}:/statedir`, '/dev:/dev'],
+      });
+      const beganAt = Date.now();
+      const outcome = await workshop.runtime.run(action, never);
+      assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
+      assert.equal(outcome.message, 'finished successfully');
+      assert.ok(outcome.startedAt.getTime() >= beganAt && outcome.endedAt.getTime() >= outcome.startedAt.getTime());
+      assert.deepEqual(workshop.output('stdout'), ['{}hello = world']);
+      assert.deepEqual(workshop.output('stderr'), ['complaint']);
+      assert.equal(await readFile(join(state, 'out'), 'utf8'), 'out\n');
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('the entry point of the image stays, and without a command its own is used', async () => {
+      const image = await busyboxImage({ Entrypoint: ['/bin/echo', 'entry'], Cmd: ['own'] });
+      await workshop.registry.push('entry:1', image);
+      await workshop.runtime.run(actionOf([], { image: 'entry:1' }), never);
+      await workshop.runtime.run(actionOf(['given', 'two words'], { image: 'entry:1' }), never);
+      assert.deepEqual(workshop.output(), ['entry own', 'entry given two words']);
+    });
+
+    test('an action reaches the devices and the processes of the machine', async () => {
+      await workshop.runtime.run(
+        shell('ls -d /dev/loop-control; cat /proc/1/comm; hostname', { pidMode: 'host' }),
+        never,
+      );
+      const comm = (await readFile('/proc/1/comm', 'utf8')).trim();
+      assert.deepEqual(workshop.output().slice(0, 2), ['/dev/loop-control', comm]);
+    });
+
+    test('the network is the one of the action, else the configured one, else that of the machine where no bridge is', async () => {
+      const interfaces = shell('ls /sys/class/net | wc -l; readlink /proc/self/ns/net');
+      await workshop.runtime.run(interfaces, never);
+      await workshop.runtime.run({ ...interfaces, id: '1', networkMode: 'none' }, never);
+      await workshop.createRuntime({ network: 'none' }).run({ ...interfaces, id: '2' }, never);
+      const [, ofMachine, , none, , configured] = workshop.output();
+      assert.equal(ofMachine, await readlink('/proc/self/ns/net'));
+      assert.notEqual(none, ofMachine);
+      assert.notEqual(configured, ofMachine);
+    });
+
+    test('a failure carries its exit code and the last lines, without secrets', async () => {
+      const outcome = await workshop.runtime.run(shell('echo first; echo the canary sings >&2; exit 3'), never);
+      assert.equal(outcome.verdict, 'FAILED');
+      assert.match(outcome.message, /^exit code 3: /);
+      assert.match(outcome.message, /the \*\*\* sings/);
+      assert.match(outcome.message, /first/);
+    });
+
+    test('a failure by a signal names the signal', async () => {
+      // The first process of a container ignores signals it has no handler for, except those from outside.
+      const action = shell('echo ready; while :; do sleep 0.1; done');
+      const running = workshop.runtime.run(action, never);
+      await workshop.told((event) => event.kind === 'output');
+      await workshop.bench.kill(containerName(action, 'action'));
+      assert.deepEqual((await running).message, 'ended by SIGKILL (exit code 137): ready');
+    });
+
+    test('what cannot be started fails with the reason of the engine in plain words', async () => {
+      const reasons: [Parameters<typeof shell>[1], string[], RegExp][] = [
+        [{}, ['/does/not/exist'], /^could not be run: exec: "\/does\/not\/exist": stat .*: no such file or directory$/],
+        [
+          { volumes: ['x:'] },
+          ['true'],
+          /could not be run: (?:invalid volume specification: 'x:'|cannot bind "x:": it is not of the form source:target\[:options\])$/,
+        ],
+        [
+          { environment: ['=x'] },
+          ['true'],
+          /could not be run: (?:invalid environment variable: =x|the environment has "=x", .*)$/,
+        ],
+        [
+          { networkMode: 'nonsense' },
+          ['true'],
+          /^could not be run: (?:network nonsense not found|there is no network nonsense with containerd: .*)$/,
+        ],
+        [{ image: 'UPPER' }, ['true'], /could not be run: ".*\/UPPER" is not the name of an image: .*lower case/],
+      ];
+      for (const [rest, command, expected] of reasons) {
+        const outcome = await workshop.runtime.run(actionOf(command, rest), never);
+        assert.equal(outcome.verdict, 'FAILED', String(expected));
+        assert.match(outcome.message, expected);
+      }
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('an action over its limit is asked to end, gets time for it, and is a TIMEOUT whatever its exit code', async () => {
+      const polite = shell('trap "echo bye; exit 0" TERM; echo hello; while :; do sleep 0.05; done', {
+        timeoutSeconds: 1,
+      });
+      const outcome = await workshop.runtime.run(polite, never);
+      assert.equal(outcome.verdict, 'TIMEOUT');
+      assert.equal(outcome.message, 'timed out after 1 s: bye | before that: hello');
+      const seconds = (outcome.endedAt.getTime() - outcome.startedAt.getTime()) / 1000;
+      assert.ok(seconds >= 1 && seconds < 10, `${seconds} s`);
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('an action that does not end when asked is killed', async () => {
+      const stubborn = shell('trap "" TERM; while :; do sleep 0.05; done', { timeoutSeconds: 1 });
+      const outcome = await workshop.runtime.run(stubborn, never);
+      assert.equal(outcome.verdict, 'TIMEOUT');
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('an action without a limit, or with one of zero or less, gets the default', async () => {
+      const runtime = workshop.createRuntime({ defaultTimeoutSeconds: 1 });
+      for (const timeoutSeconds of [undefined, 0, -5]) {
+        const outcome = await runtime.run(
+          shell('trap exit TERM; while :; do sleep 0.05; done', { timeoutSeconds }),
+          never,
+        );
+        assert.equal(outcome.verdict, 'TIMEOUT');
+        assert.match(outcome.message, /after 1 s/);
+      }
+    });
+
+    test('twenty actions at the edge of their limit are each one thing or the other, and say the same', async () => {
+      const ends = Array.from({ length: 20 }, (_, index) => (0.85 + index * 0.015).toFixed(3));
+      const outcomes = await Promise.all(
+        ends.map((seconds, index) =>
+          workshop.runtime.run(
+            shell(`sleep ${seconds}; exit 0`, { timeoutSeconds: 1, workerId: `edge-${index}` }),
+            never,
+          ),
+        ),
+      );
+      for (const { verdict, message } of outcomes) {
+        assert.ok(
+          verdict === 'SUCCESS' ? message === 'finished successfully' : message.startsWith('timed out'),
+          message,
+        );
+        assert.notEqual(verdict, 'FAILED');
+      }
+    });
+
+    test('the command for failures runs after a failure, in the same surroundings, and changes nothing of the outcome', async () => {
+      const action = shell('echo failing > /workflow/state; exit 3', {
+        environment: ['WHO=me'],
+        onFailure: ['sh', '-c', 'echo "$WHO: $(cat /workflow/state)"; exit 5'],
+        onTimeout: ['echo', 'not this'],
+      });
+      const outcome = await workshop.runtime.run(action, never);
+      assert.equal(outcome.verdict, 'FAILED');
+      assert.match(outcome.message, /exit code 3/);
+      assert.deepEqual(workshop.output(), ['me: failing']);
+      const ended = workshop.events.filter((event) => event.kind === 'ended');
+      assert.deepEqual(
+        ended.map(({ role, exitCode }) => [role, exitCode]),
+        [
+          ['action', 3],
+          ['on-failure', 5],
+        ],
+      );
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('after a timeout its own command runs, or the one for failures where there is none', async () => {
+      const late = { timeoutSeconds: 1, onFailure: ['echo', 'failure'] };
+      await workshop.runtime.run(shell('exec sleep 60', { ...late, onTimeout: ['echo', 'timeout'] }), never);
+      await workshop.runtime.run(shell('exec sleep 60', late), never);
+      await workshop.runtime.run(shell('true', { ...late, onTimeout: ['echo', 'timeout'] }), never);
+      assert.deepEqual(workshop.output(), ['timeout', 'failure']);
+    });
+
+    test('a command for failures that does not end is ended, and neither it nor a broken one changes the outcome', async () => {
+      const runtime = workshop.createRuntime({ reactionTimeoutSeconds: 1 });
+      for (const onFailure of [['sleep', '60'], ['/does/not/exist']]) {
+        const action = shell('exit 3', { onFailure });
+        const outcome = await runtime.run(action, never);
+        await runtime.release(action);
+        assert.equal(outcome.verdict, 'FAILED');
+        assert.match(outcome.message, /exit code 3/);
+      }
+      const [, reaction] = workshop.events.filter((event) => event.kind === 'ended');
+      assert.match(reaction?.message ?? '', /timed out after 1 s/);
+      assert.ok(workshop.events.some((event) => event.kind === 'warning' && /on-failure command/.test(event.message)));
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('when it is told to stop, the action is stopped and removed before that is passed on', async () => {
+      const controller = new AbortController();
+      const action = shell('trap "echo bye > /workflow/end; exit 0" TERM; echo up; while :; do sleep 0.05; done');
+      const running = workshop.runtime.run(action, controller.signal);
+      await workshop.told((event) => event.kind === 'output');
+      const reason = new Error('the machine is needed elsewhere');
+      controller.abort(reason);
+      await assert.rejects(running, (error) => error === reason);
+      assert.deepEqual(await containers(), []);
+      assert.equal(await readFile(join(workshop.workDirectory, action.workflowId, 'end'), 'utf8'), 'bye\n');
+    });
+
+    test('a name that is taken by somebody else is in nobody’s way', async () => {
+      const action = shell('echo fine');
+      await workshop.runtime.run(shell('true'), never);
+      await workshop.bench.create(containerName(action, 'action'), `${workshop.registry.host}/busybox:1`);
+      try {
+        assert.equal((await workshop.runtime.run(action, never)).verdict, 'SUCCESS');
+        assert.deepEqual(await containers(), [containerName(action, 'action')]);
+      } finally {
+        await workshop.bench.remove(containerName(action, 'action'));
+      }
+    });
+
+    test('actions of the same name in different workflows, with any characters, do not conflict', async () => {
+      const names = ['a b', 'ä/ö:ü', '-', '', 'x'.repeat(200)];
+      const actions = [...names, ...names].map((name, index) => shell('true', { name, workerId: `name-${index}` }));
+      const outcomes = await Promise.all(actions.map((action) => workshop.runtime.run(action, never)));
+      assert.deepEqual(new Set(outcomes.map(({ verdict }) => verdict)), new Set(['SUCCESS']));
+    });
+
+    test('a container that somebody removes under us is a failure that says so', async () => {
+      const action = shell('echo up; sleep 60');
+      const running = workshop.runtime.run(action, never);
+      await workshop.told((event) => event.kind === 'output');
+      await workshop.bench.remove(containerName(action, 'action'));
+      const outcome = await running;
+      assert.equal(outcome.verdict, 'FAILED');
+      assert.match(outcome.message, /gone: somebody else removed it|ended by SIGKILL/);
+    });
+
+    test('a directory that cannot be made fails the action, not the agent', async () => {
+      const file = join(workshop.workDirectory, 'file');
+      await writeFile(file, '');
+      await chmod(file, 0o600);
+      const outcome = await workshop.createRuntime({ workDirectory: file }).run(shell('true'), never);
+      assert.equal(outcome.verdict, 'FAILED');
+      assert.match(outcome.message, /ENOTDIR/);
+    });
+  });
+
+describe('docker alone', () => {
+  let workshop: DockerWorkshop;
+  before(async () => {
+    workshop = await startWorkshop();
+  });
+  after(() => workshop[Symbol.asyncDispose]());
+  beforeEach(() => {
+    workshop.events.length = 0;
+  });
+
+  test('actions are privileged unless the machine refuses that', async () => {
+    const runtime = workshop.createRuntime({ privileges: undefined });
+    const controller = new AbortController();
+    const reason = new Error('seen enough');
+    const ended = runtime.run(shell('exec sleep 60'), controller.signal).catch((error) => error);
+    const started = workshop
+      .told((event) => event.kind === 'started')
+      .then(async () => {
+        const [container] = await workshop.engine.docker.listContainers();
+        const { HostConfig } = await workshop.engine.docker.getContainer(container?.Id ?? '').inspect();
+        return HostConfig.Privileged;
+      });
+    // Whether the kernel starts it or not, the engine was asked for it.
+    const seen = await Promise.race([started, ended]);
+    if (seen !== true) assert.match(seen.message, /unable to apply caps: operation not permitted/);
+    controller.abort(reason);
+    await ended;
+  });
+
+  test('an engine that tells no events runs actions all the same', async () => {
+    await using silent = await startProxy(workshop.engine.socketPath, (path) => !path.startsWith('/events'));
+    const runtime = createDockerRuntime({ ...workshop.options, host: silent.socketPath });
+    for (const [script, verdict] of [
+      ['echo fine', 'SUCCESS'],
+      ['exit 3', 'FAILED'],
+      ['exit 137', 'FAILED'],
+    ] as const) {
+      const action = shell(script);
+      const outcome = await runtime.run(action, never);
+      await runtime.release(action);
+      assert.equal(outcome.verdict, verdict, outcome.message);
+    }
+    assert.ok(silent.withheld.length >= 3);
+    assert.deepEqual(await workshop.bench.containers(), []);
+  });
+
+  /** Passes requests on to the engine; those that it withholds get no answer. */
+  async function startProxy(engineSocketPath: string, passes: (path: string) => boolean) {
+    const directory = await mkdtemp(join(tmpdir(), 'nibs-proxy-'));
+    const socketPath = join(directory, 'docker.sock');
+    const withheld: string[] = [];
+    const server = createServer((incoming, answer) => {
+      const { method, url: path = '', headers } = incoming;
+      if (!passes(path)) return void withheld.push(path);
+      const outgoing = request({ socketPath: engineSocketPath, method, path, headers }, (response) => {
+        answer.writeHead(response.statusCode ?? 500, response.headers);
+        answer.flushHeaders();
+        pipeline(response, answer, () => {});
+      });
+      outgoing.on('error', () => answer.destroy());
+      pipeline(incoming, outgoing, () => {});
+    });
+    server.listen(socketPath);
+    await once(server, 'listening');
+    return {
+      socketPath,
+      withheld,
+      async [Symbol.asyncDispose]() {
+        server.close();
+        server.closeAllConnections();
+        await rm(directory, { recursive: true });
+      },
+    };
+  }
+});
