@@ -23,7 +23,7 @@ const metaFlags = {
   config: {
     value: 'FILE',
     description:
-      'Read settings from this file (JSON or YAML; keys are the long flags). Also NIBS_CONFIG, nibs_config. Default: tink-worker.yaml, .yml or .json in /etc/tinkerbell, should there be one.',
+      'Read settings from this file (YAML, JSON, or TOML where its name ends so; keys are the long flags). Also NIBS_CONFIG, nibs_config. Default: tink-worker.yaml, .yml, .json or .toml in /etc/tinkerbell, should there be one.',
   },
   'kernel-command-line': {
     value: 'FILE',

@@ -4,6 +4,7 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import type { Arguments } from './arguments.ts';
 import { parseKernelCommandLine } from './kernel-cmdline.ts';
+import type { NatsServer } from './setting-values.ts';
 import { type Config, ignoredFlags, type SettingKey, schema, settings } from './settings.ts';
 
 /** The configuration cannot be used. The message has one line for each thing that is wrong, and names where each came from. */
@@ -12,13 +13,20 @@ export class ConfigError extends Error {
 }
 
 /** A {@link Config} with all that the agent cannot do without. */
-export type CompleteConfig = ServerConfig | FileConfig;
+export type CompleteConfig = ServerConfig | NatsConfig | FileConfig;
 
-/** To work for a server. */
+/** To work for a tink server. */
 export type ServerConfig = Config & {
-  readonly transport: Exclude<Config['transport'], 'file'>;
+  readonly transport: 'grpc';
   readonly workerId: string;
   readonly grpcAuthority: string;
+};
+
+/** To work for whoever sends lists of actions by way of a NATS server. */
+export type NatsConfig = Config & {
+  readonly transport: 'nats';
+  readonly workerId: string;
+  readonly natsServer: NatsServer;
 };
 
 /** To run a template from a file. */
@@ -47,7 +55,7 @@ const workerDirectory = '/etc/tinkerbell';
  * Reads the configuration: defaults, then the configuration file, the kernel command line, the environment, the flags; what comes later wins.
  * An empty environment variable or kernel parameter with an empty value counts as not given, because scripts pass on variables that are not set.
  *
- * @param directory where `tink-worker.yaml`, `.yml` or `.json` is the configuration file when none is named
+ * @param directory where `tink-worker.yaml`, `.yml`, `.json` or `.toml` is the configuration file when none is named
  * @throws {ConfigError} for values that cannot be, settings that are missing, and files that cannot be read
  */
 export async function loadConfig(
@@ -70,7 +78,7 @@ export async function loadConfig(
 }
 
 async function workerFileIn(directory: string): Promise<string | undefined> {
-  for (const ending of ['yaml', 'yml', 'json']) {
+  for (const ending of ['yaml', 'yml', 'json', 'toml']) {
     const file = join(directory, `tink-worker.${ending}`);
     const isThere = await access(file).then(
       () => true,
@@ -97,10 +105,9 @@ async function fromFile(file: string): Promise<GivenSettings> {
   );
   let content: Record<string, unknown>;
   try {
-    // JSON is YAML, so that one reader serves both.
     content = z
       .record(z.string(), z.unknown(), 'must be a mapping of settings')
-      .parse(parseYaml(await readFile(file, 'utf8')) ?? {});
+      .parse((await readerOf(file))(await readFile(file, 'utf8')) ?? {});
   } catch (error) {
     throw new ConfigError(`cannot read the configuration file ${file}: ${reasonOf(error)}`, { cause: error });
   }
@@ -117,6 +124,11 @@ async function fromFile(file: string): Promise<GivenSettings> {
       });
   }
   return found;
+}
+
+/** JSON is YAML, so that one reader serves both. */
+async function readerOf(file: string): Promise<(text: string) => unknown> {
+  return file.endsWith('.toml') ? (await import('smol-toml')).parse : parseYaml;
 }
 
 function fromKernel(kernel: ReadonlyMap<string, string>): GivenSettings {
@@ -157,25 +169,30 @@ function resolve(given: GivenSettings): LoadedConfig {
 }
 
 function complete(config: Config): CompleteConfig {
-  const { transport, template, grpcAuthority, workerId } = config;
-  if (transport === 'file') {
-    if (template === undefined) throw new ConfigError(noTemplate);
-    return { ...config, transport, template };
+  const { transport, template, grpcAuthority, natsServer, workerId } = config;
+  const missing = (...problems: (string | false)[]) => new ConfigError(problems.filter(Boolean).join('\n'));
+  const nobody = workerId === undefined && noWorkerId;
+  switch (transport) {
+    case 'file':
+      if (template === undefined) throw missing(noTemplate);
+      return { ...config, transport, template };
+    case 'grpc':
+      if (grpcAuthority === undefined || workerId === undefined)
+        throw missing(grpcAuthority === undefined && noServer, nobody);
+      return { ...config, transport, workerId, grpcAuthority };
+    case 'nats':
+      if (natsServer === undefined || workerId === undefined)
+        throw missing(natsServer === undefined && noNatsServer, nobody);
+      return { ...config, transport, workerId, natsServer };
   }
-  if (grpcAuthority === undefined || workerId === undefined) {
-    const missing = [
-      ...(grpcAuthority === undefined ? [noServer] : []),
-      ...(workerId === undefined ? [noWorkerId] : []),
-    ];
-    throw new ConfigError(missing.join('\n'));
-  }
-  return { ...config, transport, workerId, grpcAuthority };
 }
 
 const noTemplate = 'no template is named: with --transport file, --template says which one to run';
 
 const noServer =
   'no server is named: give its host:port as grpc_authority= on the kernel command line, as environment variable TINKERBELL_GRPC_AUTHORITY or as flag --tinkerbell-grpc-authority';
+
+const noNatsServer = 'no server is named: with --transport nats, --nats-server says where it is';
 
 const noWorkerId =
   'it is not known who this machine is: give worker_id= (or the MAC address of the boot interface as hw_addr=, packet_bootdev_mac= or BOOTIF=) on the kernel command line, environment variable WORKER_ID or flag --id';
@@ -184,7 +201,9 @@ function problem(issue: z.core.$ZodIssue, given: GivenSettings): string {
   const setting = settings.find(({ key }) => key === issue.path[0]);
   if (setting === undefined) return issue.message;
   const { value, source } = given.get(setting.key) ?? { value: undefined, source: 'default' };
-  const shown = ['registryPassword', 'registries', 'values'].includes(setting.key) ? '***' : JSON.stringify(value);
+  const shown = ['registryPassword', 'registries', 'values', 'natsServer'].includes(setting.key)
+    ? '***'
+    : JSON.stringify(value);
   return `${setting.names.flags[0]} (${source}): ${issue.message}; it is ${shown}`;
 }
 

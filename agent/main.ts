@@ -11,15 +11,17 @@ import {
   describeConfig,
   type FileConfig,
   loadConfig,
+  type NatsConfig,
   type ServerConfig,
 } from './config.ts';
 import { createInventory } from './hardware.ts';
-import { JournalError, openJournal } from './journal.ts';
+import { type Journal, JournalError, openJournal } from './journal.ts';
 import type { KexecOptions } from './kexec.ts';
 import type { LoopEvent } from './observe.ts';
 import { type Outlets, openOutlets } from './outlets.ts';
 import { createPower, type Power, PowerError } from './power.ts';
-import { createRedactor, looksSecret, type Redactor, type Secret } from './redact.ts';
+import { createRedactor, looksSecret, type Redactor } from './redact.ts';
+import type { ContainerRuntimeOptions } from './runtime/container-runtime.ts';
 import type { RegistryCredentials } from './runtime/credentials.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { workflowDirectory } from './runtime/workflow-directory.ts';
@@ -76,7 +78,7 @@ async function work(config: CompleteConfig): Promise<number> {
   keepMemorySmall();
   useProxies(config);
   const redactor = createRedactor();
-  for (const secret of passwordsOf(config)) redactor.learn(secret.reveal());
+  for (const secret of secretsOf(config)) redactor.learn(secret);
   // Of a template that is run from a file, standard output has the results.
   const stream = config.transport === 'file' ? process.stderr : process.stdout;
   const format = formatOf(config, stream);
@@ -93,11 +95,17 @@ async function work(config: CompleteConfig): Promise<number> {
   return 0;
 }
 
-async function workForServer(config: ServerConfig, tools: Tools, outlets: Outlets, signal: AbortSignal): Promise<void> {
+async function workForServer(
+  config: ServerConfig | NatsConfig,
+  tools: Tools,
+  outlets: Outlets,
+  signal: AbortSignal,
+): Promise<void> {
   const { log } = tools;
   await using journal = await openJournal(config.stateDirectory, (message) => log.error(message));
-  await using transport = await createTransport(config, outlets);
-  log.info({ worker: config.workerId, server: config.grpcAuthority, process: process.pid }, 'the agent starts');
+  await using transport = await createTransport(config, tools, outlets, journal);
+  const server = config.transport === 'nats' ? String(config.natsServer) : config.grpcAuthority;
+  log.info({ worker: config.workerId, server, process: process.pid }, 'the agent starts');
   const power = createPower({ ...config, kexec: kexecOf(config), warn: (message) => log.warn(message) });
   await runAgent({ ...config, ...tools, transport, journal, power }, signal);
 }
@@ -194,7 +202,12 @@ function stopOnSignal(): Disposable & { readonly signal: AbortSignal } {
 }
 
 /** The adapters are loaded when they are needed, so that `--help` does not wait for gRPC. */
-async function createTransport(config: ServerConfig, { onDialect, log }: Outlets): Promise<Transport> {
+async function createTransport(
+  config: ServerConfig | NatsConfig,
+  { redactor }: Tools,
+  { onDialect, log }: Outlets,
+  journal: Journal,
+): Promise<Transport> {
   switch (config.transport) {
     case 'grpc': {
       const { createServerTransport } = await import('./transport/server.ts');
@@ -214,6 +227,25 @@ async function createTransport(config: ServerConfig, { onDialect, log }: Outlets
         },
       });
     }
+    case 'nats': {
+      const { NatsOptionsError, openNats } = await import('./transport/nats.ts');
+      try {
+        return openNats({
+          server: config.natsServer.url.reveal(),
+          stream: config.natsStream,
+          actionsSubject: config.natsActions,
+          eventsSubject: config.natsEvents,
+          workerId: config.workerId,
+          redact: redactor.redact,
+          onWarning: (message) => log.warn(message),
+          onState: (state) => log.info(`${state} ${state === 'connected' ? 'to' : 'from'} the NATS server`),
+          finishDue: () => journal.finishDue(),
+        });
+      } catch (error) {
+        if (error instanceof NatsOptionsError) throw new ConfigError(error.message);
+        throw error;
+      }
+    }
   }
 }
 
@@ -222,10 +254,9 @@ async function createRuntime(
   { onRuntimeEvent }: Outlets,
   redactor: Redactor,
 ): Promise<Runtime> {
-  const { createDockerRuntime } = await import('./runtime/docker.ts');
-  return createDockerRuntime({
-    host: config.dockerHost,
+  const options: ContainerRuntimeOptions = {
     workDirectory: config.workDirectory,
+    network: config.network === 'auto' ? undefined : config.network,
     registry: config.dockerRegistry,
     prefix: config.registryPrefix,
     credentials: credentialsOf(config),
@@ -237,12 +268,28 @@ async function createRuntime(
     privileges: config.privileged ? 'privileged' : 'all-available',
     redact: redactor.redact,
     onEvent: onRuntimeEvent,
-  });
+  };
+  switch (config.runtime) {
+    case 'docker': {
+      const { createDockerRuntime } = await import('./runtime/docker.ts');
+      return createDockerRuntime({ ...options, host: config.dockerHost });
+    }
+    case 'containerd': {
+      const { createContainerdRuntime } = await import('./runtime/containerd/runtime.ts');
+      return createContainerdRuntime({
+        ...options,
+        socket: config.containerdSocket,
+        namespace: config.containerdNamespace,
+        dataRoot: config.containerdDataRoot,
+        registryConfigPath: config.containerdRegistryConfigPath,
+      });
+    }
+  }
 }
 
-function passwordsOf({ registryPassword, registries = new RegistryAccounts() }: CompleteConfig): Secret[] {
-  const further = [...registries.values()].map(({ password }) => password);
-  return registryPassword === undefined ? further : [registryPassword, ...further];
+function secretsOf({ registryPassword, registries = new RegistryAccounts(), natsServer }: CompleteConfig): string[] {
+  const passwords = [registryPassword, ...[...registries.values()].map(({ password }) => password)];
+  return [...passwords.flatMap((password) => password?.reveal() ?? []), ...(natsServer?.secrets() ?? [])];
 }
 
 /** The registry may be given with a path, as a prefix of image names; credentials belong to its host. */

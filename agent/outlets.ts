@@ -55,7 +55,7 @@ export async function openOutlets(given: Config, { format, redactor, stream }: O
   const board = createStatusBoard({
     machine: config.workerId ?? 'unknown',
     hostName: hostname(),
-    server: config.grpcAuthority,
+    server: config.transport === 'nats' ? String(config.natsServer) : config.grpcAuthority,
     version: version.version,
     dialect: () => dialect,
     redact: redactor.redact,
@@ -69,7 +69,9 @@ export async function openOutlets(given: Config, { format, redactor, stream }: O
   }
 
   const runtimeLog = createRuntimeLog(log, { output: config.captureActionLogs });
-  const watchSpace = createSpaceWatch(config.engineStorage, (action, message) => log.warn(factsOf(action), message));
+  const watchSpace = createSpaceWatch(config.engineStorage ?? `/var/lib/${config.runtime}`, (action, message) =>
+    log.warn(factsOf(action), message),
+  );
   const closing = opened.move();
   return {
     log,

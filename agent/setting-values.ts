@@ -65,6 +65,42 @@ export const macAddress = () =>
     z.string().regex(/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'must be a MAC address, for example 08:00:27:00:00:01'),
   );
 
+/** Where a NATS server is. Says of itself only that: its URL may have a password, or a token, in it. */
+export class NatsServer {
+  readonly url: Secret;
+  readonly #place: string;
+  readonly #secrets: readonly string[];
+
+  /** @throws {TypeError} it is no URL */
+  constructor(text: string) {
+    const { host, hostname, username, password } = new URL(text.includes('://') ? text : `nats://${text}`);
+    if (hostname === '') throw new TypeError('there is no host in it');
+    this.url = new Secret(text);
+    this.#place = host;
+    const secret = password || username;
+    this.#secrets = secret === '' ? [] : [secret, decodeURIComponent(secret)];
+  }
+
+  /** What must not be seen, as it is in the URL and as it is meant. */
+  secrets(): readonly string[] {
+    return this.#secrets;
+  }
+
+  toString(): string {
+    return this.#place;
+  }
+}
+
+export const natsServer = () =>
+  text().transform((value, context) => {
+    try {
+      return new NatsServer(value);
+    } catch {
+      context.addIssue('must be host:port, or nats://user:password@host:port with special characters as in URLs');
+      return z.NEVER;
+    }
+  });
+
 /** A registry and another place of its images; `host[:port]` and `host[:port][/path]`. */
 export class Mirror {
   readonly of: string;

@@ -11,6 +11,7 @@ import {
   logLevel,
   macAddress,
   mirrors,
+  natsServer,
   port,
   registryAccounts,
   templateValues,
@@ -65,12 +66,12 @@ export const schema = z.object({
       environment: ['NIBS_BOOT_MAC'],
       kernel: ['hw_addr', 'packet_bootdev_mac', 'BOOTIF'],
     }),
-  transport: choice(['grpc', 'file'])
+  transport: choice(['grpc', 'file', 'nats'])
     .default('grpc')
     .register(names, {
       group: 'Server',
       description:
-        'Where work comes from: a server (grpc), or a template that is run once, without a server, to try it on a bench (file).',
+        'Where work comes from: a tink server (grpc); lists of actions that somebody sends by way of a NATS server (nats); or a template that is run once, without a server, to try it on a bench (file).',
       value: 'KIND',
       flags: ['transport'],
       environment: ['AGENT_TRANSPORT', 'NIBS_TRANSPORT'],
@@ -85,6 +86,46 @@ export const schema = z.object({
       flags: ['tinkerbell-grpc-authority', 'grpc-server'],
       environment: ['AGENT_GRPC_SERVER', 'TINKERBELL_GRPC_AUTHORITY'],
       kernel: ['grpc_authority'],
+    }),
+  natsServer: natsServer()
+    .optional()
+    .register(names, {
+      group: 'Server',
+      description: 'Address of the NATS server, for --transport nats; also nats://user:password@host:port.',
+      value: 'HOST:PORT|URL',
+      flags: ['nats-server'],
+      environment: ['AGENT_NATS_SERVER', 'NIBS_NATS_SERVER'],
+      kernel: ['nibs_nats_server'],
+    }),
+  natsStream: text()
+    .default('tinkerbell')
+    .register(names, {
+      group: 'Server',
+      description: 'First word of the subjects; the second is who this machine is.',
+      value: 'WORD',
+      flags: ['nats-stream'],
+      environment: ['AGENT_NATS_STREAM', 'NIBS_NATS_STREAM'],
+      kernel: ['nibs_nats_stream'],
+    }),
+  natsActions: text()
+    .default('workflow_actions')
+    .register(names, {
+      group: 'Server',
+      description: 'Last word of the subject that lists of actions come on.',
+      value: 'WORD',
+      flags: ['nats-actions'],
+      environment: ['AGENT_NATS_ACTIONS', 'NIBS_NATS_ACTIONS'],
+      kernel: ['nibs_nats_actions'],
+    }),
+  natsEvents: text()
+    .default('workflow_status')
+    .register(names, {
+      group: 'Server',
+      description: 'Last word of the subject that tells of what becomes of them.',
+      value: 'WORD',
+      flags: ['nats-events'],
+      environment: ['AGENT_NATS_EVENTS', 'NIBS_NATS_EVENTS'],
+      kernel: ['nibs_nats_events'],
     }),
   dialect: choice(['auto', 'v0.1', 'v0.2', 'v0.7', 'v0.9', 'current'])
     .default('auto')
@@ -308,14 +349,15 @@ export const schema = z.object({
       kernel: ['nibs_docker_config'],
     }),
   runtime: z
-    .literal(
-      'docker',
-      'must be docker: any engine that answers the Docker API, Podman with its service too; the APIs of containerd and Kubernetes are not spoken',
+    .enum(
+      ['docker', 'containerd'],
+      'must be docker (any engine that answers the Docker API, Podman with its service too) or containerd; jobs of Kubernetes, which get no devices, are not made',
     )
     .default('docker')
     .register(names, {
       group: 'Registry and engine',
-      description: 'Container engine; the service of Podman answers to the Docker API too.',
+      description:
+        'API of the container engine: docker (the service of Podman answers to it too), or containerd, which CaptainOS has.',
       value: 'KIND',
       flags: ['runtime'],
       environment: ['AGENT_RUNTIME', 'NIBS_RUNTIME'],
@@ -330,6 +372,58 @@ export const schema = z.object({
       flags: ['docker-host', 'docker-socket'],
       environment: ['AGENT_DOCKER_SOCKET', 'DOCKER_HOST'],
       kernel: ['nibs_docker_host'],
+    }),
+  containerdSocket: text()
+    .default('/run/containerd/containerd.sock')
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Where the API of containerd answers.',
+      value: 'PATH',
+      flags: ['containerd-socket'],
+      environment: ['AGENT_CONTAINERD_SOCKET', 'NIBS_CONTAINERD_SOCKET'],
+      kernel: ['nibs_containerd_socket'],
+    }),
+  containerdNamespace: text()
+    .default('tinkerbell')
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Namespace of containerd that images and containers are in.',
+      value: 'NAME',
+      flags: ['containerd-namespace'],
+      environment: ['AGENT_CONTAINERD_NAMESPACE', 'NIBS_CONTAINERD_NAMESPACE'],
+      kernel: ['nibs_containerd_namespace'],
+    }),
+  containerdDataRoot: text()
+    .default('/var/lib/nerdctl')
+    .register(names, {
+      group: 'Registry and engine',
+      description: 'Directory for the named volumes of actions that run in containerd.',
+      value: 'DIRECTORY',
+      flags: ['containerd-data-root'],
+      environment: ['AGENT_CONTAINERD_DATA_ROOT', 'NIBS_CONTAINERD_DATA_ROOT'],
+      kernel: ['nibs_containerd_data_root'],
+    }),
+  containerdRegistryConfigPath: text()
+    .default('/etc/containerd/certs.d')
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Directory with a hosts.toml for each registry (mirrors, certificates, plain HTTP), as containerd has it; the certificates in /etc/docker/certs.d count too.',
+      value: 'DIRECTORY',
+      flags: ['containerd-registry-config-path'],
+      environment: ['AGENT_CONTAINERD_REGISTRY_CONFIG_PATH', 'NIBS_CONTAINERD_REGISTRY_CONFIG_PATH'],
+      kernel: ['nibs_containerd_registry_config_path'],
+    }),
+  network: choice(['auto', 'host', 'none', 'default'])
+    .default('auto')
+    .register(names, {
+      group: 'Registry and engine',
+      description:
+        'Network of actions that name none: that of the machine (host), none, or the own one of the engine (default); auto: the own one of the engine if it has a bridge, else that of the machine.',
+      value: 'NETWORK',
+      flags: ['network'],
+      environment: ['NIBS_NETWORK'],
+      kernel: ['nibs_network'],
     }),
   pullTimeoutSeconds: duration()
     .default(3600)
@@ -375,10 +469,11 @@ export const schema = z.object({
       kernel: ['nibs_privileged'],
     }),
   engineStorage: text()
-    .default('/var/lib/docker')
+    .optional()
     .register(names, {
       group: 'Registry and engine',
-      description: 'Where the engine keeps its images; for a warning before one is pulled that cannot fit.',
+      description:
+        'Where the engine keeps its images; for a warning before one is pulled that cannot fit. Default: /var/lib/docker or /var/lib/containerd.',
       value: 'DIRECTORY',
       flags: ['engine-storage'],
       environment: ['NIBS_ENGINE_STORAGE'],
@@ -670,15 +765,9 @@ export const ignoredFlags: Readonly<Record<string, boolean>> = {
   'max-file-size': true,
   timeout: true,
   'grpc-retry-interval': true,
-  'containerd-namespace': true,
-  'containerd-socket': true,
-  'containerd-data-root': true,
-  'containerd-registry-config-path': true,
+
   'workflow-path': true,
-  'nats-server': true,
-  'nats-stream': true,
-  'nats-events': true,
-  'nats-actions': true,
+
   'kubernetes-namespace': true,
   'kubernetes-kubeconfig': true,
   'kubernetes-service-account': true,

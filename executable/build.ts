@@ -92,6 +92,8 @@ interface Bundles {
   readonly 'installer.cjs': string;
   /** Only a current server is told what the machine consists of. */
   readonly 'systeminformation.cjs': string;
+  /** Only an agent that works for a NATS server. */
+  readonly 'nats.cjs': string;
 }
 
 async function bundleSources(): Promise<Bundles> {
@@ -104,6 +106,7 @@ async function bundleSources(): Promise<Bundles> {
       agent: join(root, 'agent/main.ts'),
       installer: join(root, 'installer/main.ts'),
       systeminformation: createRequire(import.meta.url).resolve('systeminformation'),
+      nats: createRequire(import.meta.url).resolve('@nats-io/transport-node'),
     },
     outdir: bundleDirectory,
     outExtension: { '.js': '.cjs' },
@@ -118,7 +121,7 @@ async function bundleSources(): Promise<Bundles> {
     legalComments: 'none',
     absWorkingDir: root,
     // Native add-ons that a dependency of dockerode loads when they are there, and does without when they are not.
-    external: ['cpu-features', '*.node', 'systeminformation'],
+    external: ['cpu-features', '*.node', 'systeminformation', '@nats-io/transport-node'],
     // The programs are no modules: what is external to them comes from the `require` that they are given.
     supported: { 'dynamic-import': false },
     define: {
@@ -138,6 +141,7 @@ async function bundleSources(): Promise<Bundles> {
     'agent.cjs': path('agent.cjs'),
     'installer.cjs': path('installer.cjs'),
     'systeminformation.cjs': path('systeminformation.cjs'),
+    'nats.cjs': path('nats.cjs'),
   };
 }
 

@@ -17,8 +17,14 @@ const requireOfNode = createRequire(process.execPath);
 
 /** `require` for a bundle: what is large and seldom needed is a bundle of its own. */
 function requireFor(name: string): unknown {
-  return name === 'systeminformation' ? load('systeminformation.cjs') : requireOfNode(name);
+  const bundle = bundlesOfTheirOwn.get(name);
+  return bundle === undefined ? requireOfNode(name) : load(bundle);
 }
+
+const bundlesOfTheirOwn: ReadonlyMap<string, string> = new Map([
+  ['systeminformation', 'systeminformation.cjs'],
+  ['@nats-io/transport-node', 'nats.cjs'],
+]);
 
 /** What a bundle in CommonJS format exports. */
 function load<Exports>(asset: string): Exports {

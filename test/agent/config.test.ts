@@ -154,8 +154,13 @@ describe('names that other programs gave to settings', () => {
         ],
         ...['-registry-name', 'registry.example', '-registry-user', 'u', '-registry-pass', '-dash', '-log-level', '1'],
         ...[
+          '-runtime',
+          'containerd',
           '-containerd-socket',
-          '/run/containerd/containerd.sock',
+          '/run/captain/containerd.sock',
+          '-containerd-namespace=captain',
+          '-containerd-data-root=/var/lib/captain',
+          '-containerd-registry-config-path=/etc/captain/certs.d',
           '-attribute-detection=false',
           '-docker-socket',
           '/run/docker.sock',
@@ -171,6 +176,27 @@ describe('names that other programs gave to settings', () => {
     assert.equal(config.registryPassword?.reveal(), '-dash');
     assert.equal(config.logLevel, 'debug');
     assert.equal(config.dockerHost, 'unix:///run/docker.sock');
+    assert.equal(config.runtime, 'containerd');
+    assert.equal(config.containerdSocket, '/run/captain/containerd.sock');
+    assert.equal(config.containerdNamespace, 'captain');
+    assert.equal(config.containerdDataRoot, '/var/lib/captain');
+    assert.equal(config.containerdRegistryConfigPath, '/etc/captain/certs.d');
+  });
+
+  test('loadConfig() reads the flags of tink-agent for NATS, and shows no password', async () => {
+    const server = 'nats://agent:canary%2F1@10.1.1.1:4222';
+    const flags = ['-transport', 'nats', '-id', 'm1', '-nats-stream', 's', '-nats-events=e', '-nats-actions', 'a'];
+    const loaded = await load({ kernel: '', flags: [...flags, '-nats-server', server] });
+    const { config } = loaded;
+    assert.equal(config.natsServer?.url.reveal(), server);
+    assert.deepEqual(config.natsServer.secrets(), ['canary%2F1', 'canary/1']);
+    assert.deepEqual([config.natsStream, config.natsEvents, config.natsActions], ['s', 'e', 'a']);
+    assert.match(describeConfig(loaded), /^nats-server = 10\.1\.1\.1:4222 /m);
+    assert.doesNotMatch(describeConfig(loaded), /canary/);
+    assert.match(
+      await problemsOf({ kernel: 'worker_id=m1', flags: ['-transport', 'nats'] }),
+      /^no server .*--nats-server/,
+    );
   });
 
   test('loadConfig() reads the flags of tink-worker, short ones too', async () => {
@@ -361,8 +387,8 @@ test('loadConfig() takes off for the syslog server that the kernel command line 
 
 test('loadConfig() says which engines serve when one is asked for that does not', async () => {
   assert.match(
-    await problemsOf({ flags: ['-runtime', 'containerd'] }),
-    /^runtime \(flag -runtime\): must be docker: any engine that answers the Docker API, .*; it is "containerd"$/,
+    await problemsOf({ flags: ['-runtime', 'kubernetes'] }),
+    /^runtime \(flag -runtime\): must be docker \(any engine that answers the Docker API, .*\) or containerd; .*; it is "kubernetes"$/,
   );
 });
 

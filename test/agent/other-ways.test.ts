@@ -1,0 +1,80 @@
+/** The agent as a process of its own with another engine, and with another source of work, than OSIE and HookOS have. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { connect } from '@nats-io/transport-node';
+import { type Containerd, startContainerd } from '../sandbox/containerd.ts';
+import { startNatsServer } from '../sandbox/nats-server.ts';
+import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+import { ended, type Hall, makeSite, startHall, until } from './site.ts';
+
+let hall: Hall;
+let containerd: Containerd;
+
+before(async () => {
+  [hall, containerd] = await Promise.all([startHall(), startContainerd()]);
+});
+
+after(() => Promise.all([hall?.[Symbol.asyncDispose](), containerd?.[Symbol.asyncDispose]()]));
+
+test('a workflow is run by containerd, with the flags that CaptainOS starts tink-agent with, and goes on after the agent was killed', {
+  timeout: 120_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  const workflow = site.createWorkflow([
+    { name: 'first', script: 'echo first >> /site/done; echo hello from containerd; echo shared > /workflow/note' },
+    {
+      name: 'second',
+      script: 'echo waiting; until [ -e /site/go ]; do sleep 0.1; done; cat /workflow/note >> /site/done',
+    },
+    { name: 'third', script: 'echo going wrong; exit 3' },
+  ]);
+  const flags = [
+    ...['-runtime', 'containerd', '-containerd-socket', containerd.socketPath, '-containerd-namespace', 'tinkerbell'],
+    ...['-containerd-data-root', join(site.directory, 'data'), '-network', 'host'],
+  ];
+  // Nobody is there: what is done is done by containerd.
+  const environment = { DOCKER_HOST: join(site.directory, 'no-docker.sock') };
+  const killed = site.start(flags, environment);
+  await killed.said(/\[second\] waiting/);
+  await killed.end('SIGKILL');
+  const agent = site.start(flags, environment);
+  await agent.said(/waiting for the container that an earlier agent started/);
+  await writeFile(join(site.directory, 'go'), '');
+  assert.match(await ended(site, workflow, 'ACTION_FAILED', 'third'), /exit code 3: going wrong/);
+  assert.deepEqual(await site.done(), ['first', 'shared']);
+  assert.match(killed.output.join('\n'), /INFO {2}\[first\] hello from containerd/);
+  assert.doesNotMatch([...killed.output, ...agent.output].join('\n'), /canary/);
+  await until(async () => (await containerd.ctr('--namespace', 'tinkerbell', 'containers', 'list', '--quiet')) === '');
+});
+
+test('a list of actions that comes by way of NATS is run, events tell of it, and the machine is restarted', {
+  timeout: 120_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  await using nats = await startNatsServer('authorization { user: agent, password: "canary-of-nats" }');
+  const address = `nats://agent:canary-of-nats@${nats.host}`;
+  const client = await connect({ servers: nats.host, user: 'agent', pass: 'canary-of-nats' });
+  test.after(() => client.close());
+  const states: string[] = [];
+  const subject = `tinkerbell.${MACHINE_ONE.id}`;
+  client.subscribe(`${subject}.workflow_status`, {
+    callback: (_, message) => {
+      const { action_name: name, state } = message.json<{ action_name: string; state: string }>();
+      states.push(`${name} ${state}`);
+    },
+  });
+  const agent = site.start(['-transport', 'nats', '-nats-server', address, '--finish=reboot']);
+  await agent.said(/connected to the NATS server/);
+  const volumes = [`${site.directory}:/site`];
+  const list = ['first', 'second'].map((name) => ({
+    ...{ workflow_id: 'w1', task_id: 't1', id: name, name, image: 'busybox', volumes },
+    ...{ cmd: 'sh', args: ['-c', `echo ${name} >> /site/done`], timeoutSeconds: 60 },
+  }));
+  client.publish(`${subject}.workflow_actions`, JSON.stringify(list));
+  await until(async () => (await site.done()).includes('reboot'));
+  assert.deepEqual(await site.done(), ['first', 'second', 'reboot']);
+  assert.deepEqual(states, ['first RUNNING', 'first SUCCESS', 'second RUNNING', 'second SUCCESS']);
+  assert.doesNotMatch(agent.output.join('\n'), /canary/);
+});
