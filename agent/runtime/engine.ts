@@ -130,6 +130,7 @@ const wrappings = [
   /^failed to create (?:shim task|shim|task for container): /,
   /^OCI runtime create failed: /,
   /^runc create failed: /,
+  /^error during container init: /,
   /^container_linux\.go:\d+: starting container process caused: /,
   /^unable to start container process: /,
   /^(?:Get|Head|Post) "?https?:\/\/[^ ]*: (?=[a-z])/,

@@ -1,8 +1,10 @@
 import { deepEqual, equal, rejects } from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { cpio } from '../../initramfs/cpio.ts';
+import { Tree } from '../../initramfs/tree.ts';
 import { startMachine } from './machine.ts';
 
 const soon = { timeoutSeconds: 120 };
@@ -61,4 +63,37 @@ test('a machine ends when its signal is aborted', async () => {
   plug.abort();
   equal(await machine.exited, -1);
   await machine[Symbol.asyncDispose]();
+});
+
+/** Turning the scheduler's statistics on and off makes the kernel patch code that both processors run all the time. */
+const patching = `#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs dev /dev
+while :; do /bin/busybox stat /init /proc/self; done > /dev/null &
+/bin/busybox yes | /bin/busybox cat > /dev/null &
+for n in $(/bin/busybox seq 400); do
+  echo 1 > /proc/sys/kernel/sched_schedstats
+  echo 0 > /proc/sys/kernel/sched_schedstats
+done
+echo patched
+/bin/busybox poweroff -f
+`;
+
+test('a machine whose kernel patches itself is not stuck by that', async () => {
+  const tree = new Tree();
+  for (const name of ['bin', 'dev', 'proc']) tree.directory(name);
+  await tree.copy('/bin/busybox', 'bin/busybox');
+  tree.file('init', patching, 0o755);
+  const initramfs = join(directory, 'initramfs');
+  await writeFile(initramfs, cpio(tree, 0));
+  const kernel = join(import.meta.dirname, '../../build/vmlinuz-x86_64');
+  await using machine = await startMachine({
+    name: 'm',
+    directory,
+    acceleration: 'tcg',
+    memoryMiB: 256,
+    boot: { kind: 'kernel', kernel, initramfs, commandLine: 'console=ttyS0 panic=-1 quiet' },
+  });
+  await machine.console.waitForLine(/patched$/, soon);
+  equal(await machine.exited, 0);
 });
