@@ -85,8 +85,10 @@ async function work(config: CompleteConfig): Promise<number> {
   await using outlets = await openOutlets(config, { format, redactor, stream });
   using stop = stopOnSignal();
   const { log } = outlets;
+  const tidyUp = createTidying();
   const observe = (event: LoopEvent) => {
     if (event.kind === 'begun' || event.kind === 'ended') compileForSpeed(event.kind === 'begun');
+    tidyUp(event);
     outlets.observe(event);
   };
   const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe };
@@ -160,6 +162,20 @@ function keepMemorySmall(): void {
  */
 function compileForSpeed(on: boolean): void {
   for (const compiler of ['opt', 'maglev']) setFlagsFromString(on ? `--${compiler}` : `--no-${compiler}`);
+}
+
+/**
+ * What the start and each action leave behind is some 10 MB of garbage, which V8 looks for only when as much again has come up: hours later, in an agent that
+ * waits for work. So it is told to look as soon as nothing is to be done. Only the executable has the function for it (executable/build.ts).
+ */
+function createTidying(): (event: LoopEvent) => void {
+  let isTidy = false;
+  return (event) => {
+    if (event.kind === 'begun') isTidy = false;
+    if (event.kind !== 'asked' || event.answer !== 'idle' || isTidy) return;
+    isTidy = true;
+    globalThis.gc?.();
+  };
 }
 
 /** A machine on whose bench a template is tried stays up. */
