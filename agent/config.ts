@@ -187,6 +187,11 @@ function complete(config: Config): CompleteConfig {
   }
 }
 
+/** Where work comes from, for people; `undefined`: from a file. */
+export function serverOf({ transport, grpcAuthority, natsServer }: Config): string | undefined {
+  return transport === 'nats' ? natsServer?.toString() : grpcAuthority;
+}
+
 const noTemplate = 'no template is named: with --transport file, --template says which one to run';
 
 const noServer =

@@ -13,6 +13,7 @@ import {
   loadConfig,
   type NatsConfig,
   type ServerConfig,
+  serverOf,
 } from './config.ts';
 import { createInventory } from './hardware.ts';
 import { type Journal, JournalError, openJournal } from './journal.ts';
@@ -106,8 +107,7 @@ async function workForServer(
   const { log } = tools;
   await using journal = await openJournal(config.stateDirectory, (message) => log.error(message));
   await using transport = await createTransport(config, tools, outlets, journal);
-  const server = config.transport === 'nats' ? String(config.natsServer) : config.grpcAuthority;
-  log.info({ worker: config.workerId, server, process: process.pid }, 'the agent starts');
+  log.info({ worker: config.workerId, server: serverOf(config), process: process.pid }, 'the agent starts');
   const power = createPower({ ...config, kexec: kexecOf(config), warn: (message) => log.warn(message) });
   await runAgent({ ...config, ...tools, transport, journal, power }, signal);
 }

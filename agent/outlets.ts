@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Writable } from 'node:stream';
 import { version } from '../executable/version.ts';
+import { serverOf } from './config.ts';
 import { createLineWriter } from './line-writer.ts';
 import { createLog, factsOf, type Log } from './log.ts';
 import type { LoopEvent } from './observe.ts';
@@ -55,7 +56,7 @@ export async function openOutlets(given: Config, { format, redactor, stream }: O
   const board = createStatusBoard({
     machine: config.workerId ?? 'unknown',
     hostName: hostname(),
-    server: config.transport === 'nats' ? String(config.natsServer) : config.grpcAuthority,
+    server: serverOf(config),
     version: version.version,
     dialect: () => dialect,
     redact: redactor.redact,

@@ -168,7 +168,7 @@ class ContainerdApi implements EngineApi {
     let container = await this.#get(id, signal);
     const process = await this.#processOf(id, signal);
     const isOver = process === undefined || process.status === TaskStatus.STOPPED;
-    if (isOver && container.labels[notes.exitCode] === undefined && container.labels[notes.started] !== undefined) {
+    if (isOver && container.labels[notes.exitCode] === undefined) {
       // Whoever attends it knows more than its process tells, and is about to write it down.
       await this.#attended.get(id)?.recorded;
       container = await this.#get(id, signal);
@@ -192,8 +192,9 @@ class ContainerdApi implements EngineApi {
       await this.#clearTask(id, AbortSignal.timeout(10_000));
       throw error;
     }
-    await this.#note(id, { [notes.started]: new Date().toISOString() }, signal);
+    // First of all: if the note fails, the caller looks, sees that it was started, and does not come here again.
     attendance.recorded = this.#record(id, attendance, outOfMemory);
+    await this.#note(id, { [notes.started]: new Date().toISOString() }, signal);
   }
 
   async attach(id: string, signal: AbortSignal): Promise<Readable> {

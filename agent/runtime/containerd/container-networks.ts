@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -9,6 +10,7 @@ import {
 } from './cni.ts';
 import { networkFiles } from './network-files.ts';
 import { SpecError } from './spec-error.ts';
+import { unlessGone } from './unless-gone.ts';
 
 /** What a container has: the machine's network, none but its own loopback, or one by the plug-ins of the Container Network Interface. */
 export type NetworkKind = 'host' | 'none' | 'cni';
@@ -20,7 +22,13 @@ export class ContainerNetworks {
   readonly #options: NetworkOptions;
 
   constructor(options: NetworkOptions) {
-    this.#options = options;
+    const told = new Set<string>();
+    // The network is loaded several times for each container, and what it lacks is worth saying once.
+    const warn = (message: string) => {
+      if (!told.has(message)) options.warn(message);
+      told.add(message);
+    };
+    this.#options = { ...options, warn };
   }
 
   /** Whether there are plug-ins for containers that ask for no network by name. */
@@ -55,7 +63,7 @@ export class ContainerNetworks {
       await networkFiles(directory, { hostname: hostname(), addresses: [], dns: noDns, onHostNetwork: true });
       return;
     }
-    await this.disconnect(id, directory, kind);
+    if ((await unlessGone(stat(namespace))) !== undefined) await this.disconnect(id, directory, kind);
     await createNetworkNamespace(namespace);
     const { addresses, dns } =
       kind === 'cni' ? await (await this.#load()).attach(id, namespace) : { addresses: [], dns: noDns };
