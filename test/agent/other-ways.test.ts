@@ -9,6 +9,9 @@ import { startNatsServer } from '../sandbox/nats-server.ts';
 import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { ended, type Hall, makeSite, startHall, until } from './site.ts';
 
+// Left to itself, Node 24 now and then spins for ever in its own end (Environment::CleanupHandles) after connections that broke.
+process.once('exit', (code) => process.exit(code));
+
 let hall: Hall;
 let containerd: Containerd;
 
