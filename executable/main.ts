@@ -40,6 +40,9 @@ async function run(): Promise<number> {
   return programs[chosen.name](chosen.args);
 }
 
+// Left to itself, Node 24 now and then spins for ever in its own end (Environment::CleanupHandles) after connections that broke. Nothing is left to do by then.
+process.once('exit', (code) => process.exit(code));
+
 run().then(
   (code) => {
     process.exitCode = code;
