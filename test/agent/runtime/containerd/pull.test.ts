@@ -213,14 +213,18 @@ test('pullImage() labels content as containerd does, so that its garbage collect
   assert.equal(manifest.layers.length, 2);
   const labels = async (ctr: (...parameters: string[]) => Promise<string>) => {
     const rows = (await ctr('content', 'ls')).split('\n').slice(1);
-    return rows
-      .map((row) => row.split(/\s+/))
-      .filter(([digest = '']) => blobs.includes(digest))
-      .map(([digest, , , , , list = '']) => [digest, list.split(',').sort()])
-      .sort();
+    return (
+      rows
+        .map((row) => row.split(/\t+/).map((field) => field.trim()))
+        .filter(([digest = '']) => blobs.includes(digest))
+        // Its age before that has a number of words of its own: 'Less than a second', '1 second'.
+        .map(([digest, , , list = '']) => [digest, list.split(',').sort()])
+        .sort()
+    );
   };
   const labelled = await labels(ours.ctr);
   assert.equal(labelled.length, 5);
+  assert.match(labelled.flat(2).join(' '), /gc\.ref\.content\.config=/);
   assert.deepEqual(labelled, await labels(theirs.ctr));
 
   assert.equal(await ours.ctr('leases', 'ls', '-q'), '');
