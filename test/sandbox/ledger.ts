@@ -4,8 +4,8 @@ import { z } from 'zod';
 const entry = z.discriminatedUnion('what', [
   /** A container was made for the action, and started; `removed`: it was thrown away. */
   z.object({ what: z.enum(['created', 'started', 'removed']), action: z.string(), at: z.number() }),
-  /** The agent's journal has returned from recording the end of the action. */
-  z.object({ what: z.literal('journalled'), action: z.string(), at: z.number() }),
+  /** The agent's journal is told to record the end of the action; `journalled`: it has returned from that. */
+  z.object({ what: z.enum(['journalling', 'journalled']), action: z.string(), at: z.number() }),
   /** The process is about to kill itself at this point. */
   z.object({ what: z.literal('killed'), point: z.string(), at: z.number() }),
   /** The machine lost its power: with the agent, all containers are gone. */

@@ -98,6 +98,7 @@ function watchJournal(journal: Journal, ledger: Ledger, pass: Pass): Journal {
     started: (action, at) => between(pass, 'journal.started', () => journal.started(action, at)),
     ended: (action, outcome) =>
       between(pass, 'journal.ended', async () => {
+        ledger.append({ what: 'journalling', action: action.name });
         await journal.ended(action, outcome);
         ledger.append({ what: 'journalled', action: action.name });
       }),
