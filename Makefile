@@ -73,7 +73,7 @@ demo: setup build initramfs images os-image ## A virtual machine from power-on t
 .PHONY: test
 test: setup build initramfs ## Types, lint, unit and integration tests
 	npm run --silent check
-	$(NODE) --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
+	$(NODE) --import ./test/sandbox/ends-for-sure.ts --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
 
 .PHONY: bench
 bench: bench-agent bench-decompress bench-install ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON

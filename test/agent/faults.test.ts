@@ -25,6 +25,7 @@ import { workflowDirectory } from '../../agent/runtime/workflow-directory.ts';
 import { createRuntimeLog } from '../../agent/runtime-log.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/server.ts';
 import type { Transport } from '../../agent/transport/transport.ts';
+import '../sandbox/ends-for-sure.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../sandbox/engine.ts';
 import type { Image } from '../sandbox/image.ts';
@@ -820,9 +821,6 @@ function foreignProgram(): Buffer {
   header.writeUInt16BE(22, 18);
   return header;
 }
-
-// Left to itself, Node 24 now and then spins for ever in its own end (Environment::CleanupHandles) after all these broken connections.
-process.once('exit', (code) => process.exit(code));
 
 test('faults', { timeout: 300_000, concurrency: 4 }, async (test) => {
   const [engine, registry, image] = await Promise.all([startEngine(), startRegistry(), busyboxImage()]);

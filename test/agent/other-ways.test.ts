@@ -4,13 +4,11 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect } from '@nats-io/transport-node';
+import '../sandbox/ends-for-sure.ts';
 import { type Containerd, startContainerd } from '../sandbox/containerd.ts';
 import { startNatsServer } from '../sandbox/nats-server.ts';
 import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { ended, type Hall, makeSite, startHall, until } from './site.ts';
-
-// Left to itself, Node 24 now and then spins for ever in its own end (Environment::CleanupHandles) after connections that broke.
-process.once('exit', (code) => process.exit(code));
 
 let hall: Hall;
 let containerd: Containerd;
