@@ -6,12 +6,14 @@
  */
 import { chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, parse, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 import { execa } from 'execa';
 import { z } from 'zod';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
+import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
@@ -87,13 +89,8 @@ async function main(): Promise<void> {
 /** Paths of files in CommonJS, the format of single executables. */
 interface Bundles {
   readonly main: string;
-  /** The programs: read by bundles.ts under these names. */
-  readonly 'agent.cjs': string;
-  readonly 'installer.cjs': string;
-  /** Only a current server is told what the machine consists of. */
-  readonly 'systeminformation.cjs': string;
-  /** Only an agent that works for a NATS server. */
-  readonly 'nats.cjs': string;
+  /** The programs and the packages apart: read by bundles.ts under these names. */
+  readonly assets: Readonly<Record<string, string>>;
 }
 
 async function bundleSources(): Promise<Bundles> {
@@ -105,8 +102,9 @@ async function bundleSources(): Promise<Bundles> {
       main: join(root, 'executable/main.ts'),
       agent: join(root, 'agent/main.ts'),
       installer: join(root, 'installer/main.ts'),
-      systeminformation: createRequire(import.meta.url).resolve('systeminformation'),
-      nats: createRequire(import.meta.url).resolve('@nats-io/transport-node'),
+      ...Object.fromEntries(
+        PACKAGES_APART.map((name) => [parse(bundleOf(name)).name, fileURLToPath(import.meta.resolve(name))]),
+      ),
     },
     outdir: bundleDirectory,
     outExtension: { '.js': '.cjs' },
@@ -121,7 +119,7 @@ async function bundleSources(): Promise<Bundles> {
     legalComments: 'none',
     absWorkingDir: root,
     // Native add-ons that a dependency of dockerode loads when they are there, and does without when they are not.
-    external: ['cpu-features', '*.node', 'systeminformation', '@nats-io/transport-node'],
+    external: ['cpu-features', '*.node', ...PACKAGES_APART],
     // The programs are no modules: what is external to them comes from the `require` that they are given.
     supported: { 'dynamic-import': false },
     define: {
@@ -135,13 +133,10 @@ async function bundleSources(): Promise<Bundles> {
     plugins: [decompressPlugin(), withoutSsh, withoutWindows, withoutProtoLoader, onlyEnglish],
     logLevel: 'warning',
   });
-  const path = (name: string) => join(bundleDirectory, name);
+  const assets = ['agent.cjs', 'installer.cjs', ...PACKAGES_APART.map(bundleOf)];
   return {
-    main: path('main.cjs'),
-    'agent.cjs': path('agent.cjs'),
-    'installer.cjs': path('installer.cjs'),
-    'systeminformation.cjs': path('systeminformation.cjs'),
-    'nats.cjs': path('nats.cjs'),
+    main: join(bundleDirectory, 'main.cjs'),
+    assets: Object.fromEntries(assets.map((name) => [name, join(bundleDirectory, name)])),
   };
 }
 
@@ -161,7 +156,7 @@ async function signingKey(): Promise<string> {
 }
 
 /** Puts the bundles into a copy of the Node that runs this script. */
-async function makeExecutable({ main, ...assets }: Bundles, executable: string): Promise<void> {
+async function makeExecutable({ main, assets }: Bundles, executable: string): Promise<void> {
   // The file is imported by its path inside the package: the package's front door starts with a walk over node_modules that a bundle does not need.
   const require = createRequire(import.meta.url);
   const { default: makeSingleExecutable }: { default: SingleExecutableMaker } = require('@yao-pkg/pkg/lib-es5/sea.js');

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { getAsset, isSea } from 'node:sea';
 import { compileFunction } from 'node:vm';
+import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 
 // The programs, bundled one by one (see build.ts). Only the one that is called is read: parsing the code of all of them took half of the start-up
 // time and a good part of the memory of each. Run from its sources, as by the tests, main.ts takes the sources of the program.
@@ -15,16 +16,14 @@ export const loadInstaller = async () =>
 
 const requireOfNode = createRequire(process.execPath);
 
-/** `require` for a bundle: what is large and seldom needed is a bundle of its own. */
-function requireFor(name: string): unknown {
-  const bundle = bundlesOfTheirOwn.get(name);
-  return bundle === undefined ? requireOfNode(name) : load(bundle);
-}
+const loaded = new Map<string, unknown>();
 
-const bundlesOfTheirOwn: ReadonlyMap<string, string> = new Map([
-  ['systeminformation', 'systeminformation.cjs'],
-  ['@nats-io/transport-node', 'nats.cjs'],
-]);
+/** `require` for a bundle. */
+function requireFor(name: string): unknown {
+  if (!PACKAGES_APART.includes(name)) return requireOfNode(name);
+  if (!loaded.has(name)) loaded.set(name, load(bundleOf(name)));
+  return loaded.get(name);
+}
 
 /** What a bundle in CommonJS format exports. */
 function load<Exports>(asset: string): Exports {
