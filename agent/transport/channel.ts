@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { checkServerIdentity, createSecureContext, getCACertificates, type PeerCertificate } from 'node:tls';
+import { checkServerIdentity, createSecureContext, type PeerCertificate } from 'node:tls';
 import {
   type ChannelCredentials,
   Client,
@@ -10,6 +10,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import type { MessageFns } from '../../proto/tink.pb.ts';
+import { trustSystemCertificates } from '../system-certificates.ts';
 import { fetchCertificates } from './certificate.ts';
 import { TrackedCredentials } from './connections.ts';
 import { TransportError } from './transport.ts';
@@ -194,8 +195,9 @@ export class Channel implements AsyncDisposable {
     const { tls, certificateAuthority, clientCertificate } = this.#options;
     if (tls === 'plaintext') return credentials.createInsecure();
     const only = [trusted, certificateAuthority].filter((pem) => pem !== undefined);
+    if (only.length === 0) trustSystemCertificates();
     const context = createSecureContext({
-      ca: only.length > 0 ? only : [...getCACertificates('default'), ...getCACertificates('system')],
+      ...(only.length > 0 && { ca: only }),
       // A leaf alone, signed by a CA that we are not given, is trusted as such (Go, which the server is written for, does so too).
       allowPartialTrustChain: true,
       ...(clientCertificate && { cert: clientCertificate.certificate, key: clientCertificate.key }),

@@ -1,6 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
+import { trustSystemCertificates } from '../../system-certificates.ts';
 import type { RegistryHost } from './hosts.ts';
 
 /** What a registry, or a server it referred to, did instead of what it was asked for. The message says at which URL, in Docker's words where it has some. */
@@ -159,13 +160,15 @@ export class RegistryConnection implements Disposable {
 
   /** Made when it is needed: reading all the authorities that the machine trusts takes a while. */
   #secure(): https.Agent {
+    if (this.#secureAgent !== undefined) return this.#secureAgent;
     const { authorities, clientCertificates, verify } = this.#host.tls;
-    this.#secureAgent ??= new https.Agent({
+    if (verify) trustSystemCertificates();
+    this.#secureAgent = new https.Agent({
       keepAlive: true,
       proxyEnv: process.env,
       rejectUnauthorized: verify,
       secureContext: tls.createSecureContext({
-        ca: verify ? [...tls.getCACertificates('default'), ...tls.getCACertificates('system'), ...authorities] : [],
+        ...(verify && authorities.length > 0 && { ca: [...tls.getCACertificates('default'), ...authorities] }),
         cert: clientCertificates.map(({ certificate }) => certificate),
         key: clientCertificates.map(({ key }) => key),
       }),

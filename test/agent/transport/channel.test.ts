@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createSocketServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -102,6 +102,27 @@ describe('a channel trusts', () => {
   it('an authority given as text', async (test) => {
     const server = await serve(test);
     await ask(open(test, server, { certificateUrl: undefined, certificateAuthority: usual.bundle }));
+  });
+
+  it('whom the machine trusts, when it is not told whom to trust', async (test) => {
+    const server = await serve(test);
+    const directory = await mkdtemp(path.join(tmpdir(), 'trusted-'));
+    test.after(() => rm(directory, { recursive: true }));
+    const file = path.join(directory, 'authorities.pem');
+    await writeFile(file, usual.bundle);
+    // OpenSSL looks there once in the life of a process.
+    const ask = `
+      import { Channel } from '${import.meta.resolve('../../../agent/transport/channel.ts')}';
+      import { WorkflowServiceDefinition } from '${import.meta.resolve('../../../proto/tink.pb.ts')}';
+      const { getWorkflowActions } = WorkflowServiceDefinition.methods;
+      await using channel = new Channel({ authority: '${server.authority}', rpcTimeoutSeconds: 5 });
+      const { actionList } = await channel.call('${SERVICE}', getWorkflowActions, { workflowId: 'any' }, new AbortController().signal);
+      process.stdout.write(JSON.stringify(actionList));
+    `;
+    const run = async (env: NodeJS.ProcessEnv) =>
+      await execa(process.execPath, ['--input-type=module', '--eval', ask], { env, reject: false });
+    assert.equal((await run({ SSL_CERT_FILE: file })).stdout, '[]');
+    assert.match((await run({})).stderr, /unable to verify|unable to get local issuer|self-signed/);
   });
 
   it('anybody, if told so', async (test) => {
