@@ -154,10 +154,16 @@ function listenForInterrupts(): Disposable & { readonly signal: AbortSignal } {
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
-      for (const name of signals) process.off(name, interrupt);
+      for (const name of signals) {
+        if (!process.listeners(name).includes(ignore)) process.on(name, ignore);
+        process.off(name, interrupt);
+      }
     },
   };
 }
+
+/** What has ended with a message and an exit code is not to be killed in its last milliseconds, which would say that it was not orderly. */
+function ignore(): void {}
 
 function succeed({ options, system }: Run, message: string, result: object): void {
   if (options.json) writeJson(system, { event: 'success', message, ...result });

@@ -248,6 +248,18 @@ test('flatcar-install -D leaves no file when it is interrupted', async () => {
   assert.deepEqual(await readdir(directory), []);
 });
 
+test('flatcar-install that has ended is not killed by a signal that comes late', async () => {
+  const lateSignals = `
+    import { main } from '${import.meta.resolve('../../installer/main.ts')}';
+    process.exitCode = await main(['-d', '/dev/no-such-disk'], {});
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.kill(process.pid, name);
+  `;
+  const child = execa(process.execPath, ['--input-type=module', '--eval', lateSignals], { reject: false });
+  const { exitCode, signal, stderr } = await child;
+  assert.deepEqual([exitCode, signal], [1, undefined], stderr);
+  assert.match(stderr, /^Error: .*\/dev\/no-such-disk/m);
+});
+
 /** How long an undisturbed run takes on this machine. */
 async function measureRun(): Promise<number> {
   const begin = performance.now();
