@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { execa } from 'execa';
+import { startTinkServer } from '../sandbox/tink-server/server.ts';
 
 const root = join(import.meta.dirname, '../..');
 const executable = join(root, `build/nibs-linux-${process.arch}`);
@@ -48,6 +50,37 @@ describe('the executable', () => {
       assert.notEqual(status, 0);
     });
   }
+
+  test('has a package that is seldom needed, too: the client of NATS', async () => {
+    const child = execa(
+      executable,
+      ['tink-agent', '--transport=nats', '--nats-server=127.0.0.1:1', '--id=one', `--state-directory=${directory}`],
+      { all: true, buffer: false, reject: false, env: { NIBS_KERNEL_COMMAND_LINE: '/dev/null' } },
+    );
+    const lines: string[] = [];
+    for await (const line of child.iterable({ from: 'all' })) {
+      lines.push(line);
+      if (line.includes('"level":"warn"')) child.kill('SIGTERM');
+    }
+    assert.match(lines.join('\n'), /cannot connect to the NATS server 127\.0\.0\.1:1: connect ECONNREFUSED/);
+    assert.equal((await child).exitCode, 0);
+  });
+
+  test('tells a current server what the machine consists of', async () => {
+    await using server = await startTinkServer({ dialect: 'current' });
+    const asked = Promise.withResolvers<unknown>();
+    using _ = server.subscribeToCalls((rpc, request) => {
+      if (rpc === 'GetAction') asked.resolve(request);
+    });
+    const settings = [`--grpc-server=${server.authority}`, '--tinkerbell-tls=false', '--dialect=current', '--id=one'];
+    const child = execa(executable, ['tink-agent', ...settings, `--state-directory=${directory}`], {
+      ...{ all: true, reject: false, env: { NIBS_KERNEL_COMMAND_LINE: '/dev/null' } },
+    });
+    const request = await Promise.race([asked.promise, child.then(({ all }) => assert.fail(all))]);
+    child.kill('SIGTERM');
+    await child;
+    assert.partialDeepStrictEqual(request, { agentAttributes: { cpu: { totalThreads: availableParallelism() } } });
+  });
 
   test('takes the name as its first argument under another name', () => {
     assert.match(run('nibs', 'flatcar-install', '--help').stdout, /^Usage: flatcar-install/);
