@@ -4,11 +4,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# The Node that runs everything, and is the base of the executable; pinned in package-lock.json, whatever Node the machine has.
-NODE := node_modules/.bin/node
-export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-
 ARCH := $(if $(filter aarch64,$(shell uname -m)),arm64,x64)
+
+# The Node that runs everything, and is the base of the executable; pinned in package-lock.json, whatever Node the machine has. It is named by
+# its package: the packages for both architectures have a program of this name, and npm before 11.10 then links neither in node_modules/.bin.
+NODE := node_modules/node-linux-$(ARCH)/bin/node
+
+MACHINE_PATH := $(PATH)
+export PATH := $(CURDIR)/$(dir $(NODE)):$(CURDIR)/node_modules/.bin:$(PATH)
+
 EXECUTABLE := build/nibs-linux-$(ARCH)
 SOURCES = $(shell git ls-files agent installer proto executable package-lock.json)
 
@@ -21,8 +25,11 @@ help: ## This list
 .PHONY: setup
 setup: node_modules/.package-lock.json system-packages ## Install the npm packages of the lock file and the Debian packages that building and testing need
 
+# npm runs on the Node that it was installed with: Debian's npm finds its own packages only with Debian's Node. npm shows errors only, because
+# its warnings (EBADENGINE) compare the versions of Node that packages support with this Node, which does not run them.
+node_modules/.package-lock.json: export PATH := $(MACHINE_PATH)
 node_modules/.package-lock.json: package-lock.json package.json .npmrc
-	npm ci
+	npm ci --loglevel=error
 	@touch $@
 
 # Debian packages, one a line; a comment starts with #.
@@ -72,7 +79,7 @@ demo: setup build initramfs images os-image ## A virtual machine from power-on t
 
 .PHONY: test
 test: setup build initramfs ## Types, lint, unit and integration tests
-	npm run --silent check
+	$(NODE) --run check
 	$(NODE) --import ./test/sandbox/ends-for-sure.ts --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
 
 .PHONY: bench
@@ -96,11 +103,11 @@ fuzz: node_modules/.package-lock.json system-packages ## Compare the bzip2 decod
 
 .PHONY: check
 check: node_modules/.package-lock.json ## Types and lint only
-	npm run --silent check
+	$(NODE) --run check
 
 .PHONY: format
 format: node_modules/.package-lock.json ## Format and sort imports in place
-	npm run --silent format
+	$(NODE) --run format
 
 .PHONY: clean
 clean: ## Remove what was built; downloaded packages are kept in build/cache
