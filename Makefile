@@ -62,9 +62,12 @@ generate: setup ## What is generated and committed: protocol code, the decoder's
 initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64
 	$(NODE) initramfs/build.ts
 
+# What a site has of its own goes into the image of the actions: base URLs of mirrors, certificate authorities (PEM), OpenPGP keys.
+SITE = $(addprefix --mirror ,$(MIRROR)) $(addprefix --ca ,$(CA)) $(addprefix --key ,$(KEY))
+
 .PHONY: images
-images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar, the agent's build/tink-worker.oci.tar
-	$(NODE) initramfs/action-image.ts
+images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar (MIRROR=url CA=file KEY=file bakes in what a site has of its own), the agent's build/tink-worker.oci.tar
+	$(NODE) initramfs/action-image.ts $(SITE)
 	$(NODE) initramfs/agent-image.ts
 
 # --- showing and checking it ------------------------------------------------------------------------------------------------

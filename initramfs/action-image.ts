@@ -1,7 +1,9 @@
 /**
  * Makes the container image of the actions: our executable, a shell with the usual small programs, and the tools that the executable calls.
  *
- * `node initramfs/action-image.ts [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64]`
+ * `node initramfs/action-image.ts [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64] [--mirror URL] [--ca FILE] [--key FILE]`
+ *
+ * A site that has mirrors, an authority or a signing key of its own bakes them in; the same inputs give the same bytes.
  *
  * The result is an OCI archive; `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` puts it into a registry.
  */
@@ -10,6 +12,7 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
+import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
@@ -49,22 +52,38 @@ const { values } = parseArgs({
   options: {
     output: { type: 'string', default: join(root, 'build/flatcar-install.oci.tar') },
     executable: { type: 'string', default: builtExecutable },
+    mirror: { type: 'string', multiple: true, default: [] },
+    ca: { type: 'string' },
+    key: { type: 'string' },
   },
 });
+const site = await readSite();
 await writeContainerImage(
   {
     packages,
     reference: 'flatcar-install:latest',
     config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
-    layerCount: 2,
-    async layOut(unpacked, [tools = '', executable = '']) {
+    // What differs between sites is a layer of its own: the large ones below it are the same everywhere.
+    layerCount: site.size > 0 ? 3 : 2,
+    async layOut(unpacked, [tools = '', executable = '', ofSite = '']) {
       await layOutTools(unpacked, tools);
       await layOutExecutable(values.executable, executable);
+      if (site.size > 0) await layOutSite(site, ofSite);
     },
   },
   values.output,
 );
-process.stdout.write(`${values.output}\n`);
+process.stdout.write(`${[values.output, ...site.keys()].join(' with /')}\n`);
+
+/** What the person has given wrong ends the build before anything is fetched. */
+async function readSite(): Promise<SiteLayout> {
+  try {
+    return await readSiteSource({ mirrors: values.mirror, authorities: values.ca, key: values.key });
+  } catch (error) {
+    process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+}
 
 /** Lays out shell, tools and libraries. */
 async function layOutTools(unpacked: string, tree: string): Promise<void> {

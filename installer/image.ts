@@ -5,7 +5,7 @@ import { fetchImage, fetchSmallFile, type Image, openImageFile } from './fetch.t
 import type { InstallPlan } from './plan.ts';
 import type { Report } from './progress.ts';
 import { type ReleaseFiles, releaseFiles } from './release.ts';
-import { flatcarKeySources, keyFileSource } from './signing-key.ts';
+import { flatcarKeySources, type KeySource, keyFileSource } from './signing-key.ts';
 import { createVerifier, type SignedBy, type Verifier } from './verify.ts';
 
 /** An image that exists and is checked while it is read. */
@@ -68,13 +68,18 @@ async function prepareVerifier(
     );
     return undefined;
   }
-  const mirrors = (plan.release.baseUrls ?? []).map((base) => new URL(base));
-  const sources =
-    plan.keyFile === undefined
-      ? flatcarKeySources(client, mirrors, plan.keyFingerprint)
-      : [keyFileSource(plan.keyFile, plan.keyFingerprint)];
   const origin = files.signatures.map(({ href }) => href).join(' or ');
-  return await createVerifier({ bytes, origin }, sources, signal);
+  return await createVerifier({ bytes, origin }, keySources(plan, client), signal);
+}
+
+/** Where to look for the key, nearest first. */
+function keySources({ keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan, client: HttpClient): KeySource[] {
+  if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint)];
+  const siteKeys = siteKeyFile === undefined ? [] : [keyFileSource(siteKeyFile, keyFingerprint)];
+  // A site that has keys of its own trusts these alone; with a fingerprint it does not matter where the key comes from.
+  if (siteKeys.length > 0 && keyFingerprint === undefined) return siteKeys;
+  const mirrors = (release.baseUrls ?? []).map((base) => new URL(base));
+  return [...siteKeys, ...flatcarKeySources(client, mirrors, keyFingerprint)];
 }
 
 function checked(image: Image, verifier: Verifier | undefined, report: Report): CheckedImage {

@@ -4,6 +4,7 @@ import { InstallError, reasonOf } from './errors.ts';
 import { type Options, parseOptions } from './options.ts';
 import { type InstallPlan, makePlan, settingsOf, type Target } from './plan.ts';
 import { createReport, type Output, type Report } from './progress.ts';
+import { readSite, type SiteDefaults } from './site.ts';
 
 /** A stream for people or programs to read; a terminal says how wide it is. */
 export interface Screen extends Output {
@@ -25,6 +26,7 @@ export interface System {
 interface Run {
   readonly options: Options;
   readonly defaults: ReleaseDefaults;
+  readonly site: SiteDefaults;
   readonly environment: NodeJS.ProcessEnv;
   readonly system: System;
   readonly report: Report;
@@ -49,9 +51,10 @@ export async function main(
     workingDirectory: '.',
     ...overrides,
   };
-  const defaults = await readDefaults(system.root).catch(reasonOf);
-  if (typeof defaults === 'string') return complain(system, defaults);
-  const parsed = parseOptions(args, defaults);
+  const found = await Promise.all([readDefaults(system.root), readSite(system.root)]).catch(reasonOf);
+  if (typeof found === 'string') return complain(system, found);
+  const [defaults, site] = found;
+  const parsed = parseOptions(args, defaults, site);
   if (parsed.kind === 'wrong') {
     const { message: why } = parsed;
     const hint = 'see --help';
@@ -71,7 +74,7 @@ export async function main(
   if (parsed.ignored.length > 0) report.warn(`ignored: ${parsed.ignored.join(' ')}`);
   using interruption = listenForInterrupts();
   try {
-    await run({ options, defaults, environment, system, report, signal: interruption.signal });
+    await run({ options, defaults, site, environment, system, report, signal: interruption.signal });
     return 0;
   } catch (error) {
     return fail(error, options, system);
@@ -80,7 +83,7 @@ export async function main(
 
 async function run(task: Run): Promise<void> {
   if (task.options.listDisks) return await showDisks(task);
-  const plan = makePlan(task.options, task.defaults);
+  const plan = makePlan(task.options, task.defaults, task.site);
   if (task.options.dryRun) return await checkOnly(plan, task);
   if (plan.target === undefined) return await downloadOnly(plan, task);
   return await installNow({ ...plan, target: plan.target }, task);
@@ -125,9 +128,9 @@ async function showDisks({ options, signal, system }: Run): Promise<void> {
   else system.stdout.write(`${describeCandidates(candidates)}\n`);
 }
 
-async function createClient(plan: InstallPlan, { environment, report }: Run) {
+async function createClient(plan: InstallPlan, { environment, report, site: { authorities } }: Run) {
   const { createHttpClient } = await import('./fetch/client.ts');
-  return createHttpClient({ ...plan.download, environment, onRetry: report.warn });
+  return createHttpClient({ ...plan.download, environment, authorities, onRetry: report.warn });
 }
 
 /** Progress goes where it does not disturb: on standard error, unless a program reads it. */

@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import type { ReleaseDefaults } from './defaults.ts';
+import { noSite, type SiteDefaults } from './site.ts';
 
 /** The command line as it was given, each value checked for its form only. */
 export interface Options {
@@ -47,9 +48,9 @@ export type Parsed =
   | { readonly kind: 'wrong'; readonly message: string };
 
 /** Parses the arguments that follow the program's name. Never throws for what a person typed. */
-export function parseOptions(args: readonly string[], defaults: ReleaseDefaults): Parsed {
+export function parseOptions(args: readonly string[], defaults: ReleaseDefaults, site: SiteDefaults = noSite): Parsed {
   let help = '';
-  const command = buildCommand(defaults)
+  const command = buildCommand(defaults, site)
     .exitOverride()
     .configureOutput({ writeOut: (text) => (help += text), writeErr: () => {} });
   try {
@@ -62,7 +63,7 @@ export function parseOptions(args: readonly string[], defaults: ReleaseDefaults)
   return { kind: 'options', options: command.opts<Options>(), ignored: command.args };
 }
 
-function buildCommand(defaults: ReleaseDefaults): Command {
+function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
   const { board, channel, version, oem } = defaults;
   return new Command('flatcar-install')
     .description(
@@ -94,12 +95,12 @@ function buildCommand(defaults: ReleaseDefaults): Command {
     .option('-o, --oem <oem>', `OEM image to install, '' for none (default: ${oem === '' ? 'none' : oem})`)
     .option(
       '-b, --base-url <url>',
-      'mirror to download from: <url>/<version>/flatcar_production_image.bin.bz2; may be repeated, and the next is used where one fails',
+      `mirror to download from: <url>/<version>/flatcar_production_image.bin.bz2; may be repeated, and the next is used where one fails${ofSite(site.baseUrls.join(', '))}`,
       collect,
     )
     .option('-f, --image-file <file>', 'install this local image; it is not verified')
     .optionsGroup('Trust:')
-    .option('-k, --key <file>', "trust the signing keys in this file instead of Flatcar's")
+    .option('-k, --key <file>', `trust the signing keys in this file instead of Flatcar's${ofSite(site.keyFile)}`)
     .option('--key-fingerprint <fingerprint>', 'trust only the primary key with this fingerprint', parseFingerprint)
     .option('--insecure', 'accept an image that has no signature at all (a wrong one is refused nevertheless)')
     .optionsGroup('Configuration of the installed system:')
@@ -134,6 +135,11 @@ function buildCommand(defaults: ReleaseDefaults): Command {
     .option('-v, --verbose', 'say more, and where in the program an error came from')
     .helpOption('-h, --help', 'show this help')
     .allowExcessArguments();
+}
+
+/** A default that only a system prepared for a site has. */
+function ofSite(value = ''): string {
+  return value === '' ? '' : ` (default of this site: ${value})`;
 }
 
 function collect(value: string, previous: readonly string[] = []): string[] {

@@ -2,6 +2,7 @@ import type { ReleaseDefaults } from './defaults.ts';
 import { InstallError } from './errors.ts';
 import type { Options } from './options.ts';
 import { imageFileName, type Release, releaseBases } from './release.ts';
+import { noSite, type SiteDefaults } from './site.ts';
 
 /** What is to be done, with nothing left to decide by default. */
 export interface InstallPlan {
@@ -11,6 +12,8 @@ export interface InstallPlan {
   readonly imageFile?: string | undefined;
   /** Keys that replace Flatcar's, and the trust in them. */
   readonly keyFile?: string | undefined;
+  /** Those of the site, when no others are named. */
+  readonly siteKeyFile?: string | undefined;
   /** The only primary key to trust, in place of Flatcar's or among those of the key file. */
   readonly keyFingerprint?: string | undefined;
   readonly acceptUnsigned: boolean;
@@ -64,13 +67,14 @@ export interface DownloadPlan {
 const channels: ReadonlySet<string> = new Set(['alpha', 'beta', 'stable', 'edge']);
 
 /** Fills in the defaults as the original does. @throws {InstallError} when no target is given and one is needed, or what is asked for contradicts itself */
-export function makePlan(options: Options, defaults: ReleaseDefaults): InstallPlan {
+export function makePlan(options: Options, defaults: ReleaseDefaults, site: SiteDefaults = noSite): InstallPlan {
   if (options.offline) refuseDownloads(options);
   return {
     target: options.downloadOnly ? undefined : chooseTarget(options),
-    release: chooseRelease(options, defaults),
+    release: chooseRelease(options, defaults, site),
     imageFile: options.imageFile,
     keyFile: options.key,
+    siteKeyFile: options.key === undefined ? site.keyFile : undefined,
     keyFingerprint: options.keyFingerprint,
     acceptUnsigned: options.insecure === true,
     configuration: {
@@ -149,9 +153,9 @@ function parseHash(text: string): Hash {
   });
 }
 
-function chooseRelease(options: Options, defaults: ReleaseDefaults): Release {
+function chooseRelease(options: Options, defaults: ReleaseDefaults, site: SiteDefaults): Release {
   const { board = defaults.board, oem = defaults.oem } = options;
-  const mirrors = (options.baseUrl ?? []).filter((text) => text !== '').map(normalBase);
+  const mirrors = (options.baseUrl ?? site.baseUrls).filter((text) => text !== '').map(normalBase);
   const baseUrls = mirrors.length === 0 ? undefined : [...new Set(mirrors)];
   const asked = options.releaseVersion;
   if (asked !== undefined && channels.has(asked)) return { board, oem, baseUrls, channel: asked, version: 'current' };
@@ -177,7 +181,7 @@ export function settingsOf(plan: InstallPlan): Readonly<Record<string, string>> 
     CLOUD: configuration.cloudConfig ?? '',
     IGNITION: configuration.ignition ?? configuration.ignitionUrl?.href ?? '',
     BASEURL: releaseBases(release).join(' '),
-    KEYFILE: plan.keyFile ?? '',
+    KEYFILE: plan.keyFile ?? plan.siteKeyFile ?? '',
     IMAGE: plan.imageFile ?? imageFileName(release),
   };
 }

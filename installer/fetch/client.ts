@@ -13,6 +13,8 @@ export interface DownloadOptions {
   readonly pauseSeconds: (failures: number) => number;
   /** `http_proxy`, `https_proxy` and `no_proxy`, in small or capital letters. */
   readonly environment: NodeJS.ProcessEnv;
+  /** Certificate authorities (PEM) to trust besides those of Node and of the machine. */
+  readonly authorities: readonly string[];
   /** Called before each new attempt with what went wrong, for people to read. */
   readonly onRetry: (notice: string) => void;
 }
@@ -22,6 +24,7 @@ export const defaultDownloadOptions: DownloadOptions = {
   timeoutSeconds: 20,
   pauseSeconds: (failures) => Math.min(failures, 10),
   environment: {},
+  authorities: [],
   onRetry: () => {},
 };
 
@@ -62,7 +65,7 @@ export function createHttpClient(overrides: Partial<DownloadOptions> = {}): Http
   // Loading the machine's certificates takes time that a plain-HTTP mirror need not spend.
   let secureAgent: TunnellingAgent | undefined;
   const getSecureAgent = () => {
-    secureAgent ??= new TunnellingAgent({ keepAlive: true, proxyEnv, ca: trustedCertificates() });
+    secureAgent ??= new TunnellingAgent({ keepAlive: true, proxyEnv, ca: trustedCertificates(options.authorities) });
     return secureAgent;
   };
 
@@ -155,8 +158,8 @@ function send(
 }
 
 /** The certificates Node brings along plus those the machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`, /etc/ssl/certs): mirrors may use a private CA. */
-function trustedCertificates(): string[] {
-  return [...new Set([...tls.getCACertificates('default'), ...tls.getCACertificates('system')])];
+function trustedCertificates(authorities: readonly string[]): string[] {
+  return [...new Set([...tls.getCACertificates('default'), ...tls.getCACertificates('system'), ...authorities])];
 }
 
 function proxyVariables(environment: NodeJS.ProcessEnv): Record<string, string> {

@@ -271,6 +271,12 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'download the signing key': 'what: the key of the mirror or of flatcar.org',
     'the key in this program': 'name of the key given at build time',
   },
+  'site.ts': {
+    'trust the authorities in': 'what: /etc/flatcar-install/authorities.pem',
+    'there is no certificate in PEM format in it': 'why: another kind of file was baked in',
+    'certificate … in it cannot be read: …': 'why: a damaged certificate, with the words of OpenSSL',
+    'replace it with a file of certificates in PEM format, or remove it': 'hint: authorities that cannot be used',
+  },
   'target.ts': {
     'partitions of …': 'target: --save-partlabel',
     'it has no partition table (GPT) at its start': '--save-partlabel on an empty disk',

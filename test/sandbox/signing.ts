@@ -19,6 +19,8 @@ export interface Gpg extends AsyncDisposable {
   sign(bytes: Uint8Array, signers: readonly string[], options?: SignOptions): Promise<Buffer>;
   /** The public keys with all subkeys, armoured. */
   exportKeys(...primaries: string[]): Promise<Buffer>;
+  /** The private key with its subkeys, armoured, without a passphrase. */
+  exportPrivateKey(primary: string): Promise<Buffer>;
   /** The first words of gpg's status lines about a signature: GOODSIG, BADSIG, EXPKEYSIG, REVKEYSIG, ERRSIG. Only `keys` are known to it. */
   judge(keys: Uint8Array, signature: Uint8Array, bytes: Uint8Array): Promise<string[]>;
 }
@@ -116,6 +118,10 @@ export async function createGpg(): Promise<Gpg> {
     },
     async exportKeys(...primaries) {
       const { stdout } = await gpg(['--armor', '--export', ...primaries]);
+      return Buffer.from(stdout);
+    },
+    async exportPrivateKey(primary) {
+      const { stdout } = await gpg(['--armor', '--export-secret-keys', primary]);
       return Buffer.from(stdout);
     },
     async judge(keys, signature, bytes) {

@@ -1,0 +1,88 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InstallError, reasonOf } from './errors.ts';
+
+/** What a site has in place of the public servers; the command line wins over it. */
+export interface SiteDefaults {
+  /** Mirrors, as with `-b`. Empty: the release server. */
+  readonly baseUrls: readonly string[];
+  /** Path of a file with the signing keys to trust, as with `-k`. */
+  readonly keyFile: string | undefined;
+  /** Certificate authorities to trust besides the usual ones; PEM, one certificate each. */
+  readonly authorities: readonly string[];
+}
+
+/** A system that nobody has prepared for a site. */
+export const noSite: SiteDefaults = { baseUrls: [], keyFile: undefined, authorities: [] };
+
+/** Files of a site below `/`; each may be missing. `make images MIRROR= CA= KEY=` puts them into the action image. */
+export const siteFiles = {
+  /** Base URLs, one a line, the preferred first. */
+  mirrors: 'etc/flatcar-install/mirrors',
+  /** OpenPGP public keys. */
+  key: 'etc/flatcar-install/signing-key.asc',
+  /** Certificates, PEM. */
+  authorities: 'etc/flatcar-install/authorities.pem',
+} as const;
+
+/**
+ * Reads the files of the site.
+ * @param root directory that stands for `/`
+ * @throws {InstallError} when one of them exists and cannot be used
+ */
+export async function readSite(root: string): Promise<SiteDefaults> {
+  const [mirrors, key, authorities] = await Promise.all(
+    [siteFiles.mirrors, siteFiles.key, siteFiles.authorities].map((path) => readIfThere(join(root, path))),
+  );
+  return {
+    baseUrls: parseMirrors(mirrors ?? ''),
+    keyFile: key === undefined ? undefined : join(root, siteFiles.key),
+    authorities: authorities === undefined ? [] : readAuthorities(authorities, join(root, siteFiles.authorities)),
+  };
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) return;
+    throw new InstallError({ what: 'read', target: path, why: reasonOf(cause), cause });
+  }
+}
+
+function readAuthorities(pem: string, path: string): string[] {
+  try {
+    return parseAuthorities(pem);
+  } catch (cause) {
+    throw new InstallError({
+      what: 'trust the authorities in',
+      target: path,
+      why: reasonOf(cause),
+      hint: 'replace it with a file of certificates in PEM format, or remove it',
+      cause,
+    });
+  }
+}
+
+/** @returns the base URLs in a list with one a line; empty lines and those that start with `#` do not count */
+export function parseMirrors(text: string): string[] {
+  const lines = text.split('\n').map((line) => line.trim());
+  return lines.filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+const certificateBlock = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
+
+/** @returns the certificates in a text, each as PEM. @throws {Error} when there is none, or one that is no certificate */
+export function parseAuthorities(pem: string): string[] {
+  const blocks = pem.match(certificateBlock) ?? [];
+  if (blocks.length === 0) throw new Error('there is no certificate in PEM format in it');
+  for (const [index, block] of blocks.entries()) {
+    try {
+      new X509Certificate(block);
+    } catch (cause) {
+      throw new Error(`certificate ${index + 1} in it cannot be read: ${reasonOf(cause)}`, { cause });
+    }
+  }
+  return blocks.map((block) => `${block}\n`);
+}
