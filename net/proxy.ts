@@ -1,0 +1,186 @@
+import { BlockList, isIP } from 'node:net';
+import { domainToASCII } from 'node:url';
+
+/** Proxies as environment variables name them. `undefined` and `''`: not set. */
+export interface ProxySettings {
+  /** For plain HTTP; `http://user:password@host:port`, or `host:port`. */
+  readonly httpProxy?: string | undefined;
+  /** For HTTPS and for gRPC, with TLS or without. */
+  readonly httpsProxy?: string | undefined;
+  /** Hosts to reach without a proxy, separated by commas. */
+  readonly noProxy?: string | undefined;
+}
+
+/** What is to be connected to. */
+export interface ProxyTarget {
+  /** `https:` also for gRPC without TLS, as gRPC for Go has it. */
+  readonly protocol: 'http:' | 'https:';
+  /** A name or an address, IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** @returns URL of the proxy to use, with the protocol `http:` or `https:`; `undefined`: connect directly */
+export type ProxyRules = (target: ProxyTarget) => URL | undefined;
+
+/** A proxy that cannot be used. The message says why, without its password. */
+export class ProxyError extends Error {
+  override readonly name = 'ProxyError';
+}
+
+/**
+ * The proxies of an environment. Of `HTTP_PROXY` and `http_proxy` the former wins, as in Go; an empty variable is not set.
+ *
+ * Go ignores HTTP_PROXY where REQUEST_METHOD is set, because a CGI program gets the header `Proxy:` of a request in it. No program here is one, so
+ * there is no such rule.
+ */
+export function proxySettingsOf(environment: Readonly<Record<string, string | undefined>>): ProxySettings {
+  const read = (name: string) => environment[name] || environment[name.toLowerCase()] || undefined;
+  return { httpProxy: read('HTTP_PROXY'), httpsProxy: read('HTTPS_PROXY'), noProxy: read('NO_PROXY') };
+}
+
+/**
+ * The rules of an environment. A proxy that cannot be used is left out.
+ *
+ * @param onProblem called with what is wrong, for people; never with a password
+ */
+export function proxyRulesOf(
+  environment: Readonly<Record<string, string | undefined>>,
+  onProblem: (message: string) => void,
+): ProxyRules {
+  const settings = proxySettingsOf(environment);
+  const usable = (name: string, proxy: string | undefined) => {
+    try {
+      return proxy === undefined ? undefined : parseProxy(proxy).href;
+    } catch (error) {
+      if (!(error instanceof ProxyError)) throw error;
+      onProblem(`${name} ${error.message}; connections are made without that proxy`);
+      return undefined;
+    }
+  };
+  return createProxyRules({
+    ...settings,
+    httpProxy: usable('HTTP_PROXY', settings.httpProxy),
+    httpsProxy: usable('HTTPS_PROXY', settings.httpsProxy),
+  });
+}
+
+/**
+ * Decides by the rules of Go (package golang.org/x/net/http/httpproxy), which the container engine and the workers of Tinkerbell follow too.
+ * `localhost` and loopback addresses are never reached by a proxy. An entry of `noProxy` is one of
+ *
+ * - `*`: no proxy at all;
+ * - an address (`10.0.0.1`, `fd00::1`) or a network (`10.0.0.0/8`, `fd00::/8`);
+ * - `name`: the host of that name and all below it; `.name` and `*.name`: only those below it;
+ * - an address or a name with `:port`: only at this port. IPv6 has brackets then.
+ *
+ * Spaces around entries, empty entries and such that cannot be read are ignored. One rule goes beyond Go's: brackets around IPv6 without a port
+ * (`[fd00::1]`) are understood.
+ *
+ * @throws {ProxyError} a proxy cannot be used
+ */
+export function createProxyRules({ httpProxy, httpsProxy, noProxy }: ProxySettings): ProxyRules {
+  const proxies = {
+    'http:': httpProxy ? parseProxy(httpProxy) : undefined,
+    'https:': httpsProxy ? parseProxy(httpsProxy) : undefined,
+  };
+  const matchers = (noProxy ?? '').split(',').flatMap((entry) => matcherOf(entry.trim().toLowerCase()) ?? []);
+  return ({ protocol, host, port }) => {
+    const proxy = proxies[protocol];
+    if (proxy === undefined) return undefined;
+    const target = { host: host.toLowerCase(), address: addressOf(host), port };
+    const isLocal = target.host === 'localhost' || (target.address !== undefined && isLoopback(target.address));
+    return isLocal || matchers.some((matches) => matches(target)) ? undefined : proxy;
+  };
+}
+
+/**
+ * Reads the address of a proxy. Without a scheme it is an HTTP proxy.
+ *
+ * @throws {ProxyError} it is no address, or the proxy speaks another protocol than HTTP (SOCKS)
+ */
+export function parseProxy(text: string): URL {
+  const trimmed = text.trim();
+  const complete = /^[a-z][a-z\d+.-]*:\/\//i.test(trimmed) ? trimmed : `http://${trimmed}`;
+  const problem = (why: string) => new ProxyError(`must be [http://][user:password@]host[:port]${why}`);
+  if (!URL.canParse(complete)) throw problem('');
+  const url = new URL(complete);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+    throw problem(`; proxies that speak ${url.protocol.slice(0, -1)} are not supported`);
+  return url;
+}
+
+/** What a request to a URL connects to. */
+export function targetOf(url: URL): ProxyTarget {
+  const protocol = url.protocol === 'https:' ? 'https:' : 'http:';
+  const port = Number(url.port || (protocol === 'https:' ? 443 : 80));
+  return { protocol, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port };
+}
+
+type Matcher = (target: {
+  readonly host: string;
+  readonly address: string | undefined;
+  readonly port: number;
+}) => boolean;
+
+function matcherOf(entry: string): Matcher | undefined {
+  if (entry === '*') return () => true;
+  const network = networkOf(entry);
+  if (network !== undefined) return ({ address }) => address !== undefined && contains(network, address);
+  const { host, port } = splitPort(entry);
+  if (host === '') return undefined;
+  const isPort = (other: number) => port === undefined || port === String(other);
+  const entryAddress = addressOf(host);
+  if (entryAddress !== undefined) {
+    const one = new BlockList();
+    one.addAddress(entryAddress, familyOf(entryAddress));
+    return (target) => target.address !== undefined && contains(one, target.address) && isPort(target.port);
+  }
+  const name = host.replace(/^\*(?=\.)/, '');
+  const withSubdomains = name.startsWith('.');
+  const plain = withSubdomains ? name.slice(1) : name;
+  // Names with letters of other alphabets arrive here in their ASCII form.
+  const ascii = domainToASCII(plain) || plain;
+  return (target) =>
+    target.address === undefined &&
+    (target.host.endsWith(`.${ascii}`) || (!withSubdomains && target.host === ascii)) &&
+    isPort(target.port);
+}
+
+function networkOf(entry: string): BlockList | undefined {
+  const [, address = '', bits = ''] = /^(.+)\/(\d{1,3})$/.exec(entry) ?? [];
+  const family = isIP(address);
+  if (family === 0 || Number(bits) > (family === 6 ? 128 : 32)) return undefined;
+  const network = new BlockList();
+  network.addSubnet(address, Number(bits), family === 6 ? 'ipv6' : 'ipv4');
+  return network;
+}
+
+function splitPort(entry: string): { readonly host: string; readonly port: string | undefined } {
+  const bracketed = /^\[([^\]]*)\](?::(.*))?$/.exec(entry);
+  if (bracketed !== null) return { host: bracketed[1] ?? '', port: bracketed[2] || undefined };
+  // Several colons without brackets are an address of IPv6.
+  const [, host = entry, port = ''] = /^([^:]*):([^:]*)$/.exec(entry) ?? [];
+  return { host, port: port || undefined };
+}
+
+/** The address of a host without its zone; IPv4 in IPv6 as IPv4. `undefined`: the host is a name. */
+function addressOf(host: string): string | undefined {
+  const withoutZone = host.replace(/^([^%]*:[^%]*)%.+$/, '$1');
+  if (isIP(withoutZone) === 0) return undefined;
+  if (isIP(withoutZone) === 4) return withoutZone;
+  const [, high, low] = /^\[::ffff:([\da-f]+):([\da-f]+)\]$/.exec(new URL(`http://[${withoutZone}]`).hostname) ?? [];
+  if (high === undefined || low === undefined) return withoutZone;
+  const value = Number.parseInt(high, 16) * 65536 + Number.parseInt(low, 16);
+  return [24, 16, 8, 0].map((shift) => (value >>> shift) & 255).join('.');
+}
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+loopback.addAddress('::1', 'ipv6');
+
+const isLoopback = (address: string) => contains(loopback, address);
+
+const familyOf = (address: string) => (isIP(address) === 6 ? 'ipv6' : 'ipv4');
+
+const contains = (addresses: BlockList, address: string) => addresses.check(address, familyOf(address));

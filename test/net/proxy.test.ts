@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createProxyRules, parseProxy, proxySettingsOf, targetOf } from '../../net/proxy.ts';
+import table from './proxy-table.json' with { type: 'json' };
+
+type Row = readonly [environment: Readonly<Record<string, string>>, target: string, proxy: string | null];
+
+const proxyFor = (environment: Readonly<Record<string, string>>, target: string) =>
+  createProxyRules(proxySettingsOf(environment))(targetOf(new URL(target)))?.href;
+
+/** Made by Go itself: proxy-table/main.go. */
+describe('createProxyRules() decides as Go does', () => {
+  for (const [environment, target, proxy] of table as unknown as readonly Row[]) {
+    test(`${target} with ${JSON.stringify(environment)}: ${proxy ?? 'directly'}`, () => {
+      assert.equal(proxyFor(environment, target), proxy === null ? undefined : new URL(proxy).href);
+    });
+  }
+
+  test('the table has not been lost', () => {
+    assert.ok(table.length >= 60);
+  });
+});
+
+test('createProxyRules() understands brackets around an address of IPv6 without a port, which Go does not', () => {
+  const environment = { HTTP_PROXY: 'http://p:1', NO_PROXY: '[fd00::1], [fd00::2]:8080' };
+  const targets = ['http://[fd00::1]/', 'http://[fd00::1]:8080/', 'http://[fd00::2]/', 'http://[fd00::2]:8080/'];
+  assert.deepEqual(
+    targets.map((target) => proxyFor(environment, target) === undefined),
+    [true, true, false, true],
+  );
+});
+
+test('createProxyRules() takes no notice of the zone of an address', () => {
+  const rules = createProxyRules({ httpsProxy: 'p:1', noProxy: 'fe80::/10' });
+  assert.equal(rules({ protocol: 'https:', host: 'fe80::1%eth0', port: 42113 }), undefined);
+});
+
+for (const text of ['socks5://proxy:1080', 'socks5h://proxy:1080', 'ftp://proxy']) {
+  test(`parseProxy() refuses ${text} by its protocol`, () => {
+    assert.throws(() => parseProxy(text), {
+      name: 'ProxyError',
+      message: /; proxies that speak \w+ are not supported$/,
+    });
+  });
+}
+
+for (const text of ['http://', 'a b', 'http://proxy:port', ':3128', 'user:secret@']) {
+  test(`parseProxy() refuses ${text}`, () => {
+    assert.throws(() => parseProxy(text), {
+      name: 'ProxyError',
+      message: 'must be [http://][user:password@]host[:port]',
+    });
+  });
+}
