@@ -1,8 +1,8 @@
 import { mkdtempDisposable } from 'node:fs/promises';
-import { setGlobalProxyFromEnv } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
+import { createProxyRules } from '../net/proxy.ts';
 import { type AgentParts, runAgent } from './agent.ts';
 import { ArgumentError, helpText, parseArguments } from './arguments.ts';
 import {
@@ -77,7 +77,7 @@ type Tools = Pick<AgentParts, 'runtime' | 'log' | 'redactor' | 'observe'>;
 
 async function work(config: CompleteConfig): Promise<number> {
   keepMemorySmall();
-  useProxies(config);
+  exportProxies(config);
   const redactor = createRedactor();
   for (const secret of secretsOf(config)) redactor.learn(secret);
   // Of a template that is run from a file, standard output has the results.
@@ -184,15 +184,19 @@ const noPower: Power = {
   finish: () => Promise.reject(new PowerError('the machine is not restarted for a template from a file')),
 };
 
-/** Node's own HTTP and fetch, gRPC (which reads the environment) and the commands we start all use the proxies. */
-function useProxies({ httpProxy, httpsProxy, proxyBypass }: Config): void {
-  const proxies = { http_proxy: httpProxy, https_proxy: httpsProxy, no_proxy: proxyBypass };
-  for (const [name, value] of Object.entries(proxies)) {
-    if (value === undefined) continue;
-    process.env[name] = value;
-    process.env[name.toUpperCase()] = value;
+/** Registries are reached by the proxies of the environment; the commands we start use them too. */
+function exportProxies({ httpProxy, httpsProxy, proxyBypass }: Config): void {
+  const proxies = {
+    http_proxy: httpProxy?.url.reveal(),
+    https_proxy: httpsProxy?.url.reveal(),
+    no_proxy: proxyBypass,
+  };
+  for (const [small, value] of Object.entries(proxies)) {
+    for (const name of [small, small.toUpperCase()]) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
   }
-  setGlobalProxyFromEnv(process.env);
 }
 
 function formatOf({ logFormat }: Config, stream: Output): 'text' | 'json' {
@@ -233,6 +237,11 @@ async function createTransport(
         dialect: config.dialect,
         certificateUrl: config.certUrl,
         ...(await readTlsFiles(config)),
+        proxy: createProxyRules({
+          httpProxy: config.httpProxy?.url.reveal(),
+          httpsProxy: config.httpsProxy?.url.reveal(),
+          noProxy: config.proxyBypass,
+        }),
         tls: config.tls,
         verify: !config.insecureTls,
         onDialect,
@@ -303,9 +312,10 @@ async function createRuntime(
   }
 }
 
-function secretsOf({ registryPassword, registries = new RegistryAccounts(), natsServer }: CompleteConfig): string[] {
+function secretsOf({ registryPassword, registries = new RegistryAccounts(), ...config }: CompleteConfig): string[] {
   const passwords = [registryPassword, ...[...registries.values()].map(({ password }) => password)];
-  return [...passwords.flatMap((password) => password?.reveal() ?? []), ...(natsServer?.secrets() ?? [])];
+  const inUrls = [config.natsServer, config.httpProxy, config.httpsProxy].flatMap((server) => server?.secrets() ?? []);
+  return [...passwords.flatMap((password) => password?.reveal() ?? []), ...inUrls];
 }
 
 /** The registry may be given with a path, as a prefix of image names; credentials belong to its host. */

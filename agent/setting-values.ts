@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ProxyError, parseProxy } from '../net/proxy.ts';
 import { Secret } from './redact.ts';
 
 // What the text of a setting may be, and what comes out of it.
@@ -97,6 +98,42 @@ export const natsServer = () =>
       return new NatsServer(value);
     } catch {
       context.addIssue('must be host:port, or nats://user:password@host:port with special characters as in URLs');
+      return z.NEVER;
+    }
+  });
+
+/** An HTTP proxy. Shows itself without the password in its URL. */
+export class ProxyAddress {
+  readonly url: Secret;
+  readonly #shown: string;
+  readonly #password: string;
+
+  /** @throws {ProxyError} */
+  constructor(text: string) {
+    const url = parseProxy(text);
+    this.url = new Secret(url.href);
+    this.#password = url.password;
+    if (url.password !== '') url.password = '***';
+    this.#shown = url.href;
+  }
+
+  /** The password as it is in the URL and as it is sent. */
+  secrets(): readonly string[] {
+    return this.#password === '' ? [] : [this.#password, decodeURIComponent(this.#password)];
+  }
+
+  toString(): string {
+    return this.#shown;
+  }
+}
+
+export const proxyAddress = () =>
+  text().transform((value, context) => {
+    try {
+      return new ProxyAddress(value);
+    } catch (error) {
+      if (!(error instanceof ProxyError)) throw error;
+      context.addIssue(error.message);
       return z.NEVER;
     }
   });

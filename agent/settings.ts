@@ -13,6 +13,7 @@ import {
   mirrors,
   natsServer,
   port,
+  proxyAddress,
   registryAccounts,
   templateValues,
   text,
@@ -710,17 +711,17 @@ export const schema = z.object({
       kernel: ['nibs_console_view'],
     }),
 
-  httpProxy: text()
+  httpProxy: proxyAddress()
     .optional()
     .register(names, {
       group: 'Proxies',
-      description: 'Proxy for HTTP.',
+      description: 'Proxy for plain HTTP: a URL, or host:port.',
       value: 'URL',
       flags: ['http-proxy'],
       environment: ['http_proxy', 'HTTP_PROXY'],
-      kernel: ['HTTP_PROXY'],
+      kernel: ['http_proxy', 'HTTP_PROXY'],
     }),
-  httpsProxy: text()
+  httpsProxy: proxyAddress()
     .optional()
     .register(names, {
       group: 'Proxies',
@@ -728,17 +729,18 @@ export const schema = z.object({
       value: 'URL',
       flags: ['https-proxy'],
       environment: ['https_proxy', 'HTTPS_PROXY'],
-      kernel: ['HTTPS_PROXY'],
+      kernel: ['https_proxy', 'HTTPS_PROXY'],
     }),
   proxyBypass: text()
     .optional()
     .register(names, {
       group: 'Proxies',
-      description: 'Hosts to reach without a proxy, separated by commas.',
+      description:
+        'Hosts to reach without a proxy, separated by commas: names (with their subdomains), .subdomains, addresses, networks (10.0.0.0/8), each also with a port; * for all.',
       value: 'HOSTS',
       flags: ['proxy-bypass'],
       environment: ['no_proxy', 'NO_PROXY'],
-      kernel: ['NO_PROXY'],
+      kernel: ['no_proxy', 'NO_PROXY'],
     }),
 });
 

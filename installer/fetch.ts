@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import type { HttpResponse } from '../net/http-client.ts';
 import { InstallError, reasonOf } from './errors.ts';
-import type { Answer, HttpClient } from './fetch/client.ts';
+import type { HttpClient } from './fetch/client.ts';
 import { FileChanged, NoMirrorLeft, NotAvailable, TriesExhausted } from './fetch/errors.ts';
 import { announcedSizeBytes, readBody, resumingBody, statusError } from './fetch/resume.ts';
 import { createPatience, describeFailure } from './fetch/retry.ts';
@@ -95,7 +96,7 @@ export async function fetchSmallFile(
 }
 
 async function readSmallBody(
-  answer: Answer,
+  answer: HttpResponse,
   client: HttpClient,
   maxBytes: number,
   signal: AbortSignal,
@@ -124,12 +125,12 @@ async function getWithRetries(client: HttpClient, urls: readonly URL[], signal: 
   }
 }
 
-function discarded(answer: Answer): Error {
+function discarded(answer: HttpResponse): Error {
   answer.body.destroy();
   return statusError(answer);
 }
 
-function refusedAsInsecure(answer: Answer): Error {
+function refusedAsInsecure(answer: HttpResponse): Error {
   answer.body.destroy();
   return new NotAvailable('it was redirected through a connection without TLS, where anybody could change it');
 }

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { checkServerIdentity, createSecureContext, type PeerCertificate } from 'node:tls';
 import {
   type ChannelCredentials,
@@ -9,8 +9,10 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import { type ProxyRules, targetOf } from '../../net/proxy.ts';
+import { trustSystemCertificates } from '../../net/system-certificates.ts';
+import { openTunnel } from '../../net/tunnel.ts';
 import type { MessageFns } from '../../proto/tink.pb.ts';
-import { trustSystemCertificates } from '../system-certificates.ts';
 import { fetchCertificates } from './certificate.ts';
 import { TrackedCredentials } from './connections.ts';
 import { TransportError } from './transport.ts';
@@ -29,6 +31,8 @@ export interface ChannelOptions {
   readonly clientCertificate?: { readonly certificate: string; readonly key: string } | undefined;
   /** `unverified`: encrypted, with anybody. Default: `verified`. */
   readonly tls?: 'verified' | 'unverified' | 'plaintext' | undefined;
+  /** Proxies for the server, with TLS or without it, and for the certificate URL. Default: none. */
+  readonly proxy?: ProxyRules | undefined;
   /** Deadline of each call and of each fetch of the certificate, in seconds. Default: 20. */
   readonly rpcTimeoutSeconds?: number | undefined;
   /**
@@ -177,14 +181,24 @@ export class Channel implements AsyncDisposable {
   }
 
   #open(): Connection {
-    const credentials = new TrackedCredentials(this.#credentials(this.#trusted));
-    return { client: new Client(this.authority, credentials, this.#grpcOptions()), credentials };
+    const proxy = this.#proxy();
+    const prepare = proxy && ((socket: Socket) => openTunnel(socket, proxy, this.authority));
+    const credentials = new TrackedCredentials(this.#credentials(this.#trusted), prepare);
+    const address = proxy === undefined ? this.authority : `${proxy.hostname}:${targetOf(proxy).port}`;
+    return { client: new Client(address, credentials, this.#grpcOptions()), credentials };
+  }
+
+  /** The same whether TLS is spoken or not, as gRPC for Go has it. */
+  #proxy(): URL | undefined {
+    const port = Number(/:(\d+)$/.exec(this.authority)?.[1] ?? 443);
+    return this.#options.proxy?.({ protocol: 'https:', host: this.#host, port });
   }
 
   /** The server's certificate as it is now; the one we know if only the place to fetch it from is down. */
   async #fetchTrusted(url: string, signal: AbortSignal): Promise<string> {
     try {
-      return await fetchCertificates(url, this.#timeoutSeconds, signal);
+      const options = { timeoutSeconds: this.#timeoutSeconds, proxy: this.#options.proxy ?? (() => undefined) };
+      return await fetchCertificates(url, options, signal);
     } catch (error) {
       if (this.#trusted === undefined || !(error instanceof TransportError)) throw error;
       return this.#trusted;
@@ -226,8 +240,12 @@ export class Channel implements AsyncDisposable {
       'grpc.service_config_disable_resolution': 1,
       // A new Client means a new connection, not one left by the Client before it.
       'grpc.use_local_subchannel_pool': 1,
+      // gRPC reads variables of the environment by rules of its own.
+      'grpc.enable_http_proxy': 0,
+      // Not that of the proxy.
+      'grpc.default_authority': this.authority,
       // An address must not be sent as the name of the server (RFC 6066 section 3), which gRPC does; this is the name that sandboxes have.
-      ...(isIP(this.#host) !== 0 && { 'grpc.ssl_target_name_override': 'tinkerbell' }),
+      'grpc.ssl_target_name_override': isIP(this.#host) === 0 ? this.#host : 'tinkerbell',
     };
   }
 

@@ -12,11 +12,17 @@ type Connector = ReturnType<ChannelCredentials['_createSecureConnector']>;
  */
 export class TrackedCredentials extends ChannelCredentials {
   readonly #credentials: ChannelCredentials;
+  readonly #prepare: (socket: Socket) => Promise<Socket>;
   readonly #sockets = new Set<Socket>();
 
-  constructor(credentials: ChannelCredentials) {
+  /** @param prepare makes of a connection the one to speak on. Default: it is that. */
+  constructor(
+    credentials: ChannelCredentials,
+    prepare: (socket: Socket) => Promise<Socket> = async (socket) => socket,
+  ) {
     super();
     this.#credentials = credentials;
+    this.#prepare = prepare;
   }
 
   destroyConnections(): void {
@@ -34,12 +40,12 @@ export class TrackedCredentials extends ChannelCredentials {
   override _createSecureConnector(...options: ConnectorOptions): Connector {
     const connector = this.#credentials._createSecureConnector(...options);
     return {
-      connect: (socket) => {
+      connect: async (socket) => {
         this.#sockets.add(socket);
         // A peer that vanishes during a call of minutes is noticed within 40 seconds: pings of HTTP/2 are too few for that, because servers forbid more.
         socket.setKeepAlive(true, 30_000);
         socket.once('close', () => this.#sockets.delete(socket));
-        return connector.connect(socket);
+        return await connector.connect(await this.#prepare(socket));
       },
       waitForReady: () => connector.waitForReady(),
       getCallCredentials: () => connector.getCallCredentials(),

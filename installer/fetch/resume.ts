@@ -1,6 +1,6 @@
 import type http from 'node:http';
-import type { Answer, HttpClient } from './client.ts';
-import { TimedOut } from './client.ts';
+import { type HttpResponse, HttpTimeoutError } from '../../net/http-client.ts';
+import type { HttpClient } from './client.ts';
 import { FileChanged, Interrupted, NotAvailable, PassingStatus } from './errors.ts';
 import { createPatience, describeFailure, isPassing, isPassingStatus } from './retry.ts';
 
@@ -24,13 +24,13 @@ interface Identity {
 export async function* resumingBody(
   client: HttpClient,
   urls: readonly URL[],
-  first: Answer,
+  first: HttpResponse,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   const patience = createPatience(urls, client.options);
   const identity = identityOf(first, patience.url);
   let positionBytes = 0;
-  let answer: Answer | undefined = first;
+  let answer: HttpResponse | undefined = first;
   let skipBytes = 0;
   for (;;) {
     try {
@@ -62,12 +62,12 @@ function located(failure: unknown, positionBytes: number, { sizeBytes }: Identit
 }
 
 /** Total length of the file that `answer` is the beginning of, in bytes, if the server says. */
-export function announcedSizeBytes(answer: Answer): number | undefined {
+export function announcedSizeBytes(answer: HttpResponse): number | undefined {
   const length = answer.headers['content-length'];
   return length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined;
 }
 
-function identityOf(answer: Answer, url: URL): Identity {
+function identityOf(answer: HttpResponse, url: URL): Identity {
   const { etag, 'last-modified': lastModified } = answer.headers;
   // If-Range compares strongly; a weak tag says "about the same", which is not enough to glue two halves together.
   const strongTag = etag?.startsWith('W/') ? undefined : etag;
@@ -84,7 +84,7 @@ async function askForRest(
   identity: Identity,
   positionBytes: number,
   signal: AbortSignal,
-): Promise<{ answer: Answer; skipBytes: number }> {
+): Promise<{ answer: HttpResponse; skipBytes: number }> {
   // Another server's tag would have it send all of the file again.
   const validator = url === identity.url ? (identity.etag ?? identity.lastModified) : undefined;
   const headers: http.OutgoingHttpHeaders = positionBytes === 0 ? {} : { range: `bytes=${positionBytes}-` };
@@ -99,7 +99,7 @@ async function askForRest(
 }
 
 /** Offset in the file at which the body of `answer` starts, in bytes. */
-function startOf(answer: Answer, url: URL, identity: Identity, positionBytes: number): number {
+function startOf(answer: HttpResponse, url: URL, identity: Identity, positionBytes: number): number {
   if (answer.status === 200) {
     requireSame(identity, identityOf(answer, url));
     return 0;
@@ -135,7 +135,7 @@ function requireSame(before: Identity, after: Identity): void {
 }
 
 /** The error for a status that is not the file. */
-export function statusError(answer: Answer): Error {
+export function statusError(answer: HttpResponse): Error {
   const text = `the server answers ${answer.status} ${answer.statusText}`.trimEnd();
   return isPassingStatus(answer.status) ? new PassingStatus(text) : new NotAvailable(text);
 }
@@ -148,7 +148,7 @@ export async function* readBody(
 ): AsyncGenerator<Uint8Array> {
   let waiting = true;
   const timer = setTimeout(() => {
-    if (waiting) body.destroy(new TimedOut(`no data for ${timeoutSeconds} s`));
+    if (waiting) body.destroy(new HttpTimeoutError(`no data for ${timeoutSeconds} s`));
   }, timeoutSeconds * 1000);
   const abort = () => body.destroy(signal.reason);
   signal.addEventListener('abort', abort, { once: true });

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type DownloadOptions, TimedOut } from './client.ts';
+import { HttpTimeoutError } from '../../net/http-client.ts';
+import type { DownloadOptions } from './client.ts';
 import {
   Interrupted,
   type MirrorFailure,
@@ -33,7 +34,7 @@ export function isPassingStatus(status: number): boolean {
 
 /** Whether trying again may help. */
 export function isPassing(error: unknown): error is Error {
-  if (error instanceof TimedOut || error instanceof PassingStatus || error instanceof Interrupted) return true;
+  if (error instanceof HttpTimeoutError || error instanceof PassingStatus || error instanceof Interrupted) return true;
   return error instanceof Error && 'code' in error && passingCodes.has(String(error.code));
 }
 

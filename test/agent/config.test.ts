@@ -131,7 +131,7 @@ describe('names that other programs gave to settings', () => {
     assert.equal(config.workerId, '08:00:27:00:00:01', 'WORKER_ID wins over ID');
     assert.equal(config.tls, false);
     assert.equal(config.insecureTls, true);
-    assert.equal(config.httpProxy, 'http://proxy:3128');
+    assert.equal(config.httpProxy?.url.reveal(), 'http://proxy:3128/');
     assert.equal(config.proxyBypass, '10.0.0.0/8');
     assert.equal(config.pollSeconds, 90);
     assert.equal(config.captureActionLogs, false);

@@ -3,6 +3,19 @@
  * a sentence stands for the sentence `cannot {what} {target}: {why} ({hint})`; what the hints of one situation say is in the row of that hint.
  */
 export const messageTable: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  '../net/http-client.ts': {
+    'more than … redirects': 'servers that redirect in a circle',
+    'no answer within … s': 'a server or proxy that is silent',
+  },
+  '../net/proxy.ts': {
+    '… …; connections are made without that proxy': 'warning: a proxy that cannot be used',
+    'must be [http://][user:password@]host[:port]…': 'a proxy that is no address',
+    '; proxies that speak … are not supported': 'a SOCKS proxy',
+  },
+  '../net/tunnel.ts': {
+    'the proxy … does not connect to …: …': 'a proxy that refuses a connection of gRPC',
+    'HTTP status … …': 'what the proxy answered',
+  },
   'configuration.ts': {
     'download the Ignition config': 'what: --ignition-url',
     'the Ignition config': 'what: a config that cannot be read',
@@ -184,10 +197,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'check the clock, which says …': 'hint: a certificate that is not valid yet, or no longer',
     'name a file with the authority to trust in SSL_CERT_FILE': 'hint: a certificate by an authority of the own',
     'check the network, name resolution and proxy': 'hint: no connection',
-  },
-  'fetch/client.ts': {
-    'more than … redirects': 'servers that redirect in a circle',
-    'no answer within … s': 'a server or proxy that is silent',
   },
   'fetch/resume.ts': {
     'the connection ended': 'the body was shorter than announced',

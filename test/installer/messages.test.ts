@@ -182,13 +182,17 @@ for (const [args, message] of table) {
 }
 
 const sources = join(import.meta.dirname, '../../installer');
+const net = join(sources, '../net');
 
 /** Texts of several words that are shown to people otherwise: by --help, as what is being done, or as what is wrong with a config (tested there). */
 const elsewhere = [/^options\.ts$/, /^decompress\//, /^configure\/ignition\//];
 
 /** Each text of the sources that is part of a message, by file. */
 async function collectTexts(): Promise<Record<string, string[]>> {
-  const files = (await readdir(sources, { recursive: true })).filter((name) => name.endsWith('.ts')).toSorted();
+  const shared = (await readdir(net)).map((name) => join('..', 'net', name));
+  const files = [...(await readdir(sources, { recursive: true })), ...shared]
+    .filter((name) => name.endsWith('.ts'))
+    .toSorted();
   const collected: Record<string, string[]> = {};
   for (const file of files.filter((name) => !elsewhere.some((pattern) => pattern.test(name)))) {
     const texts = textsOf(await readFile(join(sources, file), 'utf8'))

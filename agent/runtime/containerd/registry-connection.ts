@@ -1,7 +1,9 @@
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
-import { trustSystemCertificates } from '../../system-certificates.ts';
+import { HttpAgents } from '../../../net/http-agents.ts';
+import { proxyRulesOf } from '../../../net/proxy.ts';
+import { trustSystemCertificates } from '../../../net/system-certificates.ts';
 import type { RegistryHost } from './hosts.ts';
 
 /** What a registry, or a server it referred to, did instead of what it was asked for. The message says at which URL, in Docker's words where it has some. */
@@ -46,8 +48,8 @@ const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 export class RegistryConnection implements Disposable {
   readonly #host: RegistryHost;
   readonly #silenceSeconds: number;
-  readonly #plainAgent = new http.Agent({ keepAlive: true, proxyEnv: process.env });
-  #secureAgent: https.Agent | undefined;
+  /** Proxies of the environment that cannot be used were named when the configuration was read. */
+  readonly #agents = new HttpAgents({ proxy: proxyRulesOf(process.env, () => {}), tls: () => this.#tlsOptions() });
 
   /** @param silenceSeconds Longest time in which nothing comes. */
   constructor(host: RegistryHost, silenceSeconds: number) {
@@ -73,8 +75,7 @@ export class RegistryConnection implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#plainAgent.destroy();
-    this.#secureAgent?.destroy();
+    this.#agents[Symbol.dispose]();
   }
 
   async #send(url: URL, { headers, method, form }: Question, signal: AbortSignal): Promise<Answer> {
@@ -84,7 +85,7 @@ export class RegistryConnection implements Disposable {
     const request = (isSecure ? https : http).request(url, {
       method: method ?? (form === undefined ? 'GET' : 'POST'),
       headers: { 'user-agent': 'nibs', 'accept-encoding': 'identity', ...headers },
-      agent: isSecure ? this.#secure() : this.#plainAgent,
+      agent: this.#agents.for(url),
       // Node leaves a request alone that waits for the tunnel of a proxy, whatever happens to it: only this ends that wait.
       timeout: this.#silenceSeconds * 1000,
     });
@@ -158,22 +159,17 @@ export class RegistryConnection implements Disposable {
     return new RegistryError(`${shown(url)} said nothing for ${this.#silenceSeconds} s`, undefined);
   }
 
-  /** Made when it is needed: reading all the authorities that the machine trusts takes a while. */
-  #secure(): https.Agent {
-    if (this.#secureAgent !== undefined) return this.#secureAgent;
+  #tlsOptions(): https.AgentOptions {
     const { authorities, clientCertificates, verify } = this.#host.tls;
     if (verify) trustSystemCertificates();
-    this.#secureAgent = new https.Agent({
-      keepAlive: true,
-      proxyEnv: process.env,
+    return {
       rejectUnauthorized: verify,
       secureContext: tls.createSecureContext({
         ...(verify && authorities.length > 0 && { ca: [...tls.getCACertificates('default'), ...authorities] }),
         cert: clientCertificates.map(({ certificate }) => certificate),
         key: clientCertificates.map(({ key }) => key),
       }),
-    });
-    return this.#secureAgent;
+    };
   }
 }
 

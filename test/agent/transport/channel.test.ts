@@ -11,8 +11,10 @@ import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
 import { Channel, type ChannelOptions, RpcError } from '../../../agent/transport/channel.ts';
 import { TransportError } from '../../../agent/transport/transport.ts';
+import { createProxyRules } from '../../../net/proxy.ts';
 import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
+import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
 import {
   makeCertificate,
   type ServerCertificate,
@@ -234,6 +236,98 @@ describe('the certificate', () => {
     await assert.rejects(ask(channel), /no answer in time/);
   });
 });
+
+/** A tink server whose name only the proxy knows. */
+const hidden = 'tinkerbell.example';
+
+describe('a channel through a proxy', () => {
+  async function openThrough(
+    test: TestContext,
+    { host = hidden, user = '', tls = 'verified', ...options }: ConnectProxyOptions & ThroughOptions = {},
+  ) {
+    const certificate = await makeCertificate([host]);
+    const server = await startTinkServer({ address: '127.0.0.1', certificate, tls: tls !== 'plaintext' });
+    test.after(() => server.stop());
+    const proxy = await startConnectProxy({ hosts: { [host]: '127.0.0.1' }, ...options });
+    test.after(() => proxy[Symbol.asyncDispose]());
+    const authority = `${host}:${server.authority.split(':')[1]}`;
+    const channel = open(test, server, {
+      authority,
+      certificateUrl: undefined,
+      certificateAuthority: certificate.bundle,
+      tls,
+      proxy: createProxyRules({ httpsProxy: `${user}${proxy.host}`, httpProxy: '127.0.0.1:1' }),
+    });
+    return { channel, proxy, authority };
+  }
+
+  for (const tls of ['verified', 'plaintext'] as const) {
+    it(`speaks with a server whose name it cannot resolve itself (${tls})`, async (test) => {
+      const { channel, proxy, authority } = await openThrough(test, { tls });
+      await ask(channel);
+      assert.deepEqual(proxy.tunnels, [authority]);
+    });
+  }
+
+  it('gives the name and password of its URL to the proxy', async (test) => {
+    const { channel } = await openThrough(test, { credentials: 'me:se cret', user: 'me:se%20cret@' });
+    await ask(channel);
+  });
+
+  it('says so when the proxy refuses, without its password', async (test) => {
+    const { channel, proxy, authority } = await openThrough(test, { credentials: 'me:se cret', user: 'me:wrong@' });
+    await assert.rejects(ask(channel), (error: Error) => {
+      assert.match(error.message, /HTTP status 407 Proxy Authentication Required/);
+      assert.ok(error.message.includes(`the proxy ${proxy.host} does not connect to ${authority}`), error.message);
+      return !/wrong/.test(error.message);
+    });
+  });
+
+  it('fails within the deadline when the proxy never answers', async (test) => {
+    const server = await serve(test);
+    await using proxy = await startConnectProxy({ silent: true });
+    const channel = open(test, server, {
+      authority: `${hidden}:42113`,
+      rpcTimeoutSeconds: 0.5,
+      tls: 'unverified',
+      proxy: createProxyRules({ httpsProxy: proxy.host }),
+    });
+    await assert.rejects(ask(channel), /DEADLINE_EXCEEDED/);
+    assert.deepEqual(proxy.tunnels, [`${hidden}:42113`]);
+  });
+
+  it('goes directly to loopback and to what NO_PROXY names, whatever the environment says', async (test) => {
+    await using proxy = await startConnectProxy();
+    test.after(() => void delete process.env['https_proxy']);
+    process.env['https_proxy'] = `http://${proxy.host}`;
+    const server = await serve(test);
+    await ask(open(test, server, { proxy: createProxyRules({ httpsProxy: proxy.host }) }));
+    await ask(open(test, server));
+    assert.deepEqual(proxy.tunnels, []);
+  });
+
+  it('fetches the certificate by the proxy for its URL', async (test) => {
+    const server = await serve(test);
+    const asked: string[] = [];
+    const proxy = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(usual.bundle);
+    }).listen(0, '127.0.0.1');
+    test.after(() => proxy.close().closeAllConnections());
+    await once(proxy, 'listening');
+    const certificateUrl = `http://${hidden}/cert`;
+    const httpProxy = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    await ask(open(test, server, { certificateUrl, proxy: createProxyRules({ httpProxy }) }));
+    assert.deepEqual(asked, [certificateUrl]);
+  });
+});
+
+interface ThroughOptions {
+  readonly host?: string;
+  /** `name:password@` */
+  readonly user?: string;
+  readonly tls?: 'verified' | 'plaintext';
+}
 
 describe('a channel', () => {
   it('refuses to send more than the server takes', async (test) => {

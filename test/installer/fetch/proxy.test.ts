@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import https from 'node:https';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +11,7 @@ import { createHttpClient } from '../../../installer/fetch/client.ts';
 import { fetchImage } from '../../../installer/fetch.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
+import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
 
 const content = randomBytes(1_000_000);
 const never = new AbortController().signal;
@@ -113,6 +114,33 @@ for (const [name, options, says] of [
     await assert.rejects(fetchThrough(options), says);
   });
 }
+
+test('fetchImage() goes directly where a network of NO_PROXY has the server, and to loopback always', async () => {
+  await using proxy = await startConnectProxy({ hosts });
+  await using address = await addLoopbackAddress();
+  const port = (server.address() as AddressInfo).port;
+  const forward = net.createServer((socket) => socket.pipe(net.connect(port, '127.0.0.1')).pipe(socket));
+  forward.listen(0, address.address);
+  await once(forward, 'listening');
+  const notices: string[] = [];
+  const environment = { HTTPS_PROXY: proxy.host, HTTP_PROXY: 'socks5://p:1', NO_PROXY: ` ${address.address}/30 ,` };
+  try {
+    using client = createHttpClient({ environment, tries: 1, onRetry: (notice) => notices.push(notice) });
+    for (const host of [`${address.address}:${(forward.address() as AddressInfo).port}`, `127.0.0.1:${port}`]) {
+      // The certificate is for another name: what counts is who was asked.
+      await assert.rejects(fetchImage(client, [new URL(`https://${host}/image`)], never), /altnames|certificate/i);
+    }
+    assert.deepEqual(proxy.tunnels, []);
+    using image = await fetchImage(client, [target()], never);
+    assert.ok(Buffer.concat(await Array.fromAsync(image.bytes)).equals(content));
+    assert.deepEqual(proxy.tunnels, [target().host]);
+  } finally {
+    forward.close();
+  }
+  assert.deepEqual(notices, [
+    'HTTP_PROXY must be [http://][user:password@]host[:port]; proxies that speak socks5 are not supported; connections are made without that proxy',
+  ]);
+});
 
 test('fetchImage() stops at once when it is interrupted while a proxy does not answer', async () => {
   await using proxy = await startConnectProxy({ silent: true });

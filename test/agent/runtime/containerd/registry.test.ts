@@ -508,6 +508,23 @@ test('Repository goes through the proxy that the environment names, and waits fo
   await assert.rejects(stuck.manifest('1', AbortSignal.abort(new Error('enough'))), /enough/);
 });
 
+test('Repository goes directly to a registry in a network of NO_PROXY, and by a proxy without a scheme to others', async (test) => {
+  await using proxy = await startConnectProxy({ hosts: { 'registry.example': remote.address } });
+  const certificate = await authority.issue(['registry.example', remote.address]);
+  const server = await fake(test, { address: remote.address, certificate });
+  const variables = { HTTPS_PROXY: proxy.host, NO_PROXY: `example.org, ${remote.address}/31,` };
+  test.after(() => {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  });
+  Object.assign(process.env, variables);
+  const behind = `registry.example:${server.host.split(':')[1]}`;
+  for (const host of [server.host, behind]) {
+    const repository = await open(test, host, { toml: 'ca = "ca.pem"' });
+    assert.equal((await repository.manifest('1', never)).digest, image.digest);
+  }
+  assert.deepEqual(proxy.tunnels, [behind]);
+});
+
 test('parseChallenges() takes several challenges, commas in quotes and escapes', () => {
   const header = 'Negotiate, Bearer realm="https://a.example/t?a=b",service="a, \\"b\\"", error=x, BASIC Realm="r"';
   assert.deepEqual(parseChallenges(header), [
