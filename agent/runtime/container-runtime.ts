@@ -1,6 +1,6 @@
 import type { Action, Outcome } from '../action.ts';
 import { Container, type Ending, type RunOptions } from './container.ts';
-import { containerSettings, labels, labelsOf } from './container-settings.ts';
+import { containerSettings, hasOwnName, labels, labelsOf } from './container-settings.ts';
 import { createEngine, type Engine, EngineError } from './engine.ts';
 import type { ContainerSummary, EngineApi } from './engine-api.ts';
 import type { ActionName, OnRuntimeEvent, Role, RuntimeEvent } from './event.ts';
@@ -134,7 +134,7 @@ async function takeOver(current: Run): Promise<Container | undefined> {
   const wanted = [`${labels.worker}=${action.workerId}`, labels.role];
   const found = await engine.call((api, limited) => api.listContainers(wanted, limited), signal);
   const inUse = new Set([...current.active.values()].map(({ id }) => id));
-  const leftOver = found.filter(({ Id }) => !inUse.has(Id));
+  const leftOver = found.filter((container) => !inUse.has(container.Id) && hasOwnName(container));
   const own = leftOver.find((container) => isOf(container, action) && isWorthTaking(container));
   for (const container of leftOver) {
     if (container !== own) await discard(current, container);

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import type { Action } from '../action.ts';
 import { missingCapabilities } from './capabilities.ts';
+import type { ContainerSummary } from './engine-api.ts';
 import type { Role } from './event.ts';
 
 /** Labels by which a later agent recognises the containers of one that died. */
@@ -25,8 +26,7 @@ export interface ContainerPlan {
 
 /** Translates an action into the words of the engine's API. */
 export async function containerSettings(action: Action, plan: ContainerPlan): Promise<ContainerCreateOptions> {
-  return {
-    name: containerName(action, plan.role),
+  const settings: ContainerCreateOptions = {
     Image: plan.image,
     // An empty list would remove the image's own CMD.
     ...(plan.command.length > 0 && { Cmd: [...plan.command] }),
@@ -42,6 +42,7 @@ export async function containerSettings(action: Action, plan: ContainerPlan): Pr
       ...(plan.privileges === 'privileged' ? { Privileged: true } : await allThatIsAvailable(action)),
     },
   };
+  return withName(settings, containerName(action, plan.role));
 }
 
 /** Who a container belongs to. */
@@ -54,11 +55,50 @@ export function labelsOf(action: Action, role: Role): Record<string, string> {
   };
 }
 
-/** Readable, allowed by the engine, and different for every action of every workflow. */
+/**
+ * Name and hostname of a container are the same text, so that a program in it can ask the engine for its own container, by its hostname (Tinkerbell's
+ * action waitdaemon does). Left to itself, the engine would use the machine's hostname on the machine's network.
+ *
+ * On the network of another container the hostname is that container's: the Docker API refuses another one.
+ */
+export function withName(settings: ContainerCreateOptions, name: string): ContainerCreateOptions {
+  const { NetworkMode: networkMode = '' } = settings.HostConfig ?? {};
+  if (networkMode.startsWith('container:')) return { ...settings, name };
+  // Docker lists the hostname in /etc/hosts only with an address of the container's own.
+  const hasNoAddress = networkMode === 'host' || networkMode === 'none';
+  const ExtraHosts = hasNoAddress ? [`${name}:127.0.1.1`] : undefined;
+  return { ...settings, name, Hostname: name, HostConfig: { ...settings.HostConfig, ExtraHosts } };
+}
+
+/**
+ * Readable and different for every action of every workflow. Valid as the name of a Docker container, as the id of a containerd container and as a hostname
+ * (RFC 1123 section 2.1, at most 63 characters), also with what {@link alternativeName} appends.
+ */
 export function containerName(action: Action, role: Role): string {
-  const readable = action.name.replaceAll(/[^\w.-]/g, '_').slice(0, 60);
-  const identity = JSON.stringify([action.workerId, action.workflowId, action.id, role]);
-  return `action_${readable}-${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`;
+  const readable = action.name
+    .replaceAll(/[^A-Za-z0-9]+/g, '-')
+    .slice(0, 32)
+    .replaceAll(/^-+|-+$/g, '');
+  return ['action', readable, identityOf(labelsOf(action, role))].filter((part) => part !== '').join('-');
+}
+
+/** For a container whose name is taken. */
+export function alternativeName(name: string): string {
+  return `${name}-${crypto.randomUUID().slice(0, 8)}`;
+}
+
+/**
+ * Whether a container with labels of ours also has the name that belongs to them. A program in an action may start a container with the settings of its own
+ * one, labels included; such a container is not ours.
+ */
+export function hasOwnName(container: Pick<ContainerSummary, 'Names' | 'Labels'>): boolean {
+  const identity = identityOf(container.Labels);
+  return container.Names.some((name) => name.includes(identity));
+}
+
+function identityOf(given: Readonly<Record<string, string>>): string {
+  const identity = [labels.worker, labels.workflow, labels.action, labels.role].map((label) => given[label] ?? '');
+  return createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 12);
 }
 
 /** An action that puts something of its own at /workflow gets that. */

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import type { ContainerCreateOptions } from 'dockerode';
 import { wait } from '../backoff.ts';
 import { ranOutOfMemory, watchForSuccess } from './container-events.ts';
+import { alternativeName, withName } from './container-settings.ts';
 import { type Engine, EngineError } from './engine.ts';
 import type { ContainerState } from './engine-api.ts';
 import { createOutputReader, type OutputLine, type OutputReader } from './output.ts';
@@ -77,12 +78,13 @@ export class Container implements AsyncDisposable {
     options: RunOptions,
     signal: AbortSignal,
   ): Promise<Container> {
-    let name = settings.name ?? '';
+    const wanted = settings.name ?? '';
+    let name = wanted;
     let { HostConfig = {} } = settings;
     for (;;) {
       try {
         const id = await engine.call(
-          (api, limited) => api.createContainer({ ...settings, name, HostConfig }, limited),
+          (api, limited) => api.createContainer(withName({ ...settings, HostConfig }, name), limited),
           signal,
         );
         return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
@@ -100,7 +102,7 @@ export class Container implements AsyncDisposable {
         const id = await ownerOf(engine, name, settings, signal);
         if (id !== undefined)
           return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
-        name = `${settings.name}-${crypto.randomUUID().slice(0, 8)}`;
+        name = alternativeName(wanted);
       }
     }
   }

@@ -142,6 +142,7 @@ class ContainerdApi implements EngineApi {
       labels: {
         ...Labels,
         [notes.name]: name,
+        [notes.hostname]: hostnameOf(id, settings),
         [notes.network]: network,
         ...(image.config.StopSignal && { [notes.stopSignal]: image.config.StopSignal }),
       },
@@ -164,7 +165,7 @@ class ContainerdApi implements EngineApi {
   }
 
   async inspectContainer(idOrName: string, signal: AbortSignal): Promise<ContainerDetails> {
-    const id = /^[0-9a-f]{64}$/.test(idOrName) ? idOrName : idOf(idOrName);
+    const id = idOf(idOrName);
     let container = await this.#get(id, signal);
     const process = await this.#processOf(id, signal);
     const isOver = process === undefined || process.status === TaskStatus.STOPPED;
@@ -183,7 +184,8 @@ class ContainerdApi implements EngineApi {
     const { mounts } = await this.#client.call(SnapshotsDefinition, 'mounts', { snapshotter, key: id }, { signal });
     const outOfMemory = this.#untilOutOfMemory(id, attendance.over.signal);
     try {
-      await this.#networks.connect(id, this.#directoryOf(id), networkOf(labels));
+      const hostname = labels[notes.hostname] ?? hostnameOf(id, {});
+      await this.#networks.connect(id, this.#directoryOf(id), networkOf(labels), hostname);
       const { uri } = attendance.pipes;
       const task = { containerId: id, rootfs: mounts, stdin: '', stdout: uri, stderr: uri, terminal: false };
       await this.#client.call(TasksDefinition, 'create', task, { signal });
@@ -347,6 +349,7 @@ class ContainerdApi implements EngineApi {
       settings,
       image: config,
       user,
+      hostname: hostnameOf(id, settings),
       networkNamespace: this.#networks.namespaceOf(this.#directoryOf(id), network),
       files: { resolvConf: at('resolv.conf'), hosts: at('hosts'), hostname: at('hostname') },
       volumesDirectory: this.#volumesDirectory,
@@ -441,6 +444,11 @@ function toFilter(label: string): string {
   const [name = '', ...value] = label.split('=');
   const field = `labels.${JSON.stringify(name)}`;
   return value.length === 0 ? field : `${field}==${JSON.stringify(value.join('='))}`;
+}
+
+/** As Docker: what the settings say, else as much of the id as is valid for one. */
+function hostnameOf(id: string, { Hostname }: Pick<ContainerCreateOptions, 'Hostname'>): string {
+  return Hostname || id.slice(0, 63);
 }
 
 function networkOf(labels: Readonly<Record<string, string>>): NetworkKind {

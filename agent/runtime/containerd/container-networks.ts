@@ -1,5 +1,4 @@
 import { stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import {
   createNetworkNamespace,
@@ -57,17 +56,17 @@ export class ContainerNetworks {
    * Makes its network, and the files that tell it about that. What is left of an attempt that was cut off is cleared away.
    * @throws {NetworkError}, {SpecError}
    */
-  async connect(id: string, directory: string, kind: NetworkKind): Promise<void> {
+  async connect(id: string, directory: string, kind: NetworkKind, hostname: string): Promise<void> {
     const namespace = this.namespaceOf(directory, kind);
     if (namespace === undefined) {
-      await networkFiles(directory, { hostname: hostname(), addresses: [], dns: noDns, onHostNetwork: true });
+      await networkFiles(directory, { hostname, addresses: [], dns: noDns, onHostNetwork: true });
       return;
     }
     if ((await unlessGone(stat(namespace))) !== undefined) await this.disconnect(id, directory, kind);
     await createNetworkNamespace(namespace);
     const { addresses, dns } =
       kind === 'cni' ? await (await this.#load()).attach(id, namespace) : { addresses: [], dns: noDns };
-    await networkFiles(directory, { hostname: id.slice(0, 12), addresses, dns, onHostNetwork: false });
+    await networkFiles(directory, { hostname, addresses, dns, onHostNetwork: false });
   }
 
   /** Fine if nothing is there. @throws {NetworkError} */

@@ -104,9 +104,13 @@ function formatDns({ nameservers, domain, search, options }: Dns): string {
 }
 
 async function hosts({ hostname, addresses, onHostNetwork }: ContainerNetwork, machine: MachineFiles): Promise<string> {
-  const own = onHostNetwork ? await contentOf(machine.hosts) : '';
-  return own || lines(...localHosts, ...addresses.map((address) => `${address}\t${hostname}`));
+  const own = onHostNetwork ? (await contentOf(machine.hosts)).trimEnd() : '';
+  const known = addresses.length > 0 ? addresses : [withoutNetwork];
+  return lines(...(own ? [own] : localHosts), ...known.map((address) => `${address}\t${hostname}`));
 }
+
+/** What Debian gives to the name of a machine that has no address of its own. */
+const withoutNetwork = '127.0.1.1';
 
 /** The names that Docker and Debian give to the addresses of RFC 4291, sections 2.5.3 and 2.7.1. */
 const localHosts = [

@@ -1,6 +1,5 @@
 import type { Stats } from 'node:fs';
 import { lstat, mkdir, readdir, stat, statfs } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { isAbsolute, join, posix } from 'node:path';
 import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import { grantedCapabilities } from '../capabilities.ts';
@@ -23,6 +22,7 @@ export interface SpecInput {
   readonly settings: ContainerCreateOptions;
   readonly image: ImageConfig;
   readonly user: ContainerUser;
+  readonly hostname: string;
   /** Path of the network namespace. `undefined`: the machine's own network. */
   readonly networkNamespace: string | undefined;
   /** Files of the machine that the container sees in /etc. */
@@ -54,10 +54,9 @@ interface Bind {
  * @throws {SpecError}
  */
 export async function makeSpec(input: SpecInput) {
-  const { settings, image, user } = input;
+  const { settings, image, user, hostname } = input;
   const host = settings.HostConfig ?? {};
   const isCgroup2 = (await unlessGone(statfs('/sys/fs/cgroup')))?.type === cgroup2Magic;
-  const name = input.networkNamespace === undefined ? hostname() : input.id.slice(0, 12);
   const binds = await bindsOf(host, input.volumesDirectory);
   const isBound = (path: string) => binds.some(({ target }) => isWithin(target, path));
   return {
@@ -66,14 +65,14 @@ export async function makeSpec(input: SpecInput) {
       terminal: false,
       user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
       args: argumentsOf(settings, image),
-      env: mergeEnvironment([defaultPath, `HOSTNAME=${name}`], image.Env ?? [], settings.Env ?? []),
+      env: mergeEnvironment([defaultPath, `HOSTNAME=${hostname}`], image.Env ?? [], settings.Env ?? []),
       cwd: posix.resolve('/', image.WorkingDir ?? ''),
       capabilities: capabilitiesOf(await boundingSet()),
       noNewPrivileges: false,
       oomScoreAdj: 0,
     },
     root: { path: 'rootfs', readonly: false },
-    hostname: name,
+    hostname,
     mounts: [
       ...ownMounts.filter(({ destination }) => !isBound(destination)),
       ...outermostFirst([

@@ -9,6 +9,7 @@ import type { ContainerState } from '../engine-api.ts';
  */
 export const notes = {
   name: 'nibs.name',
+  hostname: 'nibs.hostname',
   /** `host`, `none` or `cni`. */
   network: 'nibs.network',
   stopSignal: 'nibs.stop-signal',
@@ -21,9 +22,13 @@ export const notes = {
 
 const never = '0001-01-01T00:00:00Z';
 
-/** The id of the container with a name: a request that is made again finds what its predecessor has made. */
+/**
+ * The id of the container with a name: a request that is made again finds what its predecessor has made. It is the name itself where containerd allows that as
+ * an identifier, so that `ctr` and `nerdctl` find the container by it.
+ */
 export function idOf(name: string): string {
-  return createHash('sha256').update(name).digest('hex');
+  const isIdentifier = name.length <= 76 && /^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(name);
+  return isIdentifier ? name : createHash('sha256').update(name).digest('hex');
 }
 
 /** How a container ended. */

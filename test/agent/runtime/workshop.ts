@@ -47,6 +47,7 @@ export interface Bench extends AsyncDisposable {
   containers(): Promise<string[]>;
   /** Makes a container of somebody else and does not start it. */
   create(name: string, image: string, labels?: Readonly<Record<string, string>>): Promise<void>;
+  labelOf(name: string, label: string): Promise<string | undefined>;
   kill(name: string): Promise<void>;
   /** Whatever it does. */
   remove(name: string): Promise<void>;
@@ -144,6 +145,7 @@ function dockerBench(engine: Engine): Bench {
       (await docker.listContainers({ all: true })).flatMap(({ Names }) => Names).map((name) => name.slice(1)),
     create: async (name, Image, Labels) =>
       void (await docker.createContainer({ name, Image, ...(Labels && { Labels }) })),
+    labelOf: async (name, label) => (await container(name).inspect()).Config.Labels[label],
     kill: async (name) => void (await container(name).kill({ signal: 'SIGKILL' })),
     remove: async (name) => void (await container(name).remove({ force: true })),
     untilEnded: async (name) => void (await container(name).wait()),
@@ -173,6 +175,10 @@ async function containerdBench(): Promise<Bench> {
     async create(name, image, labels = {}) {
       const given = Object.entries({ ...labels, [notes.name]: name }).flatMap((label) => ['--label', label.join('=')]);
       await control('containers', 'create', ...given, image, idOf(name));
+    },
+    async labelOf(id, label) {
+      const { container } = await client.call(ContainersDefinition, 'get', { id }, { signal });
+      return container?.labels[label];
     },
     kill: async (name) => void (await control('tasks', 'kill', '--signal', 'SIGKILL', idOf(name))),
     async remove(name) {

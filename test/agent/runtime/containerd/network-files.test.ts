@@ -75,9 +75,10 @@ test('where systemd-resolved answers, its own nameservers count', async () => {
 
 test("on the machine's network it sees what the machine sees", async () => {
   const machine = { resolvConf: 'nameserver 127.0.0.1\n', hosts: '192.0.2.9 provisioner\n' };
-  assert.deepEqual(await written({ onHostNetwork: true, hostname: 'machine' }, machine), {
+  assert.deepEqual(await written({ addresses: [], onHostNetwork: true }, machine), {
     ...machine,
-    hostname: 'machine\n',
+    hosts: `${machine.hosts}127.0.1.1\tc0ffee\n`,
+    hostname: 'c0ffee\n',
   });
   assert.equal((await written({ onHostNetwork: true }, { resolvConf: stub })).resolvConf, stub);
 });

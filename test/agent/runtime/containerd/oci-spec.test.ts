@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { HostConfig } from 'dockerode';
@@ -42,7 +42,13 @@ interface Wanted extends Partial<Omit<SpecInput, 'settings'>> {
 
 async function specOf({ command = [], env = [], host = {}, ...others }: Wanted) {
   return await makeSpec({
-    ...{ id, image: {}, user: { uid: 0, gid: 0, additionalGids: [] }, networkNamespace: undefined },
+    ...{
+      id,
+      image: {},
+      user: { uid: 0, gid: 0, additionalGids: [] },
+      networkNamespace: undefined,
+      hostname: 'action-x',
+    },
     files: { resolvConf: at('resolvConf'), hosts: at('hosts'), hostname: at('hostname') },
     ...{ volumesDirectory: at('volumes'), namespace: `nibs-spec-${process.pid}` },
     settings: { Cmd: [...command], Env: [...env], HostConfig: host },
@@ -188,13 +194,13 @@ test('it has processes, a host name and a network of its own, or those of the ma
 
   const network = await startNamespaceHolder();
   const apart = (await namespaces({ networkNamespace: network.path })).split('\n');
-  assert.equal(apart[0], 'abcdef012345');
+  assert.equal(apart[0], 'action-x');
   assert.equal(apart[2], network.identity);
   for (const own of [pid, net, ...others]) assert.ok(!apart.includes(own), own);
   await network.end();
 
   const together = (await namespaces({ host: { PidMode: 'host' } })).split('\n');
-  assert.deepEqual(together.slice(0, 3), [hostname(), pid, net]);
+  assert.deepEqual(together.slice(0, 3), ['action-x', pid, net]);
   for (const own of others) assert.ok(!together.includes(own), own);
   await assertRefused(
     { command: ['true'], host: { PidMode: 'container:abc' } },
