@@ -1,22 +1,20 @@
-import { resolve } from 'node:path';
+import { statfs } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { ActionName, RuntimeEvent } from './runtime/event.ts';
 
 /**
  * How many bytes can still be written to the file system that holds a directory, existing or not.
- * @returns `undefined` where that cannot be found out (no `df`, no mount table).
+ * @returns `undefined` where that cannot be found out.
  */
 export async function freeBytes(directory: string): Promise<number | undefined> {
-  const { getDiskInfo } = await import('node-disk-info');
+  const path = resolve(directory);
   try {
-    const drives = await getDiskInfo();
-    const path = `${resolve(directory)}/`;
-    const [nearest] = drives
-      .filter(({ mounted }) => path.startsWith(mounted === '/' ? '/' : `${mounted}/`))
-      .sort((a, b) => b.mounted.length - a.mounted.length);
-    // It asks `df -P`, which counts in KiB.
-    return nearest && nearest.available * 1024;
-  } catch {
-    return undefined;
+    // Not `df`: to start a process costs the agent more than all else that it does for an action.
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  } catch (error) {
+    const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    return isMissing && path !== '/' ? await freeBytes(dirname(path)) : undefined;
   }
 }
 
