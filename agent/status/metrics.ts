@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { LoopEvent } from '../observe.ts';
 import type { RuntimeEvent } from '../runtime/event.ts';
+import { addMachineMetrics } from './machine-metrics.ts';
 
 export interface MetricsOptions {
   /** Of the program: version, commit, and what else tells one build from another. */
@@ -43,6 +44,7 @@ export function createMetrics({ build, dialect }: MetricsOptions): Metrics {
       this.set(process.memoryUsage.rss());
     },
   });
+  addMachineMetrics(registry);
   const polls = new Counter({
     name: 'nibs_polls_total',
     help: 'Answered questions for work, by answer (action, idle).',

@@ -1,6 +1,7 @@
 /**
- * What a machine is made of, in the shape in which the current agent API sends it (message `AgentAttributes`; fields as its JSON form, in camel case).
- * Whatever could not be found out is absent. Sizes are texts as `16GB`: whole units of 1024, rounded up.
+ * What a machine is made of, in the shape in which the current agent API sends it (message `AgentAttributes`; fields as its JSON form, in camel case), value for
+ * value as tink-agent sends it (docs/attributes.md). `unknown` and empty texts are values of tink-agent's; absent is what could not be read at all.
+ * Sizes are texts as `16GB`: whole units of 1024, rounded up.
  */
 export interface AgentAttributes {
   readonly cpu?: CpuAttributes | undefined;
@@ -26,7 +27,9 @@ export interface ProcessorAttributes {
   readonly id: number;
   readonly cores?: number | undefined;
   readonly threads?: number | undefined;
+  /** As /proc/cpuinfo has it: `GenuineIntel`. */
   readonly vendor?: string | undefined;
+  /** As /proc/cpuinfo has it: `Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz`. */
   readonly model?: string | undefined;
   /** Flags as the kernel names them: `sse2`, `avx`, … */
   readonly capabilities: readonly string[];
@@ -44,7 +47,7 @@ export interface BlockAttributes {
   readonly name: string;
   /** `SCSI`, `NVMe`, `virtio`, `MMC`, `IDE`. */
   readonly controllerType?: string | undefined;
-  /** `HDD`, `SSD`, `ODD`, `FDD`. */
+  /** `HDD`, `SSD`, `ODD`. */
   readonly driveType?: string | undefined;
   readonly size?: string | undefined;
   readonly physicalBlockSize?: string | undefined;
@@ -56,17 +59,19 @@ export interface BlockAttributes {
 
 export interface NetworkAttributes {
   readonly name: string;
+  /** Empty where the address is not the device's own. */
   readonly mac?: string | undefined;
-  /** `1000Mb/s`. */
+  /** In Mb/s: `1000`; `-1` where the kernel knows none. */
   readonly speed?: string | undefined;
   readonly enabledCapabilities: readonly string[];
 }
 
-/** Names from the PCI ID database of the machine, or the numbers (`0x1af4`) where it has none. */
+/** Names from the PCI ID database of the machine. */
 export interface PciAttributes {
   readonly vendor?: string | undefined;
   readonly product?: string | undefined;
   readonly class?: string | undefined;
+  /** Absent: no driver has it. */
   readonly driver?: string | undefined;
 }
 
@@ -78,6 +83,7 @@ export interface ChassisAttributes {
 export interface BiosAttributes {
   readonly vendor?: string | undefined;
   readonly version?: string | undefined;
+  /** As SMBIOS has it, month first: `11/12/2020`. */
   readonly releaseDate?: string | undefined;
 }
 

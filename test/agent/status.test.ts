@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { totalmem } from 'node:os';
 import { test } from 'node:test';
 import { createRedactor } from '../../agent/redact.ts';
 import type { ActionName } from '../../agent/runtime/event.ts';
@@ -130,6 +131,15 @@ test('/metrics counts', async () => {
   assert.match(text, /^nibs_dialect_info\{dialect="v0.2"\} 1$/m);
   assert.match(text, /^nibs_errors_total 1$/m);
   assert.match(text, /^nibs_last_error_timestamp_seconds 1[\d.]{9,}$/m);
+});
+
+test('/metrics tells how much memory the machine has left, and no temperature where there is no sensor', async () => {
+  await using status = await startStatus();
+  const { text } = await status.get('/metrics');
+  const [, available] = /^nibs_machine_memory_available_bytes ([\d.e+]+)$/m.exec(text) ?? [];
+  assert.ok(Number(available) > 0 && Number(available) < totalmem(), text);
+  const [, celsius = '20'] = /^nibs_machine_temperature_celsius\{sensor="cpu"\} (.*)$/m.exec(text) ?? [];
+  assert.ok(Number(celsius) > 0 && Number(celsius) < 120, text);
 });
 
 test('secrets are on no page', async () => {

@@ -1,0 +1,35 @@
+import { Gauge, type Registry } from 'prom-client';
+
+/**
+ * Adds how the machine is to the metrics: in a system that lives in memory a full memory is what fails first. Read at each request for the metrics, and only then.
+ */
+export function addMachineMetrics(registry: Registry): void {
+  const registers = [registry];
+  new Gauge({
+    name: 'nibs_machine_memory_available_bytes',
+    help: 'Memory of the machine that programs and images can still take.',
+    registers,
+    async collect() {
+      const { mem } = await systemInformation();
+      this.set((await mem()).available);
+    },
+  });
+  new Gauge({
+    name: 'nibs_machine_temperature_celsius',
+    help: 'Temperature by sensor (cpu); not there on a machine without a sensor that the kernel knows.',
+    labelNames: ['sensor'],
+    registers,
+    async collect() {
+      const { cpuTemperature } = await systemInformation();
+      const { main } = await cpuTemperature();
+      this.reset();
+      if (main !== null) this.set({ sensor: 'cpu' }, main);
+    },
+  });
+}
+
+/** Loaded here, because it is large and most agents are never asked. */
+async function systemInformation(): Promise<typeof import('systeminformation')> {
+  const { default: library } = await import('systeminformation');
+  return library;
+}

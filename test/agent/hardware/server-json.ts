@@ -1,0 +1,26 @@
+import type { AgentAttributes } from '../../../agent/transport/attributes.ts';
+
+/**
+ * The attributes in the form in which the server keeps them and matches rules against them: its names for the lists, and no empty lists.
+ * Order of keys as in the server's structure, so that two of them can be compared as text.
+ */
+export function toServerJson({ block, network, pci, gpu, ...attributes }: AgentAttributes): unknown {
+  const { cpu, memory, chassis, bios, baseboard, product } = attributes;
+  return JSON.parse(
+    JSON.stringify(
+      {
+        cpu,
+        memory,
+        blockDevices: block,
+        networkInterfaces: network,
+        pciDevices: pci,
+        gpuDevices: gpu,
+        chassis,
+        bios,
+        baseboard,
+        product,
+      },
+      (_, value: unknown) => (Array.isArray(value) && value.length === 0 ? undefined : value),
+    ),
+  );
+}
