@@ -1,16 +1,9 @@
-import { access, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
 import type { Arguments } from './arguments.ts';
-import { parseKernelCommandLine } from './kernel-cmdline.ts';
+import { ConfigError, type Given, readSources } from './config-sources.ts';
 import type { NatsServer } from './setting-values.ts';
-import { type Config, ignoredFlags, type SettingKey, schema, settings } from './settings.ts';
+import { type Config, type SettingKey, schema, settings } from './settings.ts';
 
-/** The configuration cannot be used. The message has one line for each thing that is wrong, and names where each came from. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-}
+export { ConfigError } from './config-sources.ts';
 
 /** A {@link Config} with all that the agent cannot do without. */
 export type CompleteConfig = ServerConfig | NatsConfig | FileConfig;
@@ -32,140 +25,112 @@ export type NatsConfig = Config & {
 /** To run a template from a file. */
 export type FileConfig = Config & { readonly transport: 'file'; readonly template: string };
 
-/** Where the value of a setting came from, for people: `flag --id`, `environment variable WORKER_ID`, … */
-type Source = string;
-
-interface Given {
-  readonly value: unknown;
-  readonly source: Source;
-}
-
-type GivenSettings = ReadonlyMap<SettingKey, Given>;
-
 export interface LoadedConfig {
   readonly config: CompleteConfig;
-  /** Which settings were given, and where. Those that are missing have their default. */
-  readonly sources: ReadonlyMap<SettingKey, Source>;
+  /** Where the value of each setting came from, for people. Those that are missing have their default. */
+  readonly sources: ReadonlyMap<SettingKey, string>;
+  /** What was given and is not used, and what is used instead, a line each; without secrets. */
+  readonly warnings: readonly string[];
 }
-
-/** Where tink-worker looks for its configuration file. */
-const workerDirectory = '/etc/tinkerbell';
 
 /**
  * Reads the configuration: defaults, then the configuration file, the kernel command line, the environment, the flags; what comes later wins.
- * An empty environment variable or kernel parameter with an empty value counts as not given, because scripts pass on variables that are not set.
+ *
+ * A machine that has booted from the network cannot be typed at, so a value that cannot be used does not end the agent: the warning names it, and what the
+ * next lower source says is used instead, or the default. What a person typed, a flag, is refused. So is what work is impossible without: a server that is not
+ * named, a machine that has no worker id.
  *
  * @param directory where `tink-worker.yaml`, `.yml`, `.json` or `.toml` is the configuration file when none is named
- * @throws {ConfigError} for values that cannot be, settings that are missing, and files that cannot be read
+ * @throws {ConfigError} for flags that cannot be used, files they name that cannot be read, and settings that are missing
  */
 export async function loadConfig(
-  given: Arguments,
+  flags: Arguments,
   environment: Readonly<Record<string, string | undefined>>,
-  directory = workerDirectory,
+  directory?: string,
 ): Promise<LoadedConfig> {
-  const kernelFile = given.kernelCommandLine ?? environment['NIBS_KERNEL_COMMAND_LINE'];
-  const kernel = parseKernelCommandLine(await readKernelCommandLine(kernelFile));
-  const named = given.config ?? environment['NIBS_CONFIG'] ?? kernel.get('nibs_config');
-  const configFile = named ?? (await workerFileIn(directory));
-
-  const layers = [
-    configFile === undefined ? new Map<SettingKey, Given>() : await fromFile(configFile),
-    fromKernel(kernel),
-    fromEnvironment(environment),
-    fromFlags(given),
-  ];
-  return resolve(new Map(layers.flatMap((layer) => [...layer])));
-}
-
-async function workerFileIn(directory: string): Promise<string | undefined> {
-  for (const ending of ['yaml', 'yml', 'json', 'toml']) {
-    const file = join(directory, `tink-worker.${ending}`);
-    const isThere = await access(file).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return file;
-  }
-  return undefined;
-}
-
-async function readKernelCommandLine(file: string | undefined): Promise<string> {
-  try {
-    return await readFile(file ?? '/proc/cmdline', 'utf8');
-  } catch (error) {
-    // A container may be started without /proc; then there is no such source. A file that somebody named has to be there.
-    if (file === undefined) return '';
-    throw new ConfigError(`cannot read the kernel command line from ${file}: ${reasonOf(error)}`, { cause: error });
-  }
-}
-
-async function fromFile(file: string): Promise<GivenSettings> {
-  const keys = new Map<string, SettingKey>(
-    settings.flatMap(({ key, names }) => [key, ...names.flags].map((name) => [name, key] as const)),
-  );
-  let content: Record<string, unknown>;
-  try {
-    content = z
-      .record(z.string(), z.unknown(), 'must be a mapping of settings')
-      .parse((await readerOf(file))(await readFile(file, 'utf8')) ?? {});
-  } catch (error) {
-    throw new ConfigError(`cannot read the configuration file ${file}: ${reasonOf(error)}`, { cause: error });
-  }
-  const found = new Map<SettingKey, Given>();
-  for (const [name, value] of Object.entries(content)) {
-    if (Object.hasOwn(ignoredFlags, name)) continue;
-    const key = keys.get(name);
-    if (key === undefined)
-      throw new ConfigError(`configuration file ${file}: there is no setting ${name} (see --help)`);
-    if (value !== null)
-      found.set(key, {
-        value: typeof value === 'number' ? String(value) : value,
-        source: `${name} in the file ${file}`,
-      });
-  }
-  return found;
-}
-
-/** JSON is YAML, so that one reader serves both. */
-async function readerOf(file: string): Promise<(text: string) => unknown> {
-  return file.endsWith('.toml') ? (await import('smol-toml')).parse : parseYaml;
-}
-
-function fromKernel(kernel: ReadonlyMap<string, string>): GivenSettings {
-  const found = new Map<SettingKey, Given>();
-  for (const { key, names } of settings) {
-    for (const name of names.kernel) {
-      const value = kernel.get(name);
-      // A switch may stand there alone; everything else without a value was not meant.
-      if (value === undefined || (value === '' && names.value !== undefined)) continue;
-      found.set(key, { value, source: `kernel command line, ${name}` });
+  const { given, problems } = await readSources(flags, environment, directory);
+  const sources = new Map<SettingKey, string>();
+  const values: [SettingKey, unknown][] = [];
+  const refused: string[] = [];
+  const warnings = [...problems];
+  for (const { key } of settings) {
+    const { chosen, rejected } = choose(key, given.get(key) ?? []);
+    if (chosen !== undefined) {
+      values.push([key, chosen.value]);
+      sources.set(key, chosen.source);
+    }
+    for (const { problem, isTyped } of rejected) {
+      if (isTyped) refused.push(problem);
+      else warnings.push(`${problem}; ${instead(key, chosen)}`);
     }
   }
-  return found;
-}
-
-function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): GivenSettings {
-  const found = new Map<SettingKey, Given>();
-  for (const { key, names } of settings) {
-    for (const name of names.environment) {
-      const value = environment[name];
-      if (value !== undefined && value !== '') found.set(key, { value, source: `environment variable ${name}` });
-    }
+  if (refused.length > 0) throw new ConfigError(refused.join('\n'));
+  const config = schema.parse(Object.fromEntries(values));
+  try {
+    return { config: complete({ ...config, workerId: config.workerId ?? config.bootMac }), sources, warnings };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    // What is missing may be there, but wrong.
+    throw new ConfigError([...warnings, error.message].join('\n'));
   }
-  return found;
 }
 
-function fromFlags(given: Arguments): GivenSettings {
-  return new Map([...given.flags].map(([key, { value, flag }]) => [key, { value, source: `flag ${flag}` }]));
+interface Choice {
+  readonly chosen: Given | undefined;
+  /** Those that win over it and cannot be used. */
+  readonly rejected: readonly { readonly problem: string; readonly isTyped: boolean }[];
 }
 
-function resolve(given: GivenSettings): LoadedConfig {
-  const parsed = schema.safeParse(Object.fromEntries([...given].map(([key, { value }]) => [key, value])));
-  if (!parsed.success) throw new ConfigError(parsed.error.issues.map((issue) => problem(issue, given)).join('\n'));
-  return {
-    config: complete({ ...parsed.data, workerId: parsed.data.workerId ?? parsed.data.bootMac }),
-    sources: new Map([...given].map(([key, { source }]) => [key, source])),
-  };
+function choose(key: SettingKey, given: readonly Given[]): Choice {
+  const rejected: { problem: string; isTyped: boolean }[] = [];
+  for (const one of given.toReversed()) {
+    const problem = problemOf(key, one);
+    if (problem === undefined) return { chosen: one, rejected };
+    rejected.push({ problem, isTyped: one.isTyped });
+  }
+  return { chosen: undefined, rejected };
+}
+
+/** Why a value cannot be used. */
+function problemOf(key: SettingKey, { value, source }: Given): string | undefined {
+  const why = isUnexpanded(key, value) ? 'the variable in it was not replaced by its value' : mistakeIn(key, value);
+  return why && `${nameOf(key)} (${source}): ${why}; it is ${shown(key, value)}`;
+}
+
+function mistakeIn(key: SettingKey, value: unknown): string | undefined {
+  return schema.shape[key]
+    .safeParse(value)
+    .error?.issues.map(({ message }) => message)
+    .join(', ');
+}
+
+function instead(key: SettingKey, chosen: Given | undefined): string {
+  const value: unknown = schema.shape[key].parse(chosen?.value);
+  return `used instead: ${String(value ?? '(not set)')} (${chosen?.source ?? 'default'})`;
+}
+
+/** Settings that are shown to nobody, and that may contain anything. */
+const secretSettings: ReadonlySet<SettingKey> = new Set(['registryPassword', 'registries', 'values', 'natsServer']);
+const freeTexts: ReadonlySet<SettingKey> = new Set([
+  ...secretSettings,
+  'kexecCmdline',
+  'rebootCommand',
+  'poweroffCommand',
+]);
+
+/** Whether a boot script has left a variable in the value, as iPXE does with `${net0/mac}` where it does not know it. */
+function isUnexpanded(key: SettingKey, value: unknown): boolean {
+  const variable = freeTexts.has(key) ? /^\$\{[\w:./-]+\}$/ : /\$\{[\w:./-]+\}/;
+  return typeof value === 'string' && variable.test(value);
+}
+
+/** Of a URL not the name and password. */
+function shown(key: SettingKey, value: unknown): string {
+  return secretSettings.has(key) ? '***' : JSON.stringify(value).replace(/[^\s/"]*@/, '***@');
+}
+
+function nameOf(key: SettingKey): string {
+  return settings.find((setting) => setting.key === key)?.names.flags[0] ?? key;
 }
 
 function complete(config: Config): CompleteConfig {
@@ -202,28 +167,10 @@ const noNatsServer = 'no server is named: with --transport nats, --nats-server s
 const noWorkerId =
   'it is not known who this machine is: give worker_id= (or the MAC address of the boot interface as hw_addr=, packet_bootdev_mac= or BOOTIF=) on the kernel command line, environment variable WORKER_ID or flag --id';
 
-function problem(issue: z.core.$ZodIssue, given: GivenSettings): string {
-  const setting = settings.find(({ key }) => key === issue.path[0]);
-  if (setting === undefined) return issue.message;
-  const { value, source } = given.get(setting.key) ?? { value: undefined, source: 'default' };
-  const shown = ['registryPassword', 'registries', 'values', 'natsServer'].includes(setting.key)
-    ? '***'
-    : JSON.stringify(value);
-  return `${setting.names.flags[0]} (${source}): ${issue.message}; it is ${shown}`;
-}
-
-/** Why something failed, on one line. */
-function reasonOf(error: unknown): string {
-  if (error instanceof z.ZodError) return error.issues.map((issue) => issue.message).join(', ');
-  return error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-}
-
-/** The configuration as people may see it: one line a setting, with where it came from, secrets as `***`. */
-export function describeConfig({ config, sources }: LoadedConfig): string {
-  return settings
-    .map(
-      ({ key, names }) =>
-        `${names.flags[0]} = ${String(config[key] ?? '(not set)')}  # ${sources.get(key) ?? 'default'}\n`,
-    )
-    .join('');
+/** The configuration as people may see it: one line a setting, with where it came from, secrets as `***`; what is not used as comments before them. */
+export function describeConfig({ config, sources, warnings }: LoadedConfig): string {
+  const lines = settings.map(
+    ({ key, names }) => `${names.flags[0]} = ${String(config[key] ?? '(not set)')}  # ${sources.get(key) ?? 'default'}`,
+  );
+  return [...warnings.map((warning) => `# warning: ${warning}`), ...lines].map((line) => `${line}\n`).join('');
 }

@@ -10,6 +10,7 @@ import {
   ConfigError,
   describeConfig,
   type FileConfig,
+  type LoadedConfig,
   loadConfig,
   type NatsConfig,
   type ServerConfig,
@@ -47,7 +48,7 @@ export async function main(argv: readonly string[], name: 'tink-agent' | 'tink-w
     if (given.help) return print(helpText(name));
     const loaded = await loadConfig(given, process.env);
     if (given.printConfig) return print(describeConfig(loaded));
-    const code = await work(loaded.config);
+    const code = await work(loaded);
     // What nobody has read by now would keep the process from ending for as long as nobody reads it.
     if (process.stdout.writableLength + process.stderr.writableLength > 0) process.exit(code);
     return code;
@@ -75,7 +76,7 @@ type Output = typeof process.stdout | typeof process.stderr;
 /** What the agent has, wherever its work comes from. */
 type Tools = Pick<AgentParts, 'runtime' | 'log' | 'redactor' | 'observe'>;
 
-async function work(config: CompleteConfig): Promise<number> {
+async function work({ config, warnings }: LoadedConfig): Promise<number> {
   keepMemorySmall();
   exportProxies(config);
   const redactor = createRedactor();
@@ -86,6 +87,7 @@ async function work(config: CompleteConfig): Promise<number> {
   await using outlets = await openOutlets(config, { format, redactor, stream });
   using stop = stopOnSignal();
   const { log } = outlets;
+  for (const warning of warnings) log.warn(warning);
   const tidyUp = createTidying();
   const observe = (event: LoopEvent) => {
     if (event.kind === 'begun' || event.kind === 'ended') compileForSpeed(event.kind === 'begun');

@@ -108,7 +108,8 @@ async function openSyslog(
   const named = hostname();
   const hostName = ['', '(none)', 'localhost'].includes(named) ? (workerId ?? '-') : named;
   const sender = { hostName, programName: 'tink-agent', processId: process.pid };
-  return startSyslog({ host: syslogHost, port: syslogPort, protocol: syslogProtocol, sender, onChange });
+  const { host, port = syslogPort } = syslogHost;
+  return startSyslog({ host, port, protocol: syslogProtocol, sender, onChange });
 }
 
 async function openStatusServer(

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { ProxyError, parseProxy } from '../net/proxy.ts';
 import { Secret } from './redact.ts';
@@ -11,24 +12,66 @@ export const text = () => z.string('must be text').trim().min(1, 'must not be em
 
 export const absolutePath = () => text().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
 
-export const authority = () =>
-  text().regex(
-    /^(?:\[[0-9a-f:.%a-z]+\]|[^:/\s[\]]+):\d{1,5}$/i,
-    'must be host:port, for example 192.168.1.1:42113 or [fd00::1]:42113',
+/** A host and perhaps a port: `host`, `host:port`, `[address]:port`; an address of IPv6 alone needs no brackets. */
+export class HostAndPort {
+  /** Without brackets. */
+  readonly host: string;
+  readonly port: number | undefined;
+
+  /** @throws {TypeError} it is of another form */
+  constructor(text: string) {
+    const [, bracketed, host = bracketed, digits] =
+      /^(?:\[([^\s[\]]+)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? (isIP(text) === 6 ? ['', text] : []);
+    const port = digits === undefined ? undefined : Number(digits);
+    if (host === undefined || (bracketed !== undefined && isIP(bracketed) !== 6) || port === 0 || (port ?? 0) > 65535)
+      throw new TypeError('must be host:port');
+    this.host = host;
+    this.port = port;
+  }
+
+  toString(): string {
+    const host = isIP(this.host) === 6 ? `[${this.host}]` : this.host;
+    return this.port === undefined ? host : `${host}:${this.port}`;
+  }
+}
+
+/** @param example of how it should be written */
+const hostAndPort = (example: string) =>
+  text().transform((value, context) => {
+    try {
+      return new HostAndPort(value);
+    } catch {
+      context.addIssue(`must be host:port, for example ${example}`);
+      return z.NEVER;
+    }
+  });
+
+/** `host:port`, IPv6 in brackets. @param defaultPort where only a host is given */
+export const authority = (defaultPort: number) =>
+  hostAndPort(`192.168.1.1:${defaultPort} or [fd00::1]:${defaultPort}`).transform((address) =>
+    address.port === undefined ? `${address}:${defaultPort}` : String(address),
   );
+
+/** `undefined` for the word `off`. */
+export const syslogHost = () =>
+  z.union([z.literal('off').transform(() => undefined), hostAndPort('192.168.1.1:514, or only 192.168.1.1')]);
 
 export const port = () =>
   z.coerce.number('must be a port').int('must be a port').min(1, 'must be a port').max(65535, 'must be a port');
 
+/** A URL; without a scheme one of plain HTTP. */
 export const httpUrl = () =>
-  z.url({ protocol: /^https?$/, error: 'must be a URL, for example http://192.168.1.1:42114/cert' });
+  z.preprocess(
+    (value) => (typeof value === 'string' && !value.includes('://') ? `http://${value.trim()}` : value),
+    z.url({ protocol: /^https?$/, error: 'must be a URL, for example http://192.168.1.1:42114/cert' }),
+  );
 
-/** Go's words for true and false (strconv.ParseBool), as the Go workers take them; a bare kernel parameter or flag is true. */
+/** Go's words for true and false (strconv.ParseBool), as the Go workers take them, and those of YAML; a bare kernel parameter or flag is true. */
 export const flag = () =>
   z.preprocess((value) => {
-    const word = String(value).toLowerCase();
-    if (['', '1', 't', 'true'].includes(word)) return true;
-    if (['0', 'f', 'false'].includes(word)) return false;
+    const word = String(value).trim().toLowerCase();
+    if (['1', 't', 'true', 'y', 'yes', 'on'].includes(word)) return true;
+    if (['0', 'f', 'false', 'n', 'no', 'off'].includes(word)) return false;
     return value;
   }, z.boolean('must be true or false'));
 

@@ -15,6 +15,7 @@ import {
   port,
   proxyAddress,
   registryAccounts,
+  syslogHost,
   templateValues,
   text,
 } from './setting-values.ts';
@@ -78,12 +79,13 @@ export const schema = z.object({
       environment: ['AGENT_TRANSPORT', 'NIBS_TRANSPORT'],
       kernel: ['nibs_transport'],
     }),
-  grpcAuthority: authority()
+  // The port of tink-server in all its generations.
+  grpcAuthority: authority(42113)
     .optional()
     .register(names, {
       group: 'Server',
-      description: 'Address of the tink server.',
-      value: 'HOST:PORT',
+      description: 'Address of the tink server. Default port: 42113.',
+      value: 'HOST[:PORT]',
       flags: ['tinkerbell-grpc-authority', 'grpc-server'],
       environment: ['AGENT_GRPC_SERVER', 'TINKERBELL_GRPC_AUTHORITY'],
       kernel: ['grpc_authority'],
@@ -651,14 +653,13 @@ export const schema = z.object({
       environment: ['NIBS_LOG_FORMAT'],
       kernel: ['nibs_log_format'],
     }),
-  syslogHost: text()
-    .transform((host) => (host === 'off' ? undefined : host))
+  syslogHost: syslogHost()
     .optional()
     .register(names, {
       group: 'Files and log',
       description:
         'Syslog server to forward the log to, in the format of RFC 5424. Default: off, the log is not forwarded.',
-      value: 'HOST|off',
+      value: 'HOST[:PORT]|off',
       flags: ['syslog-host'],
       environment: ['NIBS_SYSLOG_HOST'],
       kernel: ['syslog_host', 'nibs_syslog_host'],
@@ -667,7 +668,7 @@ export const schema = z.object({
     .default(514)
     .register(names, {
       group: 'Files and log',
-      description: 'Port of that server.',
+      description: 'Port of that server, where its address has none.',
       value: 'PORT',
       flags: ['syslog-port'],
       environment: ['NIBS_SYSLOG_PORT'],
@@ -685,7 +686,7 @@ export const schema = z.object({
       kernel: ['syslog_protocol', 'nibs_syslog_protocol'],
     }),
   statusAddress: z
-    .union([z.literal('off'), authority()], 'must be host:port, for example 127.0.0.1:42115, or off')
+    .union([z.literal('off'), authority(42115)], 'must be host:port, for example 127.0.0.1:42115, or off')
     .default('127.0.0.1:42115')
     .register(names, {
       group: 'Files and log',

@@ -79,9 +79,49 @@ describe('the order of sources', () => {
     assert.equal(config.privileged, true);
   });
 
-  test('loadConfig() takes an empty environment variable and an empty kernel parameter as not given', async () => {
-    const config = await configOf({ file, kernel: `${least} docker_registry=`, environment: { DOCKER_REGISTRY: '' } });
-    assert.equal(config.dockerRegistry, 'file');
+  for (const [what, sources] of Object.entries({
+    'kernel parameter': { file, kernel: `${least} docker_registry=` },
+    'kernel parameter in quotes': { file, kernel: `${least} docker_registry=""` },
+    'environment variable': { file, environment: { DOCKER_REGISTRY: '' } },
+    'environment variable of spaces': { file, environment: { DOCKER_REGISTRY: '  ' } },
+    flag: { file, flags: ['--docker-registry='] },
+    'value of a flag': { file, flags: ['--docker-registry', ''] },
+    'value of the file': { file: 'docker-registry: ""\nregistry-name: file' },
+  })) {
+    test(`loadConfig() takes an empty ${what} as not given`, async () => {
+      const { config, warnings } = await load(sources);
+      assert.equal(config.dockerRegistry, 'file');
+      assert.deepEqual(warnings, []);
+    });
+  }
+
+  for (const [parameter, expected] of [
+    ['tinkerbell_insecure_tls', true],
+    ['tinkerbell_insecure_tls=', false],
+    ['tinkerbell_insecure_tls=true', true],
+    ['tinkerbell-insecure-tls=1', true],
+    ['tinkerbell_insecure_tls=true tinkerbell_insecure_tls=', false],
+    ['tinkerbell_insecure_tls=true tinkerbell-insecure-tls=false', false],
+    ['tinkerbell_insecure_tls="yes"', true],
+  ] as const) {
+    test(`loadConfig() reads ${parameter} as ${expected}`, async () => {
+      const { config, warnings } = await load({ kernel: `${least} ${parameter}` });
+      assert.equal(config.insecureTls, expected);
+      assert.deepEqual(warnings, []);
+    });
+  }
+
+  test('loadConfig() does not take an empty switch for one that is on, in no source', async () => {
+    for (const sources of [
+      { kernel: `${least} tinkerbell_tls= tinkerbell_insecure_tls= registry_username=` },
+      { environment: { TINKERBELL_TLS: '', TINKERBELL_INSECURE_TLS: '', REGISTRY_USERNAME: '' } },
+      { flags: ['--tinkerbell-tls=', '--tinkerbell-insecure-tls=', '--registry-username='] },
+      { file: 'tinkerbell-tls: ""\ntinkerbell-insecure-tls:\nregistry-username: ""\n' },
+    ]) {
+      const { config, warnings } = await load(sources);
+      assert.deepEqual([config.tls, config.insecureTls, config.registryUsername], [undefined, false, undefined]);
+      assert.deepEqual(warnings, []);
+    }
   });
 });
 
@@ -278,11 +318,14 @@ describe('credentials of several registries', () => {
     ['a path', '{"registries": {"one/path": {"username": "u", "password": "canary"}}}'],
     ['a text of another form', '{"registries": "canary"}'],
   ] as const) {
-    test(`loadConfig() refuses ${what}, and shows no secret`, async () => {
-      await assert.rejects(load({ kernel: least, file }), (error: Error) => {
-        assert.match(error.message, /^registries \(registries in the file .*\): must be .*; it is \*\*\*$/);
-        return !/canary|4711/.test(error.message);
-      });
+    test(`loadConfig() does not use ${what}, and shows no secret`, async () => {
+      const { config, warnings } = await load({ kernel: least, file });
+      assert.equal(config.registries, undefined);
+      assert.match(
+        warnings.join('\n'),
+        /^registries \(registries in the file .*\): must be .*; it is \*\*\*; used instead: \(not set\) \(default\)$/,
+      );
+      assert.doesNotMatch(warnings.join('\n'), /canary|4711/);
     });
   }
 });
@@ -313,24 +356,27 @@ describe('the worker id', () => {
 });
 
 describe('values that cannot be', () => {
-  const cases: readonly [Sources, RegExp][] = [
+  /** With what is used instead. */
+  const borne: readonly [Sources, RegExp][] = [
     [
-      { environment: { TINKERBELL_GRPC_AUTHORITY: 'nowhere' } },
-      /^tinkerbell-grpc-authority \(environment variable TINKERBELL_GRPC_AUTHORITY\): must be host:port.*"nowhere"$/,
+      { kernel: least, environment: { TINKERBELL_GRPC_AUTHORITY: 'no where' } },
+      /^tinkerbell-grpc-authority \(environment variable TINKERBELL_GRPC_AUTHORITY\): must be host:port.*; it is "no where"; used instead: 192\.168\.1\.1:42113 \(kernel command line, grpc_authority\)$/,
     ],
     [
-      { kernel: `${least} grpc_cert_url=192.168.1.1/cert` },
-      /^tinkerbell-cert-url \(kernel command line, grpc_cert_url\): must be a URL/,
+      { kernel: `${least} grpc_cert_url=ftp://192.168.1.1/cert` },
+      /^tinkerbell-cert-url \(kernel command line, grpc_cert_url\): must be a URL.*; used instead: \(not set\) \(default\)$/,
     ],
     [
       { environment: { TINKERBELL_TLS: 'maybe' } },
-      /^tinkerbell-tls \(environment variable TINKERBELL_TLS\): must be true or false; it is "maybe"$/,
+      /^tinkerbell-tls \(environment variable TINKERBELL_TLS\): must be true or false; it is "maybe"; used instead: \(not set\) \(default\)$/,
     ],
-    [{ flags: ['-retry-interval', 'soon'] }, /^retry-interval \(flag -retry-interval\): must be a duration/],
-    [{ flags: ['--poll-interval=0'] }, /^retry-interval \(flag --poll-interval\): must be more than 0/],
+    [
+      { environment: { RETRY_INTERVAL: '0', NIBS_POLL_INTERVAL: 'soon' }, kernel: `${least} nibs_poll_interval=7` },
+      /^retry-interval \(environment variable NIBS_POLL_INTERVAL\): must be a duration.*; used instead: 7 \(kernel command line, nibs_poll_interval\)\nretry-interval \(environment variable RETRY_INTERVAL\): must be more than 0; it is "0"; used instead: 7 /,
+    ],
     [
       { kernel: `${least} nibs_finish=explode` },
-      /^finish \(kernel command line, nibs_finish\): must be one of none, reboot, poweroff, kexec; it is "explode"$/,
+      /^finish \(kernel command line, nibs_finish\): must be one of none, reboot, poweroff, kexec; it is "explode"; used instead: none \(default\)$/,
     ],
     [
       { kernel: `${least} nibs_kexec_kernel=boot/vmlinuz` },
@@ -340,13 +386,47 @@ describe('values that cannot be', () => {
     [{ kernel: `${least} BOOTIF=eth0` }, /^boot-mac \(kernel command line, BOOTIF\): must be a MAC address/],
     [
       { environment: { DOCKER_HOST: 'ssh://elsewhere' } },
-      /^docker-host \(environment variable DOCKER_HOST\): must be unix:/,
+      /^docker-host \(environment variable DOCKER_HOST\): must be unix:.*; used instead: unix:\/\/\/var\/run\/docker\.sock \(default\)$/,
     ],
     [
       { environment: { WORKER_LOG_LEVEL: 'loud' } },
       /^log-level \(environment variable WORKER_LOG_LEVEL\): must be one of fatal/,
     ],
-    [{ file: 'colour: blue' }, /there is no setting colour/],
+    [
+      { kernel: `${least} HTTP_PROXY=socks5://me:canary@proxy:1080` },
+      /^http-proxy \(kernel command line, HTTP_PROXY\): must be .*; proxies that speak socks5 are not supported; it is "socks5:\/\/\*\*\*@proxy:1080"; used instead: \(not set\)/,
+    ],
+    [
+      { kernel: `${least} nibs_registry_mirrors=10.0.0.1:5000` },
+      /^registry-mirror \(kernel command line, nibs_registry_mirrors\): must be REGISTRY=MIRROR/,
+    ],
+    [
+      { environment: { NIBS_NATS_SERVER: 'nats://me:canary@ host' } },
+      /^nats-server \(environment variable NIBS_NATS_SERVER\): must be .*; it is \*\*\*; used instead: \(not set\)/,
+    ],
+    [{ file: 'colour: blue' }, /^configuration file .*: there is no setting colour \(see --help\); it is ignored$/],
+    [
+      { environment: { NIBS_CONFIG: '/nonexistent/nibs.yaml' } },
+      /^cannot read the configuration file \/nonexistent\/nibs.yaml: ENOENT.*; it is ignored$/,
+    ],
+    [
+      { kernel: `${least} nibs_config=/nonexistent/nibs.yaml` },
+      /^cannot read the configuration file \/nonexistent\/nibs.yaml: ENOENT.*; it is ignored$/,
+    ],
+  ];
+  for (const [sources, expected] of borne) {
+    test(`loadConfig() names ${JSON.stringify(sources)} and goes on`, async () => {
+      const loaded = await load(sources);
+      assert.match(loaded.warnings.join('\n'), expected);
+      assert.doesNotMatch(loaded.warnings.join('\n'), /canary/);
+      for (const warning of loaded.warnings) assert.ok(describeConfig(loaded).includes(`# warning: ${warning}\n`));
+    });
+  }
+
+  const refused: readonly [Sources, RegExp][] = [
+    [{ flags: ['-retry-interval', 'soon'] }, /^retry-interval \(flag -retry-interval\): must be a duration/],
+    [{ flags: ['--poll-interval=0'] }, /^retry-interval \(flag --poll-interval\): must be more than 0/],
+    [{ flags: ['--id', `\${mac}`] }, /^id \(flag --id\): the variable in it was not replaced by its value/],
     [{ file: '- a\n- b' }, /cannot read the configuration file .*must be a mapping of settings/],
     [{ file: '{"id": ' }, /cannot read the configuration file/],
     [
@@ -358,15 +438,32 @@ describe('values that cannot be', () => {
       /cannot read the kernel command line from \/nonexistent\/cmdline: ENOENT/,
     ],
   ];
-  for (const [sources, expected] of cases) {
-    test(`loadConfig() refuses ${JSON.stringify(sources)}`, async () => {
+  for (const [sources, expected] of refused) {
+    test(`loadConfig() refuses ${JSON.stringify(sources)}, which a person typed`, async () => {
       assert.match(await problemsOf(sources), expected);
     });
   }
 
-  test('loadConfig() names all problems at once', async () => {
-    const problems = await problemsOf({ environment: { TINKERBELL_TLS: 'x' }, flags: ['--finish=y'] });
+  test('loadConfig() names all flags at once', async () => {
+    const problems = await problemsOf({ flags: ['--tinkerbell-tls=x', '--finish=y'] });
     assert.equal(problems.split('\n').length, 2);
+  });
+
+  test('loadConfig() goes on with a broken /etc/tinkerbell/tink-worker.yaml', async () => {
+    const place = join(directory, 'broken');
+    await mkdir(place);
+    await writeFile(join(place, 'tink-worker.yaml'), 'a: [');
+    const given = { NIBS_KERNEL_COMMAND_LINE: await write(least) };
+    const { config, warnings } = await loadConfig(parseArguments([]), given, place);
+    assert.equal(config.workerId, 'w1');
+    assert.match(warnings.join(), /^cannot read the configuration file .*; it is ignored$/);
+  });
+
+  test('loadConfig() says that a setting was given, but wrong, where it cannot do without', async () => {
+    const problems = await problemsOf({ kernel: `grpc_authority=\${server} hw_addr=eth0` });
+    assert.match(problems, /^boot-mac \(kernel command line, hw_addr\): must be a MAC address/m);
+    assert.match(problems, /^tinkerbell-grpc-authority \(.*\): the variable in it was not replaced/m);
+    assert.match(problems, /^no server is named/m);
   });
 
   test('parseArguments() refuses an unknown flag and offers the one that was meant', () => {
@@ -379,9 +476,114 @@ describe('values that cannot be', () => {
   });
 });
 
+describe('variables that a boot script has not replaced', () => {
+  test(`loadConfig() takes hw_addr=\${mac} as not given where the worker id is known otherwise`, async () => {
+    const { config, warnings } = await load({ kernel: `${least} hw_addr=\${mac} docker_registry=\${registry}:5000` });
+    assert.deepEqual([config.workerId, config.bootMac, config.dockerRegistry], ['w1', undefined, undefined]);
+    assert.match(
+      warnings.join('\n'),
+      /^boot-mac \(kernel command line, hw_addr\): the variable in it was not replaced by its value; it is "\$\{mac\}"; used instead: \(not set\) \(default\)$/m,
+    );
+    assert.equal(warnings.length, 2);
+  });
+
+  test('loadConfig() takes the next name of the setting', async () => {
+    const kernel = `grpc_authority=h:1 hw_addr=08:00:27:00:00:01 BOOTIF=\${net0/mac:hexhyp}`;
+    assert.equal((await configOf({ kernel })).workerId, '08:00:27:00:00:01');
+  });
+
+  test('loadConfig() leaves them in passwords and commands', async () => {
+    const config = await configOf({
+      kernel: `${least} registry_password=a\${b}c nibs_kexec_cmdline="root=\${root} quiet"`,
+    });
+    assert.equal(config.registryPassword?.reveal(), `a\${b}c`);
+    assert.equal(config.kexecCmdline, `root=\${root} quiet`);
+  });
+
+  test('loadConfig() takes a password that is nothing but a variable as not given', async () => {
+    assert.equal((await configOf({ kernel: `${least} registry_password=\${pass}` })).registryPassword, undefined);
+  });
+});
+
+describe('addresses', () => {
+  for (const [given, expected] of [
+    ['192.168.1.1', '192.168.1.1:42113'],
+    ['192.168.1.1:50061', '192.168.1.1:50061'],
+    ['tink.example', 'tink.example:42113'],
+    ['[fd00::1]:42113', '[fd00::1]:42113'],
+    ['[fd00::1]', '[fd00::1]:42113'],
+    ['fd00::1', '[fd00::1]:42113'],
+    ['[fe80::1%eth0]:42113', '[fe80::1%eth0]:42113'],
+  ] as const) {
+    test(`loadConfig() reads grpc_authority=${given} as ${expected}`, async () => {
+      const { config, warnings } = await load({ kernel: `worker_id=w1 grpc_authority=${given}` });
+      assert.equal(config.grpcAuthority, expected);
+      assert.deepEqual(warnings, []);
+    });
+  }
+
+  for (const given of ['', 'a b', 'host:0', 'host:70000', 'host:port', '[host]:1', ':42113', 'http://host']) {
+    test(`loadConfig() does not take ${given || 'nothing'} for a server`, async () => {
+      assert.match(await problemsOf({ kernel: `worker_id=w1 "grpc_authority=${given}"` }), /^no server is named/m);
+    });
+  }
+
+  for (const [parameters, host, port] of [
+    ['syslog_host=10.0.0.1', '10.0.0.1', undefined],
+    ['syslog_host=10.0.0.1:1514', '10.0.0.1', 1514],
+    ['syslog_host=log.example:1514 syslog_port=514', 'log.example', 1514],
+    ['syslog_host=[fd00::1]:1514', 'fd00::1', 1514],
+    ['syslog_host=[fd00::1]', 'fd00::1', undefined],
+    ['syslog_host=fd00::1', 'fd00::1', undefined],
+  ] as const) {
+    test(`loadConfig() reads ${parameters}`, async () => {
+      const { config, warnings } = await load({ kernel: `${least} ${parameters}` });
+      assert.deepEqual([config.syslogHost?.host, config.syslogHost?.port], [host, port]);
+      assert.deepEqual(warnings, []);
+    });
+  }
+
+  test('loadConfig() reads syslog_port=, and takes 514 where it is empty or no port', async () => {
+    const portOf = async (parameters: string) => (await configOf({ kernel: `${least} ${parameters}` })).syslogPort;
+    assert.deepEqual(
+      [await portOf('syslog_port=1514'), await portOf('syslog_port='), await portOf('syslog_port=x'), await portOf('')],
+      [1514, 514, 514, 514],
+    );
+  });
+
+  test('loadConfig() reads a certificate URL without a scheme as one of plain HTTP, and addresses of IPv6 for registries', async () => {
+    const { config, warnings } = await load({
+      kernel: `${least} grpc_cert_url=192.168.1.1:42114/cert docker_registry=[fd00::1]:5000 nibs_registries=[fd00::1]:5000=u:p nibs_registry_mirrors=docker.io=[fd00::1]:5000/hub`,
+    });
+    assert.equal(config.certUrl, 'http://192.168.1.1:42114/cert');
+    assert.equal(config.dockerRegistry, '[fd00::1]:5000');
+    assert.equal(config.registries?.get('[fd00::1]:5000')?.username, 'u');
+    assert.deepEqual(
+      config.registryMirrors?.map(({ at }) => at),
+      ['[fd00::1]:5000/hub'],
+    );
+    assert.deepEqual(warnings, []);
+  });
+
+  for (const [given, expected] of [
+    ['192.168.0.1:3218', 'http://192.168.0.1:3218/'],
+    ['proxy', 'http://proxy/'],
+    ['me:canary@proxy:3128', 'http://me:canary@proxy:3128/'],
+    ['https://proxy.example', 'https://proxy.example/'],
+  ] as const) {
+    test(`loadConfig() reads HTTP_PROXY=${given}, from the kernel command line and the environment`, async () => {
+      for (const sources of [{ kernel: `${least} HTTP_PROXY=${given}` }, { environment: { http_proxy: given } }]) {
+        const loaded = await load(sources);
+        assert.equal(loaded.config.httpProxy?.url.reveal(), expected);
+        assert.doesNotMatch(describeConfig(loaded), /canary/);
+      }
+    });
+  }
+});
+
 test('loadConfig() takes off for the syslog server that the kernel command line names', async () => {
   const kernel = `${least} syslog_host=10.0.0.1`;
-  assert.equal((await configOf({ kernel })).syslogHost, '10.0.0.1');
+  assert.equal(String((await configOf({ kernel })).syslogHost), '10.0.0.1');
   assert.equal((await configOf({ kernel, environment: { NIBS_SYSLOG_HOST: 'off' } })).syslogHost, undefined);
 });
 
@@ -494,9 +696,9 @@ test('describeConfig() names the source of each setting and hides the password, 
 });
 
 test('a wrong password is not shown by the error about it', async () => {
-  const problems = await problemsOf({ file: 'registry-password: [hunter22]' });
-  assert.match(problems, /^registry-password .*must be text/);
-  assert.doesNotMatch(problems, /hunter22/);
+  const { warnings } = await load({ file: 'registry-password: [hunter22]' });
+  assert.match(warnings.join(), /^registry-password .*must be text/);
+  assert.doesNotMatch(warnings.join(), /hunter22/);
 });
 
 test('every setting has a name in the configuration file, and no name means two things', async () => {

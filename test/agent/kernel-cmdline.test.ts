@@ -19,7 +19,22 @@ test('parseKernelCommandLine() lets the last of several values win', () => {
   assert.deepEqual(parse('console=tty0 a=1 console=ttyS0 a=2'), { console: 'ttyS0', a: '2' });
 });
 
-test('parseKernelCommandLine() keeps blanks inside quotes, around the value or around the whole parameter', () => {
+test('parseKernelCommandLine() lets an empty value win over an earlier one', () => {
+  assert.deepEqual(parse('a=1 a='), { a: '' });
+});
+
+test('parseKernelCommandLine() tells a parameter without a value from one with an empty value', () => {
+  assert.deepEqual(parse('a b= c=""'), { a: true, b: '', c: '' });
+});
+
+test('parseKernelCommandLine() takes - and _ in names as the same, but not in values', () => {
+  assert.deepEqual(parse('docker-registry=a-b docker_registry=c-d_e nibs-sysrq'), {
+    docker_registry: 'c-d_e',
+    nibs_sysrq: true,
+  });
+});
+
+test('parseKernelCommandLine() keeps spaces inside quotes, around the value or around the whole parameter', () => {
   assert.deepEqual(parse('a="one two" "b=three four" c=5'), { a: 'one two', b: 'three four', c: '5' });
 });
 
@@ -28,11 +43,11 @@ test('parseKernelCommandLine() takes an unclosed quote as reaching to the end, a
 });
 
 test('parseKernelCommandLine() splits at the first equals sign only', () => {
-  assert.deepEqual(parse('registry_password=a=b== quiet'), { registry_password: 'a=b==', quiet: '' });
+  assert.deepEqual(parse('registry_password=a=b== quiet'), { registry_password: 'a=b==', quiet: true });
 });
 
 test('parseKernelCommandLine() reads what follows a lone double dash, too', () => {
-  assert.deepEqual(parse('quiet -- nibs_finish=reboot'), { quiet: '', nibs_finish: 'reboot' });
+  assert.deepEqual(parse('quiet -- nibs_finish=reboot'), { quiet: true, nibs_finish: 'reboot' });
 });
 
 test('parseKernelCommandLine() finds nothing in nothing', () => {

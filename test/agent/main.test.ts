@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { ended, eventsOf, type Hall, makeSite, program, type Site, startHall, until } from './site.ts';
@@ -38,6 +38,23 @@ test('tink-worker runs a workflow from a registry with a password, and restarts 
   assert.match(output, /INFO {2}\[first\] hello from the action/);
   assert.match(output, /INFO {2}\[second\] shared/);
   assert.doesNotMatch(output, /canary/);
+});
+
+test('an agent works with settings of a broken boot script and a proxy without a scheme, and names what it does not use', {
+  timeout: 120_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  const cmdline = join(site.directory, 'cmdline');
+  const usual = (await readFile(cmdline, 'utf8')).trim();
+  const broken = `hw_addr=\${mac} tinkerbell_tls= tinkerbell_insecure_tls= nibs_finish=explode HTTP_PROXY=192.0.2.1:3218`;
+  await writeFile(cmdline, `${usual} ${broken}\n`);
+  const workflow = site.createWorkflow([{ name: 'first', script: 'true' }]);
+  const agent = site.start();
+  await ended(site, workflow, 'ACTION_SUCCESS', 'first');
+  const warnings = agent.output.filter((line) => /WARN/.test(line)).join('\n');
+  assert.match(warnings, /boot-mac \(kernel command line, hw_addr\): the variable in it was not replaced by its value/);
+  assert.match(warnings, /finish \(kernel command line, nibs_finish\): must be .*; used instead: none \(default\)/);
+  assert.doesNotMatch(warnings, /proxy|tls/i);
 });
 
 test('an action that exits with 3 is FAILED, with the exit code and its last words, and the agent stays', {
@@ -209,14 +226,21 @@ describe('the command line', () => {
     assert.doesNotMatch(out, /canary/);
   });
 
-  test('a wrong configuration ends with 2 and one line for each problem', async () => {
-    const { code, error } = await run(['--finish=never'], { TINKERBELL_TLS: 'maybe' });
+  test('a wrong flag ends with 2 and one line for each problem', async () => {
+    const { code, error } = await run(['--finish=never', '--tinkerbell-tls=maybe']);
     assert.equal(code, 2);
     assert.deepEqual(error.split('\n'), [
-      'tink-agent: tinkerbell-tls (environment variable TINKERBELL_TLS): must be true or false; it is "maybe"',
+      'tink-agent: tinkerbell-tls (flag --tinkerbell-tls): must be true or false; it is "maybe"',
       'tink-agent: finish (flag --finish): must be one of none, reboot, poweroff, kexec; it is "never"',
       '',
     ]);
+  });
+
+  test('a machine without a worker id ends with 2, with what was wrong in what it was given', async () => {
+    const { code, error } = await run([], { NIBS_BOOT_MAC: 'eth0', AGENT_GRPC_SERVER: 'h' });
+    assert.equal(code, 2);
+    assert.match(error, /^tink-agent: boot-mac \(environment variable NIBS_BOOT_MAC\): must be a MAC address.*\n/);
+    assert.match(error, /\ntink-agent: it is not known who this machine is: give worker_id=/);
   });
 
   test('a state directory that cannot be used ends with 1 and says so', async () => {

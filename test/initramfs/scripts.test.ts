@@ -46,9 +46,41 @@ for (const [call, expected] of [
   });
 }
 
+const unexpanded = (name: string) => `\${${name}}`;
+
 for (const [line, expected] of [
+  ['a=1 a=2', '2'],
+  ['a=1 a=', ''],
+  ['a=1 a', '1'],
+  ['a=""', ''],
+  ['a="1 2"', '1 2'],
+  ['"a=1 2"', '1 2'],
+  ['a=1-2_3', '1-2_3'],
+  ['a=b=c', 'b=c'],
+  ['ab=1 ba=2', ''],
+  [`a=1 a=${unexpanded('net0/mac')}`, ''],
+  ['a=\\\\n', '\\\\n'],
+] as const) {
+  test(`the setting a of ${line}: ${expected || 'none'}`, async () => {
+    equal(await runWithCommandLine(line, 'setting a'), expected);
+  });
+}
+
+test('`setting` takes - and _ in names as the same', async () => {
+  const line = 'docker_registry=one docker-registry=two_2-2 ntp-servers=three';
+  equal(await runWithCommandLine(line, 'setting docker_registry; setting ntp_servers'), 'two_2-2\nthree');
+});
+
+for (const [line, expected] of [
+  ['nibs_shell', 'yes'],
+  ['nibs-shell', 'yes'],
   ['nibs_shell=1', 'yes'],
+  ['nibs_shell=true', 'yes'],
   ['nibs_shell=0', 'no'],
+  ['nibs_shell=False', 'no'],
+  ['nibs_shell=', 'no'],
+  ['nibs_shell nibs_shell=0', 'no'],
+  ['nibs_shell=0 nibs_shell', 'yes'],
   ['quiet', 'no'],
 ] as const) {
   test(`a shell on the console with ${line} on the kernel command line: ${expected}`, async () => {
