@@ -13,6 +13,9 @@ import type { Position } from './standing.ts';
 
 const rpc = WorkflowServiceDefinition.methods;
 
+/** So long a server that has no list of all workflows is not asked for it again. */
+const WITHOUT_LIST_SECONDS = 60;
+
 /** What a worker reports of an action. */
 export interface Report {
   readonly workflowId: string;
@@ -39,6 +42,8 @@ export class LegacyClient {
   readonly #channel: Channel;
   readonly #workerId: string;
   readonly #wording: Wording;
+  /** When the server said last that it has no list of all workflows. */
+  #withoutListAt = Number.NEGATIVE_INFINITY;
 
   constructor(channel: Channel, workerId: string, dialect: LegacyDialect) {
     this.#channel = channel;
@@ -51,22 +56,30 @@ export class LegacyClient {
    *
    * The list has all, and the stream only some of them: servers up to v0.8 never send a workflow whose last report is the success of its second or a later
    * action, so a worker that restarts there would wait for ever. Servers that do not have the list (all on Kubernetes) do not have that fault.
+   *
+   * @param list `anew`: asks for the list also of a server that said a moment ago that it has none.
    */
-  async overview(signal: AbortSignal): Promise<Overview> {
+  async overview(signal: AbortSignal, list: 'as known' | 'anew' = 'as known'): Promise<Overview> {
     const request = { workerId: this.#workerId };
     const { service, dialect } = this.#wording;
-    const listed =
-      dialect === 'v0.9'
-        ? undefined
-        : await this.#call(rpc.getWorkflowContextList, request, signal).then(
-            (list) => list.workflowContexts,
-            withoutList,
-          );
+    const hasNone = dialect === 'v0.9' || (list === 'as known' && this.#knowsOfNoList());
+    const listed = hasNone
+      ? undefined
+      : await this.#call(rpc.getWorkflowContextList, request, signal).then(
+          (answer) => answer.workflowContexts,
+          withoutList,
+        );
+    if (!hasNone && listed === undefined) this.#withoutListAt = performance.now();
     const contexts = listed ?? (await this.#channel.collect(service, rpc.getWorkflowContexts, request, signal));
     return {
       positions: contexts.map((context) => toPosition(context, this.#wording)),
       complete: listed !== undefined,
     };
+  }
+
+  /** Not for long: another server may take the place of this one. */
+  #knowsOfNoList(): boolean {
+    return performance.now() - this.#withoutListAt < WITHOUT_LIST_SECONDS * 1000;
   }
 
   /**

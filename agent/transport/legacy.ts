@@ -3,7 +3,7 @@ import type { WorkflowAction } from '../../proto/tink.pb.ts';
 import type { Action, Event } from '../action.ts';
 import { type Channel, RpcError } from './channel.ts';
 import type { LegacyDialect } from './dialect.ts';
-import { LegacyClient, type Report } from './legacy-client.ts';
+import { LegacyClient, type Overview, type Report } from './legacy-client.ts';
 import { toMessage } from './message.ts';
 import {
   describe,
@@ -40,12 +40,24 @@ type Settlement =
   | Acknowledgement
   | { readonly kind: 'unsent'; readonly reports: readonly Report[]; readonly answer: Acknowledgement };
 
+/** What the server shows: how far all workflows of this worker are, and the actions of one of them. */
+interface View extends Overview {
+  readonly actions: readonly WorkflowAction[];
+}
+
+/** So long what the server showed counts as just seen. The start of an action is reported some milliseconds after the question for it was answered. */
+const FRESH_MILLISECONDS = 250;
+
 class LegacyTransport implements Transport {
   readonly #client: LegacyClient;
   readonly #workerId: string;
   readonly #data: WorkflowData | undefined;
   /** Events that were sent, with the answer lost. */
   readonly #unanswered = new Set<string>();
+  /** Of the workflow that was worked on last. */
+  #known: { readonly workflowId: string; readonly actions: readonly WorkflowAction[] } | undefined;
+  /** What the last question for work showed, until it is used or too old. */
+  #seen: { readonly view: View; readonly workflowId: string; readonly at: number } | undefined;
 
   constructor(options: LegacyTransportOptions) {
     this.#client = new LegacyClient(options.channel, options.workerId, options.dialect);
@@ -55,15 +67,17 @@ class LegacyTransport implements Transport {
 
   async next(signal: AbortSignal): Promise<Next> {
     const reasons: string[] = [];
-    for (const position of (await this.#client.overview(signal)).positions) {
+    const overview = await this.#client.overview(signal);
+    for (const position of overview.positions) {
       const todo = upcoming(position);
       if (todo.kind === 'over') {
         reasons.push(todo.reason);
         continue;
       }
-      const actions = await this.#client.actions(position.workflowId, signal);
+      const actions = await this.#readActions(position.workflowId, signal);
       const action = actions[todo.index];
       if (action?.workerId === this.#workerId) {
+        this.#seen = { view: { ...overview, actions }, workflowId: position.workflowId, at: performance.now() };
         return {
           kind: 'action',
           action: toAction(position.workflowId, action, todo.index),
@@ -103,6 +117,7 @@ class LegacyTransport implements Transport {
       if (!(error instanceof RpcError)) throw error;
       // Either only the answer is lost, or the server refuses what it does not want any more: what it shows now tells.
       if (!REFUSALS.has(error.code)) this.#unanswered.add(key);
+      this.#known = undefined;
       const after = await this.#settle(key, event, signal).catch(() => {
         signal.throwIfAborted();
         throw error;
@@ -112,13 +127,30 @@ class LegacyTransport implements Transport {
     }
   }
 
-  /** How far all workflows are, and the actions of this one; those are needed just before a report: servers up to v0.8 die of one on a workflow that was deleted. */
-  async #look(workflowId: string, signal: AbortSignal) {
-    const [overview, actions] = await Promise.all([
-      this.#client.overview(signal),
-      this.#client.actions(workflowId, signal),
-    ]);
-    return { ...overview, actions };
+  /**
+   * How far all workflows are, and the actions of this one; that is needed just before a report: servers up to v0.8 die of one on a workflow that was deleted.
+   * What the question for work has just shown is used once.
+   */
+  async #look(workflowId: string, signal: AbortSignal): Promise<View> {
+    const seen = this.#seen;
+    this.#seen = undefined;
+    if (seen?.workflowId === workflowId && performance.now() - seen.at < FRESH_MILLISECONDS) return seen.view;
+    const overview = await this.#client.overview(signal);
+    const position = overview.positions.find((position) => position.workflowId === workflowId);
+    const known = this.#known?.workflowId === workflowId ? this.#known.actions : undefined;
+    if (position !== undefined && known !== undefined && agrees(position, known))
+      return { ...overview, actions: known };
+    const actions = await this.#readActions(workflowId, signal);
+    // A workflow is only looked for where it is hidden if the server has no list of all, and that is asked again.
+    return position === undefined && !overview.complete
+      ? { ...(await this.#client.overview(signal, 'anew')), actions }
+      : { ...overview, actions };
+  }
+
+  async #readActions(workflowId: string, signal: AbortSignal): Promise<readonly WorkflowAction[]> {
+    const actions = await this.#client.actions(workflowId, signal);
+    this.#known = { workflowId, actions };
+    return actions;
   }
 
   async demand({ workflowId, taskName, name }: Action, signal: AbortSignal): Promise<Demand> {
@@ -167,6 +199,14 @@ const REFUSALS: ReadonlySet<status> = new Set([
 /** `-1`: the workflow has no such action. */
 function indexOf(actions: readonly WorkflowAction[], taskName: string, actionName: string): number {
   return actions.findIndex((action) => action.taskName === taskName && action.name === actionName);
+}
+
+/**
+ * Whether the actions that are known of a workflow are still its own: they are fixed when it is created, but servers on Kubernetes may have another one of the
+ * same name by now.
+ */
+function agrees({ index, actionName, totalActions }: Position, actions: readonly WorkflowAction[]): boolean {
+  return totalActions === actions.length && (actionName === '' || actions[index]?.name === actionName);
 }
 
 function locate(

@@ -523,3 +523,46 @@ describe('report()', () => {
     assert.match(message, /^exit code 1: é😀 .*…[^\n]*the end$/u);
   });
 });
+
+const noData = { directory: () => '/nowhere', notice: () => undefined };
+
+describe('an action costs few calls', () => {
+  // The question for work, the report of the start with the workflow's data, a look and the report of the end.
+  const expected = {
+    'v0.1': ['ContextList', 'Actions', 'Report', 'Data', 'ContextList', 'Report'],
+    'v0.2': ['ContextList', 'Actions', 'Report', 'Data', 'ContextList', 'Report'],
+    'v0.7': ['Contexts', 'Actions', 'Report', 'Data', 'Contexts', 'Report'],
+    'v0.9': ['Contexts', 'Actions', 'Report', 'Contexts', 'Report'],
+  } as const;
+
+  for (const dialect of ['v0.1', 'v0.2', 'v0.7', 'v0.9'] as const) {
+    it(`to a server of dialect ${dialect}`, async (test) => {
+      const { server, transport } = await start(test, dialect, { workflowData: noData });
+      createWorkflow(server, ['many', 'one', ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']]);
+      const calls: string[][] = [];
+      using _ = server.subscribeToCalls((rpc) => {
+        calls.at(-1)?.push(rpc.replace(/^Get(?:Workflow)?|Status$|Action(?=Status$)/g, ''));
+      });
+      for (let left = 8; left > 0; left--) {
+        calls.push([]);
+        await runNext(transport);
+      }
+      // What the question for work showed is used only while it is fresh, which it may not be on a machine that is busy.
+      const fewest = calls.slice(1).toSorted((a, b) => a.length - b.length)[0];
+      assert.deepEqual(fewest, expected[dialect]);
+    });
+  }
+
+  it('and a server that takes the place of one that has no list of workflows is asked for the list before it is taken for one', async (test) => {
+    const { server, transport } = await start(test, 'v0.7');
+    const workflowId = createWorkflow(server, ...threeActions);
+    await runNext(transport);
+    const { action } = await nextAction(transport);
+    await transport.report(started(action), never);
+    server.deleteWorkflow(workflowId);
+    const calls: string[] = [];
+    using _ = server.subscribeToCalls((rpc) => calls.push(rpc));
+    assert.equal((await transport.report(ended(action), never)).kind, 'obsolete');
+    assert.ok(calls.includes('GetWorkflowContextList'), `${calls}`);
+  });
+});
