@@ -1,3 +1,5 @@
+import type { PrefixRule } from './image-reference.ts';
+
 /** The domain's words: what the agent is told to do and what it says of it. Nothing here knows a wire format or an engine. */
 
 /** One step of a workflow: a container to run to its end. Strings are exactly as the server sent them. */
@@ -12,6 +14,10 @@ export interface Action {
   readonly workerId: string;
   /** Image reference as the template has it, before any registry prefix. */
   readonly image: string;
+  /** Which images the server's own agents put their registry in front of. */
+  readonly registryPrefix: PrefixRule;
+  /** Whether the actions of a workflow share a directory of the machine, which they see as /workflow, as with the server's own agents. */
+  readonly sharesDirectory: boolean;
   /** Replaces the image's CMD when not empty; the ENTRYPOINT is kept. */
   readonly command: readonly string[];
   /** `NAME=value`. */

@@ -1,3 +1,5 @@
+import { posix } from 'node:path';
+
 /** An image's name, normalised as the Docker Engine does it (distribution's package `reference`). */
 export interface ImageReference {
   /** Registry, `host` or `host:port`, lower case; `docker.io` for names without one. */
@@ -6,7 +8,7 @@ export interface ImageReference {
   readonly repository: string;
   /** `sha256:…`; names exactly one content. */
   readonly digest: string | undefined;
-  /** The whole name, unambiguous for every engine: `host/repository@digest`, or `host/repository:tag`. */
+  /** The whole name, unambiguous for every engine: `host/repository@digest`, or `host/repository:tag`; the host as it was written. */
   readonly canonical: string;
 }
 
@@ -16,17 +18,18 @@ export class ImageReferenceError extends Error {
 }
 
 /**
- * `always`: the registry is put in front of every image, as tink-worker does; an image that begins with that registry already stays as it is.
- * `unqualified`: only in front of images that name no registry themselves.
+ * `always`: the registry is put in front of every image, as tink-worker does. `unqualified`: only in front of images that name no registry themselves.
+ * `never`: images are named in full, as for tink-agent.
  */
-export type PrefixRule = 'always' | 'unqualified';
+export type PrefixRule = 'always' | 'unqualified' | 'never';
 
 const component = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
 const repositoryPattern = new RegExp(`^${component}(?:/${component})*$`);
 const hostPattern =
   /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?$/;
 const tagPattern = /^\w[\w.-]{0,127}$/;
-const digestPattern = /^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$/;
+const digestPattern = /^(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$/;
+const maxRepositoryCharacters = 255;
 
 /**
  * Parses the name of an image: `[host[:port]/]path[:tag][@digest]`.
@@ -44,21 +47,41 @@ export function parseReference(text: string): ImageReference {
     throw notA(text, `the repository "${repositoryPath}" is malformed${hint}`);
   }
   if (host !== undefined && !hostPattern.test(host)) throw notA(text, `the registry "${host}" is malformed`);
+  if (/^[0-9a-f]{64}$/.test(text)) throw notA(text, 'it is the id of one');
 
-  const normalHost = normaliseHost(host ?? 'docker.io');
+  const named = host === undefined || host === 'index.docker.io' ? 'docker.io' : host;
   const repository =
-    normalHost === 'docker.io' && !repositoryPath.includes('/') ? `library/${repositoryPath}` : repositoryPath;
+    named === 'docker.io' && !repositoryPath.includes('/') ? `library/${repositoryPath}` : repositoryPath;
+  if (repository.length > maxRepositoryCharacters)
+    throw notA(text, `its repository has more than ${maxRepositoryCharacters} characters`);
   const end = digest === undefined ? `:${tag ?? 'latest'}` : `@${digest}`;
-  return { host: normalHost, repository, digest, canonical: `${normalHost}/${repository}${end}` };
+  return { host: normaliseHost(named), repository, digest, canonical: `${named}/${repository}${end}` };
 }
 
-/** Which image to pull for the one a template names, where a registry is configured. */
+/**
+ * Which image to pull for the one a template names, where a registry is configured. `always` joins them as paths, as tink-worker does, with one exception: an
+ * image that begins with the registry already, and with the registry twice would be no name of an image, stays as it is.
+ */
 export function withRegistry(image: string, registry: string | undefined, rule: PrefixRule): string {
-  if (registry === undefined) return image;
-  const prefix = registry.replace(/^https?:\/\//, '').replace(/\/+$/, '');
-  if (image.startsWith(`${prefix}/`)) return image;
-  if (rule === 'unqualified' && splitHost(image).host !== undefined) return image;
-  return `${prefix}/${image.replace(/^\/+/, '')}`;
+  if (rule === 'never') return image;
+  if (rule === 'unqualified' && !namesNoRegistry(image)) return image;
+  const prefix = (registry ?? '').replace(/^https?:\/\//, '').replace(/\/+$/, '');
+  const joined = posix.join(prefix, image).replace(/\/+$/, '');
+  return image.startsWith(`${prefix}/`) && (rule === 'unqualified' || !isReference(joined)) ? image : joined;
+}
+
+export function namesNoRegistry(image: string): boolean {
+  return splitHost(image).host === undefined;
+}
+
+function isReference(text: string): boolean {
+  try {
+    parseReference(text);
+    return true;
+  } catch (error) {
+    if (error instanceof ImageReferenceError) return false;
+    throw error;
+  }
 }
 
 /** The host of a registry however it is written: with a scheme, a path, or as one of the names of Docker Hub. */

@@ -299,6 +299,8 @@ function identityOf({ workflowId, taskName, name, id, workerId, image }: Action)
 function reportable(action: ActionRecord): Action {
   return {
     ...action,
+    registryPrefix: 'never',
+    sharesDirectory: false,
     command: [],
     environment: [],
     volumes: [],

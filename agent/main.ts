@@ -285,7 +285,7 @@ async function createRuntime(
     workDirectory: config.workDirectory,
     network: config.network === 'auto' ? undefined : config.network,
     registry: config.dockerRegistry,
-    prefix: config.registryPrefix,
+    prefix: config.registryPrefix === 'auto' ? undefined : config.registryPrefix,
     credentials: credentialsOf(config),
     mirrors: config.registryMirrors,
     dockerConfigDirectory: config.dockerConfig,

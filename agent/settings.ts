@@ -317,13 +317,13 @@ export const schema = z.object({
       kernel: ['nibs_registries'],
       repeatable: true,
     }),
-  registryPrefix: choice(['always', 'unqualified'])
-    .default('always')
+  registryPrefix: choice(['auto', 'always', 'unqualified', 'never'])
+    .default('auto')
     .register(names, {
       group: 'Registry and engine',
       description:
-        'Which images come from that registry: all, as with tink-worker, or those that name no registry themselves.',
-      value: 'always|unqualified',
+        'Which images that registry is put in front of: all, those that name no registry themselves, or none. auto: all with servers up to v0.12, as tink-worker; none with current ones, as tink-agent, where the registry is for credentials only; with a template of its own, the unqualified ones.',
+      value: 'auto|always|unqualified|never',
       flags: ['registry-prefix'],
       environment: ['NIBS_REGISTRY_PREFIX'],
       kernel: ['nibs_registry_prefix'],

@@ -175,8 +175,10 @@ async function createContainer(
   const settings = await containerSettings(action, {
     role,
     command,
-    image: image ?? (await ensureImage(engine, action.image, options, pullEvents(current), signal)),
-    workflowDirectory: await makeWorkflowDirectory(options.workDirectory, action.workflowId),
+    image: image ?? (await ensureImage(engine, action, options, pullEvents(current), signal)),
+    workflowDirectory: action.sharesDirectory
+      ? await makeWorkflowDirectory(options.workDirectory, action.workflowId)
+      : undefined,
     networkMode: action.networkMode || options.network || (await defaultNetwork(engine, signal)),
     privileges: options.privileges ?? 'privileged',
   });

@@ -18,8 +18,8 @@ export interface ContainerPlan {
   readonly role: Role;
   readonly image: string;
   readonly command: readonly string[];
-  /** Directory on the machine that the action sees as /workflow. */
-  readonly workflowDirectory: string;
+  /** Directory on the machine that the action sees as /workflow. `undefined`: none. */
+  readonly workflowDirectory: string | undefined;
   readonly networkMode: string;
   readonly privileges: 'privileged' | 'all-available';
 }
@@ -102,8 +102,9 @@ function identityOf(given: Readonly<Record<string, string>>): string {
 }
 
 /** An action that puts something of its own at /workflow gets that. */
-function binds(action: Action, workflowDirectory: string): string[] {
-  const own = mounts(action, '/workflow') ? [] : [`${workflowDirectory}:/workflow`];
+function binds(action: Action, workflowDirectory: string | undefined): string[] {
+  const isOwn = workflowDirectory === undefined || mounts(action, '/workflow');
+  const own = isOwn ? [] : [`${workflowDirectory}:/workflow`];
   return [...own, ...action.volumes];
 }
 

@@ -1,9 +1,11 @@
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
+import type { Action } from '../action.ts';
 import { wait } from '../backoff.ts';
 import {
   type ImageReference,
+  namesNoRegistry,
   normaliseHost,
   type PrefixRule,
   parseReference,
@@ -21,7 +23,7 @@ import { type Engine, EngineError, plainly } from './engine.ts';
 export interface ImageOptions {
   /** `host[:port][/path]` in front of images; `undefined`: images are named in full. */
   readonly registry: string | undefined;
-  /** Default: `always`. */
+  /** Which images it stands in front of. Default: as the action says. */
   readonly prefix?: PrefixRule | undefined;
   readonly credentials?: readonly RegistryCredentials[] | undefined;
   /** Other places of a registry's images, which are asked before it, in order. Default: none. */
@@ -84,18 +86,18 @@ const longestTimerMilliseconds = 2 ** 31 - 1;
 /**
  * Makes an action's image present in the engine: pulls it from the first place that has it, unless it is named by digest and already there. When it
  * cannot be pulled, an image of that name which is already present is enough.
- * @param image As the template names it, before the registry is put in front.
  * @returns The name to create containers with.
  * @throws {PullError}, {PullTimeoutError}, {ImageReferenceError}, or the reason of the signal.
  */
 export async function ensureImage(
   engine: Engine,
-  image: string,
+  { image, registryPrefix }: Pick<Action, 'image' | 'registryPrefix'>,
   options: ImageOptions,
   events: PullEvents,
   signal: AbortSignal,
 ): Promise<string> {
-  const reference = parseReference(withRegistry(image, options.registry, options.prefix ?? 'always'));
+  const prefix = options.prefix ?? registryPrefix;
+  const reference = parseReference(withRegistry(image, options.registry, prefix));
   const mirrors = mirrorsOf(reference, options.mirrors ?? []);
   const present = await firstPresent(engine, [...mirrors, reference], signal);
   if (present !== undefined && reference.digest !== undefined) return present;
@@ -107,9 +109,20 @@ export async function ensureImage(
     pullFromFirst(engine, mirrors, reference, patience, options, told, limited),
   );
   if (typeof pulled === 'string') return pulled;
+  if (present === undefined && prefix === 'never' && namesNoRegistry(image)) throw withHint(pulled, options.registry);
   if (present === undefined) throw pulled;
   events.onWarning(`${pulled.message}; using the copy that is already here`);
   return present;
+}
+
+/** For who is used to tink-worker. */
+function withHint(error: PullError, registry: string | undefined): PullError {
+  if (registry === undefined) return error;
+  const hint = `${registry} is not put in front of images that a current server sends: name them in full, or set --registry-prefix`;
+  const { message, cause } = error;
+  return error instanceof PullTimeoutError
+    ? new PullTimeoutError(`${message} (${hint})`, { cause })
+    : new PullError(`${message} (${hint})`, { cause });
 }
 
 /** Ends the pulling after a while. @returns what it returns, or why it was ended. */
@@ -157,7 +170,7 @@ async function pullFromFirst(
 }
 
 function mirrorsOf(reference: ImageReference, mirrors: readonly RegistryMirror[]): ImageReference[] {
-  const rest = reference.canonical.slice(reference.host.length);
+  const rest = reference.canonical.slice(reference.canonical.indexOf('/'));
   return mirrors
     .filter((mirror) => normaliseHost(mirror.of) === reference.host)
     .map((mirror) => parseReference(`${mirror.at.replace(/^https?:\/\//, '').replace(/\/+$/, '')}${rest}`));

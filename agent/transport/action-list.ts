@@ -80,6 +80,8 @@ class ActionReader {
       id: this.#id() || `${listId}-${index + 1}`,
       workerId: this.#text('agent_id') || this.#text('worker_id') || workerId,
       image: this.#image(),
+      registryPrefix: 'never',
+      sharesDirectory: false,
       command: [...(command === '' ? [] : [command]), ...this.#texts('args')],
       environment: this.#environment(),
       volumes: this.#texts('volumes'),

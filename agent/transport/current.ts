@@ -130,6 +130,8 @@ function toAction(response: ActionResponse, workerId: string): Action {
     id: actionId,
     workerId: response.agentId || workerId,
     image,
+    registryPrefix: 'never',
+    sharesDirectory: false,
     command: response.command,
     environment: response.environment,
     volumes: response.volumes,

@@ -178,6 +178,9 @@ function toAction(workflowId: string, task: Task, action: TaskAction): Action {
   const { timeoutSeconds, ...rest } = action;
   return {
     ...rest,
+    // A template says of itself neither which generation of server it is for, nor which registry.
+    registryPrefix: 'unqualified',
+    sharesDirectory: true,
     workflowId,
     taskName: task.name,
     id: `${task.name}/${action.name}`,

@@ -230,6 +230,8 @@ function toAction(workflowId: string, action: WorkflowAction, index: number): Ac
     id: `${index}/${action.taskName}/${action.name}`,
     workerId: action.workerId,
     image: action.image,
+    registryPrefix: 'always',
+    sharesDirectory: true,
     command: action.command,
     environment: action.environment,
     volumes: action.volumes,

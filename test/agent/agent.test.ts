@@ -518,6 +518,7 @@ test('runAgent() reports an action again that the server asks for again, and doe
       environment: [],
       volumes: [],
     },
+    ...{ registryPrefix: 'always' as const, sharesDirectory: true },
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined, onTimeout: [], onFailure: [] },
   };
   // A server that forgets what it acknowledged is none that is played in test/sandbox; this one does nothing but that.

@@ -25,6 +25,8 @@ function actionOf(workflowId: string, id: string): Action {
     id,
     workerId: 'worker',
     image: 'image',
+    registryPrefix: 'always',
+    sharesDirectory: true,
     command: ['sh', '-c', 'echo command-canary'],
     environment: ['TOKEN=environment-canary'],
     volumes: ['/dev:/dev'],

@@ -70,7 +70,7 @@ test('a list of actions that comes by way of NATS is run, events tell of it, and
   await agent.said(/connected to the NATS server/);
   const volumes = [`${site.directory}:/site`];
   const list = ['first', 'second'].map((name) => ({
-    ...{ workflow_id: 'w1', task_id: 't1', id: name, name, image: 'busybox', volumes },
+    ...{ workflow_id: 'w1', task_id: 't1', id: name, name, image: `${hall.registry.host}/busybox`, volumes },
     ...{ cmd: 'sh', args: ['-c', `echo ${name} >> /site/done`], timeoutSeconds: 60 },
   }));
   client.publish(`${subject}.workflow_actions`, JSON.stringify(list));

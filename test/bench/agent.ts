@@ -256,8 +256,9 @@ async function openSite(dialect: ServerDialect): Promise<Site> {
   };
 }
 
+/** Images are named in full: with servers up to v0.12 as with current ones. */
 function templateOf(commands: readonly (readonly string[])[]): string {
-  const actions = commands.map((command, index) => ({ name: `a${index}`, image: 'busybox', timeout: 1800, command }));
+  const actions = commands.map((command, index) => ({ name: `a${index}`, image, timeout: 1800, command }));
   const task = { name: 'bench', worker: '{{.one}}', actions };
   return JSON.stringify({ version: '0.1', name: 'bench', global_timeout: 7200, tasks: [task] });
 }
@@ -306,6 +307,7 @@ async function runDocker(pull: 'always' | 'missing', command: readonly string[],
 async function dockerFlags(): Promise<string[]> {
   const action = {
     ...{ workflowId: 'bench', taskName: 'bench', name: 'bench', id: 'bench', workerId: 'bench', image },
+    ...{ registryPrefix: 'always' as const, sharesDirectory: true },
     ...{ command: [], environment: [], volumes: [], onTimeout: [], onFailure: [] },
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
   };

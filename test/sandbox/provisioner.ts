@@ -117,7 +117,9 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
 
 async function createWorkflow(options: ProvisionerOptions, tink: TinkServer): Promise<string> {
   const signingKey = await readFile(join(options.root, 'build/os-image/signing-key.asc'), 'utf8');
-  const template = seedTemplate(seedIgnition(options.authorizedKey), signingKey, `http://${options.address}/mirror`);
+  const yaml = seedTemplate(seedIgnition(options.authorizedKey), signingKey, `http://${options.address}/mirror`);
+  // Current agents take images as they are named.
+  const template = options.dialect === 'current' ? yaml.replaceAll('image: ', `image: ${options.address}/`) : yaml;
   if (!onKubernetes(options.dialect)) tink.pushHardware(seedHardware(options.machine, options.address));
   return tink.createWorkflow(tink.createTemplate('flatcar-install', template), { machine1: options.machine.mac });
 }

@@ -52,6 +52,13 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
+    test('an action of a server whose agents have no /workflow has none', async () => {
+      const action = shell('ls -d /workflow', { sharesDirectory: false });
+      const outcome = await workshop.runtime.run(action, never);
+      assert.match(outcome.message, /^exit code 1: ls: \/workflow: No such file or directory$/);
+      await assert.rejects(readFile(join(workshop.workDirectory, action.workflowId, 'data')), { code: 'ENOENT' });
+    });
+
     test('the entry point of the image stays, and without a command its own is used', async () => {
       const image = await busyboxImage({ Entrypoint: ['/bin/echo', 'entry'], Cmd: ['own'] });
       await workshop.registry.push('entry:1', image);

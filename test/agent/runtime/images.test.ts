@@ -7,6 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import type { PrefixRule } from '../../../agent/image-reference.ts';
 import { connectDocker } from '../../../agent/runtime/docker-api.ts';
 import { createEngine } from '../../../agent/runtime/engine.ts';
 import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
@@ -27,13 +28,19 @@ before(async () => {
 after(() => Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]));
 
 /** Asks for an image; returns its name and what was told. */
-async function ensure(name: string, options: Partial<ImageOptions> = {}, signal = never, onWarning = () => {}) {
+async function ensure(
+  name: string,
+  options: Partial<ImageOptions> = {},
+  signal = never,
+  onWarning = () => {},
+  registryPrefix: PrefixRule = 'always',
+) {
   const told: string[] = [];
   const progress: number[] = [];
   const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
   const result = await ensureImage(
     createEngine(connectDocker(engine.host), engine.host, () => {}),
-    name,
+    { image: name, registryPrefix },
     given,
     {
       onPulling: (image) => void told.push(`pulling ${image}`),
@@ -263,4 +270,23 @@ test('an image that is named by digest and came from a mirror is not pulled agai
   const digest = RepoDigests.find((name) => name.includes('/hub/kept@'))?.split('@')[1] ?? '';
   const pinned = await ensure(`127.0.0.1:1/kept@${digest}`, { registry: undefined, mirrors });
   assert.deepEqual([pinned.result, pinned.told], [`${registry.host}/hub/kept@${digest}`, []]);
+});
+
+test('the action says which images the registry stands in front of, unless it is set', async () => {
+  const pulled = async (name: string, rule: PrefixRule, options: Partial<ImageOptions> = {}) =>
+    (await ensure(name, options, never, () => {}, rule)).result;
+  assert.equal(await pulled('busybox:1', 'always'), `${registry.host}/busybox:1`);
+  assert.equal(await pulled('busybox:1', 'never', { prefix: 'always' }), `${registry.host}/busybox:1`);
+  assert.equal(await pulled(`${registry.host}/busybox:1`, 'never'), `${registry.host}/busybox:1`);
+  const error = await pulled('127.0.0.1:1/busybox:1', 'never').catch((reason: Error) => reason);
+  assert.ok(error instanceof PullError);
+  assert.doesNotMatch(error.message, /registry-prefix/);
+
+  using silent = await startSilentRegistry();
+  const mirrors = [{ of: 'docker.io', at: silent.host }];
+  const options = { mirrors, pullTimeoutSeconds: 0.2 };
+  const unqualified = await pulled('no-such-image', 'never', options).catch((reason: Error) => reason);
+  assert.ok(unqualified instanceof PullTimeoutError);
+  assert.match(unqualified.message, /^no image docker.io\/library\/no-such-image:latest within 0.2 s/);
+  assert.match(unqualified.message, /is not put in front of images that a current server sends: name them in full/);
 });

@@ -217,6 +217,8 @@ export function actionOf(command: readonly string[], rest: Partial<Action> = {})
     id: '0',
     workerId: 'worker-1',
     image: 'busybox:1',
+    registryPrefix: 'always',
+    sharesDirectory: true,
     command,
     environment: [],
     volumes: [],

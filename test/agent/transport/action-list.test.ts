@@ -47,6 +47,8 @@ describe('readActionList()', () => {
             name: 'write image',
             workerId: '08:00:27:00:00:01',
             image: 'registry.local:5000/image2disk:v1',
+            registryPrefix: 'never',
+            sharesDirectory: false,
             command: ['/bin/image2disk', '--port', '8080', '', 'true'],
             environment: ['DEST_DISK=/dev/sda', 'PORT=0080', 'EMPTY='],
             volumes: ['/dev:/dev', 'data:/data:ro'],

@@ -73,6 +73,8 @@ tasks:
       id: known?.id ?? '',
       workerId: MACHINE_ONE.mac,
       image: 'registry.example:5000/tools/act:1',
+      registryPrefix: 'never',
+      sharesDirectory: false,
       command: ['sh', '-c', "echo 'x y'"],
       environment: ['B=action', 'Z=task'],
       volumes: ['/dev:/dev', '/statedir:/statedir', '/statedir:/other:ro'],

@@ -378,6 +378,8 @@ tasks:
       id: '0/task/act',
       workerId: MACHINE_ONE.id,
       image: 'registry.example:5000/tools/act:1',
+      registryPrefix: 'always',
+      sharesDirectory: true,
       command: ['sh', '-c', "echo 'x y'"],
       environment: ['A=task', 'B=action'],
       volumes: ['/dev:/dev', '/statedir:/other:ro'],
