@@ -9,6 +9,7 @@ import type { Redactor } from './redact.ts';
 import type { ActionName } from './runtime/event.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import type { Next, Transport } from './transport/transport.ts';
+import { watchDemand } from './watch.ts';
 
 /** What the agent works with and how it behaves. */
 export interface AgentParts {
@@ -179,7 +180,7 @@ class Agent {
     const { runtime, log, redactor } = this.#parts;
     await this.released();
     log.info(factsOf(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
-    await using watch = this.#watch(action);
+    await using watch = watchDemand(action, { ...this.#parts, signal: this.#signal });
     const signal = AbortSignal.any([this.#signal, watch.signal]);
     const attempt = async () =>
       mayStart ? runtime.run(action, signal) : ((await runtime.resume(action, signal)) ?? notRunAgain(startedAt));
@@ -191,33 +192,6 @@ class Agent {
     const level = outcome.verdict === 'SUCCESS' ? 'info' : 'error';
     log[level](factsOf(action), `the action ended: ${outcome.verdict}: ${outcome.message}`);
     return { ...outcome, message: redactor.redact(outcome.message) };
-  }
-
-  /** Looks from time to time whether a running action is still wanted. The signal is aborted when the server said twice in a row that it is not. */
-  #watch(action: Action): AsyncDisposable & { readonly signal: AbortSignal } {
-    const { transport, log, pollSeconds } = this.#parts;
-    const [unwanted, over] = [new AbortController(), new AbortController()];
-    const signal = AbortSignal.any([this.#signal, over.signal]);
-    const look = async () => {
-      for (let refusals = 0; refusals < 2; ) {
-        await wait(3 * pollSeconds * (1 + (Math.random() * 2) / 3), signal);
-        // Trouble with the server is told when the end is reported; until then the action goes on without it.
-        const answer = await transport.demand(action, signal).catch(() => undefined);
-        refusals = answer?.kind === 'unwanted' ? refusals + 1 : 0;
-        if (answer?.kind !== 'unwanted' || refusals < 2) continue;
-        log.warn(factsOf(action), `the action is stopped: ${answer.reason}`);
-        unwanted.abort(new Error(answer.reason));
-      }
-    };
-    const looking = look().catch(() => undefined);
-    return {
-      signal: unwanted.signal,
-      [Symbol.asyncDispose]: async () => {
-        over.abort();
-        // What is asked about the action must not cross the report of its end.
-        await looking;
-      },
-    };
   }
 
   async #reportEnd({ action, outcome }: EndedAction): Promise<void> {

@@ -24,6 +24,8 @@ export interface CurrentTransportOptions {
    * of a server before v0.24 without anybody who runs its next action. Default: 330.
    */
   readonly callTimeoutSeconds?: number | undefined;
+  /** An answer that took the server this long, in seconds, is its last word: it has looked again every second. Default: 30. */
+  readonly finalAfterSeconds?: number | undefined;
 }
 
 /** A {@link Transport} to a Tinkerbell server v0.17 or later. Nothing is connected before the first call. */
@@ -73,10 +75,11 @@ class CurrentTransport implements Transport {
 
   /**
    * A report on an action that cannot exist is refused and stores nothing, and the refusal tells whether the workflow exists. The server says so after its own
-   * attempts, a minute's worth. A workflow that it has ended by its deadline cannot be told from one that runs.
+   * attempts, a minute's worth, and what it found at the last of them. A workflow that it has ended by its deadline cannot be told from one that runs.
    */
   async demand({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<Demand> {
-    const { channel, callTimeoutSeconds = 330 } = this.#options;
+    const { channel, callTimeoutSeconds = 330, finalAfterSeconds = 30 } = this.#options;
+    const askedAt = performance.now();
     const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: NO_ACTION, actionName: NO_ACTION };
     const times = { executionStart: NO_TIME, executionStop: NO_TIME, executionDuration: '' };
     const question = { ...whose, ...times, actionState: StateType.RUNNING, message: { message: '' } };
@@ -84,7 +87,13 @@ class CurrentTransport implements Transport {
       await channel.call(service, rpc.reportActionStatus, question, signal, callTimeoutSeconds);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      if (saysGone(error)) return { kind: 'unwanted', reason: `the server says: ${error.details}` };
+      const took = performance.now() - askedAt;
+      if (saysGone(error))
+        return {
+          kind: 'unwanted',
+          reason: `the server says: ${error.details}`,
+          isFinal: took >= finalAfterSeconds * 1000,
+        };
       if (!isFinal(error)) throw error;
     }
     return { kind: 'wanted' };

@@ -20,8 +20,8 @@ export type Acknowledgement =
 /** Whether the server still waits for the end of an action that runs. */
 export type Demand =
   | { readonly kind: 'wanted' }
-  /** Its workflow was deleted, cancelled, or ended otherwise. */
-  | { readonly kind: 'unwanted'; readonly reason: string };
+  /** Its workflow was deleted, cancelled, or ended otherwise. `isFinal`: the server looked for so long that it need not be asked again. Default: false. */
+  | { readonly kind: 'unwanted'; readonly reason: string; readonly isFinal?: boolean };
 
 /**
  * Port to a server. All methods try once and throw a {@link TransportError}; the loop decides about trying again.

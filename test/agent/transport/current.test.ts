@@ -202,6 +202,10 @@ describe('report() to a current server', () => {
     const demand = await transport.demand(action, never);
     assert.ok(demand.kind === 'unwanted');
     assert.match(demand.reason, /the server says: error getting workflow: .* not found/);
+    assert.equal(demand.isFinal, false);
+    const patient = connect(test, server, { finalAfterSeconds: 0.01 });
+    const last = await patient.demand(action, never);
+    assert.ok(last.kind === 'unwanted' && last.isFinal === true);
   });
 
   it('is tried again while the store is in trouble', async (test) => {
