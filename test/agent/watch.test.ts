@@ -11,6 +11,7 @@ const action: Action = {
   ...{ workflowId: 'w', taskName: 't', name: 'install', id: '0/t/install', workerId: 'm', image: 'i' },
   ...{ command: [], environment: [], volumes: [], onTimeout: [], onFailure: [] },
   ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
+  ...{ registryPrefix: 'always' as const, sharesDirectory: true },
 };
 const wanted: Demand = { kind: 'wanted' };
 const gone: Demand = { kind: 'unwanted', reason: 'it was deleted' };
