@@ -7,6 +7,7 @@ import type { ActionName, OnRuntimeEvent, Role, RuntimeEvent } from './event.ts'
 import { ensureImage, type ImageOptions, type PullEvents, PullTimeoutError } from './images.ts';
 import { messageOf, verdictOf } from './outcome.ts';
 import type { Runtime } from './runtime.ts';
+import { UnreachableRegistries } from './unreachable-registries.ts';
 import { makeWorkflowDirectory } from './workflow-directory.ts';
 
 /** How actions are run. */
@@ -32,6 +33,7 @@ export interface ContainerRuntimeOptions extends ImageOptions {
 /** What all steps of one run need. */
 interface Run {
   readonly engine: Engine;
+  readonly unreachable: UnreachableRegistries;
   readonly options: ContainerRuntimeOptions;
   /** Containers that this process works with, or keeps until they are released: not left over. */
   readonly active: Map<string, Container>;
@@ -48,10 +50,11 @@ export function createContainerRuntime(api: EngineApi, host: string, options: Co
   const engine = createEngine(api, host, (reachable, message) => {
     options.onEvent({ kind: 'engine', reachable, message: options.redact(message) });
   });
+  const unreachable = new UnreachableRegistries();
   const active = new Map<string, Container>();
   const prepare = (action: Action, signal: AbortSignal): Run => {
     const name = { workflowId: action.workflowId, taskName: action.taskName, name: action.name, id: action.id };
-    return { engine, options, active, action, name, signal };
+    return { engine, unreachable, options, active, action, name, signal };
   };
   return {
     async run(action, signal) {
@@ -170,12 +173,12 @@ async function createContainer(
   command: readonly string[],
   image?: string,
 ): Promise<Container> {
-  const { engine, options, action, signal } = current;
+  const { engine, unreachable, options, action, signal } = current;
   const limitSeconds = role === 'action' ? limitOf(current) : (options.reactionTimeoutSeconds ?? 600);
   const settings = await containerSettings(action, {
     role,
     command,
-    image: image ?? (await ensureImage(engine, action, options, pullEvents(current), signal)),
+    image: image ?? (await ensureImage(engine, unreachable, action, options, pullEvents(current), signal)),
     workflowDirectory: action.sharesDirectory
       ? await makeWorkflowDirectory(options.workDirectory, action.workflowId)
       : undefined,

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import Docker from 'dockerode';
 import { z } from 'zod';
+import { dockerPullFailure } from './docker-pull-failure.ts';
 import { plainly } from './engine.ts';
 import type { EngineApi } from './engine-api.ts';
 
@@ -52,6 +53,12 @@ export function connectDocker(host: string): EngineApi {
     },
     pullImage: async (name, authentication, abortSignal) =>
       (await docker.createImage(authentication ?? {}, { fromImage: name, abortSignal })) as Readable,
+    pullFailure: dockerPullFailure,
+    trustAdvice: {
+      certificate: (host) =>
+        `the engine finds the authority to trust in /etc/docker/certs.d/${host}/ca.crt; is the clock right?`,
+      plainHttp: (host) => `list ${host} as an insecure registry of the engine`,
+    },
     hasBridge: async (abortSignal) =>
       (await docker.listNetworks({ filters: { driver: ['bridge'] }, abortSignal })).length > 0,
   };

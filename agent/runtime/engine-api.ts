@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { ContainerCreateOptions, ContainerInfo, ContainerInspectInfo } from 'dockerode';
 import type { EngineAuthentication } from './credentials.ts';
+import type { PullFailureReason } from './pull-failure.ts';
 
 /** What an engine tells of a container in a list. */
 export type ContainerSummary = Pick<ContainerInfo, 'Id' | 'Names' | 'Image' | 'Labels' | 'State'>;
@@ -15,6 +16,14 @@ export interface ContainerDetails {
   readonly Id: string;
   readonly Config: { readonly Labels: Readonly<Record<string, string>> };
   readonly State: ContainerState;
+}
+
+/** What to do about a registry that the engine does not trust, in words of this engine. */
+export interface TrustAdvice {
+  /** Its certificate is by an unknown authority. */
+  certificate(host: string): string;
+  /** It speaks plain HTTP. */
+  plainHttp(host: string): string;
 }
 
 /** What to be told of a container; times in seconds of the engine's clock, since 1970. */
@@ -57,8 +66,14 @@ export interface EngineApi {
   /** Lines of JSON, one an event. Absent: the end is known by {@link waitForEnd} at once, and lack of memory by {@link ContainerState}. */
   events?(question: EventQuestion, signal: AbortSignal): Promise<Readable>;
   hasImage(name: string, signal: AbortSignal): Promise<boolean>;
-  /** Lines of JSON that tell the progress (Docker Engine API, "Create an image"). */
+  /**
+   * Lines of JSON that tell the progress (Docker Engine API, "Create an image"). The last one may have an `error`; an engine that knows the reason says it as
+   * `errorDetail.reason`.
+   */
   pullImage(name: string, authentication: EngineAuthentication | undefined, signal: AbortSignal): Promise<Readable>;
+  /** Why a pull failed, where the engine has said so in words only. */
+  pullFailure(message: string, statusCode: number | undefined): PullFailureReason;
+  readonly trustAdvice: TrustAdvice;
   /** Whether it has a network for containers that ask for none: `default`. */
   hasBridge(signal: AbortSignal): Promise<boolean>;
 }

@@ -1,15 +1,23 @@
 import { wait } from '../backoff.ts';
 import type { EngineApi } from './engine-api.ts';
+import type { PullFailureReason } from './pull-failure.ts';
 
 /** The engine answered a request with an error. */
 export class EngineError extends Error {
   override readonly name = 'EngineError';
   /** HTTP status, `undefined` if the error came in the middle of an answer. */
   readonly statusCode: number | undefined;
+  /** Of a pull that failed, if the engine says it in more than words. */
+  readonly pullFailure: PullFailureReason | undefined;
 
-  constructor(message: string, statusCode: number | undefined, options?: ErrorOptions) {
+  constructor(
+    message: string,
+    statusCode: number | undefined,
+    options?: ErrorOptions & { readonly pullFailure?: PullFailureReason | undefined },
+  ) {
     super(message, options);
     this.statusCode = statusCode;
+    this.pullFailure = options?.pullFailure;
   }
 }
 

@@ -18,6 +18,8 @@ import {
   storedCredentialsFor,
 } from './credentials.ts';
 import { type Engine, EngineError, plainly } from './engine.ts';
+import { attemptsFor, explainPullFailure, pullFailureReasons } from './pull-failure.ts';
+import type { UnreachableRegistries } from './unreachable-registries.ts';
 
 /** Where images come from. */
 export interface ImageOptions {
@@ -72,25 +74,34 @@ export class PullError extends Error {
   override readonly name = 'PullError';
 }
 
+/** A registry that still cannot be reached; that has been said. */
+class KnownOutage extends PullError {}
+
 /** An image that could not be had in the time there was for it. The message says which, in how much time, and what was wrong meanwhile. */
 export class PullTimeoutError extends PullError {}
 
-/** Refusals are tried twice: a registry that is just being filled or restarted may change its mind. */
-const attemptsAfterRefusal = 2;
-/** With an older copy at hand nobody waits a minute for a registry. */
-const attemptsWithCopy = 3;
+/** What the steps of getting an image need. */
+interface Pull {
+  readonly engine: Engine;
+  readonly unreachable: UnreachableRegistries;
+  readonly options: ImageOptions;
+  /** There is a copy of the image already. */
+  readonly hasCopy: boolean;
+}
+
 const longestDelaySeconds = 15;
 /** What is set any further goes off at once. */
 const longestTimerMilliseconds = 2 ** 31 - 1;
 
 /**
  * Makes an action's image present in the engine: pulls it from the first place that has it, unless it is named by digest and already there. When it
- * cannot be pulled, an image of that name which is already present is enough.
+ * cannot be pulled, an image of that name which is already present is enough, and a registry that cannot be reached is not asked again for a while.
  * @returns The name to create containers with.
  * @throws {PullError}, {PullTimeoutError}, {ImageReferenceError}, or the reason of the signal.
  */
 export async function ensureImage(
   engine: Engine,
+  unreachable: UnreachableRegistries,
   { image, registryPrefix }: Pick<Action, 'image' | 'registryPrefix'>,
   options: ImageOptions,
   events: PullEvents,
@@ -101,17 +112,18 @@ export async function ensureImage(
   const mirrors = mirrorsOf(reference, options.mirrors ?? []);
   const present = await firstPresent(engine, [...mirrors, reference], signal);
   if (present !== undefined && reference.digest !== undefined) return present;
+  const places = [...mirrors, reference].filter(({ host }) => !unreachable.has(host));
+  if (present !== undefined && places.length === 0) return present;
 
-  const attempts = options.pullAttempts ?? 10;
-  const patience = present === undefined ? attempts : Math.min(attempts, attemptsWithCopy);
+  const pull: Pull = { engine, unreachable, options, hasCopy: present !== undefined };
   const limitSeconds = options.pullTimeoutSeconds ?? 3600;
   const pulled = await inTime(reference.canonical, limitSeconds, events, signal, (limited, told) =>
-    pullFromFirst(engine, mirrors, reference, patience, options, told, limited),
+    pullFromFirst(pull, mirrors, reference, told, limited),
   );
   if (typeof pulled === 'string') return pulled;
   if (present === undefined && prefix === 'never' && namesNoRegistry(image)) throw withHint(pulled, options.registry);
   if (present === undefined) throw pulled;
-  events.onWarning(`${pulled.message}; using the copy that is already here`);
+  if (!(pulled instanceof KnownOutage)) events.onWarning(`${pulled.message}; using the copy that is already here`);
   return present;
 }
 
@@ -151,22 +163,23 @@ async function inTime(
   }
 }
 
-/** @param attempts at the registry that the image is named by; each mirror is asked once. @returns the name of the image where it was pulled from, or why it was not */
+/** Each mirror is asked once. @returns the name of the image where it was pulled from, or why it was not */
 async function pullFromFirst(
-  engine: Engine,
+  pull: Pull,
   mirrors: readonly ImageReference[],
   reference: ImageReference,
-  attempts: number,
-  options: ImageOptions,
   events: AttemptEvents,
   signal: AbortSignal,
 ): Promise<string | PullError> {
+  const { unreachable, hasCopy, options } = pull;
   for (const mirror of mirrors) {
-    const failure = await pullFrom(engine, mirror, 1, options, events, signal);
+    if (unreachable.has(mirror.host)) continue;
+    const failure = await pullFrom(pull, mirror, 1, events, signal);
     if (failure === undefined) return mirror.canonical;
-    events.onWarning(`${failure.message}; asking the next registry`);
+    if (!(failure instanceof KnownOutage)) events.onWarning(`${failure.message}; asking the next registry`);
   }
-  return (await pullFrom(engine, reference, attempts, options, events, signal)) ?? reference.canonical;
+  if (hasCopy && unreachable.has(reference.host)) return new KnownOutage(`${reference.host} cannot be reached`);
+  return (await pullFrom(pull, reference, options.pullAttempts ?? 10, events, signal)) ?? reference.canonical;
 }
 
 function mirrorsOf(reference: ImageReference, mirrors: readonly RegistryMirror[]): ImageReference[] {
@@ -188,30 +201,41 @@ async function firstPresent(
 
 /** @returns why the image could not be pulled from there; `undefined`: it was. */
 async function pullFrom(
-  engine: Engine,
+  { engine, unreachable, options, hasCopy }: Pull,
   reference: ImageReference,
   attempts: number,
-  options: ImageOptions,
   events: AttemptEvents,
   signal: AbortSignal,
 ): Promise<PullError | undefined> {
+  const { host } = reference;
   const name = reference.canonical;
-  const authentication = await authenticationFor(reference.host, options, events);
+  const authentication = await authenticationFor(host, options, events);
   events.onPulling(name);
   const startedAt = performance.now();
+  let isKnown = false;
   for (let attempt = 1; ; attempt++) {
     try {
-      await pull(engine, name, authentication, options.pullStallSeconds ?? 600, events, signal);
+      await pullOnce(engine, name, authentication, options.pullStallSeconds ?? 600, events, signal);
+      unreachable.delete(host);
       events.onPulled(name, (performance.now() - startedAt) / 1000);
       return undefined;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof EngineError)) throw error;
-      const failure = explain(error, reference, authentication !== undefined);
-      events.onFailure(failure.message);
-      const patience = failure.refused ? Math.min(attempts, attemptsAfterRefusal) : attempts;
-      if (attempt >= patience) return new PullError(failure.message, { cause: error });
-      if (attempt === 1) events.onWarning(`${failure.message}; trying again`);
+      const { api } = engine;
+      const reason = error.pullFailure ?? api.pullFailure(error.message, error.statusCode);
+      const message = explainPullFailure(
+        reason,
+        error.message,
+        reference,
+        authentication !== undefined,
+        api.trustAdvice,
+      );
+      events.onFailure(message);
+      isKnown = reason === 'unreachable' && unreachable.add(host) && (attempt === 1 || isKnown);
+      if (attempt >= attemptsFor(reason, attempts, hasCopy))
+        return new (isKnown ? KnownOutage : PullError)(message, { cause: error });
+      if (attempt === 1) events.onWarning(`${message}; trying again`);
       await wait(Math.min(0.5 * 2 ** (attempt - 1), longestDelaySeconds) * (0.75 + Math.random() / 2), signal);
     }
   }
@@ -238,7 +262,7 @@ async function authenticationFor(
 }
 
 /** One attempt. An error in the middle of the progress report is as good as one at its start. */
-async function pull(
+async function pullOnce(
   engine: Engine,
   name: string,
   authentication: EngineAuthentication | undefined,
@@ -271,6 +295,7 @@ const progressLine = z.object({
   status: z.string().optional(),
   progressDetail: z.object({ current: z.number().optional(), total: z.number().optional() }).optional(),
   error: z.string().optional(),
+  errorDetail: z.object({ reason: z.enum(pullFailureReasons).optional() }).optional(),
 });
 
 async function followProgress(
@@ -286,7 +311,8 @@ async function followProgress(
     for await (const text of createInterface({ input: source })) {
       if (text === '') continue;
       const line = progressLine.parse(JSON.parse(text));
-      if (line.error !== undefined) throw new EngineError(plainly(line.error), undefined);
+      const { error, errorDetail } = line;
+      if (error !== undefined) throw new EngineError(plainly(error), undefined, { pullFailure: errorDetail?.reason });
       count(layers, line);
       const isDue = layers.size > 0 && performance.now() - reportedAt >= 1000;
       if (isDue) reportedAt = performance.now();
@@ -326,42 +352,4 @@ function sumOf(layers: ReadonlyMap<string, { current: number; total: number }>):
     totalBytes += layer.total;
   }
   return { doneBytes, totalBytes };
-}
-
-/** What the registry meant, by the words of the engine, which has no codes for it. */
-function explain(
-  error: EngineError,
-  { canonical, host }: ImageReference,
-  hadCredentials: boolean,
-): { message: string; refused: boolean } {
-  const reason = error.message;
-  const because = (advice: string) => `cannot pull ${canonical}: ${reason} (${advice})`;
-  if (/unauthorized|authentication required|no basic auth|denied/i.test(reason)) {
-    const advice = hadCredentials ? `${host} refuses the credentials` : `there are no credentials for ${host}`;
-    return { message: because(`${advice}: check user name and password of the registry`), refused: true };
-  }
-  if (/HTTP request to an HTTPS server/i.test(reason)) {
-    // What the engine says after it has tried plain HTTP, too, with a registry that it lists as insecure.
-    const advice = hadCredentials
-      ? 'HTTPS failed before for a reason that the engine hides'
-      : `there are no credentials for ${host}`;
-    return { message: because(advice), refused: true };
-  }
-  if (/no matching manifest/i.test(reason)) {
-    return { message: because('the registry has the image for other architectures only'), refused: true };
-  }
-  if (error.statusCode === 404 || /manifest unknown|not found|does not exist|name unknown/i.test(reason)) {
-    return { message: because('push the image, or correct its name in the template'), refused: true };
-  }
-  if (/x509|certificate/i.test(reason)) {
-    const path = `/etc/docker/certs.d/${host}/ca.crt`;
-    return {
-      message: because(`the engine finds the authority to trust in ${path}; is the clock right?`),
-      refused: false,
-    };
-  }
-  if (/HTTP response to HTTPS client/i.test(reason)) {
-    return { message: because(`list ${host} as an insecure registry of the engine`), refused: false };
-  }
-  return { message: `cannot pull ${canonical}: ${reason}`, refused: error.statusCode === 400 };
 }

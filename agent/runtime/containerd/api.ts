@@ -16,14 +16,15 @@ import {
 } from '../../../proto/containerd.pb.ts';
 import { wait } from '../../backoff.ts';
 import type { EngineAuthentication } from '../credentials.ts';
-import type { ContainerDetails, ContainerSummary, EngineApi } from '../engine-api.ts';
+import type { ContainerDetails, ContainerSummary, EngineApi, TrustAdvice } from '../engine-api.ts';
+import type { PullFailureReason } from '../pull-failure.ts';
 import { alreadyExists, ContainerdClient, ContainerdError, isNotFound } from './client.ts';
 import { ContainerNetworks, type NetworkKind } from './container-networks.ts';
 import { type ContainerUser, resolveUser } from './container-user.ts';
 import { inLease } from './lease.ts';
 import { type ImageConfig, makeSpec } from './oci-spec.ts';
 import { OutputPipes } from './output-pipes.ts';
-import { type ImageStore, imageConfiguration, pullImage } from './pull.ts';
+import { type ImageStore, imageConfiguration, pullFailureOf, pullImage } from './pull.ts';
 import { type Exit, exitNotes, idOf, notes, stateOf, statusOf } from './record.ts';
 import { withMounted } from './snapshot-mount.ts';
 
@@ -273,11 +274,25 @@ class ContainerdApi implements EngineApi {
     pullImage(this.#images, name, authentication, tell, signal).then(
       () => progress.end(),
       (error: Error) => {
-        tell({ error: error.message });
+        tell({ error: error.message, errorDetail: { reason: pullFailureOf(error) } });
         progress.end();
       },
     );
     return progress;
+  }
+
+  /** Every reason is in the report. */
+  pullFailure(): PullFailureReason {
+    return 'temporary';
+  }
+
+  get trustAdvice(): TrustAdvice {
+    const { registryConfigPath } = this.#options;
+    return {
+      certificate: (host) =>
+        `put the certificate of its authority at ${registryConfigPath}/${host}/ca.crt, or name it in the hosts.toml there; is the clock right?`,
+      plainHttp: (host) => `name it as server = "http://${host}" in ${registryConfigPath}/${host}/hosts.toml`,
+    };
   }
 
   async hasBridge(): Promise<boolean> {

@@ -6,6 +6,9 @@ export class UnusableImageError extends Error {
   override readonly name = 'UnusableImageError';
 }
 
+/** An image for other machines than this one. */
+export class OtherPlatformError extends UnusableImageError {}
+
 /** In the words of Go, as images have it. */
 export interface Platform {
   readonly os: string;
@@ -114,7 +117,7 @@ export function chooseManifest({ manifests }: ImageIndex, machine: Platform): Co
   if (chosen !== undefined) return chosen;
   const wanted = nameOf(machine);
   const offered = manifests.flatMap(({ platform }) => (platform ? [nameOf(platform)] : [])).join(', ');
-  throw new UnusableImageError(
+  throw new OtherPlatformError(
     `no matching manifest for ${wanted} in the manifest list entries (${offered || 'none'})`,
   );
 }

@@ -1,9 +1,10 @@
 import { type Image, ImagesDefinition } from '../../../proto/containerd.pb.ts';
 import { type ImageReference, parseReference } from '../../image-reference.ts';
 import type { EngineAuthentication } from '../credentials.ts';
+import type { PullFailureReason } from '../pull-failure.ts';
 import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';
 import { adoptContent, labelContent, noteSource, readContent, writeContent } from './content.ts';
-import { type RegistryDirectories, registryHosts } from './hosts.ts';
+import { RegistryConfigError, type RegistryDirectories, registryHosts } from './hosts.ts';
 import {
   type ContentDescriptor,
   chainIds,
@@ -14,13 +15,14 @@ import {
   type ImageManifest,
   type ImageSettings,
   machinePlatform,
+  OtherPlatformError,
   type Platform,
   parseImageConfiguration,
   parseManifest,
   UnusableImageError,
 } from './image-manifest.ts';
 import { inLease } from './lease.ts';
-import { Repository } from './registry.ts';
+import { RegistryError, Repository } from './registry.ts';
 import { type Layer, snapshotExists, unpackLayer } from './unpack.ts';
 
 /** A containerd as the place of images. */
@@ -85,6 +87,14 @@ export async function pullImage(
     await fetchAndUnpack(pull, layers);
     await nameImage(pull, target);
   });
+}
+
+/** Why {@link pullImage} failed, by what it threw. */
+export function pullFailureOf(error: Error): PullFailureReason {
+  if (error instanceof RegistryError) return error.reason;
+  if (error instanceof OtherPlatformError) return 'other-platform';
+  const isPermanent = error instanceof UnusableImageError || error instanceof RegistryConfigError;
+  return isPermanent ? 'unusable' : 'temporary';
 }
 
 /**

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import { HttpAgents } from '../../../net/http-agents.ts';
 import { proxyRulesOf } from '../../../net/proxy.ts';
 import { trustSystemCertificates } from '../../../net/system-certificates.ts';
+import type { PullFailureReason } from '../pull-failure.ts';
 import type { RegistryHost } from './hosts.ts';
 
 /** What a registry, or a server it referred to, did instead of what it was asked for. The message says at which URL, in Docker's words where it has some. */
@@ -11,12 +12,21 @@ export class RegistryError extends Error {
   override readonly name = 'RegistryError';
   /** HTTP status; `undefined` if there was no answer or not all of it. */
   readonly statusCode: number | undefined;
+  readonly reason: PullFailureReason;
 
-  constructor(message: string, statusCode: number | undefined, options?: ErrorOptions) {
+  /** @param options `reason`: default: what the status means, else `temporary` */
+  constructor(
+    message: string,
+    statusCode: number | undefined,
+    options?: ErrorOptions & { readonly reason?: PullFailureReason | undefined },
+  ) {
     super(message, options);
     this.statusCode = statusCode;
+    this.reason = options?.reason ?? meanings[statusCode ?? 0] ?? 'temporary';
   }
 }
+
+const meanings: Readonly<Record<number, PullFailureReason>> = { 401: 'refused', 403: 'refused', 404: 'missing' };
 
 /** An answer's head. Who gets it must read the body to its end or discard it. */
 export interface Answer {
@@ -93,7 +103,7 @@ export class RegistryConnection implements Disposable {
       reject(reason);
       request.destroy(reason);
     };
-    const timer = setTimeout(() => giveUp(this.#silence(url)), this.#silenceSeconds * 1000);
+    const timer = setTimeout(() => giveUp(this.#silence(url, 'unreachable')), this.#silenceSeconds * 1000);
     const abort = () => giveUp(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
     request.once('response', resolve);
@@ -134,7 +144,8 @@ export class RegistryConnection implements Disposable {
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     // The time that the reader takes for itself does not count.
-    const watch = () => setTimeout(() => response.destroy(this.#silence(url)), this.#silenceSeconds * 1000);
+    const watch = () =>
+      setTimeout(() => response.destroy(this.#silence(url, 'temporary')), this.#silenceSeconds * 1000);
     let timer = watch();
     try {
       for await (const chunk of response) {
@@ -155,8 +166,8 @@ export class RegistryConnection implements Disposable {
     }
   }
 
-  #silence(url: URL): RegistryError {
-    return new RegistryError(`${shown(url)} said nothing for ${this.#silenceSeconds} s`, undefined);
+  #silence(url: URL, reason: PullFailureReason): RegistryError {
+    return new RegistryError(`${shown(url)} said nothing for ${this.#silenceSeconds} s`, undefined, { reason });
   }
 
   #tlsOptions(): https.AgentOptions {
@@ -180,13 +191,23 @@ export function shown(url: URL): string {
 
 /** Node's own words are not those that the Docker Engine has for the same. */
 function unreachable(url: URL, error: NodeJS.ErrnoException): RegistryError {
-  const reason = reasonOf(error);
-  const message = () => {
-    if (isNoTls(error)) return `cannot reach ${shown(url)}: server gave HTTP response to HTTPS client`;
-    if (/certificate/i.test(reason)) return `cannot trust ${shown(url)}: x509: ${reason}`;
-    return `cannot reach ${shown(url)}: ${reason}`;
-  };
-  return new RegistryError(message(), undefined, { cause: error });
+  const text = reasonOf(error);
+  const described = (message: string, reason: PullFailureReason) =>
+    new RegistryError(message, undefined, { cause: error, reason });
+  if (isNoTls(error))
+    return described(`cannot reach ${shown(url)}: server gave HTTP response to HTTPS client`, 'plain-http');
+  if (/certificate/i.test(text)) return described(`cannot trust ${shown(url)}: x509: ${text}`, 'untrusted');
+  return described(`cannot reach ${shown(url)}: ${text}`, isNobodyThere(error) ? 'unreachable' : 'temporary');
+}
+
+const nobodyThere: ReadonlySet<string | undefined> = new Set([
+  ...['ECONNREFUSED', 'EHOSTDOWN', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT'],
+  ...['ENOTFOUND', 'EAI_AGAIN'],
+]);
+
+/** Of several addresses, none. */
+function isNobodyThere(error: NodeJS.ErrnoException): boolean {
+  return error instanceof AggregateError ? error.errors.every(isNobodyThere) : nobodyThere.has(error.code);
 }
 
 function isNoTls(error: NodeJS.ErrnoException): boolean {

@@ -136,10 +136,11 @@ export class Repository implements Disposable {
 /** The registry itself is the last: what it says is the reason, what its mirrors said is no more than a cause. */
 function failureOf(failures: readonly RegistryError[]): RegistryError {
   const last = failures.at(-1);
-  if (last === undefined) return new RegistryError('no host of the registry configuration may be asked', undefined);
+  if (last === undefined)
+    return new RegistryError('no host of the registry configuration may be asked', undefined, { reason: 'unusable' });
   return failures.length === 1
     ? last
-    : new RegistryError(last.message, last.statusCode, { cause: new AggregateError(failures) });
+    : new RegistryError(last.message, last.statusCode, { cause: new AggregateError(failures), reason: last.reason });
 }
 
 /** What a place is asked for. */
@@ -304,7 +305,7 @@ class Place implements Disposable {
       (text, secret) => (secret ? text.replaceAll(secret, '***') : text),
       error.message,
     );
-    return new RegistryError(message, error.statusCode);
+    return new RegistryError(message, error.statusCode, { reason: error.reason });
   }
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
 import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../proto/containerd.pb.ts';
-import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';
+import { alreadyExists, type CallOptions, type ContainerdClient, ContainerdError, isNotFound } from './client.ts';
 import { type ContentDescriptor, UnusableImageError } from './image-manifest.ts';
 
 /** A layer of an image, and where it belongs. */
@@ -66,9 +67,20 @@ async function applyLayer(
 ): Promise<void> {
   const { mediaType, digest, size } = blob;
   const diff = { mediaType, digest, size, annotations: {} };
-  const { applied } = await client.call(DiffDefinition, 'apply', { diff, mounts }, options);
+  const { applied } = await client.call(DiffDefinition, 'apply', { diff, mounts }, options).catch((error: unknown) => {
+    throw error instanceof ContainerdError && isOfLayer(error)
+      ? new UnusableImageError(`layer ${digest} cannot be unpacked: ${error.message}`, { cause: error })
+      : error;
+  });
   if (applied?.digest === diffId) return;
   throw new UnusableImageError(`layer ${digest} unpacks to ${applied?.digest}, not to ${diffId} as the image says`);
+}
+
+/** containerd has no code for a layer that is no archive; what else ends an unpacking has one, or is said. */
+function isOfLayer({ code, message }: ContainerdError): boolean {
+  return (
+    [status.UNKNOWN, status.INVALID_ARGUMENT, status.UNIMPLEMENTED].includes(code) && !/no space left/i.test(message)
+  );
 }
 
 async function removeSnapshot(client: ContainerdClient, snapshotter: string, key: string): Promise<void> {

@@ -11,6 +11,7 @@ import type { PrefixRule } from '../../../agent/image-reference.ts';
 import { connectDocker } from '../../../agent/runtime/docker-api.ts';
 import { createEngine } from '../../../agent/runtime/engine.ts';
 import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
+import { UnreachableRegistries } from '../../../agent/runtime/unreachable-registries.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../../sandbox/engine.ts';
 import type { Image } from '../../sandbox/image.ts';
@@ -34,12 +35,14 @@ async function ensure(
   signal = never,
   onWarning = () => {},
   registryPrefix: PrefixRule = 'always',
+  unreachable = new UnreachableRegistries(),
 ) {
   const told: string[] = [];
   const progress: number[] = [];
   const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
   const result = await ensureImage(
     createEngine(connectDocker(engine.host), engine.host, () => {}),
+    unreachable,
     { image: name, registryPrefix },
     given,
     {
@@ -135,6 +138,36 @@ test('an image that is present is enough when its registry cannot be reached', a
   assert.equal(result, reference);
   assert.match(told.at(-1) ?? '', /connection refused; using the copy that is already here/);
   assert.match(await failure('gone:1', { ...options, pullAttempts: 2 }), /connection refused/);
+});
+
+test('a registry that cannot be reached is not asked again for a while where there is a copy, and that is said once', async () => {
+  await using other = await startRegistry();
+  const reference = await other.push('dead:1', image);
+  const unreachable = new UnreachableRegistries(1);
+  const options = { registry: other.host, credentials: [other], pullAttempts: 100 };
+  const again = () => ensure('dead:1', options, never, () => {}, 'always', unreachable);
+  await again();
+  await other.stop();
+  const first = await again();
+  assert.equal(first.told.length, 2, first.told.join('\n'));
+  assert.match(first.told[1] ?? '', /connection refused; using the copy that is already here/);
+  assert.deepEqual(await again(), { result: reference, told: [], progress: [] });
+  while (unreachable.has(other.host)) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual((await again()).told, [`pulling ${reference}`]);
+  while (unreachable.has(other.host)) await new Promise((resolve) => setTimeout(resolve, 50));
+  await other.start();
+  assert.deepEqual((await again()).told, [`pulling ${reference}`, `pulled ${reference}`]);
+  await other.stop();
+  assert.match((await again()).told[1] ?? '', /using the copy/);
+});
+
+test('a mirror that cannot be reached is not asked again for a while', async () => {
+  const unreachable = new UnreachableRegistries();
+  const options = { mirrors: [{ of: registry.host, at: '127.0.0.1:1' }] };
+  const again = () => ensure('busybox:1', options, never, () => {}, 'always', unreachable);
+  assert.match((await again()).told[1] ?? '', /asking the next registry/);
+  const name = `${registry.host}/busybox:1`;
+  assert.deepEqual((await again()).told, [`pulling ${name}`, `pulled ${name}`]);
 });
 
 test('an image named by its digest is pulled once and never asked for again', async () => {

@@ -49,6 +49,8 @@ export interface Bench extends AsyncDisposable {
   create(name: string, image: string, labels?: Readonly<Record<string, string>>): Promise<void>;
   labelOf(name: string, label: string): Promise<string | undefined>;
   kill(name: string): Promise<void>;
+  /** Gives an image that is there a further name. */
+  tag(image: string, repository: string, tag: string): Promise<void>;
   /** Whatever it does. */
   remove(name: string): Promise<void>;
   untilEnded(name: string): Promise<void>;
@@ -146,6 +148,7 @@ function dockerBench(engine: Engine): Bench {
     create: async (name, Image, Labels) =>
       void (await docker.createContainer({ name, Image, ...(Labels && { Labels }) })),
     labelOf: async (name, label) => (await container(name).inspect()).Config.Labels[label],
+    tag: async (image, repo, tag) => void (await docker.getImage(image).tag({ repo, tag })),
     kill: async (name) => void (await container(name).kill({ signal: 'SIGKILL' })),
     remove: async (name) => void (await container(name).remove({ force: true })),
     untilEnded: async (name) => void (await container(name).wait()),
@@ -180,6 +183,7 @@ async function containerdBench(): Promise<Bench> {
       const { container } = await client.call(ContainersDefinition, 'get', { id }, { signal });
       return container?.labels[label];
     },
+    tag: async (image, repository, tag) => void (await control('images', 'tag', image, `${repository}:${tag}`)),
     kill: async (name) => void (await control('tasks', 'kill', '--signal', 'SIGKILL', idOf(name))),
     async remove(name) {
       const tasks = await control('tasks', 'list', '--quiet');

@@ -1,0 +1,33 @@
+/** For how long a registry that could not be reached is not asked again. Unit: seconds. */
+const rememberedSeconds = 30;
+
+/**
+ * Registries that could not be reached a moment ago. Where there is a copy of an image, or another place to get it from, they are not asked again for a while:
+ * a registry that does not answer would cost every action its time-out.
+ */
+export class UnreachableRegistries {
+  readonly #until = new Map<string, number>();
+  readonly #rememberedSeconds: number;
+
+  /** @param seconds Default: 30. */
+  constructor(seconds = rememberedSeconds) {
+    this.#rememberedSeconds = seconds;
+  }
+
+  /** Whether it was unreachable a moment ago. */
+  has(host: string): boolean {
+    return (this.#until.get(host) ?? 0) > performance.now();
+  }
+
+  /** @returns whether it was known to be unreachable before, however long ago: somebody has been told. */
+  add(host: string): boolean {
+    const wasKnown = this.#until.has(host);
+    this.#until.set(host, performance.now() + this.#rememberedSeconds * 1000);
+    return wasKnown;
+  }
+
+  /** It has answered. */
+  delete(host: string): void {
+    this.#until.delete(host);
+  }
+}
