@@ -99,17 +99,17 @@ export async function openOutlets(given: Config, { format, redactor, stream }: O
 const onlyLog = { syslogHost: undefined, statusAddress: 'off', consoleView: 'off' } as const;
 
 async function openSyslog(
-  { syslogHost, syslogPort, syslogProtocol, workerId }: Config,
+  { syslogHost, syslogPort, syslogProtocol, syslogFormat, workerId }: Config,
   onChange: (reachable: boolean, message: string) => void,
 ): Promise<Syslog | undefined> {
   if (syslogHost === undefined) return undefined;
   const { startSyslog } = await import('./syslog.ts');
-  // A boot image may have no name of its own.
+  // A boot image may have no name of its own; ours is called nibs where DHCP gives it none.
   const named = hostname();
-  const hostName = ['', '(none)', 'localhost'].includes(named) ? (workerId ?? '-') : named;
+  const hostName = ['', '(none)', 'localhost', 'nibs'].includes(named) ? (workerId ?? '-') : named;
   const sender = { hostName, programName: 'tink-agent', processId: process.pid };
   const { host, port = syslogPort } = syslogHost;
-  return startSyslog({ host, port, protocol: syslogProtocol, sender, onChange });
+  return startSyslog({ host, port, protocol: syslogProtocol, format: syslogFormat, sender, onChange });
 }
 
 async function openStatusServer(

@@ -657,8 +657,7 @@ export const schema = z.object({
     .optional()
     .register(names, {
       group: 'Files and log',
-      description:
-        'Syslog server to forward the log to, in the format of RFC 5424. Default: off, the log is not forwarded.',
+      description: 'Syslog server to forward the log to. Default: off, the log is not forwarded.',
       value: 'HOST[:PORT]|off',
       flags: ['syslog-host'],
       environment: ['NIBS_SYSLOG_HOST'],
@@ -684,6 +683,17 @@ export const schema = z.object({
       flags: ['syslog-protocol'],
       environment: ['NIBS_SYSLOG_PROTOCOL'],
       kernel: ['syslog_protocol', 'nibs_syslog_protocol'],
+    }),
+  syslogFormat: choice(['rfc5424', 'rfc5424-structured', 'rfc3164'])
+    .default('rfc5424')
+    .register(names, {
+      group: 'Files and log',
+      description:
+        'Format of the messages: RFC 5424 with all fields in the text, which Smee, rsyslog and syslog-ng show whole; RFC 5424 with fields as structured data, which Smee drops; or RFC 3164.',
+      value: 'FORMAT',
+      flags: ['syslog-format'],
+      environment: ['NIBS_SYSLOG_FORMAT'],
+      kernel: ['syslog_format', 'nibs_syslog_format'],
     }),
   statusAddress: z
     .union([z.literal('off'), authority(42115)], 'must be host:port, for example 127.0.0.1:42115, or off')

@@ -1,10 +1,11 @@
 import { wait } from './backoff.ts';
 import { type Connection, connect, type Receiver } from './syslog/connection.ts';
-import { messagesOf, type Sender } from './syslog/message.ts';
+import { messagesOf, type Sender, type SyslogFormat } from './syslog/message.ts';
 import { Spool } from './syslog/spool.ts';
 
-export interface SyslogOptions extends Receiver {
+export interface SyslogOptions extends Omit<Receiver, 'framing'> {
   readonly sender: Sender;
+  readonly format: SyslogFormat;
   /** Told when the receiver cannot be reached, and when it can be again; once per change. */
   onChange(reachable: boolean, message: string): void;
   /** Size of the spool. Default: 8 MiB, at the usual rates many minutes of output. */
@@ -20,21 +21,27 @@ export interface Syslog extends AsyncDisposable {
 }
 
 /**
- * By protocol: the size that messages are split at, and how long a message that was sent is kept to be sent again.
+ * By protocol how long a message that was sent is kept to be sent again.
  *
- * TCP: all receivers should take 8 KiB (RFC 5425). What the kernel has taken is not yet at the receiver, and there is no acknowledgement in syslog; a
- * receiver that loses power is noticed by the kernel after up to two minutes, so what was sent that long ago is sent again when a connection broke.
- * UDP: what fits into an Ethernet frame; the answer that nobody listens comes after a network's round trip.
+ * TCP: what the kernel has taken is not yet at the receiver, and there is no acknowledgement in syslog; a receiver that loses power is noticed by the kernel
+ * after up to two minutes, so what was sent that long ago is sent again when a connection broke.
+ * UDP: the answer that nobody listens comes after a network's round trip.
  */
-const protocols = {
-  tcp: { limitBytes: 8192, keepSeconds: 120 },
-  udp: { limitBytes: 1400, keepSeconds: 2 },
-} as const;
+const keepSecondsOf = { tcp: 120, udp: 2 } as const;
+
+/**
+ * The size that messages are split at. TCP: rsyslog takes 8096 bytes and splits longer ones itself, also within a character. UDP: what fits into an Ethernet frame; receivers of RFC 3164 need not
+ * take more than 1024 bytes (section 4.1).
+ */
+function limitBytesOf({ protocol, format }: SyslogOptions): number {
+  if (protocol === 'tcp') return 8000;
+  return format === 'rfc3164' ? 1024 : 1400;
+}
 
 const batchBytes = 64 * 1024;
 const farewellSeconds = 2;
 
-/** Starts to forward to a syslog server, in the format of RFC 5424. Never fails; a receiver that is away is tried again for ever. */
+/** Starts to forward to a syslog server. Never fails; a receiver that is away is tried again for ever. */
 export function startSyslog(options: SyslogOptions): Syslog {
   const forwarder = new Forwarder(options);
   const done = forwarder.run();
@@ -64,26 +71,28 @@ class Forwarder {
   }
 
   write(line: string): void {
-    const { sender, protocol } = this.#options;
+    const { sender, format } = this.#options;
     // RFC 5424, section 7.3.1: from 1 to 2^31 - 1, then from 1 again.
     const nextNumber = () => {
       this.#number = (this.#number % 2_147_483_647) + 1;
       return this.#number;
     };
-    for (const message of messagesOf(line, sender, protocols[protocol].limitBytes, nextNumber))
-      this.#spool.add(message);
+    const limitBytes = limitBytesOf(this.#options);
+    for (const message of messagesOf(line, { sender, format, limitBytes, nextNumber })) this.#spool.add(message);
     this.#wake.resolve();
   }
 
   async run(): Promise<void> {
     const { signal } = this.#stop;
+    // Receivers that know nothing newer than RFC 3164 do not count octets.
+    const framing = this.#options.format === 'rfc3164' ? 'line' : 'octet-counting';
     const longestSeconds = this.#options.maximumBackoffSeconds ?? 5;
     let delaySeconds = 0.1;
     while (!signal.aborted) {
       const begin = performance.now();
       try {
-        await using connection = await connect(this.#options, () => this.#wake.resolve(), signal);
-        this.#spool.forget(protocols[this.#options.protocol].keepSeconds);
+        await using connection = await connect({ ...this.#options, framing }, () => this.#wake.resolve(), signal);
+        this.#spool.forget(keepSecondsOf[this.#options.protocol]);
         this.#spool.rewind();
         await this.#forward(connection, signal);
       } catch (error) {
@@ -109,7 +118,7 @@ class Forwarder {
 
   async #forward(connection: Connection, signal: AbortSignal): Promise<never> {
     const { protocol } = this.#options;
-    const { keepSeconds } = protocols[protocol];
+    const keepSeconds = keepSecondsOf[protocol];
     const begin = performance.now();
     for (;;) {
       signal.throwIfAborted();

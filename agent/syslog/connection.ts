@@ -6,6 +6,8 @@ export interface Receiver {
   readonly host: string;
   readonly port: number;
   readonly protocol: 'udp' | 'tcp';
+  /** Of TCP: how messages are told apart. `line` is for messages without line breaks. */
+  readonly framing: 'octet-counting' | 'line';
 }
 
 /** A way to the receiver, until it breaks. */
@@ -29,8 +31,12 @@ export async function connect(receiver: Receiver, onBroken: () => void, signal: 
   return receiver.protocol === 'tcp' ? await overTcp(receiver, onBroken, signal) : await overUdp(receiver, onBroken);
 }
 
-/** Frames by octet counting (RFC 6587, section 3.4.1), the only way that lets a message have any character. */
-async function overTcp({ host, port }: Receiver, onBroken: () => void, signal: AbortSignal): Promise<Connection> {
+/** Frames by octet counting or by line feeds (RFC 6587, sections 3.4.1 and 3.4.2). */
+async function overTcp(
+  { host, port, framing }: Receiver,
+  onBroken: () => void,
+  signal: AbortSignal,
+): Promise<Connection> {
   signal.throwIfAborted();
   const { promise: connected, resolve, reject } = Promise.withResolvers<void>();
   const { promise: closed, resolve: close } = Promise.withResolvers<void>();
@@ -65,7 +71,11 @@ async function overTcp({ host, port }: Receiver, onBroken: () => void, signal: A
   return {
     failure: () => failure,
     async send(messages) {
-      const frames = Buffer.concat(messages.flatMap((message) => [Buffer.from(`${message.length} `), message]));
+      const frames = Buffer.concat(
+        messages.flatMap((message) =>
+          framing === 'line' ? [message, Buffer.from('\n')] : [Buffer.from(`${message.length} `), message],
+        ),
+      );
       await taken((done) => socket.write(frames, done));
     },
     async [Symbol.asyncDispose]() {

@@ -8,6 +8,7 @@ function optionsFor({ port, protocol }: SyslogServer): SyslogOptions {
     host: '127.0.0.1',
     port,
     protocol,
+    format: 'rfc5424-structured',
     sender: { hostName: 'machine', programName: 'tink-agent', processId: 1 },
     maximumBackoffSeconds: 0.1,
     onChange: () => {},
