@@ -1,10 +1,10 @@
 /**
- * Bundles the agent and the installer into one executable that needs nothing but glibc.
+ * Bundles the agent and the installer into one executable that needs nothing but glibc 2.28 or newer, with GCC's libgcc_s (docs/executable.md).
  *
  * `node executable/build.ts [--output build]` writes `build/nibs-linux-<arch>` and the links by which its programs are called.
  * The base is the pinned Node from the npm registry, which also runs the tests: the version that was tested is the version that is shipped.
  */
-import { chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, parse, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,9 @@ import { build, type Plugin } from 'esbuild';
 import { execa } from 'execa';
 import { z } from 'zod';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
+import { linkLibrary } from './elf/link-library.ts';
+import { lockFile } from './file-lock.ts';
+import { fetchLibstdcxx } from './libstdcxx.ts';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -20,7 +23,7 @@ const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
 /**
  * Where the bundle lies while the executable is made. Node writes this path into the executable, so it must not depend on where the repository was
- * cloned: same inputs, same bytes.
+ * cloned: same inputs, same bytes. One build at a time has it.
  */
 const bundleDirectory = '/tmp/nibs-executable';
 
@@ -69,6 +72,9 @@ async function main(): Promise<void> {
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   const executable = join(output, `nibs-linux-${process.arch}`);
+  await using _ = await lockFile(`${bundleDirectory}.lock`, () => {
+    process.stderr.write(`another build is at work in ${bundleDirectory}: waiting for its end\n`);
+  });
 
   const bundles = await bundleSources();
   await makeExecutable(bundles, executable);
@@ -145,7 +151,7 @@ async function signingKey(): Promise<string> {
   return file === undefined || file === '' ? '' : readFile(file, 'utf8');
 }
 
-/** Puts the bundles into a copy of the Node that runs this script. */
+/** Puts the bundles, and the C++ library that Node needs, into a copy of the Node that runs this script. */
 async function makeExecutable({ main, assets }: Bundles, executable: string): Promise<void> {
   // The file is imported by its path inside the package: the package's front door starts with a walk over node_modules that a bundle does not need.
   const require = createRequire(import.meta.url);
@@ -162,9 +168,12 @@ async function makeExecutable({ main, assets }: Bundles, executable: string): Pr
     seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets, execArgv },
     targets: [{ nodeRange: 'node24', platform: 'linux', arch: process.arch, output: made }],
   });
+  const library = await fetchLibstdcxx(process.arch, join(root, 'build/cache/packages'));
+  const linked = join(bundleDirectory, 'linked');
+  await writeFile(linked, linkLibrary(await readFile(made), library));
   // A copy, because it was written in one go: a file that the kernel caches in large pieces is also mapped in large pieces, and a process that runs
   // it then has some 17 MB more resident than it uses.
-  await copyFile(made, unfinished);
+  await copyFile(linked, unfinished);
   await chmod(unfinished, 0o755);
   await rename(unfinished, executable);
 }

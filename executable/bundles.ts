@@ -14,7 +14,8 @@ export const loadAgent = async () => (isSea() ? load<Agent>('agent.cjs') : await
 export const loadInstaller = async () =>
   isSea() ? load<Installer>('installer.cjs') : await loadSource<Installer>('installer');
 
-const requireOfNode = createRequire(process.execPath);
+// It finds only what is part of Node. The executable's own path would do as well, but without /proc nobody knows it.
+const requireOfNode = createRequire('/');
 
 const loaded = new Map<string, unknown>();
 
