@@ -19,7 +19,7 @@ const root = resolve(import.meta.dirname, '..');
 /** Where the programs and their libraries come from. */
 const packages = `
   busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx
-  libc6 libgcc-s1 libstdc++6 libblkid1 libuuid1 libmount1 libsmartcols1 libselinux1 libpcre2-8-0 libudev1 libkmod2 libcap2 libacl1 libssl3
+  libc6 libgcc-s1 libblkid1 libuuid1 libmount1 libsmartcols1 libselinux1 libpcre2-8-0 libudev1 libkmod2 libcap2 libacl1 libssl3
   libefiboot1 libefivar1 libpopt0 zlib1g liblzo2-2 libzstd1 liblzma5 libtinfo6 libreadline8 libcap-ng0 libcrypt1
   libsystemd0 libgcrypt20 libgpg-error0 liblz4-1 libdevmapper1.02.1
 `
@@ -91,7 +91,7 @@ async function layOutTools(unpacked: string, tree: string): Promise<void> {
   const found = await Promise.all(programs.map((program) => locate(unpacked, program)));
   for (const path of found) await copyFile(path, join(tree, 'usr/bin', basename(path)));
   await layOutBusybox(join(unpacked, 'bin/busybox'), tree);
-  await layOutLibraries(found, unpacked, tree);
+  await layOutLibraries([...found, values.executable], unpacked, tree);
 }
 
 /** Debian installs into four directories, and of two with the same name the tool proper is preferred to a link. */

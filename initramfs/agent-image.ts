@@ -19,7 +19,7 @@ const { values } = parseArgs({
 
 await writeContainerImage(
   {
-    packages: ['libc6', 'libgcc-s1', 'libstdc++6'],
+    packages: ['libc6', 'libgcc-s1'],
     reference: 'tink-worker:latest',
     config: {
       Entrypoint: ['/usr/bin/tink-worker'],
@@ -37,7 +37,7 @@ await writeContainerImage(
     layerCount: 2,
     async layOut(unpacked, [libraries = '', program = '']) {
       await layOutDirectories(libraries);
-      await layOutLibraries([], unpacked, libraries);
+      await layOutLibraries([values.executable], unpacked, libraries);
       await layOutDirectories(program);
       // The file itself has the name by which CaptainOS takes it out of the layer.
       await copyFile(values.executable, join(program, 'usr/bin/tink-agent'));

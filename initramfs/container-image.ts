@@ -54,10 +54,9 @@ export async function layOutDirectories(tree: string): Promise<void> {
   for (const directory of below) await symlink(`usr/${directory}`, join(tree, directory));
 }
 
-/** Puts the shared libraries of programs, and those that the executable needs, to where these look for them. */
+/** Puts the shared libraries of programs to where these look for them. */
 export async function layOutLibraries(programs: readonly string[], unpacked: string, tree: string): Promise<void> {
-  // The executable is the Node that runs this script, with more in it.
-  for (const library of await findLibraries([...programs, process.execPath], unpacked)) {
+  for (const library of await findLibraries(programs, unpacked)) {
     const target = join(tree, 'usr', library.replace(/^usr\//, ''));
     await mkdir(dirname(target), { recursive: true });
     await copyFile(join(unpacked, library), target);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -61,7 +61,7 @@ export async function writeOciArchive(source: ImageSource, path: string): Promis
       layers: layers.map(({ descriptor }) => descriptor),
     });
     await writeIndex(scratch, { ...manifest, annotations: { 'org.opencontainers.image.ref.name': source.reference } });
-    await pipeline(tarOf(scratch, source.created), createWriteStream(`${path}.unfinished`));
+    await pipeline(await tarOf(scratch, source.created), createWriteStream(`${path}.unfinished`));
     await rename(`${path}.unfinished`, path);
   } finally {
     await rm(scratch, { recursive: true, force: true });
@@ -78,7 +78,7 @@ async function writeLayer(
   const plain = createHash('sha256');
   const compressed = createHash('sha256');
   await pipeline(
-    tarOf(directory, created),
+    await tarOf(directory, created),
     passThrough(plain),
     createGzip({ level: 9 }),
     passThrough(compressed),
@@ -120,8 +120,12 @@ async function writeIndex(layout: string, manifest: Descriptor): Promise<void> {
   }
 }
 
-/** A tar of what is in a directory, the same bytes for the same content: sorted, owned by root, with one time for all. */
-function tarOf(directory: string, modifiedAt: Date): Readable {
+/**
+ * A tar of what is in a directory, the same bytes for the same content: sorted, owned by root, with one time for all. Names do not start with `./`, as those of other
+ * builders: CaptainOS asks for the agent's file by its name in the layer.
+ */
+async function tarOf(directory: string, modifiedAt: Date): Promise<Readable> {
+  const names = (await readdir(directory)).sort();
   const seconds = Math.floor(modifiedAt.getTime() / 1000);
   const reproducible = [
     '--sort=name',
@@ -131,7 +135,11 @@ function tarOf(directory: string, modifiedAt: Date): Readable {
     `--mtime=@${seconds}`,
     '--format=gnu',
   ];
-  return execa('tar', ['--create', '--file=-', ...reproducible, '--directory', directory, '.'], {
-    buffer: false,
-  }).readable();
+  return execa(
+    'tar',
+    ['--create', '--file=-', ...reproducible, '--directory', directory, '--files-from=/dev/null', '--', ...names],
+    {
+      buffer: false,
+    },
+  ).readable();
 }

@@ -16,7 +16,7 @@ const packageNames = [
   ...['libxenmisc4.17', 'libxencall1', 'libxendevicemodel1', 'libxenevtchn1', 'libxenforeignmemory1'],
   ...['libxengnttab1', 'libxentoolcore1', 'libxentoollog1'],
   ...['docker.io', 'containerd', 'runc', 'pigz', 'zlib1g'],
-  ...['libc6', 'libgcc-s1', 'libstdc++6'],
+  ...['libc6', 'libgcc-s1'],
   ...['libsystemd0', 'libdevmapper1.02.1', 'libseccomp2', 'libselinux1', 'libudev1', 'libpcre2-8-0', 'libcap2'],
   ...['libgcrypt20', 'libgpg-error0', 'liblz4-1', 'liblzma5', 'libzstd1', 'libssl3', 'libbsd0', 'libmd0'],
 ] as const;

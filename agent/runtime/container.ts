@@ -18,8 +18,6 @@ export interface Ending {
   readonly engineError: string;
   /** By the engine's clock, if it was an adopted one. */
   readonly startedAt: Date;
-  /** Of one that timed out, when its limit was over: the time of grace after that is not the action's. */
-  readonly endedAt: Date;
   /** The engine was away in between. */
   readonly engineWasAway: boolean;
   readonly lastLines: readonly string[];
@@ -129,8 +127,7 @@ export class Container implements AsyncDisposable {
       const alreadyRanSeconds = this.adopted ? await this.#ranSeconds(signal) : await this.#start(signal);
       this.#options.onStarted();
       const copied = this.#copyOutput(reader, source, () => lastLineAt, copySignal);
-      const { state, timedOutAt } = await this.#waitForEnd(alreadyRanSeconds, told?.success, signal);
-      const timedOut = timedOutAt !== undefined;
+      const { state, timedOut } = await this.#waitForEnd(alreadyRanSeconds, told?.success, signal);
       await this.#letOutputEnd(copied, () => lastLineAt);
       await reader.end();
       return {
@@ -139,7 +136,6 @@ export class Container implements AsyncDisposable {
         timedOut,
         engineError: state.Error,
         startedAt: new Date(state.StartedAt),
-        endedAt: timedOutAt ?? new Date(),
         engineWasAway: this.#engine.outages() !== outages,
         lastLines: reader.lastLines(),
       };
@@ -208,19 +204,13 @@ export class Container implements AsyncDisposable {
     alreadyRanSeconds: number,
     success: Promise<true | undefined> | undefined,
     signal: AbortSignal,
-  ): Promise<{ state: EndState; timedOutAt: Date | undefined }> {
+  ): Promise<{ state: EndState; timedOut: boolean }> {
     const { limitSeconds } = this.#options;
     const limit = new AbortController();
     const leftSeconds = Math.min(Math.max(0, limitSeconds - alreadyRanSeconds), longestLimitSeconds);
-    let overAt: Date | undefined;
-    const end = () => {
-      overAt = new Date();
-      limit.abort(new Error('the limit is over'));
-    };
-    const timer = setTimeout(end, leftSeconds * 1000);
+    const timer = setTimeout(() => limit.abort(new Error('the limit is over')), leftSeconds * 1000);
     // Alone this decides about TIMEOUT: what the engine says after the limit no longer counts.
-    const timedOutAt = (ended: ContainerState | undefined) =>
-      this.adopted && ended !== undefined ? timeOfLimit(ended, limitSeconds) : overAt;
+    const isOver = () => limit.signal.aborted;
     const startedAt = new Date().toISOString();
     // What was started just now need not be looked at before it is waited for.
     let state = this.adopted ? await this.#inspect(signal) : undefined;
@@ -228,20 +218,19 @@ export class Container implements AsyncDisposable {
       for (;;) {
         if (state !== undefined && hasEnded(state)) {
           this.#end();
-          return { state, timedOutAt: timedOutAt(state) };
+          return { state, timedOut: this.adopted ? endedAfter(state, limitSeconds) : isOver() };
         }
-        if (overAt !== undefined) {
+        if (isOver()) {
           await this.#stop(signal);
           this.#end();
-          state = await this.#inspect(signal);
-          return { state, timedOutAt: timedOutAt(state) ?? overAt };
+          return { state: await this.#inspect(signal), timedOut: true };
         }
         const succeeded = await this.#untilChange(success, AbortSignal.any([signal, limit.signal]));
-        if (succeeded && !this.adopted && overAt === undefined) {
+        if (succeeded && !this.adopted && !isOver()) {
           // The engine has nothing to add, and before it answers that it clears up after the container.
           this.#end();
           const times = { StartedAt: startedAt, FinishedAt: new Date().toISOString() };
-          return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOutAt: undefined };
+          return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOut: false };
         }
         state = await this.#inspect(signal);
       }
@@ -389,8 +378,6 @@ function wasStarted(state: ContainerState): boolean {
   return Date.parse(state.StartedAt) > 0;
 }
 
-/** When a container that has ended was over its limit, by the engine's clock; `undefined`: it was not. */
-function timeOfLimit(state: ContainerState, limitSeconds: number): Date | undefined {
-  const limit = Date.parse(state.StartedAt) + limitSeconds * 1000;
-  return Date.parse(state.FinishedAt) >= limit ? new Date(limit) : undefined;
+function endedAfter(state: ContainerState, limitSeconds: number): boolean {
+  return Date.parse(state.FinishedAt) - Date.parse(state.StartedAt) >= limitSeconds * 1000;
 }

@@ -88,13 +88,26 @@ test('it works as tink-worker, and one that takes the place of another one that 
   assert.equal(State.ExitCode, 0);
 });
 
-test('it has the file that CaptainOS takes out of it, and nothing in it depends on when it was made', async () => {
+test('it has the file that CaptainOS takes out of it, under the name it asks for, and nothing in it depends on when it was made', async () => {
   const { config } = JSON.parse(image.configuration.toString());
   assert.deepEqual(config.Entrypoint, ['/usr/bin/tink-worker']);
-  const { stdout } = await execa('tar', ['-tvz'], {
-    input: image.layers.at(-1) ?? assert.fail('no layer'),
-    env: { TZ: 'UTC' },
-  });
-  assert.match(stdout, /^-rwxr-xr-x .* 1970-01-01 00:00 \.\/usr\/bin\/tink-agent$/m);
-  assert.match(stdout, /^l.* \.\/usr\/bin\/tink-worker -> tink-agent$/m);
+  const input = image.layers.at(-1) ?? assert.fail('no layer');
+  const { stdout } = await execa('tar', ['-tvz'], { input, env: { TZ: 'UTC' } });
+  assert.match(stdout, /^-rwxr-xr-x .* 1970-01-01 00:00 usr\/bin\/tink-agent$/m);
+  assert.match(stdout, /^l.* usr\/bin\/tink-worker -> tink-agent$/m);
+  const taken = await execa('tar', ['-xzf', '-', '-C', directory, 'usr/bin/tink-agent'], { input });
+  assert.equal(taken.exitCode, 0);
+  const version = await execa(join(directory, 'usr/bin/tink-agent'), ['--version']);
+  assert.match(version.stdout, /^tink-agent \(nibs\)/);
+});
+
+test('no member of a layer has a name that starts with a dot, and there is no C++ library', async () => {
+  for (const input of image.layers) {
+    const { stdout } = await execa('tar', ['-tz'], { input, lines: true });
+    assert.ok(stdout.length > 0);
+    assert.deepEqual(
+      stdout.filter((name) => name.startsWith('.') || name.includes('libstdc++')),
+      [],
+    );
+  }
 });

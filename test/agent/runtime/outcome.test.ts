@@ -8,7 +8,6 @@ const success: Ending = {
   outOfMemory: false,
   timedOut: false,
   engineError: '',
-  endedAt: new Date(),
   startedAt: new Date(),
   engineWasAway: false,
   lastLines: ['one', 'two', 'three'],
