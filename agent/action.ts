@@ -18,7 +18,9 @@ export interface Action {
   readonly registryPrefix: PrefixRule;
   /** Whether the actions of a workflow share a directory of the machine, which they see as /workflow, as with the server's own agents. */
   readonly sharesDirectory: boolean;
-  /** Replaces the image's CMD when not empty; the ENTRYPOINT is kept. */
+  /** Replaces the image's ENTRYPOINT. Default: the image's own. */
+  readonly entrypoint?: readonly string[] | undefined;
+  /** Replaces the image's CMD when not empty. */
   readonly command: readonly string[];
   /** `NAME=value`. */
   readonly environment: readonly string[];

@@ -259,6 +259,7 @@ async function createTransport(
       try {
         return openNats({
           server: config.natsServer.url.reveal(),
+          tls: { required: config.tls === true, verify: !config.insecureTls, ...(await readTlsFiles(config)) },
           stream: config.natsStream,
           actionsSubject: config.natsActions,
           eventsSubject: config.natsEvents,

@@ -115,10 +115,12 @@ export class NatsServer {
   readonly #place: string;
   readonly #secrets: readonly string[];
 
-  /** @throws {TypeError} it is no URL */
+  /** @throws {TypeError} it is no URL, or one of another protocol */
   constructor(text: string) {
-    const { host, hostname, username, password } = new URL(text.includes('://') ? text : `nats://${text}`);
-    if (hostname === '') throw new TypeError('there is no host in it');
+    const url = new URL(text.includes('://') ? text : `nats://${text}`);
+    const { host, hostname, protocol, username, password } = url;
+    if (hostname === '' || (protocol !== 'nats:' && protocol !== 'tls:'))
+      throw new TypeError('it is no address of a NATS server');
     this.url = new Secret(text);
     this.#place = host;
     const secret = password || username;
@@ -140,7 +142,9 @@ export const natsServer = () =>
     try {
       return new NatsServer(value);
     } catch {
-      context.addIssue('must be host:port, or nats://user:password@host:port with special characters as in URLs');
+      context.addIssue(
+        'must be host:port, or nats://user:password@host:port with special characters as in URLs, tls:// for TLS; other protocols are not supported',
+      );
       return z.NEVER;
     }
   });

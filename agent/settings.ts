@@ -94,7 +94,8 @@ export const schema = z.object({
     .optional()
     .register(names, {
       group: 'Server',
-      description: 'Address of the NATS server, for --transport nats; also nats://user:password@host:port.',
+      description:
+        'Address of the NATS server, for --transport nats; also nats://user:password@host:port, or tls:// for TLS.',
       value: 'HOST:PORT|URL',
       flags: ['nats-server'],
       environment: ['AGENT_NATS_SERVER', 'NIBS_NATS_SERVER'],

@@ -28,6 +28,7 @@ export interface ContainerPlan {
 export async function containerSettings(action: Action, plan: ContainerPlan): Promise<ContainerCreateOptions> {
   const settings: ContainerCreateOptions = {
     Image: plan.image,
+    ...(plan.role === 'action' && action.entrypoint && { Entrypoint: [...action.entrypoint] }),
     // An empty list would remove the image's own CMD.
     ...(plan.command.length > 0 && { Cmd: [...plan.command] }),
     Env: [...action.environment],

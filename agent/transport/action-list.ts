@@ -82,7 +82,9 @@ class ActionReader {
       image: this.#image(),
       registryPrefix: 'never',
       sharesDirectory: false,
-      command: [...(command === '' ? [] : [command]), ...this.#texts('args')],
+      // As tink-agent has it: the program to start, with the arguments.
+      ...(command !== '' && { entrypoint: [command] }),
+      command: this.#texts('args'),
       environment: this.#environment(),
       volumes: this.#texts('volumes'),
       timeoutSeconds: this.#count('timeoutSeconds') || undefined,

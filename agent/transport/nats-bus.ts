@@ -1,6 +1,9 @@
 import { createConnection } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
+import { z } from 'zod';
+import { trustSystemCertificates } from '../../net/system-certificates.ts';
 import { wait } from '../backoff.ts';
 import { TransportError } from './transport.ts';
 
@@ -13,11 +16,25 @@ export class NatsOptionsError extends Error {
 export interface Address {
   readonly host: string;
   readonly port: number;
+  /** Whether TLS was asked for (`tls://`): then nothing is sent without it. */
+  readonly tls: boolean;
   readonly credentials: { readonly user?: string; readonly pass?: string; readonly token?: string };
 }
 
+/** How TLS is spoken where it was asked for or the server has it. */
+export interface NatsTls {
+  /** As `tls://` in the address. */
+  readonly required: boolean;
+  /** PEM certificates to trust, and only these. Default: those that the machine trusts. */
+  readonly certificateAuthority?: string | undefined;
+  /** PEM certificate and key to show to the server. */
+  readonly clientCertificate?: { readonly certificate: string; readonly key: string } | undefined;
+  /** Whether it is checked who the server is. */
+  readonly verify: boolean;
+}
+
 /**
- * @param server `host:port`, or a URL as `nats://[user[:password]@]host[:port]` or `nats://token@host[:port]`
+ * @param server `host:port`, or a URL as `nats://[user[:password]@]host[:port]` or `nats://token@host[:port]`; with `tls://` for TLS
  * @throws {NatsOptionsError}
  */
 export function parseAddress(server: string): Address {
@@ -25,9 +42,17 @@ export function parseAddress(server: string): Address {
   if (url === null || url.hostname === '' || url.port === '0') {
     throw new NatsOptionsError('the NATS server must be given as host:port or as nats://[user:password@]host:port');
   }
+  if (url.protocol !== 'nats:' && url.protocol !== 'tls:') {
+    throw new NatsOptionsError(`the NATS server must be given as nats:// or tls://, not as ${url.protocol}//`);
+  }
   const [user, pass] = [decode(url.username), decode(url.password)];
   const credentials = pass === '' ? { token: user } : { user, pass };
-  return { host: url.hostname, port: Number(url.port || 4222), credentials: user === '' ? {} : credentials };
+  return {
+    host: url.hostname,
+    port: Number(url.port || 4222),
+    tls: url.protocol === 'tls:',
+    credentials: user === '' ? {} : credentials,
+  };
 }
 
 function decode(text: string): string {
@@ -43,6 +68,7 @@ function decode(text: string): string {
 
 export interface BusOptions {
   readonly address: Address;
+  readonly tls: NatsTls;
   /** What the server calls this connection. */
   readonly name: string;
   readonly listenOn: string;
@@ -120,9 +146,11 @@ export class Bus implements AsyncDisposable {
   async #open(): Promise<NatsConnection> {
     const { address, name } = this.#options;
     try {
-      await greeting(address, this.#stop.signal);
+      const server = await greeting(address, this.#stop.signal);
+      const tls = this.#tlsFor(server);
       const connection = await connect({
         ...address.credentials,
+        ...(tls !== undefined && { tls }),
         name,
         servers: `${address.host}:${address.port}`,
         timeout: CONNECT_SECONDS * 1000,
@@ -141,6 +169,28 @@ export class Bus implements AsyncDisposable {
     } catch (error) {
       throw new TransportError(`cannot connect to ${this.#place}: ${reason(error)}`, { cause: error });
     }
+  }
+
+  /**
+   * With these options the library takes no connection without TLS, nor does it send anything on one, also when it connects again. `undefined`: plaintext.
+   */
+  #tlsFor({ tls_required: isRequired, tls_available: isAvailable }: ServerInfo) {
+    const { address, tls } = this.#options;
+    const isAskedFor = address.tls || tls.required;
+    if (!isRequired && !isAvailable) {
+      if (isAskedFor) throw new Error('it has no TLS, which was asked for');
+      return undefined;
+    }
+    if (tls.certificateAuthority === undefined) trustSystemCertificates();
+    return {
+      ...(tls.certificateAuthority !== undefined && { ca: tls.certificateAuthority }),
+      allowPartialTrustChain: true,
+      ...(tls.clientCertificate && { cert: tls.clientCertificate.certificate, key: tls.clientCertificate.key }),
+      rejectUnauthorized: tls.verify,
+      // The library names no address to check, so that Node would look for "localhost" in the certificate.
+      checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
+        checkServerIdentity(plainHost(address), certificate),
+    };
   }
 
   /** Returns when the server has the subscription: what is sent from now on arrives. */
@@ -206,20 +256,35 @@ export class Bus implements AsyncDisposable {
 
 const NEVER = new AbortController().signal;
 
+/** What a server says of itself first (NATS client protocol, INFO). */
+const serverInfo = z.looseObject({
+  tls_required: z.boolean().default(false),
+  tls_available: z.boolean().default(false),
+});
+
+type ServerInfo = z.output<typeof serverInfo>;
+
+/** The brackets of an IPv6 address belong to the URL. */
+function plainHost({ host }: Address): string {
+  return host.replace(/^\[(.*)\]$/, '$1');
+}
+
 /**
- * Returns when a NATS server answers. The library's first attempt cannot be stopped, and when nobody answers it never lets go of its socket; so it is only made
+ * Returns what a NATS server says when it answers. The library's first attempt cannot be stopped, and when nobody answers it never lets go of its socket; so it is only made
  * where somebody does.
  */
-async function greeting({ host, port }: Address, signal: AbortSignal): Promise<void> {
+async function greeting(address: Address, signal: AbortSignal): Promise<ServerInfo> {
   const limit = AbortSignal.timeout(CONNECT_SECONDS * 1000);
-  // The brackets of an IPv6 address belong to the URL.
-  const plainHost = host.replace(/^\[(.*)\]$/, '$1');
-  const socket = createConnection({ host: plainHost, port, signal: AbortSignal.any([signal, limit]) });
+  const options = { host: plainHost(address), port: address.port, signal: AbortSignal.any([signal, limit]) };
+  const socket = createConnection(options);
   try {
+    let text = '';
     for await (const chunk of socket) {
+      text += String(chunk);
       // NATS client protocol: the server speaks first.
-      if (String(chunk).startsWith('INFO ')) return;
-      throw new Error('what answers there is no NATS server');
+      if (!'INFO '.startsWith(text.slice(0, 5))) throw new Error('what answers there is no NATS server');
+      const [, json] = /^INFO (.*)\r?\n/.exec(text) ?? [];
+      if (json !== undefined) return serverInfo.parse(JSON.parse(json));
     }
     throw new Error('the connection was closed without a word');
   } catch (error) {

@@ -2,14 +2,16 @@ import type { Action, Event, Outcome } from '../action.ts';
 import { wait } from '../backoff.ts';
 import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
 import { toMessage } from './message.ts';
-import { Bus, NatsOptionsError, parseAddress } from './nats-bus.ts';
+import { Bus, NatsOptionsError, type NatsTls, parseAddress } from './nats-bus.ts';
 import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 
 export { NatsOptionsError };
 
 export interface NatsOptions {
-  /** `host:port`, or `nats://[user[:password]@]host[:port]`, or `nats://token@host[:port]`. Default port: 4222. */
+  /** `host:port`, or `nats://[user[:password]@]host[:port]`, or `nats://token@host[:port]`; `tls://` in place of `nats://` for TLS. Default port: 4222. */
   readonly server: string;
+  /** Default: TLS if the address or the server wants it, with whom the machine trusts. */
+  readonly tls?: NatsTls | undefined;
   /** What all subjects begin with. Lists come on `<stream>.<worker>.<actions>`, events go to `<stream>.<worker>.<events>`. */
   readonly stream: string;
   readonly eventsSubject: string;
@@ -69,6 +71,7 @@ class NatsTransport implements Transport {
     const { stream, workerId, actionsSubject, eventsSubject } = options;
     this.#bus = new Bus({
       address: parseAddress(options.server),
+      tls: options.tls ?? { required: false, verify: true },
       name: workerId,
       listenOn: subjectOf(stream, workerId, actionsSubject),
       publishOn: subjectOf(stream, workerId, eventsSubject),

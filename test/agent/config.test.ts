@@ -404,6 +404,10 @@ describe('values that cannot be', () => {
       { environment: { NIBS_NATS_SERVER: 'nats://me:canary@ host' } },
       /^nats-server \(environment variable NIBS_NATS_SERVER\): must be .*; it is \*\*\*; used instead: \(not set\)/,
     ],
+    [
+      { environment: { NIBS_NATS_SERVER: 'http://me:canary@host:4222' } },
+      /^nats-server \(environment variable NIBS_NATS_SERVER\): must be .*, tls:\/\/ for TLS; other protocols are not supported; it is \*\*\*/,
+    ],
     [{ file: 'colour: blue' }, /^configuration file .*: there is no setting colour \(see --help\); it is ignored$/],
     [
       { environment: { NIBS_CONFIG: '/nonexistent/nibs.yaml' } },

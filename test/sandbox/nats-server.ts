@@ -22,10 +22,10 @@ const PORT = 14222;
 /**
  * Starts a server on an address of its own and waits until it answers.
  * @param configuration Further lines of its configuration file. Default: everybody may do everything.
+ * @param address for a certificate that names it. Default: a free one.
  */
-export async function startNatsServer(configuration = ''): Promise<NatsServer> {
+export async function startNatsServer(configuration = '', address = loopbackAddress()): Promise<NatsServer> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-nats-'));
-  const address = loopbackAddress();
   const file = join(directory, 'nats.conf');
   await writeFile(file, `listen: "${address}:${PORT}"\n${configuration}\n`);
   const begin = () =>

@@ -97,9 +97,11 @@ const cgroup2Magic = 0x63677270;
 
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-function argumentsOf({ Cmd: command = [] }: ContainerCreateOptions, image: ImageConfig): string[] {
+/** With an entry point of the action alone, the image's CMD stays, as with tink-agent in containerd; the Docker Engine drops it. */
+function argumentsOf({ Cmd: command = [], Entrypoint }: ContainerCreateOptions, image: ImageConfig): string[] {
   const parameters = command.length > 0 ? command : (image.Cmd ?? []);
-  const all = [...(image.Entrypoint ?? []), ...parameters];
+  const program = typeof Entrypoint === 'string' ? [Entrypoint] : Entrypoint;
+  const all = [...(program ?? image.Entrypoint ?? []), ...parameters];
   if (all.length === 0)
     throw new SpecError('no program to run: the image has neither ENTRYPOINT nor CMD, and the action has no command');
   return all;

@@ -67,6 +67,16 @@ for (const kind of engineKinds)
       assert.deepEqual(workshop.output(), ['entry own', 'entry given two words']);
     });
 
+    test('an entry point of the action replaces that of the image', async () => {
+      const image = await busyboxImage({ Entrypoint: ['/bin/false'], Cmd: ['own'] });
+      await workshop.registry.push('entry:2', image);
+      const echo = { image: 'entry:2', entrypoint: ['echo'] };
+      await workshop.runtime.run(actionOf(['given', 'two words'], echo), never);
+      await workshop.runtime.run({ ...actionOf([], echo), entrypoint: ['/bin/echo', 'alone'] }, never);
+      // As with tink-agent: the Docker Engine drops the CMD of the image then, containerd's adapter keeps it.
+      assert.deepEqual(workshop.output(), ['given two words', kind === 'containerd' ? 'alone own' : 'alone']);
+    });
+
     test('an action reaches the devices and the processes of the machine', async () => {
       await workshop.runtime.run(
         shell('ls -d /dev/loop-control; cat /proc/1/comm; hostname', { pidMode: 'host' }),

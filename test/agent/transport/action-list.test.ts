@@ -49,7 +49,8 @@ describe('readActionList()', () => {
             image: 'registry.local:5000/image2disk:v1',
             registryPrefix: 'never',
             sharesDirectory: false,
-            command: ['/bin/image2disk', '--port', '8080', '', 'true'],
+            entrypoint: ['/bin/image2disk'],
+            command: ['--port', '8080', '', 'true'],
             environment: ['DEST_DISK=/dev/sda', 'PORT=0080', 'EMPTY='],
             volumes: ['/dev:/dev', 'data:/data:ro'],
             timeoutSeconds: 600,
@@ -75,6 +76,17 @@ describe('readActionList()', () => {
     assert.deepEqual(listed?.action.command, ['echo', 'a: b']);
     assert.equal(listed?.action.timeoutSeconds, 5);
     assert.equal(listed?.attempts, 1);
+  });
+
+  test('has "cmd" in place of the entry point of the image, and "args" in place of its CMD, as tink-agent', () => {
+    const launched = (fields: string) => {
+      const { entrypoint, command } = read(`[{image: a${fields}}]`).actions[0]?.action ?? {};
+      return [entrypoint, command];
+    };
+    assert.deepEqual(launched(', cmd: sleep, args: ["2"]'), [['sleep'], ['2']]);
+    assert.deepEqual(launched(', cmd: sleep'), [['sleep'], []]);
+    assert.deepEqual(launched(', args: [a, b]'), [undefined, ['a', 'b']]);
+    assert.deepEqual(launched(', cmd: "", args: []'), [undefined, []]);
   });
 
   test('makes the ids and names that are missing, from the id of the list', () => {

@@ -1,7 +1,7 @@
 /** The transport against a real NATS server, by itself and below the agent's loop with the real journal. What runs the actions is a function of the test. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,9 @@ import { createLog } from '../../../agent/log.ts';
 import { PowerError } from '../../../agent/power.ts';
 import { createRedactor } from '../../../agent/redact.ts';
 import { type NatsOptions, NatsOptionsError, openNats } from '../../../agent/transport/nats.ts';
+import type { NatsTls } from '../../../agent/transport/nats-bus.ts';
 import { type Transport, TransportError } from '../../../agent/transport/transport.ts';
+import { type CertificateAuthority, createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { loopbackAddress } from '../../sandbox/loopback-address.ts';
 import { type NatsServer, startNatsServer } from '../../sandbox/nats-server.ts';
 
@@ -492,6 +494,124 @@ describe('openNats()', () => {
     );
     await using stranger = open({ server: `nats://deaf:wrong@${strict.host}` });
     await assert.rejects(stranger.next(signal), /cannot connect to .*: .*authorization violation/i);
+  });
+
+  describe('TLS', () => {
+    let authority: CertificateAuthority;
+    let directory: string;
+    before(async () => {
+      authority = await createCertificateAuthority();
+      directory = await mkdtemp(join(tmpdir(), 'nibs-nats-tls-'));
+    });
+    after(() => rm(directory, { recursive: true }));
+
+    /** @param further lines within the block `tls` */
+    async function startSecure(names: readonly [string, ...string[]] | undefined, further = '', outside = '') {
+      const address = loopbackAddress();
+      const { certificate, key } = await authority.issue(names ?? [address]);
+      const files = { 'ca.pem': authority.certificate, 'cert.pem': certificate, 'key.pem': key };
+      for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text);
+      const at = (name: string) => JSON.stringify(join(directory, name));
+      const tls = `tls { cert_file: ${at('cert.pem')}, key_file: ${at('key.pem')}, ca_file: ${at('ca.pem')} ${further} }`;
+      return await startNatsServer(`${tls}\n${outside}`, address);
+    }
+
+    const trusted = (others: Partial<NatsTls> = {}): NatsTls => ({
+      required: false,
+      verify: true,
+      certificateAuthority: authority.certificate,
+      ...others,
+    });
+    const account = 'authorization { user: me, password: s3cret }';
+
+    for (const scheme of ['tls', 'nats']) {
+      test(`${scheme}:// speaks TLS with a server that wants it, and comes back to it`, async () => {
+        await using secure = await startSecure(undefined, '', account);
+        await using transport = await listen({ server: `${scheme}://me:s3cret@${secure.host}`, tls: trusted() });
+        await secure.stop();
+        await secure.start();
+        const idle = () => transport.next(signal);
+        assert.equal((await retry(idle, { ...patience, signal })).kind, 'idle');
+        assert.deepEqual(states, ['connected', 'disconnected', 'connected']);
+      });
+    }
+
+    test('the machine’s own authorities count where no other is named, and not others', async () => {
+      await using secure = await startSecure(undefined);
+      await using transport = open({ server: `tls://${secure.host}` });
+      await assert.rejects(transport.next(signal), /cannot connect to the NATS server .*: .*(self.signed|unable to)/);
+    });
+
+    test('a server of another name is refused, unless nobody is to check', async () => {
+      await using secure = await startSecure(['elsewhere.example']);
+      const server = `tls://${secure.host}`;
+      await using strict = open({ server, tls: trusted() });
+      await assert.rejects(strict.next(signal), /cannot connect to .*: .*(altnames|does not match)/i);
+      await using lax = await listen({ server, tls: { required: false, verify: false } });
+      assert.deepEqual(states, ['connected']);
+      assert.ok(lax);
+    });
+
+    test('a client certificate is shown to a server that wants one', async () => {
+      await using secure = await startSecure(undefined, ', verify: true');
+      const server = `tls://${secure.host}`;
+      const { certificate, key } = await authority.issue(['agent'], { usage: 'client' });
+      await using transport = await listen({ server, tls: trusted({ clientCertificate: { certificate, key } }) });
+      assert.ok(transport);
+      await using stranger = open({ server, tls: trusted() });
+      await assert.rejects(stranger.next(signal), /cannot connect to /);
+    });
+
+    for (const options of [
+      { scheme: 'tls', required: false },
+      { scheme: 'nats', required: true },
+    ]) {
+      test(`a server without TLS gets no password where TLS was asked for (${options.scheme}://)`, async () => {
+        const heard: string[] = [];
+        const plain = createServer((socket) => {
+          socket.on('data', (chunk) => heard.push(String(chunk))).on('error', () => {});
+          socket.write('INFO {"server_id":"x","version":"2.9.10","proto":1,"max_payload":1048576}\r\n');
+        }).listen(0, '127.0.0.1');
+        await once(plain, 'listening');
+        const { port } = z.object({ port: z.int() }).parse(plain.address());
+        await using transport = open({
+          server: `${options.scheme}://me:s3cret@127.0.0.1:${port}`,
+          tls: trusted({ required: options.required }),
+        });
+        await assert.rejects(transport.next(signal), /: it has no TLS, which was asked for$/);
+        plain.close();
+        await once(plain, 'close');
+        assert.deepEqual(heard, []);
+      });
+    }
+
+    test('a server that loses its TLS while the agent is connected gets no password either', async () => {
+      await using secure = await startSecure(undefined, '', account);
+      await using transport = await listen({ server: `tls://me:s3cret@${secure.host}`, tls: trusted() });
+      await secure.stop();
+      const [address = '', port] = secure.host.split(':');
+      const heard: string[] = [];
+      const twice = Promise.withResolvers<void>();
+      let connections = 0;
+      const plain = createServer((socket) => {
+        connections += 1;
+        if (connections === 2) twice.resolve();
+        socket.on('data', (chunk) => heard.push(String(chunk))).on('error', () => {});
+        socket.write('INFO {"server_id":"x","version":"2.9.10","proto":1,"max_payload":1048576}\r\n');
+      }).listen(Number(port), address);
+      await twice.promise;
+      await transport[Symbol.asyncDispose]();
+      plain.close();
+      assert.deepEqual(heard, []);
+    });
+
+    test('an address of an unknown protocol is refused by its name', () => {
+      for (const protocol of ['http', 'ws', 'wss', 'natss'])
+        assert.throws(() => open({ server: `${protocol}://host:4222` }), {
+          name: 'NatsOptionsError',
+          message: `the NATS server must be given as nats:// or tls://, not as ${protocol}://`,
+        });
+    });
   });
 
   test('subjects that are none, or are those of others, and addresses that are none are refused', () => {
