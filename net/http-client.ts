@@ -1,6 +1,8 @@
 import http from 'node:http';
 import https from 'node:https';
+import { explainNotYetValid, isNotYetValid } from './certificate-time.ts';
 import { HttpAgents, type HttpAgentsOptions } from './http-agents.ts';
+import { targetOf } from './proxy.ts';
 
 export interface HttpClientOptions extends HttpAgentsOptions {
   /** Longest wait for the connection and the head of the response. */
@@ -23,7 +25,7 @@ export interface HttpResponse {
 export interface HttpClient extends Disposable {
   /**
    * One attempt: follows redirects, waits at most `timeoutSeconds` for the head of each response. Every HTTP status is a response, not an error.
-   * @throws {Error} with Node's `code` for network failures, {@link HttpTimeoutError}, or the signal's reason
+   * @throws {Error} with Node's `code` for network failures, {@link HttpTimeoutError}, or the signal's reason; a certificate that is not valid yet is explained
    */
   get(url: URL, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<HttpResponse>;
 }
@@ -44,7 +46,11 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       let secure = true;
       for (let redirects = 0; ; redirects++) {
         secure &&= current.protocol === 'https:';
-        const response = await send(current, headers, agents, options.timeoutSeconds, signal);
+        const response = await send(current, headers, agents, options.timeoutSeconds, signal).catch(
+          async (error: unknown) => {
+            throw isNotYetValid(error) ? await explainNotYetValid(error, targetOf(current), signal) : error;
+          },
+        );
         const location = response.headers.location;
         if (!redirectStatuses.has(response.status) || location === undefined) return { ...response, secure };
         response.body.destroy();

@@ -7,6 +7,7 @@ const meanings: readonly (readonly [RegExp, PullFailureReason])[] = [
   [/no matching manifest|no image found in (?:manifest list|image index) for/i, 'other-platform'],
   [/no such host|server misbehaving|name resolution/i, 'unreachable'],
   [/manifest unknown|not found|does not exist|name unknown/i, 'missing'],
+  [/not yet valid: current time \S+ is before/i, 'not-yet-valid'],
   [/x509|certificate/i, 'untrusted'],
   [/HTTP response to HTTPS client/i, 'plain-http'],
   [

@@ -1,3 +1,4 @@
+import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
 import type { ImageReference } from '../image-reference.ts';
 import type { TrustAdvice } from './engine-api.ts';
 
@@ -11,6 +12,8 @@ export const pullFailureReasons = [
   'refused',
   /** Its certificate is not trusted. */
   'untrusted',
+  /** Its certificate is not valid yet by the machine's clock. */
+  'not-yet-valid',
   /** It does not speak TLS. */
   'plain-http',
   /** What the engine says after it has tried plain HTTP with a registry that it lists as insecure: what came before is hidden. */
@@ -55,8 +58,15 @@ export function explainPullFailure(
   hadCredentials: boolean,
   trust: TrustAdvice,
 ): string {
-  const advice = adviceFor(reason, host, hadCredentials, trust);
+  const advice =
+    reason === 'not-yet-valid' ? clockAdvice(message, host) : adviceFor(reason, host, hadCredentials, trust);
   return `cannot pull ${canonical}: ${message}${advice === undefined ? '' : ` (${advice})`}`;
+}
+
+/** An engine in Go says both times; ours says all that there is to say. */
+function clockAdvice(message: string, host: string): string | undefined {
+  const times = timesOfGo(message);
+  return times && describeWrongClock(host, times.validFrom, times.now);
 }
 
 function adviceFor(

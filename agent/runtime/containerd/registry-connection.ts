@@ -1,8 +1,9 @@
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
+import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
 import { HttpAgents } from '../../../net/http-agents.ts';
-import { proxyRulesOf } from '../../../net/proxy.ts';
+import { proxyRulesOf, targetOf } from '../../../net/proxy.ts';
 import { trustSystemCertificates } from '../../../net/system-certificates.ts';
 import type { PullFailureReason } from '../pull-failure.ts';
 import type { RegistryHost } from './hosts.ts';
@@ -114,7 +115,9 @@ export class RegistryConnection implements Disposable {
       return this.#answer(url, method, await promise, signal);
     } catch (error) {
       signal.throwIfAborted();
-      throw error instanceof RegistryError ? error : unreachable(url, error as NodeJS.ErrnoException);
+      if (error instanceof RegistryError) throw error;
+      if (isNotYetValid(error)) throw notYetValid(url, await explainNotYetValid(error, targetOf(url), signal));
+      throw unreachable(url, error as NodeJS.ErrnoException);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
@@ -187,6 +190,13 @@ export class RegistryConnection implements Disposable {
 /** A URL without what must not be printed: storage services have signatures in their queries. */
 export function shown(url: URL): string {
   return `${url.origin}${url.pathname}`;
+}
+
+function notYetValid(url: URL, error: Error): RegistryError {
+  return new RegistryError(`cannot trust ${shown(url)}: ${error.message}`, undefined, {
+    cause: error,
+    reason: 'not-yet-valid',
+  });
 }
 
 /** Node's own words are not those that the Docker Engine has for the same. */

@@ -1,0 +1,85 @@
+import { isIP } from 'node:net';
+import tls from 'node:tls';
+
+/** A server's certificate is not valid yet by the clock of this machine. */
+export class CertificateNotYetValidError extends Error {
+  override readonly name = 'CertificateNotYetValidError';
+  /** Node's, as other failures of TLS have it. */
+  readonly code = 'CERT_NOT_YET_VALID';
+}
+
+const askTimeoutSeconds = 5;
+
+/** Whether a connection failed because a certificate is not valid yet: in Node's words, or in those of a program in Go. */
+export function isNotYetValid(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && error.code === 'CERT_NOT_YET_VALID') return true;
+  if (/certificate is not yet valid/i.test(error.message) || timesOfGo(error.message) !== undefined) return true;
+  return isNotYetValid(error.cause);
+}
+
+/**
+ * What to say of such a failure: what the clock shows, from when on the certificate is valid, and what to do. The server is asked for its certificate once more, as the
+ * failed connection does not keep it; where it cannot be asked directly, as behind a proxy, that time is left out.
+ *
+ * @param server where the connection went to
+ */
+export async function explainNotYetValid(
+  cause: unknown,
+  server: { readonly host: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<CertificateNotYetValidError> {
+  const name = `${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}`;
+  const validFrom = await readValidFrom(server, signal).catch(() => undefined);
+  return new CertificateNotYetValidError(describeWrongClock(name, validFrom), { cause });
+}
+
+/** One sentence for people. @param now what the clock shows */
+export function describeWrongClock(server: string, validFrom: Date | undefined, now: Date = new Date()): string {
+  const from = validFrom === undefined ? 'is not valid yet' : `is valid from ${shown(validFrom)}`;
+  return `the clock is wrong: it shows ${shown(now)}; the certificate of ${server} ${from} (set the clock of the machine, or give it a time server by DHCP option 42 or ntp_servers= on the kernel command line)`;
+}
+
+/** The two times in the words of a program in Go: "x509: certificate has expired or is not yet valid: current time … is before …". */
+export function timesOfGo(message: string): { readonly now: Date; readonly validFrom: Date } | undefined {
+  const [, now = '', validFrom = ''] = /not yet valid: current time (\S+) is before (\d\S+Z)/.exec(message) ?? [];
+  const times = { now: new Date(now), validFrom: new Date(validFrom) };
+  return Number.isNaN(times.now.getTime() + times.validFrom.getTime()) ? undefined : times;
+}
+
+/** The latest beginning of all certificates in the chain: only then all are valid. */
+async function readValidFrom(
+  { host, port }: { readonly host: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<Date | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<Date | undefined>();
+  // Nothing is sent, and nothing is believed but a time.
+  const socket = tls.connect({ host, port, rejectUnauthorized: false, ...(isIP(host) === 0 && { servername: host }) });
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(askTimeoutSeconds * 1000)]);
+  const giveUp = () => reject(limited.reason);
+  limited.addEventListener('abort', giveUp, { once: true });
+  socket.once('error', reject);
+  socket.once('secureConnect', () => resolve(latestBeginning(socket)));
+  try {
+    return await promise;
+  } finally {
+    limited.removeEventListener('abort', giveUp);
+    socket.on('error', () => {}); // Nobody is interested any more.
+    socket.destroy();
+  }
+}
+
+function latestBeginning(socket: tls.TLSSocket): Date | undefined {
+  const times: number[] = [];
+  const seen = new Set<string>();
+  for (let one = socket.getPeerCertificate(true); one?.fingerprint256 && !seen.has(one.fingerprint256); ) {
+    seen.add(one.fingerprint256);
+    times.push(Date.parse(one.valid_from));
+    one = one.issuerCertificate;
+  }
+  return times.length === 0 ? undefined : new Date(Math.max(...times));
+}
+
+function shown(time: Date): string {
+  return `${time.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+}
