@@ -453,6 +453,16 @@ describe('values that cannot be', () => {
     assert.equal(problems.split('\n').length, 2);
   });
 
+  test('loadConfig() goes on without a kernel command line that only the environment names', async () => {
+    const environment = { NIBS_KERNEL_COMMAND_LINE: '/nonexistent/cmdline', ID: 'w1', AGENT_GRPC_SERVER: 'h' };
+    const { config, warnings } = await loadConfig(parseArguments([]), environment, directory);
+    assert.equal(config.workerId, 'w1');
+    assert.match(
+      warnings.join(),
+      /^cannot read the kernel command line from \/nonexistent\/cmdline: .*; it is ignored$/,
+    );
+  });
+
   test('loadConfig() goes on with a broken /etc/tinkerbell/tink-worker.yaml', async () => {
     const place = join(directory, 'broken');
     await mkdir(place);

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { startConnectProxy } from '../sandbox/connect-proxy.ts';
 import { ended, eventsOf, type Hall, makeSite, program, type Site, startHall, until } from './site.ts';
 
 let hall: Hall;
@@ -55,6 +56,22 @@ test('an agent works with settings of a broken boot script and a proxy without a
   assert.match(warnings, /boot-mac \(kernel command line, hw_addr\): the variable in it was not replaced by its value/);
   assert.match(warnings, /finish \(kernel command line, nibs_finish\): must be .*; used instead: none \(default\)/);
   assert.doesNotMatch(warnings, /proxy|tls/i);
+});
+
+test('an agent reaches a server that only the proxy of the kernel command line can reach', {
+  timeout: 120_000,
+}, async (test) => {
+  const site = await makeSite(test, hall);
+  const [address = '', port] = site.server.authority.split(':');
+  await using proxy = await startConnectProxy({ hosts: { 'tinkerbell.example': address } });
+  const cmdline = join(site.directory, 'cmdline');
+  const usual = (await readFile(cmdline, 'utf8')).trim();
+  const hidden = `grpc_authority=tinkerbell.example:${port} tinkerbell_insecure_tls=true`;
+  await writeFile(cmdline, `${usual} ${hidden} HTTPS_PROXY=${proxy.host} NO_PROXY=10.0.0.0/8,example.org\n`);
+  const workflow = site.createWorkflow([{ name: 'first', script: 'true' }]);
+  site.start();
+  await ended(site, workflow, 'ACTION_SUCCESS', 'first');
+  assert.deepEqual([...new Set(proxy.tunnels)], [`tinkerbell.example:${port}`]);
 });
 
 test('an action that exits with 3 is FAILED, with the exit code and its last words, and the agent stays', {
