@@ -31,8 +31,15 @@ export async function explainNotYetValid(
 ): Promise<CertificateNotYetValidError> {
   const name = `${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}`;
   const validFrom = await readValidFrom(server, signal).catch(() => undefined);
-  return new CertificateNotYetValidError(describeWrongClock(name, validFrom), { cause });
+  signal.throwIfAborted();
+  const key = `${name} ${validFrom?.getTime()}`;
+  const message = explanations.get(key) ?? describeWrongClock(name, validFrom);
+  explanations.set(key, message);
+  return new CertificateNotYetValidError(message, { cause });
 }
+
+/** By server and time: the clock stands in them as it was at the first failure, so that those who try again have the same text each time. */
+const explanations = new Map<string, string>();
 
 /** One sentence for people. @param now what the clock shows */
 export function describeWrongClock(server: string, validFrom: Date | undefined, now: Date = new Date()): string {

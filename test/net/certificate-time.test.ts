@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseReference } from '../../agent/image-reference.ts';
 import { RegistryConnection } from '../../agent/runtime/containerd/registry-connection.ts';
 import { dockerPullFailure } from '../../agent/runtime/docker-pull-failure.ts';
@@ -46,6 +47,13 @@ test('a download from a server whose certificate is not valid yet blames the clo
     assert.match(String(error.cause), /certificate is not yet valid/);
     return true;
   });
+  const texts = await Promise.all(
+    [0, 1100].map(async (milliseconds) => {
+      await delay(milliseconds);
+      return await client.get(new URL(url), {}, signal).catch(String);
+    }),
+  );
+  assert.equal(texts[0], texts[1], 'the same text at each attempt');
 });
 
 test('a registry whose certificate is not valid yet is no matter of trust', async (t) => {
