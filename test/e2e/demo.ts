@@ -1,9 +1,9 @@
 /**
  * From power-on to first boot: a virtual machine netboots into our boot image, fetches its workflow from a tink server, runs the actions as containers, has
- * an operating system with an Ignition config on its disk, reboots by itself, and lets the key of the Ignition config log in.
+ * an operating system on its disk, reboots, and lets the key of its configuration log in.
  *
- * `node test/e2e/demo.ts [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`; `DEMO_JSON=path` also writes what happened as
- * JSON. Needs root; what it installs and boots must have been built (`make demo` does).
+ * `node test/e2e/demo.ts [--template blog|seed] [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`;
+ * `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and boots must have been built (`make demo` does).
  */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -12,6 +12,8 @@ import { execa } from 'execa';
 import { z } from 'zod';
 import { createSandboxNetwork } from '../sandbox/network.ts';
 import { SERVER_DIALECTS } from '../sandbox/tink-server/server.ts';
+import { blogWorkflow } from '../sandbox/workflows/blog.ts';
+import { seedWorkflow } from '../sandbox/workflows/seed.ts';
 import { removeDisks } from './disks.ts';
 import { showDisks, showEvents, showPhases, showSizes } from './report.ts';
 import { type DemoResult, runScenario } from './scenario.ts';
@@ -24,19 +26,40 @@ const address = '192.168.1.1';
 
 const { values: options } = parseArgs({
   options: {
+    template: { type: 'string', default: 'blog' },
     firmware: { type: 'string', default: 'bios' },
-    dialect: { type: 'string', default: 'v0.1' },
-    finish: { type: 'string', default: 'reboot' },
+    dialect: { type: 'string' },
+    finish: { type: 'string' },
     /** Set when this program runs itself inside the network namespace, to the device the machine is plugged into. */
     'inside-with-tap': { type: 'string' },
   },
 });
 
-const { firmware, dialect, finish } = z
-  .object({ firmware: z.enum(['bios', 'uefi']), dialect: z.enum(SERVER_DIALECTS), finish: z.enum(['reboot', 'kexec']) })
-  .parse(options);
+const { workflow, dialect, firmware, finish } = readOptions();
 
 process.exitCode = options['inside-with-tap'] === undefined ? await main() : await inside(options['inside-with-tap']);
+
+/** @throws {Error} for a combination that cannot be */
+function readOptions() {
+  const { template, firmware, dialect, finish } = z
+    .object({
+      template: z.enum(['blog', 'seed']),
+      firmware: z.enum(['bios', 'uefi']),
+      dialect: z.enum(SERVER_DIALECTS).optional(),
+      finish: z.enum(['reboot', 'kexec']).optional(),
+    })
+    .parse(options);
+  const workflow = { blog: () => blogWorkflow(finish ?? 'reboot'), seed: seedWorkflow }[template]();
+  if (dialect !== undefined && !workflow.dialects.includes(dialect)) {
+    throw new Error(`--template ${template} is for servers of ${workflow.dialects.join(', ')}, not ${dialect}`);
+  }
+  if (finish !== undefined && workflow.restartedBy !== 'agent') {
+    throw new Error(
+      `--template ${template} has no --finish: the machine is restarted by ${workflow.restartedBy === 'person' ? 'a person' : 'its last action'}`,
+    );
+  }
+  return { workflow, dialect: dialect ?? workflow.dialects[0], firmware, finish };
+}
 
 /** Makes the network and runs the story in it: inside, provisioner and machine have the addresses of the original, whatever this machine's network is. */
 async function main(): Promise<number> {
@@ -87,7 +110,8 @@ async function inside(tap: string): Promise<number> {
     tap,
     firmware,
     dialect,
-    finish,
+    workflow,
+    withoutReset: finish === 'kexec',
     signal: stop.signal,
   });
   await show(result);

@@ -1,9 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { type Machine, startMachine } from '../sandbox/machine.ts';
 import { type Provisioner, startProvisioner, type WaitLimits } from '../sandbox/provisioner.ts';
+import type { SeedMachine } from '../sandbox/seed.ts';
 import type { ServerDialect, TinkEvent } from '../sandbox/tink-server/server.ts';
+import type { SandboxWorkflow } from '../sandbox/workflows/workflow.ts';
 import { bytesWritten, checksum, createDisks, type DemoDisk } from './disks.ts';
 import { type Phase, Story } from './phases.ts';
 
@@ -18,7 +20,9 @@ export interface DemoOptions {
   readonly tap: string;
   readonly firmware: 'bios' | 'uefi';
   readonly dialect: ServerDialect;
-  readonly finish: 'reboot' | 'kexec';
+  readonly workflow: SandboxWorkflow;
+  /** The machine must get to the installed system without a reset: its kernel is started by the boot image's. */
+  readonly withoutReset: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -47,7 +51,7 @@ export interface DemoResult {
 }
 
 /** The machine of the original: the address DHCP gives it, and the id under which the tink server knows it. */
-const machineOfTheSeed = {
+const machineOfTheSeed: SeedMachine = {
   id: 'ce2e62ed-826f-4485-a39f-a82bb74338e2',
   mac: '08:00:27:00:00:01',
   address: '192.168.1.5',
@@ -59,10 +63,7 @@ const limits = { bootSeconds: 420, actionSeconds: 900, firstBootSeconds: 420, lo
 /** Runs the whole story and never throws: what failed is in the result, with everything that was seen until then. */
 export async function runScenario(options: DemoOptions): Promise<DemoResult> {
   const story = new Story();
-  const seen: { provisioner?: Provisioner; disks: DiskResult[]; sizes: Size[]; login?: DemoResult['login'] } = {
-    disks: [],
-    sizes: [],
-  };
+  const seen: Seen = { disks: [], sizes: [] };
   let error: Error | undefined;
   try {
     await tell(options, story, seen);
@@ -80,56 +81,41 @@ export async function runScenario(options: DemoOptions): Promise<DemoResult> {
   };
 }
 
-async function tell(
-  options: DemoOptions,
-  story: Story,
-  seen: { provisioner?: Provisioner; disks: DiskResult[]; sizes: Size[]; login?: DemoResult['login'] },
-): Promise<void> {
-  const { directory, signal } = options;
+type Seen = { provisioner?: Provisioner; disks: DiskResult[]; sizes: Size[]; login?: DemoResult['login'] };
+
+async function tell(options: DemoOptions, story: Story, seen: Seen): Promise<void> {
+  const { directory, signal, workflow } = options;
   const log = (name: string) => join(directory, name);
   seen.sizes.push(...(await artifactSizes(options.root)));
 
   const disks = await createDisks(directory);
   const before = await Promise.all(disks.map(checksum));
-  const key = await makeLoginKey(directory);
-
   await using provisioner = await story.phase(
     'provisioner: registry, tink server, DHCP, mirror',
     log('provisioner.log'),
-    () => startProvisioner({ ...options, machine: machineOfTheSeed, authorizedKey: key.public }),
+    () => startProvisioner({ ...options, machine: machineOfTheSeed }),
   );
   seen.provisioner = provisioner;
 
   const poweredOnAt = performance.now();
-  await using machine = await powerOn(options, disks);
-  const whileItRuns = (name: string, timeoutSeconds: number, wait: (limits: WaitLimits) => Promise<void>) =>
-    story.phase(name, log('machine.console.log'), () => unlessItEnds(machine, signal, timeoutSeconds, wait));
-  await whileItRuns('power-on, PXE: kernel and initramfs are loaded', limits.bootSeconds, (within) =>
-    provisioner.waitForDownload('initramfs-x86_64', within),
-  );
-  await whileItRuns('boot image: network, engine, first poll of the agent', limits.bootSeconds, (within) =>
-    provisioner.waitForPoll(within),
-  );
-  seen.sizes.push({ what: 'RAM used at the first poll', bytes: await memoryUsed(machine) });
-  for (const action of provisioner.actions) {
-    await whileItRuns(`action ${action}`, limits.actionSeconds, (within) => provisioner.waitForSuccess(action, within));
-  }
-  if (options.finish === 'reboot') {
-    await story.phase('the machine reboots by itself', log('machine.console.log'), () =>
-      machine.monitor.waitForEvent('RESET', { timeoutSeconds: limits.bootSeconds }),
-    );
-  }
-  await story.phase('first boot from disk, with Ignition', log('machine.console.log'), () =>
-    machine.console.waitForLine(/nibs sandbox OS ready .+ \(ssh\)/, {
+  await using machines = new AsyncDisposableStack();
+  const machine = machines.use(await powerOn('machine', options, disks));
+  await runWorkflow(machine, provisioner, options, story, seen);
+  const writtenBefore = await bytesWritten(machine);
+  const again = await restart(machine, provisioner, options, disks, story);
+  const booted = again === undefined ? machine : machines.use(again);
+  await story.phase('first boot from disk, with Ignition', booted.consoleLog, () =>
+    booted.console.waitForLine(/nibs sandbox OS ready .+ \(ssh\)/, {
       timeoutSeconds: limits.firstBootSeconds,
       signal,
     }),
   );
-  if (options.finish === 'kexec') refuseReset(machine);
-  seen.login = await story.phase('ssh login as core', log('ssh.log'), () => login(directory, key.path));
+  if (options.withoutReset) refuseReset(machine);
+  if (workflow.restartedBy === 'action') refuseSecondReset(machine);
+  seen.login = await story.phase('ssh login as core', log('ssh.log'), () => login(directory, provisioner.loginKeyPath));
   await story.phase('exactly the smallest disk that fits was written', log('machine.console.log'), async () => {
     const after = await Promise.all(disks.map(checksum));
-    const written = await bytesWritten(machine);
+    const written = sum(await bytesWritten(booted), again === undefined ? [] : writtenBefore);
     seen.disks.push(
       ...disks.map((disk, position) => compare(disk, before[position], after[position], written[position])),
     );
@@ -138,9 +124,62 @@ async function tell(
   process.stdout.write(`from power-on to the login: ${((performance.now() - poweredOnAt) / 1000).toFixed(1)} s\n`);
 }
 
-function powerOn(options: DemoOptions, disks: readonly DemoDisk[]): Promise<Machine> {
+/** From power-on to the success of the last action, as the server has it. */
+async function runWorkflow(
+  machine: Machine,
+  provisioner: Provisioner,
+  { signal, workflow }: DemoOptions,
+  story: Story,
+  seen: Seen,
+): Promise<void> {
+  const whileItRuns = (name: string, timeoutSeconds: number, wait: (limits: WaitLimits) => Promise<void>) =>
+    story.phase(name, machine.consoleLog, () => unlessItEnds(machine, signal, timeoutSeconds, wait));
+  await whileItRuns('power-on, PXE: kernel and initramfs are loaded', limits.bootSeconds, (within) =>
+    provisioner.waitForDownload('initramfs-x86_64', within),
+  );
+  await whileItRuns('boot image: network, engine, first poll of the agent', limits.bootSeconds, (within) =>
+    provisioner.waitForPoll(within),
+  );
+  seen.sizes.push({ what: 'RAM used at the first poll', bytes: await memoryUsed(machine) });
+  for (const action of workflow.actions) {
+    await whileItRuns(`action ${action}`, limits.actionSeconds, (within) => provisioner.waitForSuccess(action, within));
+  }
+  if (workflow.restartedBy === 'action') refuseReset(machine);
+}
+
+/** @returns the machine after a person has switched it off and on; undefined where the machine restarts without a person */
+async function restart(
+  machine: Machine,
+  provisioner: Provisioner,
+  options: DemoOptions,
+  disks: readonly DemoDisk[],
+  story: Story,
+): Promise<Machine | undefined> {
+  const { workflow, withoutReset } = options;
+  if (workflow.restartedBy !== 'person') {
+    const name =
+      workflow.restartedBy === 'agent' ? 'the machine reboots by itself' : 'the last action reboots the machine';
+    if (!withoutReset) {
+      await story.phase(name, machine.consoleLog, () =>
+        machine.monitor.waitForEvent('RESET', { timeoutSeconds: limits.bootSeconds }),
+      );
+    }
+    return undefined;
+  }
+  await story.phase('the machine is switched off', machine.consoleLog, async () => machine[Symbol.asyncDispose]());
+  const [target] = disks.filter(({ role }) => role === 'smallest that fits');
+  const { checkDisk } = provisioner;
+  if (checkDisk !== undefined && target !== undefined) {
+    await story.phase('the config on the disk is the one of the workflow, byte for byte', machine.consoleLog, () =>
+      checkDisk(target.path),
+    );
+  }
+  return await powerOn('machine-again', options, disks);
+}
+
+function powerOn(name: string, options: DemoOptions, disks: readonly DemoDisk[]): Promise<Machine> {
   return startMachine({
-    name: 'machine',
+    name,
     directory: options.directory,
     boot: { kind: 'firmware', order: ['network', 'disks'] },
     firmware: options.firmware,
@@ -151,9 +190,20 @@ function powerOn(options: DemoOptions, disks: readonly DemoDisk[]): Promise<Mach
   });
 }
 
-function refuseReset({ monitor }: Machine): void {
-  if (monitor.events.some(({ name }) => name === 'RESET'))
-    throw new Error('the machine was reset: its kernel was not started by kexec');
+function resets({ monitor }: Machine): number {
+  return monitor.events.filter(({ name }) => name === 'RESET').length;
+}
+
+function refuseReset(machine: Machine): void {
+  if (resets(machine) > 0) throw new Error('the machine was reset when it had to go on');
+}
+
+function refuseSecondReset(machine: Machine): void {
+  if (resets(machine) !== 1) throw new Error(`the machine was reset ${resets(machine)} times, not once`);
+}
+
+function sum(some: readonly number[], others: readonly number[]): number[] {
+  return some.map((bytes, position) => bytes + (others[position] ?? 0));
 }
 
 /** A machine that is no more makes nothing come true that is still waited for. */
@@ -172,12 +222,6 @@ async function unlessItEnds(
 async function memoryUsed(machine: Machine): Promise<number> {
   const line = await machine.console.waitForLine(/"memoryUsedKiB":\d+/, { timeoutSeconds: 60 });
   return Number(/"memoryUsedKiB":(\d+)/.exec(line.text)?.[1]) * 1024;
-}
-
-async function makeLoginKey(directory: string): Promise<{ path: string; public: string }> {
-  const path = join(directory, 'id_ed25519');
-  await execa('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'demo', '-f', path]);
-  return { path, public: (await readFile(`${path}.pub`, 'utf8')).trim() };
 }
 
 /** One attempt: the system has said that it is ready. */

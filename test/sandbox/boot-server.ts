@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import send from 'send';
+import type { Certificate } from './certificates.ts';
 
 export interface BootServerOptions {
   readonly address: string;
@@ -9,13 +11,15 @@ export interface BootServerOptions {
   readonly files: Readonly<Record<string, string>>;
   /** Texts made when they are asked for: URL path → text. */
   readonly texts: Readonly<Record<string, () => string | Promise<string>>>;
+  /** HTTPS with this certificate. Default: HTTP. */
+  readonly tls?: Certificate;
   /** Called for each request once it was answered. */
   readonly onRequest?: (request: { readonly path: string; readonly status: number; readonly client: string }) => void;
 }
 
 /** Serves kernel, initramfs, iPXE's script, the registry's authority and the mirror over HTTP, as nginx and boots do in the original provisioner. */
 export async function startBootServer(options: BootServerOptions): Promise<AsyncDisposable> {
-  const server = createServer((request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
     response.on('close', () => {
       options.onRequest?.({
         path: request.url ?? '',
@@ -26,7 +30,10 @@ export async function startBootServer(options: BootServerOptions): Promise<Async
     answer(options, request, response).catch((error: unknown) =>
       response.destroy(error instanceof Error ? error : undefined),
     );
-  });
+  };
+  const { tls } = options;
+  const server =
+    tls === undefined ? createServer(listener) : createTlsServer({ cert: tls.certificate, key: tls.key }, listener);
   server.listen(options.port, options.address);
   await once(server, 'listening');
   return {

@@ -19,10 +19,12 @@ export interface DhcpOptions {
   readonly leases: readonly Lease[];
   /** What a machine that already runs iPXE is told to load. */
   readonly scriptUrl: string;
+  /** What the DNS server knows: name → address. Of other names it knows nothing. */
+  readonly names: Readonly<Record<string, string>>;
 }
 
 /**
- * DHCP and TFTP by dnsmasq, as boots of the original provisioner answers: a card's own PXE gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and
+ * DHCP, DNS and TFTP by dnsmasq, as boots of the original provisioner answers: a card's own PXE gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and
  * iPXE gets the script's URL. Runs in the network namespace of this process.
  */
 export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable & { readonly logPath: string }> {
@@ -45,7 +47,9 @@ export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable &
         '--log-dhcp',
         '--user=root',
       ],
-      ...['--port=0', `--interface=${options.interface}`, '--bind-interfaces', '--dhcp-authoritative', '--no-ping'],
+      ...['--no-resolv', '--no-hosts', '--log-queries'],
+      ...Object.entries(options.names).map(([name, address]) => `--host-record=${name},${address}`),
+      ...[`--interface=${options.interface}`, '--bind-interfaces', '--dhcp-authoritative', '--no-ping'],
       ...[`--dhcp-leasefile=${join(options.directory, 'dnsmasq.leases')}`, '--pid-file='],
       ...[
         `--dhcp-range=${options.address},static,${options.netmask}`,

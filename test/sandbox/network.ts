@@ -1,5 +1,11 @@
 import { execa } from 'execa';
 
+/**
+ * Stands for the Internet: servers here listen on it, and machines reach it through their gateway, the provisioner. Of the addresses for documentation (RFC 5737,
+ * TEST-NET-3).
+ */
+export const internetAddress = '203.0.113.10';
+
 /** A network of its own for a provisioner and its machines: a namespace with a bridge that has the provisioner's address, and taps on it. */
 export interface SandboxNetwork extends AsyncDisposable {
   /** Name for `ip netns exec`. */
@@ -24,6 +30,7 @@ export async function createSandboxNetwork(options: SandboxNetworkOptions): Prom
   let taps = 0;
   try {
     await inNamespace('link', 'set', 'lo', 'up');
+    await inNamespace('addr', 'add', `${internetAddress}/32`, 'dev', 'lo');
     await inNamespace('link', 'add', 'br0', 'type', 'bridge');
     await inNamespace('addr', 'add', options.address, 'dev', 'br0');
     await inNamespace('link', 'set', 'br0', 'up');

@@ -26,6 +26,8 @@ export interface RegistryOptions {
   readonly authority?: CertificateAuthority;
   readonly username?: string;
   readonly password?: string;
+  /** Everybody may pull and push, as a public registry lets everybody pull. Default: false. */
+  readonly anonymous?: boolean;
   /** Where the images are kept. Default: a temporary directory that goes with the registry. */
   readonly storage?: string;
 }
@@ -141,7 +143,7 @@ async function configure(
       delete: { enabled: true },
     },
     http: { addr: listen, tls, secret: 'one process only' },
-    auth: { htpasswd: { realm: 'sandbox', path: join(directory, 'htpasswd') } },
+    ...(options.anonymous !== true && { auth: { htpasswd: { realm: 'sandbox', path: join(directory, 'htpasswd') } } }),
   };
   await write('config.yml', JSON.stringify(configuration));
 }

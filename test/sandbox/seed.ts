@@ -1,6 +1,7 @@
 /**
  * What the blog post "Provisioning Flatcar Container Linux with Tinkerbell" has a person type at the provisioner, with the differences that a sandbox without
  * Internet needs: the image comes from a mirror (`-b`) and is signed with the mirror's own key (`-k`), which a third action puts beside the Ignition config.
+ * The post itself, word for word: workflows/seed/commands.sh.
  */
 
 /** A machine that the provisioner knows. */
