@@ -1,5 +1,5 @@
 import { deepEqual, equal } from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -146,8 +146,11 @@ async function runWithCommandLine(line: string, call: string): Promise<string> {
   try {
     await writeFile(join(directory, 'cmdline'), `${line}\n`);
     await writeFile(join(directory, 'active'), 'tty0 ttyS1\n');
+    // The image has no other awk and sed than busybox's.
+    for (const name of ['awk', 'sed', 'tr', 'tail']) await symlink(busybox, join(directory, name));
     const script = `mount --bind ${directory}/cmdline /proc/cmdline
       mount --bind ${directory}/active /sys/class/tty/console/active
+      export PATH=${directory}:$PATH
       exec ${busybox} sh -c '. ${library}/functions; ${call}'`;
     return (await execa('unshare', ['--mount', 'sh', '-e', '-c', script])).stdout;
   } finally {
