@@ -2,7 +2,7 @@
  * From power-on to first boot: a virtual machine netboots into our boot image, fetches its workflow from a tink server, runs the actions as containers, has
  * an operating system on its disk, reboots, and lets the key of its configuration log in.
  *
- * `node test/e2e/demo.ts [--template blog|seed] [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`;
+ * `node test/e2e/demo.ts [--template blog|seed|standard] [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`;
  * `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and boots must have been built (`make demo` does).
  */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -14,6 +14,7 @@ import { createSandboxNetwork } from '../sandbox/network.ts';
 import { SERVER_DIALECTS } from '../sandbox/tink-server/server.ts';
 import { blogWorkflow } from '../sandbox/workflows/blog.ts';
 import { seedWorkflow } from '../sandbox/workflows/seed.ts';
+import { standardWorkflow } from '../sandbox/workflows/standard.ts';
 import { removeDisks } from './disks.ts';
 import { showDisks, showEvents, showPhases, showSizes } from './report.ts';
 import { type DemoResult, runScenario } from './scenario.ts';
@@ -43,13 +44,15 @@ process.exitCode = options['inside-with-tap'] === undefined ? await main() : awa
 function readOptions() {
   const { template, firmware, dialect, finish } = z
     .object({
-      template: z.enum(['blog', 'seed']),
+      template: z.enum(['blog', 'seed', 'standard']),
       firmware: z.enum(['bios', 'uefi']),
       dialect: z.enum(SERVER_DIALECTS).optional(),
       finish: z.enum(['reboot', 'kexec']).optional(),
     })
     .parse(options);
-  const workflow = { blog: () => blogWorkflow(finish ?? 'reboot'), seed: seedWorkflow }[template]();
+  const workflow = { blog: () => blogWorkflow(finish ?? 'reboot'), seed: seedWorkflow, standard: standardWorkflow }[
+    template
+  ]();
   if (dialect !== undefined && !workflow.dialects.includes(dialect)) {
     throw new Error(`--template ${template} is for servers of ${workflow.dialects.join(', ')}, not ${dialect}`);
   }

@@ -44,11 +44,17 @@ export interface Provisioner extends AsyncDisposable {
   events(): readonly TinkEvent[];
   /** Until the machine has loaded this file, named as at the end of its URL. */
   waitForDownload(file: string, limits: WaitLimits): Promise<void>;
+  /** How often a machine has started by way of its firmware: each time it asks for the boot script. */
+  boots(): number;
+  /** Until a machine has started for the n-th time. */
+  waitForBoot(count: number, limits: WaitLimits): Promise<void>;
   /** Until an agent has asked for work. */
   waitForPoll(limits: WaitLimits): Promise<void>;
   /** Until the action has succeeded. Rejects at once when it failed, with the reason that the agent gave. */
   waitForSuccess(action: string, limits: WaitLimits): Promise<void>;
 }
+
+const scriptPath = '/auto.ipxe';
 
 /**
  * Brings up what the sandbox of the original brings up, on the addresses and ports it has there: registry (443), tink server (42113, 42114), DHCP and TFTP, and one
@@ -90,21 +96,23 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
   });
   started.use(tink.subscribe((event) => log.write(`${JSON.stringify(event)}\n`)));
 
+  let boots = 0;
   const bootServer = await startBootServer({
     address,
     port: 80,
     files: { ...bootFiles(root), ...workflow.files },
     texts: {
       '/workflow/ca.pem': () => authority.certificate,
-      '/auto.ipxe': () => bootScript(options, workflow, tink),
+      [scriptPath]: () => bootScript(options, workflow, tink),
     },
     onRequest: ({ path, status, client }) => {
       log.write(`${client} ${path} ${status}\n`);
+      if (path === scriptPath) milestones.reach(`boot ${++boots}`);
       if (status < 300) milestones.reach(path.slice(path.lastIndexOf('/') + 1));
     },
   });
   started.use(bootServer);
-  const scriptUrl = `http://${address}/auto.ipxe`;
+  const scriptUrl = `http://${address}${scriptPath}`;
   const [leases, { names }] = [[machine], workflow];
   const netmask = '255.255.255.248';
   started.use(await startDhcp({ directory, interface: 'br0', address, netmask, leases, scriptUrl, names }));
@@ -115,6 +123,8 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
     checkDisk: workflow.checkDisk,
     events: () => tink.events(workflow.id),
     waitForDownload: (file, limits) => milestones.wait(file, limits),
+    boots: () => boots,
+    waitForBoot: (count, limits) => milestones.wait(`boot ${count}`, limits),
     waitForPoll: (limits) => milestones.wait('poll', limits),
     waitForSuccess: (action, limits) => waitForSuccess(tink, workflow.id, action, limits),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
