@@ -8,6 +8,7 @@ import type { Finish, Power } from './power.ts';
 import type { Redactor } from './redact.ts';
 import type { ActionName } from './runtime/event.ts';
 import type { Runtime } from './runtime/runtime.ts';
+import { isSameTrouble } from './same-trouble.ts';
 import type { Next, Transport } from './transport/transport.ts';
 import { watchDemand } from './watch.ts';
 
@@ -243,7 +244,7 @@ class Agent {
       onFailure: (error) => {
         attempts += 1;
         const message = messageOf(error);
-        if (message !== trouble) {
+        if (!isSameTrouble(message, trouble)) {
           log.warn(`cannot ${task}: ${message}; trying again`);
           observe?.({ kind: 'trouble', message: `cannot ${task}: ${message}` });
         }

@@ -15,6 +15,8 @@ import { openTunnel } from '../../net/tunnel.ts';
 import type { MessageFns } from '../../proto/tink.pb.ts';
 import { fetchCertificates } from './certificate.ts';
 import { TrackedCredentials } from './connections.ts';
+import { advice, isPlaintext, mayBeTls, plainDetails, type Spoken } from './failure.ts';
+import { speaksTls } from './speaks-tls.ts';
 import { TransportError } from './transport.ts';
 
 export interface ChannelOptions {
@@ -59,16 +61,21 @@ export class RpcError extends TransportError {
   /** The server's words, or the connection's. */
   readonly details: string;
 
-  constructor(method: string, authority: string, error: ServiceError) {
-    super(`${method} at ${authority} failed: ${status[error.code]}: ${error.details}${advice(error)}`, {
+  constructor(method: string, authority: string, error: ServiceError, spoken?: Spoken) {
+    const details = plainDetails(error.details);
+    // Whoever prints causes too recognises by that that it is the same.
+    error.message = `${error.code} ${status[error.code]}: ${details}`;
+    super(`${method} at ${authority} failed: ${status[error.code]}: ${details}${advice(error, spoken)}`, {
       cause: error,
     });
     this.code = error.code;
-    this.details = error.details;
+    this.details = details;
   }
 }
 
 const DEFAULT_RPC_TIMEOUT_SECONDS = 20;
+/** So long a server that does not understand us has to show that it speaks TLS. */
+const PROBE_SECONDS = 5;
 
 interface Connection {
   readonly client: Client;
@@ -163,7 +170,7 @@ export class Channel implements AsyncDisposable {
       signal.throwIfAborted();
       if (!isServiceError(error)) throw error;
       this.#doubt(error);
-      throw new RpcError(method, this.#options.authority, error);
+      throw new RpcError(method, this.#options.authority, error, await this.#spokenInstead(error, signal));
     } finally {
       signal.removeEventListener('abort', cancel);
     }
@@ -181,11 +188,32 @@ export class Channel implements AsyncDisposable {
   }
 
   #open(): Connection {
-    const proxy = this.#proxy();
-    const prepare = proxy && ((socket: Socket) => openTunnel(socket, proxy, this.authority));
+    const { address, prepare } = this.#way();
     const credentials = new TrackedCredentials(this.#credentials(this.#trusted), prepare);
-    const address = proxy === undefined ? this.authority : `${proxy.hostname}:${targetOf(proxy).port}`;
     return { client: new Client(address, credentials, this.#grpcOptions()), credentials };
+  }
+
+  /** Where to connect to, `host:port`, and what makes of that a connection to the server. */
+  #way(): { readonly address: string; readonly prepare: ((socket: Socket) => Promise<Socket>) | undefined } {
+    const proxy = this.#proxy();
+    if (proxy === undefined) return { address: this.authority, prepare: undefined };
+    return {
+      address: `${proxy.hostname}:${targetOf(proxy).port}`,
+      prepare: (socket) => openTunnel(socket, proxy, this.authority),
+    };
+  }
+
+  /** What the server speaks, if a call failed because it is not what we speak. */
+  async #spokenInstead(error: ServiceError, signal: AbortSignal): Promise<Spoken> {
+    if (this.#options.tls !== 'plaintext') return isPlaintext(error) ? 'plaintext' : undefined;
+    if (!mayBeTls(error)) return undefined;
+    const { address, prepare = async (socket: Socket) => socket } = this.#way();
+    const { hostname, port } = new URL(`https://${address}`);
+    const place = { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port || 443) };
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(PROBE_SECONDS * 1000)]);
+    const isTls = await speaksTls(place, prepare, limited);
+    signal.throwIfAborted();
+    return isTls ? 'TLS' : undefined;
   }
 
   /** The same whether TLS is spoken or not, as gRPC for Go has it. */
@@ -271,13 +299,4 @@ function serialize<Request>(method: Method<Request, unknown>, message: Request):
 
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && 'details' in error && 'metadata' in error;
-}
-
-function advice(error: ServiceError): string {
-  if (/certificate|altnames|self.signed/i.test(error.details)) {
-    return " (the server's certificate is not the one to trust: check the certificate URL, the server's name and the machine's clock)";
-  }
-  if (error.code === status.UNAVAILABLE) return ' (is the server running, and reachable from this machine?)';
-  if (error.code === status.DEADLINE_EXCEEDED) return ' (the server or the network is too slow or gone)';
-  return '';
 }

@@ -5,6 +5,7 @@ import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-
 import { z } from 'zod';
 import { trustSystemCertificates } from '../../net/system-certificates.ts';
 import { wait } from '../backoff.ts';
+import { isSameTrouble } from '../same-trouble.ts';
 import { TransportError } from './transport.ts';
 
 /** Options with which nothing can be connected to or subscribed to. */
@@ -234,7 +235,8 @@ export class Bus implements AsyncDisposable {
 
   #hear(error: Error): void {
     if (error instanceof errors.PermissionViolationError && error.operation === 'publish') this.#refusal = error;
-    else if (error.message !== this.#lastProblem) this.#options.onProblem(`${this.#place} says: ${error.message}`);
+    else if (!isSameTrouble(error.message, this.#lastProblem))
+      this.#options.onProblem(`${this.#place} says: ${error.message}`);
     this.#lastProblem = error.message;
   }
 

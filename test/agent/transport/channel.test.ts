@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { type AddressInfo, connect, createServer as createSocketServer } from 'node:net';
+import { type AddressInfo, connect, createServer as createSocketServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pipeline } from 'node:stream';
 import { before, describe, it, type TestContext } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
+import { messageOf } from '../../../agent/log.ts';
 import { Channel, type ChannelOptions, RpcError } from '../../../agent/transport/channel.ts';
 import { TransportError } from '../../../agent/transport/transport.ts';
 import { createProxyRules } from '../../../net/proxy.ts';
@@ -45,6 +47,12 @@ function open(test: TestContext, server: TinkServer, options: Partial<ChannelOpt
     rpcTimeoutSeconds: 5,
     ...options,
   });
+  test.after(() => channel[Symbol.asyncDispose]());
+  return channel;
+}
+
+function openAny(test: TestContext, options: ChannelOptions): Channel {
+  const channel = new Channel({ rpcTimeoutSeconds: 5, ...options });
   test.after(() => channel[Symbol.asyncDispose]());
   return channel;
 }
@@ -130,6 +138,73 @@ describe('a channel trusts', () => {
   it('anybody, if told so', async (test) => {
     const other = await makeCertificate(['elsewhere.example']);
     await ask(open(test, await serve(test, other), { certificateUrl: undefined, tls: 'unverified' }));
+  });
+});
+
+describe('a channel says of a server', () => {
+  const failureOf = async (channel: Channel): Promise<string> => {
+    const failure = await ask(channel).then(
+      () => assert.fail('it answers'),
+      (error: unknown) => error,
+    );
+    assert.ok(failure instanceof RpcError);
+    return messageOf(failure);
+  };
+  const authorityOf = (server: Server) => `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const listen = async (test: TestContext, server: Server): Promise<string> => {
+    test.after(() => server.close());
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    return authorityOf(server);
+  };
+  /** As it says it twice. */
+  const twice = async (test: TestContext, options: ChannelOptions): Promise<string> => {
+    const first = await failureOf(openAny(test, options));
+    assert.equal(await failureOf(openAny(test, options)), first, 'the same failure has the same words');
+    return first;
+  };
+
+  it('that speaks TLS what to set, when it is spoken to in plaintext', async (test) => {
+    const server = await serve(test);
+    const message = await twice(test, { authority: server.authority, tls: 'plaintext' });
+    assert.match(message, /UNAVAILABLE: .*\(the server speaks TLS: set tinkerbell_tls=true\)$/);
+  });
+
+  it('that answers plaintext with an alert of TLS, as those in Go do', async (test) => {
+    const server = createTlsServer({ cert: usual.certificate, key: usual.key, ALPNProtocols: ['h2'] });
+    server.on('tlsClientError', () => undefined);
+    const message = await twice(test, { authority: await listen(test, server), tls: 'plaintext' });
+    assert.match(message, /\(the server speaks TLS: set tinkerbell_tls=true\)$/);
+  });
+
+  it('that speaks plaintext what to set, when it is spoken to in TLS', async (test) => {
+    const server = await startTinkServer({ dialect: 'v0.9' });
+    test.after(() => server.stop());
+    const message = await twice(test, { authority: server.authority });
+    assert.match(message, /UNAVAILABLE: .*\(the server does not speak TLS: set tinkerbell_tls=false\)$/);
+  });
+
+  for (const [what, tls] of [
+    ['plaintext', 'plaintext'],
+    ['TLS', 'verified'],
+  ] as const) {
+    it(`that closes every connection of ${what} nothing about TLS`, async (test) => {
+      const authority = await listen(
+        test,
+        createSocketServer((socket) => socket.destroy()),
+      );
+      assert.match(await twice(test, { authority, tls }), /is the server running, and reachable/);
+    });
+  }
+
+  it('that is silent the same every time', async (test) => {
+    const server = createSocketServer();
+    const sockets = new Set<Socket>();
+    server.on('connection', (socket) => sockets.add(socket.on('error', () => undefined)));
+    test.after(() => {
+      for (const socket of sockets) socket.destroy();
+    });
+    const message = await twice(test, { authority: await listen(test, server), rpcTimeoutSeconds: 0.3 });
+    assert.match(message, /DEADLINE_EXCEEDED: Deadline exceeded \(the server or the network is too slow or gone\)$/);
   });
 });
 
