@@ -58,6 +58,10 @@ generate: setup ## What is generated and committed: protocol code, the decoder's
 	$(NODE) installer/decompress/bzip2/build-kernel.ts
 	$(NODE) executable/readme.ts
 
+.PHONY: template-engine
+template-engine: node_modules/.package-lock.json ## What renders templates, from its Go sources; needs Go
+	$(NODE) agent/template/engine/build.ts
+
 .PHONY: initramfs
 initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64
 	$(NODE) initramfs/build.ts

@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 import { execa } from 'execa';
 import { z } from 'zod';
+import { engineFile } from '../agent/template/engine.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { lockFile } from './file-lock.ts';
@@ -85,7 +86,7 @@ async function main(): Promise<void> {
 /** Paths of files in CommonJS, the format of single executables. */
 interface Bundles {
   readonly main: string;
-  /** The programs and the packages apart: read by bundles.ts under these names. */
+  /** The programs and the packages apart, read by bundles.ts, and the template engine: read under these names. */
   readonly assets: Readonly<Record<string, string>>;
 }
 
@@ -132,7 +133,10 @@ async function bundleSources(): Promise<Bundles> {
   const assets = ['agent.cjs', 'installer.cjs', ...PACKAGES_APART.map(bundleOf)];
   return {
     main: join(bundleDirectory, 'main.cjs'),
-    assets: Object.fromEntries(assets.map((name) => [name, join(bundleDirectory, name)])),
+    assets: {
+      ...Object.fromEntries(assets.map((name) => [name, join(bundleDirectory, name)])),
+      [engineFile]: join(root, 'agent/template/engine', engineFile),
+    },
   };
 }
 

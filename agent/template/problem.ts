@@ -29,12 +29,20 @@ export function describeProblem(source: string, { line, column, message }: Probl
   return `${source}:${line}:${column}: ${message}`;
 }
 
-/** What is wrong at an offset of the template's text, before lines are counted. */
-export class Misplaced extends Error {
-  override readonly name = 'Misplaced';
+/** What is wrong at an offset of a text, before lines are counted. */
+export interface Diagnostic {
+  /** In UTF-16 code units. */
+  readonly offset: number;
+  readonly message: string;
+}
+
+/** A template that cannot be filled in: it is malformed, or has no value for something. */
+export class RenderError extends Error {
+  override readonly name = 'RenderError';
+  /** In UTF-16 code units of the template. */
   readonly offset: number;
 
-  constructor(offset: number, message: string) {
+  constructor({ offset, message }: Diagnostic) {
     super(message);
     this.offset = offset;
   }

@@ -4,10 +4,10 @@
  */
 import { LineCounter } from 'yaml';
 import { ImageReferenceError, parseReference } from '../image-reference.ts';
-import { Misplaced, type Problem, TemplateError } from './problem.ts';
-import { render } from './render.ts';
-import type { Fields } from './value.ts';
-import { type Mapping, type Remark, YamlReader, type YamlValue } from './yaml.ts';
+import type { TemplateEngine } from './engine.ts';
+import { type Diagnostic, type Problem, RenderError, TemplateError } from './problem.ts';
+import { render, type TemplateData } from './render.ts';
+import { type Mapping, YamlReader, type YamlValue } from './yaml.ts';
 
 /** A template with its variables filled in. */
 export interface Template {
@@ -51,32 +51,39 @@ export interface ReadTemplate {
 
 /**
  * @param text The template
- * @param data What its variables stand for
+ * @param data What it is filled in with
  * @param source Its name in messages, for example the path of its file
  * @throws {TemplateError} with everything that is wrong
  */
-export function readTemplate(text: string, data: Fields, source: string): ReadTemplate {
-  const lines = new LineCounter();
-  lines.addNewLine(0);
-  for (let index = text.indexOf('\n'); index >= 0; index = text.indexOf('\n', index + 1)) lines.addNewLine(index + 1);
-  const at = (offset: number, message: string): Problem => {
+export function readTemplate(engine: TemplateEngine, text: string, data: TemplateData, source: string): ReadTemplate {
+  const lines = lineCounter(text);
+  const at = ({ offset, message }: Diagnostic): Problem => {
     const { line, col } = lines.linePos(offset);
     return { line, column: col, message };
   };
   try {
-    const rendered = render(text, data);
-    const located = (remarks: readonly Remark[]) =>
-      remarks
+    const { document, originOf } = render(engine, text, data);
+    const located = (diagnostics: readonly Diagnostic[]) =>
+      diagnostics
         .toSorted((a, b) => a.offset - b.offset)
-        .map(({ offset, message }) => at(rendered.originOf(offset), message));
-    const yaml = new YamlReader(rendered.text);
+        .map(({ offset, message }) => at({ offset: originOf(offset), message }));
+    const yaml = new YamlReader(document);
     const template = readWorkflow(yaml);
-    if (template === undefined || yaml.errors.length > 0) throw TemplateError.of(source, located(yaml.errors));
+    // What the controller's own decoder has found says less; it counts where nothing was found here.
+    const errors = yaml.errors.length > 0 ? yaml.errors : document.errors;
+    if (template === undefined || errors.length > 0) throw TemplateError.of(source, located(errors));
     return { template, warnings: located(yaml.warnings) };
   } catch (error) {
-    if (error instanceof Misplaced) throw TemplateError.of(source, [at(error.offset, error.message)]);
+    if (error instanceof RenderError) throw TemplateError.of(source, [at(error)]);
     throw error;
   }
+}
+
+function lineCounter(text: string): LineCounter {
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  for (let index = text.indexOf('\n'); index >= 0; index = text.indexOf('\n', index + 1)) lines.addNewLine(index + 1);
+  return lines;
 }
 
 function readWorkflow(yaml: YamlReader): Template | undefined {

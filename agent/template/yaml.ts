@@ -1,21 +1,5 @@
-import {
-  type Document,
-  isAlias,
-  isMap,
-  isNode,
-  isScalar,
-  isSeq,
-  type Node,
-  parseDocument,
-  Scalar,
-  type YAMLMap,
-} from 'yaml';
-
-/** What is wrong at an offset of the YAML text. */
-export interface Remark {
-  readonly offset: number;
-  readonly message: string;
-}
+import type { YamlDocument, YamlNode } from './document.ts';
+import type { Diagnostic } from './problem.ts';
 
 /** The values of a mapping by their keys, and where the mapping begins. */
 export interface Mapping {
@@ -23,29 +7,30 @@ export interface Mapping {
   readonly values: ReadonlyMap<string, YamlValue>;
 }
 
-/** A node of the document. */
+/** A node that an alias may stand in for: then `offset` is the alias's. */
 export interface YamlValue {
   readonly offset: number;
-  readonly node: Node;
+  readonly node: YamlNode;
 }
 
 /**
- * Reads a YAML text the way Go's yaml.v3 decodes into structures: every scalar is the text it was written as, and nothing (`key:`, `~`, `null`) is as
- * if the key were absent. Remarks are collected, so that a person learns of all of them at once; what cannot be read counts as absent.
+ * Reads a YAML document the way Go's yaml.v3 decodes into structures: every scalar is the text it was written as, nothing (`key:`, `~`, `null`) is as if the
+ * key were absent, and `<<` merges mappings. Remarks are collected, so that a person learns of all of them at once; what cannot be read counts as absent.
  */
 export class YamlReader {
-  readonly errors: Remark[] = [];
-  readonly warnings: Remark[] = [];
-  readonly #document: Document.Parsed;
+  readonly errors: Diagnostic[] = [];
+  readonly warnings: Diagnostic[] = [];
+  readonly #root: YamlNode | undefined;
 
-  constructor(text: string) {
-    this.#document = parseDocument(text, { schema: 'failsafe', uniqueKeys: true, prettyErrors: false });
-    for (const { pos, message } of this.#document.errors) this.error(pos[0], message.replace(/\s+/g, ' '));
+  constructor({ root, errors }: YamlDocument) {
+    this.#root = root;
+    if (root === undefined) this.errors.push(...errors);
   }
 
-  /** The root, unless the text is no YAML. */
+  /** The root, unless there is none or it is nothing. */
   root(): YamlValue | undefined {
-    return this.errors.length > 0 ? undefined : this.#resolve(this.#document.contents, 0);
+    const value = this.#root && resolved(this.#root);
+    return value === undefined || isNull(value) ? undefined : value;
   }
 
   error(offset: number, message: string): void {
@@ -59,18 +44,29 @@ export class YamlReader {
   /** @param known Keys that mean something; others are warned about. `undefined`: all do, also those with nothing as their value. */
   mapping(value: YamlValue | undefined, what: string, known?: readonly string[]): Mapping | undefined {
     if (value === undefined) return undefined;
-    if (!isMap(value.node)) return this.#refuse(value, `${what} must be a mapping (key: value), not ${kindOf(value)}`);
-    return { offset: value.offset, values: this.#valuesOf(value.node, what, known) };
+    const { node, offset } = value;
+    if (node.kind !== 'mapping')
+      return this.#refuse(value, `${what} must be a mapping (key: value), not ${kindOf(value)}`);
+    const values = new Map<string, YamlValue>();
+    for (const [name, entry] of this.#entriesOf(node, what, [])) {
+      if (known !== undefined && !known.includes(name))
+        this.warn(entry.keyOffset, `${what} knows no "${name}"; ignored`);
+      else if (!isNull(entry.value)) values.set(name, entry.value);
+      // Where all keys mean something, nothing is the empty text.
+      else if (known === undefined) values.set(name, { node: entry.value.node, offset: entry.keyOffset });
+    }
+    return { offset, values };
   }
 
   list(value: YamlValue | undefined, what: string): readonly YamlValue[] {
     if (value === undefined) return [];
-    if (!isSeq(value.node)) {
+    if (value.node.kind !== 'sequence') {
       this.#refuse(value, `${what} must be a list, not ${kindOf(value)}`);
       return [];
     }
-    // An empty item is one too: the empty text.
-    return value.node.items.map((item) => this.#resolve(item, value.offset) ?? emptyAt(offsetOf(item) ?? value.offset));
+    const items = value.node.children().map(resolved);
+    for (const { offset } of items.filter(isNull)) this.warn(offset, `an item of ${what} is nothing; ignored`);
+    return items.filter((item) => !isNull(item));
   }
 
   /** The items of a list that are mappings, as all should be. */
@@ -80,7 +76,7 @@ export class YamlReader {
 
   text(value: YamlValue | undefined, what: string): string | undefined {
     if (value === undefined) return undefined;
-    if (isScalar(value.node)) return String(value.node.value);
+    if (value.node.kind === 'scalar') return isNull(value) ? '' : value.node.value;
     return this.#refuse(value, `${what} must be text, not ${kindOf(value)}`);
   }
 
@@ -91,32 +87,50 @@ export class YamlReader {
   /** A whole number that is not quoted. */
   number(value: YamlValue | undefined, what: string): number | undefined {
     if (value === undefined) return undefined;
-    const isNumber = isScalar(value.node) && isPlain(value.node) && /^[+-]?\d{1,15}$/.test(String(value.node.value));
-    if (isNumber) return Number(isScalar(value.node) ? value.node.value : 0);
+    if (value.node.integer !== undefined) return value.node.integer;
     return this.#refuse(value, `${what} must be a whole number without quotes`);
   }
 
-  #valuesOf(map: YAMLMap, what: string, known: readonly string[] | undefined): Map<string, YamlValue> {
-    const values = new Map<string, YamlValue>();
-    for (const { key, value } of map.items) {
-      const offset = offsetOf(key) ?? offsetOf(map) ?? 0;
-      const name = isScalar(key) ? String(key.value) : undefined;
-      if (name === undefined) this.error(offset, `a key of ${what} must be text`);
-      else if (name === '<<') this.error(offset, '"<<" (merging of mappings) is not understood here');
-      else if (known !== undefined && !known.includes(name)) this.warn(offset, `${what} knows no "${name}"; ignored`);
-      else {
-        const resolved = this.#resolve(value, offset) ?? (known === undefined ? emptyAt(offset) : undefined);
-        if (resolved !== undefined) values.set(name, resolved);
+  /**
+   * The entries of a mapping, then those of the mappings that it merges which it does not have.
+   *
+   * @param merging Offsets of the mappings that this one is merged into
+   */
+  #entriesOf(mapping: YamlNode, what: string, merging: readonly number[]): Map<string, Entry> {
+    const own = new Map<string, Entry>();
+    const merged: YamlValue[] = [];
+    const children = mapping.children();
+    for (let index = 0; index < children.length; index += 2) {
+      const [key, content] = [children[index], children[index + 1]].map((node) => node && resolved(node));
+      if (key === undefined || content === undefined) continue;
+      const name = key.node.value;
+      if (key.node.kind !== 'scalar') this.error(key.offset, `a key of ${what} must be text`);
+      else if (key.node.merge) merged.push(content);
+      else if (own.has(name)) this.error(key.offset, `${what} has the key "${name}" twice`);
+      else if (!key.node.null) own.set(name, { keyOffset: key.offset, value: content });
+    }
+    if (merged.length > 1) this.error(merged[1]?.offset ?? 0, `${what} has the key "<<" twice`);
+    for (const value of merged) {
+      for (const [name, entry] of this.#mergedEntries(value, what, [...merging, mapping.offset])) {
+        if (!own.has(name)) own.set(name, entry);
       }
     }
-    return values;
+    return own;
   }
 
-  /** @param fallback Where to point to if the node does not say */
-  #resolve(found: unknown, fallback: number): YamlValue | undefined {
-    const node = isAlias(found) ? found.resolve(this.#document) : found;
-    if (!isNode(node) || (isScalar(node) && isNothing(node))) return undefined;
-    return { node, offset: offsetOf(found) ?? fallback };
+  /** The entries of a mapping, or of a list of them in which the first one counts, that stands behind `<<`. */
+  #mergedEntries(value: YamlValue, what: string, merging: readonly number[]): [string, Entry][] {
+    const { node } = value;
+    if (node.kind === 'mapping' && !merging.includes(node.offset)) return [...this.#entriesOf(node, what, merging)];
+    const items = node.kind === 'sequence' ? node.children().map(resolved) : [];
+    if (
+      node.kind !== 'sequence' ||
+      items.some((item) => item.node.kind !== 'mapping' || merging.includes(item.node.offset))
+    ) {
+      this.error(value.offset, `"<<" merges a mapping, or a list of mappings, into ${what}`);
+      return [];
+    }
+    return items.flatMap((item) => [...this.#entriesOf(item.node, what, merging)]);
   }
 
   #refuse(value: YamlValue, message: string): undefined {
@@ -125,23 +139,21 @@ export class YamlReader {
   }
 }
 
-function emptyAt(offset: number): YamlValue {
-  return { node: new Scalar(''), offset };
+interface Entry {
+  readonly keyOffset: number;
+  readonly value: YamlValue;
 }
 
-function offsetOf(node: unknown): number | undefined {
-  return isNode(node) ? node.range?.[0] : undefined;
+function resolved(node: YamlNode): YamlValue {
+  const target = node.kind === 'alias' ? node.children()[0] : undefined;
+  return { node: target ?? node, offset: node.offset };
 }
 
-function isPlain(scalar: Scalar): boolean {
-  return scalar.type === Scalar.PLAIN || scalar.type === undefined;
-}
-
-function isNothing(scalar: Scalar): boolean {
-  return isPlain(scalar) && ['', '~', 'null', 'Null', 'NULL'].includes(String(scalar.value));
+function isNull({ node }: YamlValue): boolean {
+  return node.kind === 'scalar' && node.null;
 }
 
 function kindOf({ node }: YamlValue): string {
-  if (isMap(node)) return 'a mapping';
-  return isSeq(node) ? 'a list' : 'a single value';
+  if (node.kind === 'mapping') return 'a mapping';
+  return node.kind === 'sequence' ? 'a list' : 'a single value';
 }

@@ -4,8 +4,9 @@
  */
 import type { Action } from '../action.ts';
 import { ImageReferenceError, parseReference } from '../image-reference.ts';
-import { describeProblem, type Problem } from '../template/problem.ts';
-import { type Mapping, type Remark, YamlReader } from '../template/yaml.ts';
+import { parseYaml } from '../template/document.ts';
+import { type Diagnostic, describeProblem, type Problem } from '../template/problem.ts';
+import { type Mapping, YamlReader } from '../template/yaml.ts';
 
 /** An action of a list. */
 export interface ListedAction {
@@ -37,8 +38,8 @@ export class ActionListError extends Error {
 
 /** @throws {ActionListError} with everything that is wrong */
 export function readActionList(text: string, options: ActionListOptions): ActionList {
-  const yaml = new YamlReader(text);
-  const describe = (remarks: readonly Remark[]) =>
+  const yaml = new YamlReader(parseYaml(text));
+  const describe = (remarks: readonly Diagnostic[]) =>
     remarks
       .toSorted((a, b) => a.offset - b.offset)
       .map(({ offset, message }) => describeProblem(options.source, { ...placeOf(text, offset), message }));

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Action, Event, Verdict } from '../action.ts';
-import { readHardware } from '../template/hardware.ts';
+import { TemplateEngine } from '../template/engine.ts';
 import { describeProblem, TemplateError } from '../template/problem.ts';
+import type { HardwareFile } from '../template/render.ts';
 import { readTemplate, type Task, type TaskAction, type Template } from '../template/template.ts';
 import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 
@@ -38,7 +39,7 @@ export interface TemplateOptions {
   readonly template: string;
   /** What its variables stand for. */
   readonly values?: ReadonlyMap<string, string> | undefined;
-  /** File that describes the machine, for `.Hardware`. */
+  /** Path of a {@link HardwareFile}, which describes the machine. */
   readonly hardware?: string | undefined;
   /** Only tasks of this worker are run; `undefined`: all. */
   readonly workerId?: string | undefined;
@@ -64,9 +65,10 @@ export interface FileTransport extends Transport {
 export async function openTemplate(options: TemplateOptions): Promise<FileTransport> {
   const { template: source, redact } = options;
   try {
-    const hardware = options.hardware === undefined ? {} : await readHardware(options.hardware);
-    const data = { ...hardware, ...Object.fromEntries(options.values ?? []) };
-    const { template, warnings } = readTemplate(await contentOf(source), data, source);
+    const hardware = options.hardware === undefined ? undefined : await readHardware(options.hardware);
+    const text = await contentOf(source, 'the template');
+    const data = { variables: Object.fromEntries(options.values ?? []), hardware };
+    const { template, warnings } = readTemplate(await TemplateEngine.load(), text, data, source);
     for (const warning of warnings) options.onWarning(redact(describeProblem(source, warning)));
     return new TemplateTransport(template, options.workerId, (event) => options.onEvent(toLine(event, redact)));
   } catch (error) {
@@ -75,11 +77,16 @@ export async function openTemplate(options: TemplateOptions): Promise<FileTransp
   }
 }
 
-async function contentOf(path: string): Promise<string> {
+async function readHardware(path: string): Promise<HardwareFile> {
+  return { path, content: await contentOf(path, 'the hardware file') };
+}
+
+/** @param what The file, in messages */
+async function contentOf(path: string, what: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    throw new TemplateError(`cannot read the template ${path}: ${(error as Error).message}`, { cause: error });
+    throw new TemplateError(`cannot read ${what} ${path}: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { TemplateEngine } from '../../../agent/template/engine.ts';
 import { type Problem, TemplateError } from '../../../agent/template/problem.ts';
 import { readTemplate, type TaskAction } from '../../../agent/template/template.ts';
 import { seedTemplate } from '../../sandbox/seed.ts';
+
+const engine = await TemplateEngine.load();
+
+/** Reads a template for which there is no hardware. */
+function read(text: string, variables: Readonly<Record<string, string>> = {}, source = 't.yaml') {
+  return readTemplate(engine, text, { variables, hardware: undefined }, source);
+}
 
 /** Line 1 to 6 of a template; the fields of its one action begin in line 7, column 5. */
 function oneAction(...fields: readonly string[]): string {
@@ -11,13 +19,13 @@ function oneAction(...fields: readonly string[]): string {
 }
 
 function actionOf(text: string): TaskAction | undefined {
-  return readTemplate(text, {}, 't.yaml').template.tasks[0]?.actions[0];
+  return read(text).template.tasks[0]?.actions[0];
 }
 
 /** The problems of a template as `line:column message`. */
-function problemsOf(text: string, data = {}): string[] {
+function problemsOf(text: string, variables: Readonly<Record<string, string>> = {}): string[] {
   try {
-    readTemplate(text, data, 't.yaml');
+    read(text, variables);
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     return error.problems.map(asText);
@@ -30,7 +38,7 @@ function asText({ line, column, message }: Problem): string {
 }
 
 function warningsOf(text: string): string[] {
-  return readTemplate(text, {}, 't.yaml').warnings.map(asText);
+  return read(text).warnings.map(asText);
 }
 
 const good = ['name: a', 'image: i', 'timeout: 9'];
@@ -38,7 +46,7 @@ const good = ['name: a', 'image: i', 'timeout: 9'];
 describe('readTemplate()', () => {
   test('reads the template of the post', () => {
     const text = seedTemplate('{}', 'key', 'http://mirror');
-    const { template } = readTemplate(text, { machine1: '08:00:27:00:00:01' }, 'flatcar.yaml');
+    const { template } = read(text, { machine1: '08:00:27:00:00:01' });
     const [task, ...others] = template.tasks;
     assert.deepEqual([template.name, template.globalTimeoutSeconds, others.length], ['flatcar-install', 1800, 0]);
     assert.deepEqual([task?.name, task?.worker], ['flatcar-install', '08:00:27:00:00:01']);
@@ -84,6 +92,15 @@ describe('readTemplate()', () => {
     assert.equal(actionOf(oneAction(...good, 'pid: host'))?.pidMode, 'host');
   });
 
+  test('merges mappings, with what stands in the action itself first', () => {
+    const text = oneAction('<<: *common', 'name: a', 'image: j').replace(
+      'tasks:',
+      'common: &common {image: i, timeout: 9, environment: {A: 1}}\ntasks:',
+    );
+    const action = actionOf(text);
+    assert.deepEqual([action?.image, action?.timeoutSeconds, action?.environment], ['j', 9, ['A=1']]);
+  });
+
   test('warns of what servers pass over, with its place', () => {
     assert.deepEqual(warningsOf(oneAction(...good, 'comand: [x]')), ['10:5 an action knows no "comand"; ignored']);
     assert.deepEqual(warningsOf(`${oneAction(...good)}\nextra: 1`), ['10:1 the template knows no "extra"; ignored']);
@@ -94,6 +111,9 @@ describe('readTemplate()', () => {
     ]);
     assert.deepEqual(warningsOf('name: t\nglobal_timeout: 1\ntasks: [{name: x, worker: w}]'), [
       '3:9 the task "x" has no actions',
+    ]);
+    assert.deepEqual(warningsOf(oneAction(...good, 'command: [a, ~, b]')), [
+      '10:18 an item of "command" is nothing; ignored',
     ]);
     assert.deepEqual(warningsOf(oneAction(...good)), []);
   });
@@ -160,12 +180,19 @@ describe('readTemplate()', () => {
       oneAction('name: a', 'image: i', 'timeout: 1m'),
       '9:14 "timeout" must be a whole number without quotes',
     ],
+    ['a key that occurs twice', oneAction(...good, 'image: j'), '10:5 an action has the key "image" twice'],
     [
-      'merged mappings',
-      oneAction(...good, '<<: {pid: host}'),
-      '10:5 "<<" (merging of mappings) is not understood here',
+      'what cannot be merged',
+      oneAction(...good, '<<: text'),
+      '10:9 "<<" merges a mapping, or a list of mappings, into an action',
     ],
-    ['a key that occurs twice', oneAction(...good, 'image: j'), '10:5 Map keys must be unique'],
+    ['what is no YAML', oneAction(...good, 'command: a: b'), '10:5 mapping values are not allowed in this context'],
+    [
+      'what fails while it is filled in',
+      oneAction(...good, 'command: [{{ .a | upper }}]'),
+      '10:18 .a: map has no entry for key "a" (give it with --set a=…)',
+    ],
+    ['a template that is malformed', oneAction(...good, 'command: [{{ if }}]'), '10:15 missing value for if'],
     [
       'an action that is no mapping',
       oneAction('text'),
@@ -196,7 +223,7 @@ describe('readTemplate()', () => {
   });
 
   test('has one line for each problem in the message, as compilers write it', () => {
-    assert.throws(() => readTemplate('name: t', {}, 'dir/t.yaml'), {
+    assert.throws(() => read('name: t', {}, 'dir/t.yaml'), {
       message: 'dir/t.yaml:1:1: the template must have at least one task',
     });
   });

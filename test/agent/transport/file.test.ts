@@ -173,7 +173,10 @@ test('a template that cannot be used is refused with its places before anything 
   const template = await write('bad.yaml', 'name: x\ntasks:\n- name: "{{ .a }}"\n  worker: {{ .nobody }}\n');
   const ran = await run(template, '--set', 'a=b=c');
   assert.deepEqual([ran.exitCode, ran.stdout], [2, '']);
-  assert.equal(ran.stderr, `tink-agent: ${template}:4:14: there is no value for .nobody (give it with --set nobody=…)`);
+  assert.equal(
+    ran.stderr,
+    `tink-agent: ${template}:4:14: .nobody: map has no entry for key "nobody" (give it with --set nobody=…)`,
+  );
   const missing = await run(join(directory, 'missing.yaml'));
   assert.equal(missing.exitCode, 2);
   assert.match(missing.stderr, /cannot read the template .*missing\.yaml: ENOENT/);

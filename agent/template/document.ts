@@ -1,0 +1,76 @@
+import { type Document, isAlias, isMap, isPair, isScalar, isSeq, type ParsedNode, parseDocument, Scalar } from 'yaml';
+import type { EngineNode } from './engine.ts';
+import type { Diagnostic } from './problem.ts';
+
+/** A YAML document, whichever program has parsed it. */
+export interface YamlDocument {
+  /** `undefined` if the document is empty or malformed. */
+  readonly root: YamlNode | undefined;
+  readonly errors: readonly Diagnostic[];
+}
+
+/** A node as YAML's representation graph has it, before anything is made of it. */
+export interface YamlNode {
+  readonly kind: 'scalar' | 'mapping' | 'sequence' | 'alias';
+  /** In UTF-16 code units of the text. */
+  readonly offset: number;
+  /** A scalar as text. */
+  readonly value: string;
+  /** A scalar that stands for nothing: `~`, `null`, or no text at all. */
+  readonly null: boolean;
+  /** The key `<<`, which merges its value into the mapping. */
+  readonly merge: boolean;
+  /** A scalar as a whole number, unless it is quoted or no such number. */
+  readonly integer: number | undefined;
+  /** The items of a sequence; the keys and values of a mapping, in turn; or what an alias stands for. A node can be its own descendant. */
+  children(): readonly YamlNode[];
+}
+
+/** The document that the template engine has read; its first node is the root. */
+export function engineDocument(nodes: readonly EngineNode[], errors: readonly Diagnostic[]): YamlDocument {
+  const fromEngine = ({ children, integer, ...node }: EngineNode): YamlNode => ({
+    ...node,
+    integer,
+    children: () => children.flatMap((index) => nodes[index] ?? []).map(fromEngine),
+  });
+  return { root: nodes.slice(0, 1).map(fromEngine)[0], errors };
+}
+
+/** Parses a YAML text. What scalars mean is decided as Go's yaml.v3 does, for which everything can be text. */
+export function parseYaml(text: string): YamlDocument {
+  const document = parseDocument(text, { schema: 'failsafe', uniqueKeys: false, prettyErrors: false });
+  const errors = document.errors.map(({ pos, message }) => ({ offset: pos[0], message: message.replace(/\s+/g, ' ') }));
+  return { root: errors.length > 0 ? undefined : fromLibrary(document, document.contents, 0), errors };
+}
+
+type LibraryDocument = Document.Parsed;
+
+/** @param fallback Where to point to if the node does not say */
+function fromLibrary(document: LibraryDocument, node: ParsedNode | null | undefined, fallback: number): YamlNode {
+  const offset = node?.range?.[0] ?? fallback;
+  const made = { offset, value: '', null: false, merge: false, integer: undefined };
+  if (isAlias(node)) {
+    const target = node.resolve(document) as ParsedNode | undefined;
+    return { ...made, kind: 'alias', children: () => [fromLibrary(document, target, offset)] };
+  }
+  if (isMap(node) || isSeq(node)) {
+    const children = () =>
+      node.items.flatMap((item) => (isPair(item) ? [item.key, item.value] : [item])) as (ParsedNode | null)[];
+    return {
+      ...made,
+      kind: isMap(node) ? 'mapping' : 'sequence',
+      children: () => children().map((child) => fromLibrary(document, child, offset)),
+    };
+  }
+  const value = isScalar(node) ? String(node.value) : '';
+  const plain = !isScalar(node) || node.type === Scalar.PLAIN || node.type === undefined;
+  return {
+    ...made,
+    kind: 'scalar',
+    value,
+    null: plain && ['', '~', 'null', 'Null', 'NULL'].includes(value),
+    merge: plain && value === '<<',
+    integer: plain && /^[+-]?\d{1,15}$/.test(value) ? Number(value) : undefined,
+    children: () => [],
+  };
+}
