@@ -12,37 +12,17 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
+import { namesWithDependencies } from './packages.ts';
 import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-/** Where the programs and their libraries come from. */
-const packages = `
-  busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx
-  libc6 libgcc-s1 libblkid1 libuuid1 libmount1 libsmartcols1 libselinux1 libpcre2-8-0 libudev1 libkmod2 libcap2 libacl1 libssl3
-  libefiboot1 libefivar1 libpopt0 zlib1g liblzo2-2 libzstd1 liblzma5 libtinfo6 libreadline8 libcap-ng0 libcrypt1
-  libsystemd0 libgcrypt20 libgpg-error0 liblz4-1 libdevmapper1.02.1
-`
-  .trim()
-  .split(/\s+/);
+/** Where the programs come from; their libraries come from what these packages depend on. libgcc-s1 is for the executable. */
+const packages = 'busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx libgcc-s1'.split(' ');
 
 /** What the installer runs (installer/tool.ts). Everything else is busybox. */
 const programs = [
-  ...[
-    'lsblk',
-    'blkid',
-    'blockdev',
-    'wipefs',
-    'fallocate',
-    'partx',
-    'addpart',
-    'delpart',
-    'losetup',
-    'mount',
-    'umount',
-    'findmnt',
-    'flock',
-  ],
+  ...['lsblk', 'blkid', 'blockdev', 'wipefs', 'fallocate', 'partx', 'losetup', 'mount', 'umount', 'findmnt', 'flock'],
   ...['btrfs', 'btrfstune', 'mkfs.btrfs', 'efibootmgr', 'udevadm', 'xz', 'kpartx'],
 ];
 
@@ -60,7 +40,7 @@ const { values } = parseArgs({
 const site = await readSite();
 await writeContainerImage(
   {
-    packages,
+    packages: await namesWithDependencies(packages),
     reference: 'flatcar-install:latest',
     config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
     // What differs between sites is a layer of its own: the large ones below it are the same everywhere.

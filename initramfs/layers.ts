@@ -50,6 +50,7 @@ export async function systemTree(sources: Sources): Promise<Tree> {
   for (const directory of ['var/log', 'var/lib/docker', 'var/lib/nibs', 'etc/docker']) tree.directory(directory);
   tree.directory('tmp', 0o1777);
   for (const link of ['sbin', 'usr/bin', 'usr/sbin']) tree.link(link, link.includes('/') ? '../bin' : 'bin');
+  tree.link('usr/lib', '../lib');
   tree.link('var/run', '../run');
   await tree.copy(join(files, 'system'), '.');
   await addBusybox(tree, sources);

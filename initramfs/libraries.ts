@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 
-const directories = ['lib64', 'lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu/systemd'];
+const directories = ['lib64', 'lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu/systemd'];
 
 /**
  * The shared libraries that programs need, and those that these need in turn, the loader included.

@@ -1,6 +1,7 @@
 import { link, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
+import { linkToUsr } from './packages.ts';
 
 /**
  * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with all in it, or one module without `.ko`.
@@ -39,7 +40,9 @@ export async function selectModules(directory: string, list: readonly string[]):
   const selected = new Set<string>();
   for (const entry of list) {
     const path = `kernel/${entry}`;
-    const matches = [...dependencies.keys()].filter((one) => one === `${path}.ko` || one.startsWith(`${path}/`));
+    const matches = [...dependencies.keys()].filter(
+      (one) => uncompressed(one) === `${path}.ko` || one.startsWith(`${path}/`),
+    );
     const isBuiltin = [...builtin].some((one) => one === `${path}.ko` || one.startsWith(`${path}/`));
     if (matches.length === 0 && !isBuiltin) throw new Error(`the kernel has no module ${entry} (initramfs/modules.ts)`);
     for (const match of matches) select(match);
@@ -83,7 +86,12 @@ async function readLines(directory: string, name: string): Promise<string[]> {
 }
 
 function moduleName(path: string): string {
-  return (path.split('/').at(-1) ?? '').replace(/\.ko$/, '').replaceAll('-', '_');
+  return (uncompressed(path).split('/').at(-1) ?? '').replace(/\.ko$/, '').replaceAll('-', '_');
+}
+
+/** Debian 12 has modules as they are, Debian 13 compressed. */
+function uncompressed(path: string): string {
+  return path.replace(/\.ko\.xz$/, '.ko');
 }
 
 /** Makes the files by which modprobe finds modules, for all modules below `root`/lib/modules/<version>. */
@@ -91,7 +99,10 @@ export async function indexModules(root: string, version: string): Promise<void>
   await execa('depmod', ['--basedir', root, version]);
 }
 
-/** Makes a module directory in `root` that holds only `modules`, and its index. Returns its path. */
+/**
+ * Makes a module directory in `root` that holds only `modules`, uncompressed (the image is compressed as a whole, which is smaller and loads
+ * faster), and its index. Returns its path.
+ */
 export async function stageModules(
   from: string,
   modules: readonly string[],
@@ -99,10 +110,14 @@ export async function stageModules(
   version: string,
 ): Promise<string> {
   const directory = join(root, 'lib/modules', version);
+  await linkToUsr(root);
   for (const module of modules) {
     await mkdir(dirname(join(directory, module)), { recursive: true });
     await link(join(from, module), join(directory, module));
   }
+  const compressed = modules.filter((module) => module !== uncompressed(module));
+  // Forced, because a file with a second name is in `from` too; that one stays.
+  if (compressed.length > 0) await execa('xz', ['--decompress', '--force', ...compressed], { cwd: directory });
   for (const name of await readdir(from)) {
     if (/^modules\.(builtin|builtin\.modinfo|order)$/.test(name)) await link(join(from, name), join(directory, name));
   }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, mkdtempDisposable, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, mkdtempDisposable, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -71,12 +71,14 @@ async function describe(names: readonly string[]): Promise<Record<string, string
   );
   const missing = names.filter((name) => !stanzas.some((stanza) => stanza['Package'] === name));
   if (missing.length > 0)
-    throw new Error(`apt does not know ${missing.join(', ')} (run apt-get update; Debian 12 is needed)`);
+    throw new Error(`apt does not know ${missing.join(', ')} (run apt-get update; Debian 12 or 13 is needed)`);
   return stanzas;
 }
 
 function unknownPackages(cause: unknown): never {
-  throw new Error('apt does not know all packages of the image (run apt-get update; Debian 12 is needed)', { cause });
+  throw new Error('apt does not know all packages of the image (run apt-get update; Debian 12 or 13 is needed)', {
+    cause,
+  });
 }
 
 /** Fetches packages with apt into `directory`, where those already there stay; nothing is installed. Returns the path of each one's file. */
@@ -116,7 +118,8 @@ async function download(packages: readonly Package[], directory: string, signal:
 }
 
 /**
- * Unpacks packages into one tree in `directory`, whose /bin, /sbin and /lib may be links, without running anything of theirs.
+ * Unpacks packages into one tree in `directory`, an empty one, without running anything of theirs. Its /bin, /sbin, /lib and /lib64 are links:
+ * packages of Debian 12 have files there and in /usr, those of Debian 13 only in /usr.
  * @param pathsLeftOut of the packages, as `./usr/share/doc`
  */
 export async function unpackPackages(
@@ -125,6 +128,7 @@ export async function unpackPackages(
   pathsLeftOut: readonly string[] = [],
   signal: AbortSignal = new AbortController().signal,
 ): Promise<void> {
+  await linkToUsr(directory);
   const exclusions = pathsLeftOut.map((path) => `--exclude=${path}`);
   for (const file of files) {
     await execa('dpkg-deb', ['--fsys-tarfile', file], { cancelSignal: signal, buffer: false }).pipe(
@@ -132,5 +136,13 @@ export async function unpackPackages(
       ['--extract', '--directory', directory, '--keep-directory-symlink', '--same-owner', ...exclusions],
       { cancelSignal: signal },
     );
+  }
+}
+
+/** Makes /bin, /sbin, /lib and /lib64 links to the directories of these names in /usr. */
+export async function linkToUsr(directory: string): Promise<void> {
+  for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
+    await mkdir(join(directory, 'usr', name), { recursive: true });
+    await symlink(`usr/${name}`, join(directory, name));
   }
 }

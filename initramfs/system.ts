@@ -1,25 +1,24 @@
 import { access, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { indexModules } from './modules.ts';
-import { fetchPackages, fingerprint, type Package, resolvePackages, unpackPackages } from './packages.ts';
+import {
+  fetchPackages,
+  fingerprint,
+  namesWithDependencies,
+  type Package,
+  resolvePackages,
+  unpackPackages,
+} from './packages.ts';
 
-/** The Debian packages that files of the boot image are taken from. The libraries are listed too: the build fails when one that is needed is not. */
-const packageNames = [
-  'linux-image-amd64',
-  'busybox-static',
-  'kmod',
-  'rdate',
-  'ca-certificates',
-  'kbd',
-  'kexec-tools',
-  // kexec looks whether it runs under Xen.
-  ...['libxenmisc4.17', 'libxencall1', 'libxendevicemodel1', 'libxenevtchn1', 'libxenforeignmemory1'],
-  ...['libxengnttab1', 'libxentoolcore1', 'libxentoollog1'],
-  ...['docker.io', 'containerd', 'runc', 'pigz', 'zlib1g'],
-  ...['libc6', 'libgcc-s1'],
-  ...['libsystemd0', 'libdevmapper1.02.1', 'libseccomp2', 'libselinux1', 'libudev1', 'libpcre2-8-0', 'libcap2'],
-  ...['libgcrypt20', 'libgpg-error0', 'liblz4-1', 'liblzma5', 'libzstd1', 'libssl3', 'libbsd0', 'libmd0'],
-] as const;
+/** The Debian packages that programs of the boot image are taken from. The libraries come from what these depend on. */
+const programPackages = [
+  ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
+  ...['docker.io', 'containerd', 'runc', 'pigz'],
+  'libgcc-s1', // for the executable
+];
+
+/** Taken without what it depends on: programs that make an initramfs. */
+const kernelPackage = 'linux-image-amd64';
 
 /** Debian as far as the boot image takes from it. */
 export interface DebianSystem {
@@ -39,8 +38,8 @@ export interface DebianSystem {
  */
 export async function fetchSystem(cache: string): Promise<DebianSystem> {
   await mkdir(cache, { recursive: true });
-  const list = await resolvePackages(packageNames);
-  const packages = join(cache, `packages-${fingerprint(list).slice(0, 16)}`);
+  const list = await resolvePackages([kernelPackage, ...(await namesWithDependencies(programPackages))]);
+  const packages = join(cache, `system-${fingerprint(list).slice(0, 16)}`);
   if (!(await exists(packages))) await unpack(list, packages, cache);
   const version = await kernelVersion(packages);
   return {

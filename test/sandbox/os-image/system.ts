@@ -26,7 +26,8 @@ export async function makeSystem(
 ): Promise<System> {
   const root = join(directory, 'system');
   const kernelTree = join(directory, 'kernel');
-  await mergeUsr(root);
+  await mkdir(join(root, 'usr/bin'), { recursive: true });
+  await symlink('dash', join(root, 'usr/bin/sh')); // made by a maintainer script
   await mkdir(kernelTree, { recursive: true });
   const { kernel = [], rest = [] } = Object.groupBy(packageFiles, ([name]) =>
     name.startsWith('linux-image-') ? 'kernel' : 'rest',
@@ -45,15 +46,6 @@ export async function makeSystem(
   await restrictFiles(root);
   await execa('ldconfig', ['-r', root], { cancelSignal: signal });
   return { root, release, kernel: join(kernelTree, `boot/vmlinuz-${release}`) };
-}
-
-/** Debian's packages still carry /bin, /sbin and /lib; in a system these are links into /usr. */
-async function mergeUsr(root: string): Promise<void> {
-  for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
-    await mkdir(join(root, 'usr', name), { recursive: true });
-    await symlink(`usr/${name}`, join(root, name));
-  }
-  await symlink('dash', join(root, 'usr/bin/sh')); // made by a maintainer script
 }
 
 async function writeIdentity(root: string): Promise<void> {
