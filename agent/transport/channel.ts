@@ -9,7 +9,8 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
-import { type ProxyRules, targetOf } from '../../net/proxy.ts';
+import { explainNotYetValid, isNotYetValid } from '../../net/certificate-time.ts';
+import { type ProxyRules, type ProxyTarget, targetOf } from '../../net/proxy.ts';
 import { trustSystemCertificates } from '../../net/system-certificates.ts';
 import { openTunnel } from '../../net/tunnel.ts';
 import type { MessageFns } from '../../proto/tink.pb.ts';
@@ -169,6 +170,7 @@ export class Channel implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (!isServiceError(error)) throw error;
+      if (isNotYetValid(error)) error.details = (await explainNotYetValid(error, this.#target, signal)).message;
       this.#doubt(error);
       throw new RpcError(method, this.#options.authority, error, await this.#spokenInstead(error, signal));
     } finally {
@@ -218,8 +220,7 @@ export class Channel implements AsyncDisposable {
 
   /** The same whether TLS is spoken or not, as gRPC for Go has it. */
   #proxy(): URL | undefined {
-    const port = Number(/:(\d+)$/.exec(this.authority)?.[1] ?? 443);
-    return this.#options.proxy?.({ protocol: 'https:', host: this.#host, port });
+    return this.#options.proxy?.(this.#target);
   }
 
   /** The server's certificate as it is now; the one we know if only the place to fetch it from is down. */
@@ -249,6 +250,11 @@ export class Channel implements AsyncDisposable {
       checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
         checkServerIdentity(this.#host, certificate),
     });
+  }
+
+  get #target(): ProxyTarget {
+    const port = Number(/:(\d+)$/.exec(this.authority)?.[1] ?? 443);
+    return { protocol: 'https:', host: this.#host, port };
   }
 
   /** Of the authority, without the brackets of an IPv6 address. */

@@ -34,6 +34,7 @@ export function mayBeTls({ code, details }: Pick<ServiceError, 'code' | 'details
 export function advice({ code, details }: Pick<ServiceError, 'code' | 'details'>, spoken: Spoken): string {
   if (spoken === 'TLS') return ' (the server speaks TLS: set tinkerbell_tls=true)';
   if (spoken === 'plaintext') return ' (the server does not speak TLS: set tinkerbell_tls=false)';
+  if (details.includes('the clock is wrong')) return ''; // It says what to do.
   if (/certificate|altnames|self.signed/i.test(details)) {
     return " (the server's certificate is not the one to trust: check the certificate URL, the server's name and the machine's clock)";
   }

@@ -8,8 +8,10 @@ import { parseReference } from '../../agent/image-reference.ts';
 import { RegistryConnection } from '../../agent/runtime/containerd/registry-connection.ts';
 import { dockerPullFailure } from '../../agent/runtime/docker-pull-failure.ts';
 import { explainPullFailure } from '../../agent/runtime/pull-failure.ts';
+import { Channel } from '../../agent/transport/channel.ts';
 import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
 import { createHttpClient } from '../../net/http-client.ts';
+import { WorkflowServiceDefinition } from '../../proto/tink.pb.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
 
 const day = 24 * 3600 * 1000;
@@ -23,7 +25,9 @@ async function startServerOfTomorrow(t: TestContext) {
     validFrom,
     validUntil: new Date(validFrom.getTime() + day),
   });
-  const server = createServer({ cert: certificate, key }, (_request, response) => response.end('never'));
+  const server = createServer({ cert: certificate, key, ALPNProtocols: ['h2', 'http/1.1'] }, (_request, response) =>
+    response.end('never'),
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => server.close());
@@ -72,6 +76,20 @@ test('a registry whose certificate is not valid yet is no matter of trust', asyn
       return true;
     },
   );
+});
+
+test('a gRPC server whose certificate is not valid yet blames the clock, in the same words at each attempt', async (t) => {
+  const { authority, url, explanation } = await startServerOfTomorrow(t);
+  await using channel = new Channel({ authority: new URL(url).host, certificateAuthority: authority });
+  const { fullName, methods } = WorkflowServiceDefinition;
+  const ask = () =>
+    channel
+      .call(fullName, methods.getWorkflowActions, { workflowId: 'any' }, signal)
+      .catch((error: Error) => error.message);
+  const first = String(await ask());
+  assert.match(first, explanation);
+  assert.doesNotMatch(first, /certificate URL/);
+  assert.equal(await ask(), first);
 });
 
 const docker =
