@@ -265,7 +265,7 @@ export const schema = z.object({
     .register(names, {
       group: 'Without a server',
       description:
-        'The machine, for {{.Hardware}} in the template: JSON or YAML, a Hardware manifest or what tink hardware push took.',
+        'File that describes the machine, for {{.hardware}}, {{.Hardware}} and {{.references}} in the template: a Hardware manifest and the objects that it refers to, or what tink hardware push took; JSON or YAML.',
       value: 'FILE',
       flags: ['hardware'],
       environment: ['NIBS_HARDWARE'],
