@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -64,6 +64,14 @@ describe('the executable', () => {
     }
     assert.match(lines.join('\n'), /cannot connect to the NATS server 127\.0\.0\.1:1: connect ECONNREFUSED/);
     assert.equal((await child).exitCode, 0);
+  });
+
+  test('renders a template', () => {
+    const template = join(directory, 'template.yaml');
+    writeFileSync(template, 'name: {{ list "a" "b" | join "-" }}\ntasks: []\n');
+    const { stderr, status } = run('tink-agent', '--transport=file', `--template=${template}`);
+    assert.match(stderr, /template\.yaml:2:8: the template must have at least one task$/m);
+    assert.equal(status, 2);
   });
 
   test('tells a current server what the machine consists of', async () => {
