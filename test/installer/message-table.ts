@@ -3,6 +3,12 @@
  * a sentence stands for the sentence `cannot {what} {target}: {why} ({hint})`; what the hints of one situation say is in the row of that hint.
  */
 export const messageTable: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  '../net/certificate-time.ts': {
+    'is not valid yet': 'a certificate made after the time of the clock',
+    'is valid from …': 'the same, where its begin is known',
+    'the clock is wrong: it shows …; the certificate of … … (set the clock of the machine, or give it a time server by DHCP option 42 or ntp_servers= on the kernel command line)':
+      'a machine whose clock is in the past',
+  },
   '../net/http-client.ts': {
     'more than … redirects': 'servers that redirect in a circle',
     'no answer within … s': 'a server or proxy that is silent',
