@@ -34,6 +34,7 @@ export interface ContainerRuntimeOptions extends ImageOptions {
 interface Run {
   readonly engine: Engine;
   readonly unreachable: UnreachableRegistries;
+  readonly logDriver: (signal: AbortSignal) => Promise<string | undefined>;
   readonly options: ContainerRuntimeOptions;
   /** Containers that this process works with, or keeps until they are released: not left over. */
   readonly active: Map<string, Container>;
@@ -51,10 +52,11 @@ export function createContainerRuntime(api: EngineApi, host: string, options: Co
     options.onEvent({ kind: 'engine', reachable, message: options.redact(message) });
   });
   const unreachable = new UnreachableRegistries();
+  const logDriver = rememberedLogDriver(engine);
   const active = new Map<string, Container>();
   const prepare = (action: Action, signal: AbortSignal): Run => {
     const name = { workflowId: action.workflowId, taskName: action.taskName, name: action.name, id: action.id };
-    return { engine, unreachable, options, active, action, name, signal };
+    return { engine, unreachable, logDriver, options, active, action, name, signal };
   };
   return {
     async run(action, signal) {
@@ -173,7 +175,7 @@ async function createContainer(
   command: readonly string[],
   image?: string,
 ): Promise<Container> {
-  const { engine, unreachable, options, action, signal } = current;
+  const { engine, unreachable, logDriver, options, action, signal } = current;
   const limitSeconds = role === 'action' ? limitOf(current) : (options.reactionTimeoutSeconds ?? 600);
   const settings = await containerSettings(action, {
     role,
@@ -184,6 +186,7 @@ async function createContainer(
       : undefined,
     networkMode: action.networkMode || options.network || (await defaultNetwork(engine, signal)),
     privileges: options.privileges ?? 'privileged',
+    logDriver: await logDriver(signal),
   });
   const container: Container = await Container.create(
     engine,
@@ -192,6 +195,18 @@ async function createContainer(
     signal,
   );
   return container;
+}
+
+/** An engine is asked once, until it has been away: it may have come back with another configuration. */
+function rememberedLogDriver(engine: Engine): Run['logDriver'] {
+  let known: { readonly outages: number; readonly driver: string | undefined } | undefined;
+  return async (signal) => {
+    const outages = engine.outages();
+    if (known?.outages !== outages) {
+      known = { outages, driver: await engine.call((api, limited) => api.logDriver(limited), signal) };
+    }
+    return known.driver;
+  };
 }
 
 /** An engine without a bridge gives its containers no network at all unless asked. */

@@ -22,6 +22,8 @@ export interface ContainerPlan {
   readonly workflowDirectory: string | undefined;
   readonly networkMode: string;
   readonly privileges: 'privileged' | 'all-available';
+  /** The engine's own, which the container gets. Default: not known. */
+  readonly logDriver?: string | undefined;
 }
 
 /** Translates an action into the words of the engine's API. */
@@ -37,14 +39,19 @@ export async function containerSettings(action: Action, plan: ContainerPlan): Pr
       Binds: binds(action, plan.workflowDirectory),
       NetworkMode: plan.networkMode,
       ...(action.pidMode && { PidMode: action.pidMode }),
-      // Output is read while it is written. What is kept besides serves an agent that comes later, and must not fill the machine's memory.
-      LogConfig: { Type: 'json-file', Config: { 'max-size': '8m', 'max-file': '2' } },
+      ...(plan.logDriver === 'json-file' && { LogConfig: boundedJsonFile }),
       RestartPolicy: { Name: 'no' },
       ...(plan.privileges === 'privileged' ? { Privileged: true } : await allThatIsAvailable(action)),
     },
   };
   return withName(settings, containerName(action, plan.role));
 }
+
+/**
+ * Output is read while it is written; what is kept besides serves an agent that comes later. Where it goes is the host's choice, but this driver's default is to
+ * fill the machine's memory.
+ */
+const boundedJsonFile = { Type: 'json-file', Config: { 'max-size': '8m', 'max-file': '2' } };
 
 /** Who a container belongs to. */
 export function labelsOf(action: Action, role: Role): Record<string, string> {

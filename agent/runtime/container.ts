@@ -306,6 +306,7 @@ export class Container implements AsyncDisposable {
       for (;;) {
         const outages = this.#engine.outages();
         source ??= await this.#followLog(sinceSeconds, signal);
+        if (source === undefined) return;
         await readToEnd(reader, source, signal);
         const looked = this.#inspect(signal).then(hasEnded);
         const isEnd = await Promise.race([this.#ended.promise, looked]);
@@ -321,8 +322,15 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  async #followLog(sinceSeconds: number, signal: AbortSignal): Promise<Readable> {
-    return await this.#engine.call((api, limited) => api.followLog(this.id, sinceSeconds, limited), signal);
+  /** @returns `undefined`: there is nothing more to be read */
+  async #followLog(sinceSeconds: number, signal: AbortSignal): Promise<Readable | undefined> {
+    const log = await this.#engine.call((api, limited) => api.followLog(this.id, sinceSeconds, limited), signal);
+    if (log !== undefined) return log;
+    this.#options.onWarning(
+      `what the container ${this.name} printed before now cannot be read back: it is only where the engine's log driver sends it`,
+    );
+    // Attaching to a container that has ended would wait for it to start again.
+    return hasEnded(await this.#inspect(signal)) ? undefined : await this.#attach(signal);
   }
 
   /** A process outside of the container may hold its output open for ever; what flows is awaited. */

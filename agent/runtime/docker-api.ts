@@ -27,8 +27,14 @@ export function connectDocker(host: string): EngineApi {
     },
     followLog: async (id, since, abortSignal) => {
       const what = { follow: true as const, stdout: true, stderr: true, since };
-      return (await docker.getContainer(id).logs({ ...what, abortSignal })) as Readable;
+      try {
+        return (await docker.getContainer(id).logs({ ...what, abortSignal })) as Readable;
+      } catch (error) {
+        if (error instanceof Error && /does not support reading/.test(error.message)) return undefined;
+        throw error;
+      }
     },
+    logDriver: async () => engineInformation.parse(await docker.info()).LoggingDriver,
     waitForEnd: (id, signal) => waitForEnd(docker, id, signal),
     stopContainer: (id, graceSeconds, abortSignal) =>
       docker.getContainer(id).stop({ t: Math.ceil(graceSeconds), abortSignal }),
@@ -63,6 +69,9 @@ export function connectDocker(host: string): EngineApi {
       (await docker.listNetworks({ filters: { driver: ['bridge'] }, abortSignal })).length > 0,
   };
 }
+
+/** Engine API, "Get system information". */
+const engineInformation = z.object({ LoggingDriver: z.string().optional() });
 
 /** What dockerode must be told; every field, because it takes those that are missing from DOCKER_HOST. */
 function address(host: string): Docker.DockerOptions {

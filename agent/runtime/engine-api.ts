@@ -55,8 +55,14 @@ export interface EngineApi {
   startContainer(id: string, signal: AbortSignal): Promise<void>;
   /** What it prints from now on, in Docker's multiplexed format. Asked before the start, this is all of it. */
   attach(id: string, signal: AbortSignal): Promise<Readable>;
-  /** What it printed, as far as the engine keeps that, and prints from now on. Same format. @param sinceSeconds of the engine's clock, since 1970 */
-  followLog(id: string, sinceSeconds: number, signal: AbortSignal): Promise<Readable>;
+  /**
+   * What it printed, as far as the engine keeps that, and prints from now on. Same format.
+   * @param sinceSeconds of the engine's clock, since 1970
+   * @returns `undefined`: the engine sends the output somewhere from where it cannot be read back
+   */
+  followLog(id: string, sinceSeconds: number, signal: AbortSignal): Promise<Readable | undefined>;
+  /** Where containers that ask for nothing else have their output sent, as Docker calls it. `undefined`: to nothing but {@link attach}. */
+  logDriver(signal: AbortSignal): Promise<string | undefined>;
   /** @returns when it has ended, or when the engine says no more: whether it is known to have ended with 0 */
   waitForEnd(id: string, signal: AbortSignal): Promise<boolean>;
   /** Asks it to end, and after the time of grace ends it. */

@@ -155,21 +155,33 @@ function asShown(line: string): string {
   return text.slice(text.lastIndexOf('\r') + 1);
 }
 
+interface KeptLine {
+  readonly line: string;
+  readonly arrivedAtMilliseconds: number;
+}
+
+/**
+ * Engines copy the two streams independently of each other: of lines that arrive within so much time nobody can say which was printed first. A busy machine
+ * takes that long now and then. Unit: milliseconds.
+ */
+const simultaneousMilliseconds = 250;
+
 /** The end of the output. Lines are made presentable only when somebody asks, for there may be millions. */
 class Tail {
-  readonly #kept: string[] = [];
+  readonly #kept: Record<StreamName, KeptLine[]> = { stdout: [], stderr: [] };
   readonly #inside = { stdout: false, stderr: false };
 
   add(stream: StreamName, line: string, continues: boolean): void {
     const isRest = this.#inside[stream];
     this.#inside[stream] = continues;
     if (isRest || line === '') return;
-    this.#kept.push(line);
-    if (this.#kept.length > 20) this.#kept.shift();
+    const kept = this.#kept[stream];
+    kept.push({ line, arrivedAtMilliseconds: performance.now() });
+    if (kept.length > 12) kept.shift();
   }
 
   lines(): readonly string[] {
-    const presentable = this.#kept.map((line) =>
+    const presentable = this.#inOrder().map((line) =>
       stripVTControlCharacters(line)
         .replaceAll(/[\p{Cc}\p{Zs}]+/gu, ' ')
         .trim(),
@@ -178,5 +190,20 @@ class Tail {
       .filter((line) => line !== '')
       .slice(-5)
       .map((line) => (line.length > 300 ? `${line.slice(0, 299)}…` : line));
+  }
+
+  /** Where the order cannot be told, standard error is last: it says why. */
+  #inOrder(): string[] {
+    const [stdout, stderr] = [[...this.#kept.stdout], [...this.#kept.stderr]];
+    const ordered: string[] = [];
+    for (;;) {
+      const [out, error] = [stdout.at(-1), stderr.at(-1)];
+      if (out === undefined && error === undefined) return ordered.reverse();
+      const isOut =
+        error === undefined ||
+        (out !== undefined && out.arrivedAtMilliseconds > error.arrivedAtMilliseconds + simultaneousMilliseconds);
+      const next = isOut ? stdout.pop() : stderr.pop();
+      if (next !== undefined) ordered.push(next.line);
+    }
   }
 }

@@ -312,7 +312,7 @@ async function dockerFlags(): Promise<string[]> {
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
   };
   const { HostConfig: host = {} } = await containerSettings(action, {
-    ...{ role: 'action', image, command: [], networkMode: 'host', privileges: 'all-available' },
+    ...{ role: 'action', image, command: [], networkMode: 'host', privileges: 'all-available', logDriver: 'json-file' },
     workflowDirectory: join(directory.path, 'worker/bench'),
   });
   return [

@@ -12,6 +12,8 @@ import { unmountBelow } from './scratch-mount.ts';
 
 /** How the engine differs from the usual one. */
 export interface EngineOptions {
+  /** `log-driver` and `log-opts` of daemon.json. Default: the engine's own. */
+  readonly logs?: { readonly driver: string; readonly options?: Readonly<Record<string, string>> };
   /** Containers survive a restart of the engine. Default: false. */
   readonly liveRestore?: boolean;
   /** `false`: only make the place; the engine is started by {@link Engine.start}. Default: true. */
@@ -86,7 +88,8 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
   }
 
   // The machine's own /etc/docker/daemon.json must not count.
-  await writeFile(at('daemon.json'), '{}');
+  const { driver, options: logOptions = {} } = options.logs ?? {};
+  await writeFile(at('daemon.json'), JSON.stringify(driver ? { 'log-driver': driver, 'log-opts': logOptions } : {}));
   if (options.started !== false) await start();
   return {
     ...{ socketPath, host: `unix://${socketPath}`, docker, logPath: at('dockerd.log'), start, stop },

@@ -216,6 +216,8 @@ class ContainerdApi implements EngineApi {
     return output;
   }
 
+  async logDriver(): Promise<undefined> {}
+
   async waitForEnd(id: string, signal: AbortSignal): Promise<boolean> {
     try {
       const { exitStatus } = await this.#client.call(

@@ -105,6 +105,15 @@ for (const kind of engineKinds)
       assert.match(outcome.message, /first/);
     });
 
+    test('the last line of a failure is what it said on standard error, every time', async () => {
+      const messages = new Set<string>();
+      for (let round = 0; round < 5; round++) {
+        const action = shell('echo one; echo why >&2; echo two; exit 3', { id: String(round) });
+        messages.add((await workshop.runtime.run(action, never)).message);
+      }
+      assert.deepEqual([...messages], ['exit code 3: why | before that: one | two']);
+    });
+
     test('a failure by a signal names the signal', async () => {
       // The first process of a container ignores signals it has no handler for, except those from outside.
       const action = shell('echo ready; while :; do sleep 0.1; done');

@@ -108,3 +108,25 @@ test('the last lines are the last ones that say something, fit for a message', a
   const { lastLines } = await linesOf([frame('stdout', text)]);
   assert.deepEqual(lastLines, ['3', '4: red', '5 tab', `6${'x'.repeat(298)}…`, '7']);
 });
+
+test('of lines of both streams that arrive together, those of standard error are last; later ones come later', async () => {
+  const reader = createOutputReader({ onLine: () => {} });
+  const read = (...frames: Buffer[]) => reader.read(Readable.from(frames));
+  await read(
+    frame('stderr', 'why\n'),
+    frame('stdout', 'one\n'),
+    frame('stderr', 'and why\n'),
+    frame('stdout', 'two\n'),
+  );
+  assert.deepEqual(reader.lastLines(), ['one', 'two', 'why', 'and why']);
+  // The time between them is what is tested.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await read(frame('stdout', 'later\n'));
+  assert.deepEqual(reader.lastLines(), ['one', 'two', 'why', 'and why', 'later']);
+});
+
+test('a flood on one stream does not push out what the other one said last', async () => {
+  const flood = Array.from({ length: 1000 }, (_, index) => frame('stdout', `${index}\n`));
+  const { lastLines } = await linesOf([frame('stderr', 'why\n'), ...flood]);
+  assert.deepEqual(lastLines, ['996', '997', '998', '999', 'why']);
+});

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import type { Action } from '../../../agent/action.ts';
+import { SyslogServer } from '../../sandbox/syslog-server.ts';
+import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';
+
+const never = new AbortController().signal;
+
+/** Runs an action whose container can be looked at while it runs. */
+async function runAndInspect(workshop: DockerWorkshop, action: Action) {
+  const running = workshop.runtime.run(action, never);
+  await workshop.told((event) => event.kind === 'output' && event.line === 'ready');
+  const [container] = await workshop.engine.docker.listContainers();
+  const { HostConfig } = await workshop.engine.docker.getContainer(container?.Id ?? '').inspect();
+  await writeFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
+  return { outcome: await running, logConfig: HostConfig.LogConfig };
+}
+
+function waiting(end: string): Action {
+  return shell(`echo ready; until [ -e /workflow/go ]; do sleep 0.05; done; ${end}`);
+}
+
+/** As an agent that is killed while its action runs. */
+async function runAndKill(workshop: DockerWorkshop, action: Action): Promise<void> {
+  const script = join(import.meta.dirname, 'mortal.ts');
+  const parameters = [script, JSON.stringify(workshop.bench.place), workshop.workDirectory, workshop.registry.host];
+  const agent = spawn(process.execPath, [...parameters, JSON.stringify(action)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(agent, 'exit');
+  for await (const line of createInterface({ input: agent.stdout }))
+    if (line.includes('"line":"ready"')) agent.kill('SIGKILL');
+  await exited;
+}
+
+for (const [driver, options, expected] of [
+  ['json-file', {}, { 'max-size': '8m', 'max-file': '2' }],
+  ['local', { 'max-size': '1m' }, { 'max-size': '1m' }],
+  ['none', {}, {}],
+] as const)
+  test(`with the engine's log driver ${driver} output arrives, and the driver stays what it is`, async () => {
+    await using workshop = await startWorkshop({ logs: { driver, options } });
+    const { outcome, logConfig } = await runAndInspect(workshop, waiting('echo bad >&2; exit 3'));
+    assert.match(outcome.message, /^exit code 3: bad \| before that: ready$/);
+    assert.deepEqual(logConfig, { Type: driver, Config: expected });
+  });
+
+test('an engine that sends output to a syslog server does so with that of actions', async () => {
+  await using server = new SyslogServer('udp');
+  await server.start();
+  const options = { 'syslog-address': `udp://127.0.0.1:${server.port}`, 'cache-disabled': 'true' };
+  await using workshop = await startWorkshop({ logs: { driver: 'syslog', options } });
+  const { outcome, logConfig } = await runAndInspect(workshop, waiting('echo bad >&2; exit 3'));
+  assert.equal(logConfig?.Type, 'syslog');
+  assert.match(outcome.message, /^exit code 3: bad/);
+  await server.until((messages) => messages.some((message) => message.trim().endsWith('ready')));
+  await server.until((messages) => messages.some((message) => message.trim().endsWith('bad')));
+});
+
+test('a later agent reads what is printed from then on where the log driver cannot be read back, and says so', async () => {
+  await using workshop = await startWorkshop({ logs: { driver: 'none' } });
+  // The first pull, with credentials, so that a process without them finds the image.
+  await workshop.runtime.run(shell('true'), never);
+  const action = shell('echo ready; until [ -e /workflow/go ]; do sleep 0.05; echo tick; done; echo went on; exit 4');
+  await runAndKill(workshop, action);
+  const running = workshop.runtime.run(action, never);
+  await workshop.told((event) => event.kind === 'warning' && /cannot be read back/.test(event.message));
+  await workshop.told((event) => event.kind === 'output' && event.line === 'tick');
+  await writeFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
+  assert.match((await running).message, /^exit code 4: went on \| before that: tick/);
+
+  workshop.events.length = 0;
+  const ended = waiting('exit 4');
+  await runAndKill(workshop, ended);
+  await writeFile(join(workshop.workDirectory, ended.workflowId, 'go'), '');
+  const [container] = await workshop.engine.docker.listContainers({ all: true });
+  await workshop.engine.docker.getContainer(container?.Id ?? '').wait();
+  const outcome = await workshop.runtime.run(ended, never);
+  assert.equal(outcome.message, 'exit code 4: it printed nothing');
+  const warnings = workshop.events.filter((event) => event.kind === 'warning');
+  assert.deepEqual(
+    warnings.map(({ message }) => message.replace(/container \S+/, 'container X')),
+    ["what the container X printed before now cannot be read back: it is only where the engine's log driver sends it"],
+  );
+});
+
+test('an action fails where the engine is to send its output to a journal that the machine does not have', async () => {
+  await using workshop = await startWorkshop({ logs: { driver: 'journald' } });
+  const outcome = await workshop.runtime.run(shell('true'), never);
+  assert.equal(outcome.verdict, 'FAILED');
+  assert.match(outcome.message, /^could not be run: .*journald is not enabled on this host/);
+});
