@@ -259,6 +259,12 @@ export class TinkServer implements AsyncDisposable {
     );
   }
 
+  /** The commands of a workflow's actions, in order, as agents get them. */
+  commands(workflowId: string): readonly (readonly string[])[] {
+    const workflow = this.#records.workflows.find(({ id }) => id === workflowId);
+    return (workflow?.actions ?? []).map(({ command }) => command);
+  }
+
   deleteWorkflow(workflowId: string): void {
     this.#change(() => deleteWorkflow(this.#records, workflowId));
   }
