@@ -89,6 +89,12 @@ test: setup build initramfs ## Types, lint, unit and integration tests
 	$(NODE) --run check
 	$(NODE) --import ./test/sandbox/ends-for-sure.ts --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
 
+# npm is the machine's, on its own Node.
+.PHONY: test-hosts
+test-hosts: export PATH := $(MACHINE_PATH)
+test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 and 11
+	test/hosts/npm-versions.sh
+
 .PHONY: bench
 bench: bench-agent bench-decompress bench-install ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
 
