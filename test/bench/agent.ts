@@ -11,6 +11,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -228,7 +229,8 @@ async function openSite(dialect: ServerDialect): Promise<Site> {
     async startAgent(flags = ['--poll-interval=10ms']) {
       const settings = [`--id=${worker}`, `--grpc-server=${server.authority}`, `--docker-host=${engine.host}`];
       const places = [`--state-directory=${state}`, `--work-directory=${join(directory.path, 'worker')}`];
-      const rest = ['--privileged=false', '--status-address=127.0.0.1:0', `--registry-name=${registry.host}`];
+      const status = `--status-address=127.0.0.1:${await freePort()}`;
+      const rest = ['--privileged=false', status, `--registry-name=${registry.host}`];
       const child = spawn(executable, [...settings, ...places, ...rest, ...trust, ...flags], {
         env: {
           PATH: process.env['PATH'] ?? '',
@@ -271,6 +273,15 @@ async function openSite(dialect: ServerDialect): Promise<Site> {
 }
 
 /** Images are named in full: with servers up to v0.12 as with current ones. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  if (address === null || typeof address === 'string') throw new Error('there is no free port');
+  return address.port;
+}
+
 function templateOf(commands: readonly (readonly string[])[]): string {
   const actions = commands.map((command, index) => ({ name: `a${index}`, image, timeout: 1800, command }));
   const task = { name: 'bench', worker: '{{.one}}', actions };
