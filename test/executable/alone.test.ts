@@ -92,6 +92,7 @@ for (const suite of ['bookworm', 'trixie']) {
         ],
         {
           all: true,
+          forceKillAfterDelay: false,
           reject: false,
           extendEnv: false,
           env: { PATH: process.env['PATH'], NIBS_KERNEL_COMMAND_LINE: '/cmdline' },

@@ -15,7 +15,7 @@ export interface GlibcRoot extends AsyncDisposable {
 /** @param suite for example `trixie`; its packages are fetched once and kept */
 export async function makeGlibcRoot(suite: string): Promise<GlibcRoot> {
   const root = await mkdtempDisposable(join(tmpdir(), `nibs-${suite}-`));
-  for (const directory of ['usr/lib', 'usr/lib64', 'usr/bin', 'proc', 'sys', 'tmp'])
+  for (const directory of ['usr/lib', 'usr/lib64', 'usr/bin', 'dev', 'proc', 'sys', 'tmp'])
     await mkdir(join(root.path, directory), { recursive: true });
   for (const directory of ['lib', 'lib64']) await symlink(`usr/${directory}`, join(root.path, directory));
   for (const file of await fetchPackages(suite)) {
