@@ -197,6 +197,7 @@ async function setClock(
     ip neighbour add ${nothing} lladdr 02:00:00:00:00:01 dev hole; ip neighbour add 10.255.255.2 lladdr 02:00:00:00:00:02 dev hole
     mount --bind ${directory}/cmdline /proc/cmdline
     mount --bind ${directory}/hosts /etc/hosts
+    [ ! -e /etc/services ] || mount --bind /dev/null /etc/services # the image has none
     mount -t tmpfs tmpfs /run
     mkdir -p /run/nibs
     cp ${directory}/time-servers /run/nibs/ntp-servers
@@ -221,18 +222,22 @@ async function setClock(
     ${serversStartLater ? `until [ -e ${directory}/went-on ]; do sleep 0.1; done; ${startServers}` : ''}
     wait $running
     kill $serving`;
-  const { stdout } = await execa('setpriv', [
-    ...['--bounding-set=-sys_time', '--inh-caps=-sys_time', 'unshare'],
-    '--net',
-    '--mount',
-    '--pid',
-    '--fork',
-    '--kill-child',
-    '--mount-proc',
-    'sh',
-    '-c',
-    script,
-  ]);
+  const { stdout } = await execa(
+    'setpriv',
+    [
+      ...['--bounding-set=-sys_time', '--inh-caps=-sys_time', 'unshare'],
+      '--net',
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+      'sh',
+      '-c',
+      script,
+    ],
+    { cancelSignal: t.signal },
+  );
   const lines = stdout.split('\n');
   const [, before, after] = /^went on: (\S+) (\S+)$/m.exec(stdout) ?? [];
   return {
