@@ -56,5 +56,8 @@ async function download(suite: string, directory: string): Promise<void> {
   await execa('apt-get', ['download', '--quiet=2', ...options, ...packages.map((name) => `${name}:amd64`)], {
     cwd: at('packages'),
   });
-  await rename(at('packages'), directory);
+  await rename(at('packages'), directory).catch((error: NodeJS.ErrnoException) => {
+    // Another test has fetched the same packages meanwhile.
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+  });
 }
