@@ -149,21 +149,24 @@ describe('docker alone', () => {
       assert.equal(await readFile(join(out, 'done'), 'utf8'), 'a "word"\n');
     });
 
-  /** Waits for containers that the agent knows nothing of, one started by the other, to end, and removes them. @returns their images, in order */
+  /**
+   * Waits for containers that the agent knows nothing of, one started by the other, to end, and removes them.
+   * @returns their images, in the order in which they were made
+   */
   async function detached(count: number): Promise<string[]> {
     const { docker } = workshop.engine;
-    const images: string[] = [];
-    const ids: string[] = [];
-    while (ids.length < count) {
-      const found = (await docker.listContainers({ all: true })).find(({ Id }) => !ids.includes(Id));
-      assert.ok(found !== undefined, `only ${images.join(', ')}`);
-      const { StatusCode } = await docker.getContainer(found.Id).wait();
+    const made: { readonly id: string; readonly image: string; readonly at: string }[] = [];
+    while (made.length < count) {
+      const found = (await docker.listContainers({ all: true })).find(({ Id }) => !made.some(({ id }) => id === Id));
+      assert.ok(found !== undefined, `only ${made.map(({ image }) => image).join(', ')}`);
+      const container = docker.getContainer(found.Id);
+      const { StatusCode } = await container.wait();
       assert.equal(StatusCode, 0, await logOf(found.Id));
-      ids.push(found.Id);
-      images.push(found.Image);
+      // The list has the newest first, and on a slow machine the last one may be there before the first look.
+      made.push({ id: found.Id, image: found.Image, at: (await container.inspect()).Created });
     }
-    for (const id of ids) await docker.getContainer(id).remove();
-    return images;
+    for (const { id } of made) await docker.getContainer(id).remove();
+    return made.toSorted((a, b) => (a.at < b.at ? -1 : 1)).map(({ image }) => image);
   }
 
   async function logOf(id: string): Promise<string> {
