@@ -26,6 +26,19 @@ export function addMachineMetrics(registry: Registry): void {
       if (main !== null) this.set({ sensor: 'cpu' }, main);
     },
   });
+  new Gauge({
+    name: 'nibs_machine_filesystem_available_bytes',
+    help: 'What can still be written to a file system, by the directory it is mounted at; not there without the program df.',
+    labelNames: ['mountpoint'],
+    registers,
+    async collect() {
+      const { getDiskInfo } = await import('node-disk-info');
+      // It runs `df -P`, which counts in KiB. The container image of the agent has no df.
+      const fileSystems = await getDiskInfo().catch(() => []);
+      this.reset();
+      for (const { mounted, available } of fileSystems) this.set({ mountpoint: mounted }, available * 1024);
+    },
+  });
 }
 
 /** Loaded here, because it is large and most agents are never asked. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { statfs } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { test } from 'node:test';
 import { createRedactor } from '../../agent/redact.ts';
@@ -140,6 +141,15 @@ test('/metrics tells how much memory the machine has left, and no temperature wh
   assert.ok(Number(available) > 0 && Number(available) < totalmem(), text);
   const [, celsius = '20'] = /^nibs_machine_temperature_celsius\{sensor="cpu"\} (.*)$/m.exec(text) ?? [];
   assert.ok(Number(celsius) > 0 && Number(celsius) < 120, text);
+});
+
+test('/metrics has the room in each file system, in bytes', async () => {
+  await using status = await startStatus();
+  const { bavail, bsize } = await statfs('/');
+  const { text } = await status.get('/metrics');
+  const [, available] = /^nibs_machine_filesystem_available_bytes\{mountpoint="\/"\} ([\d.e+]+)$/m.exec(text) ?? [];
+  // Other tests write meanwhile.
+  assert.ok(Math.abs(Number(available) / (bavail * bsize) - 1) < 0.2, `${available} of ${bavail * bsize}`);
 });
 
 test('secrets are on no page', async () => {
