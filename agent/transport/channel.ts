@@ -64,7 +64,7 @@ export class RpcError extends TransportError {
 
   constructor(method: string, authority: string, error: ServiceError, spoken?: Spoken) {
     const details = plainDetails(error.details);
-    // Whoever prints causes too recognises by that that it is the same.
+    // The same text as in the message: a printer of causes leaves out one that repeats the message.
     error.message = `${error.code} ${status[error.code]}: ${details}`;
     super(`${method} at ${authority} failed: ${status[error.code]}: ${details}${advice(error, spoken)}`, {
       cause: error,

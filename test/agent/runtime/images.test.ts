@@ -140,7 +140,7 @@ test('an image that is present is enough when its registry cannot be reached', a
   assert.match(await failure('gone:1', { ...options, pullAttempts: 2 }), /connection refused/);
 });
 
-test('a registry that cannot be reached is not asked again for a while where there is a copy, and that is said once', async () => {
+test('a registry that cannot be reached is not asked again for a while where there is a copy, and is logged once', async () => {
   await using other = await startRegistry();
   const reference = await other.push('dead:1', image);
   const unreachable = new UnreachableRegistries(1);
