@@ -53,10 +53,10 @@ measure: build ## Size and start-up time of the executable
 	$(NODE) executable/measure.ts
 
 .PHONY: generate
-generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the README's table of settings
+generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md
 	$(NODE) proto/generate.ts
 	$(NODE) installer/decompress/bzip2/build-kernel.ts
-	$(NODE) executable/readme.ts
+	$(NODE) executable/settings-page.ts
 
 .PHONY: template-engine
 template-engine: node_modules/.package-lock.json ## What renders templates, from its Go sources; needs Go

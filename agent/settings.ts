@@ -22,7 +22,7 @@ import {
 
 /** Under which names a setting can be given. In each list a later name wins over an earlier one. */
 export interface Names {
-  /** Heading in `--help` and in the README. */
+  /** Heading in `--help`. */
   readonly group: 'Server' | 'Without a server' | 'Registry and engine' | 'Behaviour' | 'Files and log' | 'Proxies';
   readonly description: string;
   /** What a value looks like; `undefined` for a switch. */

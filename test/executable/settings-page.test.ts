@@ -5,8 +5,8 @@ import { test } from 'node:test';
 
 const root = join(import.meta.dirname, '../..');
 
-test('README.md has the table of settings that the agent has', () => {
-  const { status, stderr } = spawnSync(process.execPath, [join(root, 'executable/readme.ts'), '--check'], {
+test('docs/settings.md has the table of settings that the agent has', () => {
+  const { status, stderr } = spawnSync(process.execPath, [join(root, 'executable/settings-page.ts'), '--check'], {
     encoding: 'utf8',
   });
   assert.equal(status, 0, stderr);
