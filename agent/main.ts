@@ -16,7 +16,7 @@ import {
   type ServerConfig,
   serverOf,
 } from './config.ts';
-import { createInventory } from './hardware.ts';
+import { createInventory } from './hardware/hardware.ts';
 import { type Journal, JournalError, openJournal } from './journal.ts';
 import type { KexecOptions } from './kexec.ts';
 import type { LoopEvent } from './observe.ts';

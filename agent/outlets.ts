@@ -12,7 +12,7 @@ import type { Config } from './settings.ts';
 import { createStatusBoard, type StatusBoard } from './status/board.ts';
 import type { Metrics } from './status/metrics.ts';
 import { createSpaceWatch } from './storage.ts';
-import type { Syslog } from './syslog.ts';
+import type { Syslog } from './syslog/syslog.ts';
 
 /** Where people learn what the agent does: its log, the syslog server, the pages of its status, the machine's screen. */
 export interface Outlets extends AsyncDisposable {
@@ -103,7 +103,7 @@ async function openSyslog(
   onChange: (reachable: boolean, message: string) => void,
 ): Promise<Syslog | undefined> {
   if (syslogHost === undefined) return undefined;
-  const { startSyslog } = await import('./syslog.ts');
+  const { startSyslog } = await import('./syslog/syslog.ts');
   // A boot image may have no name of its own; ours is called nibs where DHCP gives it none.
   const named = hostname();
   const hostName = ['', '(none)', 'localhost', 'nibs'].includes(named) ? (workerId ?? '-') : named;
@@ -122,7 +122,7 @@ async function openStatusServer(
   if (statusAddress === 'off') return undefined;
   const colon = statusAddress.lastIndexOf(':');
   const host = statusAddress.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
-  const { startStatusServer } = await import('./status.ts');
+  const { startStatusServer } = await import('./status/server.ts');
   try {
     const server = await startStatusServer({
       host,

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 import { execa } from 'execa';
 import { z } from 'zod';
-import { engineFile } from '../agent/template/engine.ts';
+import { engineFile } from '../agent/template/engine/engine.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { lockFile } from './file-lock.ts';

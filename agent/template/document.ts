@@ -1,5 +1,5 @@
 import { type Document, isAlias, isMap, isPair, isScalar, isSeq, type ParsedNode, parseDocument, Scalar } from 'yaml';
-import type { EngineNode } from './engine.ts';
+import type { EngineNode } from './engine/engine.ts';
 import type { Diagnostic } from './problem.ts';
 
 /** A YAML document, whichever program has parsed it. */

@@ -1,5 +1,5 @@
 import { engineDocument, type YamlDocument } from './document.ts';
-import { EngineError, type EngineRequest, type EngineResponse, type TemplateEngine } from './engine.ts';
+import { EngineError, type EngineRequest, type EngineResponse, type TemplateEngine } from './engine/engine.ts';
 import { type Diagnostic, RenderError, TemplateError } from './problem.ts';
 
 /** What a template is filled in with, as the controller has it for a Workflow. */

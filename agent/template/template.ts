@@ -4,7 +4,7 @@
  */
 import { LineCounter } from 'yaml';
 import { ImageReferenceError, parseReference } from '../image-reference.ts';
-import type { TemplateEngine } from './engine.ts';
+import type { TemplateEngine } from './engine/engine.ts';
 import { type Diagnostic, type Problem, RenderError, TemplateError } from './problem.ts';
 import { render, type TemplateData } from './render.ts';
 import { type Mapping, YamlReader, type YamlValue } from './yaml.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Action, Event, Verdict } from '../action.ts';
-import { TemplateEngine } from '../template/engine.ts';
+import { TemplateEngine } from '../template/engine/engine.ts';
 import { describeProblem, TemplateError } from '../template/problem.ts';
 import type { HardwareFile } from '../template/render.ts';
 import { readTemplate, type Task, type TaskAction, type Template } from '../template/template.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { SyslogFormat } from '../../../agent/syslog/message.ts';
-import { startSyslog } from '../../../agent/syslog.ts';
+import { startSyslog } from '../../../agent/syslog/syslog.ts';
 import { ports, type RealSyslog, type ReceivedMessage, startRealSyslog } from '../../sandbox/real-syslog.ts';
 import { parseAsSmee, startSmeeSyslog } from '../../sandbox/smee-syslog.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
-import { TemplateEngine } from '../../../agent/template/engine.ts';
+import { TemplateEngine } from '../../../agent/template/engine/engine.ts';
 import { RenderError, TemplateError } from '../../../agent/template/problem.ts';
 import { render, type TemplateData } from '../../../agent/template/render.ts';
 import { readTemplate, type Task } from '../../../agent/template/template.ts';

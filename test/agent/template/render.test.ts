@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { TemplateEngine } from '../../../agent/template/engine.ts';
+import { TemplateEngine } from '../../../agent/template/engine/engine.ts';
 import { RenderError, TemplateError } from '../../../agent/template/problem.ts';
 import { render } from '../../../agent/template/render.ts';
 import { seedHardware } from '../../sandbox/seed.ts';

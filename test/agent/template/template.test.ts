@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { TemplateEngine } from '../../../agent/template/engine.ts';
+import { TemplateEngine } from '../../../agent/template/engine/engine.ts';
 import { type Problem, TemplateError } from '../../../agent/template/problem.ts';
 import { readTemplate, type TaskAction } from '../../../agent/template/template.ts';
 import { seedTemplate } from '../../sandbox/seed.ts';

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { StatusBoard } from './status/board.ts';
-import type { Metrics } from './status/metrics.ts';
+import type { StatusBoard } from './board.ts';
+import type { Metrics } from './metrics.ts';
 
 export interface StatusServerOptions {
   /** Where to listen. */

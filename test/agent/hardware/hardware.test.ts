@@ -4,14 +4,14 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
-import { createInventory, takeInventory } from '../../agent/hardware.ts';
-import { toServerJson } from './hardware/server-json.ts';
-import { layOut, machines, readTree } from './hardware/tree.ts';
+import { createInventory, takeInventory } from '../../../agent/hardware/hardware.ts';
+import { toServerJson } from './server-json.ts';
+import { layOut, machines, readTree } from './tree.ts';
 
 const names = (await readdir(machines))
   .filter((file) => file.endsWith('.json'))
   .map((file) => file.slice(0, -'.json'.length));
-const pciNames = await readFile(join(import.meta.dirname, 'hardware/pci.ids'), 'utf8');
+const pciNames = await readFile(join(import.meta.dirname, 'pci.ids'), 'utf8');
 
 for (const name of names) {
   test(`takeInventory() sends of the machine ${name} what tink-agent sends`, async () => {
@@ -62,7 +62,7 @@ test('takeInventory() says of this machine, container or not, what its kernel sa
 
 test('takeInventory() in a network namespace of its own tells of the interfaces in it', async () => {
   const script = `
-    const { takeInventory } = await import(${JSON.stringify(new URL('../../agent/hardware.ts', import.meta.url))});
+    const { takeInventory } = await import(${JSON.stringify(new URL('../../../agent/hardware/hardware.ts', import.meta.url))});
     process.stdout.write(JSON.stringify((await takeInventory()).network));`;
   const { stdout } = await execa('unshare', [
     ...['--net', '--mount', 'sh', '-ec'],
@@ -100,7 +100,7 @@ interface ServerJson {
 
 /** What tink-agent sends of a machine; see hardware/README.md. */
 async function expected(name: string): Promise<ServerJson> {
-  return JSON.parse(await readFile(join(import.meta.dirname, 'hardware/expected', `${name}.json`), 'utf8'));
+  return JSON.parse(await readFile(join(import.meta.dirname, 'expected', `${name}.json`), 'utf8'));
 }
 
 /** An optical drive has a serial number, and may have a longer name, that only a command to the drive tells. */

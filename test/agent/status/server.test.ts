@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { statfs } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { test } from 'node:test';
-import { createRedactor } from '../../agent/redact.ts';
-import type { ActionName } from '../../agent/runtime/event.ts';
-import { createStatusBoard } from '../../agent/status/board.ts';
-import { createMetrics } from '../../agent/status/metrics.ts';
-import { startStatusServer } from '../../agent/status.ts';
+import { createRedactor } from '../../../agent/redact.ts';
+import type { ActionName } from '../../../agent/runtime/event.ts';
+import { createStatusBoard } from '../../../agent/status/board.ts';
+import { createMetrics } from '../../../agent/status/metrics.ts';
+import { startStatusServer } from '../../../agent/status/server.ts';
 
 const action: ActionName = { workflowId: 'ns/w1', taskName: 'task', name: 'install', id: '1' };
 

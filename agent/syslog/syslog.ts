@@ -1,7 +1,7 @@
-import { wait } from './backoff.ts';
-import { type Connection, connect, type Receiver } from './syslog/connection.ts';
-import { messagesOf, type Sender, type SyslogFormat } from './syslog/message.ts';
-import { Spool } from './syslog/spool.ts';
+import { wait } from '../backoff.ts';
+import { type Connection, connect, type Receiver } from './connection.ts';
+import { messagesOf, type Sender, type SyslogFormat } from './message.ts';
+import { Spool } from './spool.ts';
 
 export interface SyslogOptions extends Omit<Receiver, 'framing'> {
   readonly sender: Sender;

@@ -1,11 +1,11 @@
-import { readBlock } from './hardware/block.ts';
-import { readCpu } from './hardware/cpu.ts';
-import { readIdentity } from './hardware/identity.ts';
-import { MachineFiles } from './hardware/machine-files.ts';
-import { readMemory } from './hardware/memory.ts';
-import { readNetwork } from './hardware/network.ts';
-import { readPci } from './hardware/pci.ts';
-import type { AgentAttributes } from './transport/attributes.ts';
+import type { AgentAttributes } from '../transport/attributes.ts';
+import { readBlock } from './block.ts';
+import { readCpu } from './cpu.ts';
+import { readIdentity } from './identity.ts';
+import { MachineFiles } from './machine-files.ts';
+import { readMemory } from './memory.ts';
+import { readNetwork } from './network.ts';
+import { readPci } from './pci.ts';
 
 /** A source that has not answered by then is left out: the kernel may wait for a broken device. */
 const sourceTimeoutSeconds = 20;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type SyslogOptions, startSyslog } from '../../agent/syslog.ts';
-import { SyslogServer } from '../sandbox/syslog-server.ts';
+import { type SyslogOptions, startSyslog } from '../../../agent/syslog/syslog.ts';
+import { SyslogServer } from '../../sandbox/syslog-server.ts';
 
 function optionsFor({ port, protocol }: SyslogServer): SyslogOptions {
   return {

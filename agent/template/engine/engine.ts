@@ -1,5 +1,5 @@
 /**
- * The controller's template code as WebAssembly: Go's own text/template, sprig and yaml.v3. `engine/` has its sources and how it is built; docs/templates.md
+ * The controller's template code as WebAssembly: Go's own text/template, sprig and yaml.v3. This folder has its sources and how it is built; docs/templates.md
  * says why it is this and no code of ours. It is read when the first template is.
  */
 import { readFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { getRawAsset, isSea } from 'node:sea';
 import { promisify } from 'node:util';
 import { zstdDecompress } from 'node:zlib';
 import { z } from 'zod';
-import { WasiHost } from './wasi.ts';
+import { WasiHost } from '../wasi.ts';
 
 /** A template and what it is filled in with. */
 export interface EngineRequest {
@@ -33,7 +33,7 @@ const node = z.object({
   children: z.array(z.int()).default([]),
 });
 
-/** What `engine/workflow/render.go` answers; all offsets count UTF-16 code units. */
+/** What `workflow/render.go` answers; all offsets count UTF-16 code units. */
 const response = z.union([
   z.object({ hardwareError: z.string() }),
   z.object({ templateError: place }),
@@ -50,7 +50,7 @@ export type EngineNode = z.output<typeof node>;
 /** File name of the compressed module, and of the asset in the executable. */
 export const engineFile = 'engine.wasm.zst';
 
-/** Exports of `engine/main.go`. */
+/** Exports of `main.go`. */
 interface EngineExports {
   readonly memory: WebAssembly.Memory;
   _initialize(): void;
@@ -109,5 +109,5 @@ export class EngineError extends Error {
 
 async function compressedModule(): Promise<Uint8Array> {
   if (isSea()) return new Uint8Array(getRawAsset(engineFile));
-  return await readFile(join(import.meta.dirname, 'engine', engineFile));
+  return await readFile(join(import.meta.dirname, engineFile));
 }
