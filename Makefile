@@ -49,8 +49,8 @@ build/flatcar-install.8: installer/flatcar-install.8
 	install -D --mode=644 $< $@
 
 .PHONY: measure
-measure: build ## Size and start-up time of the executable
-	$(NODE) executable/measure.ts
+measure: build ## Size and start-up time of the executable; BENCH_JSON=path too
+	$(NODE) test/bench/executable.ts
 
 .PHONY: generate
 generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md
@@ -109,6 +109,11 @@ bench-agent: setup build ## What the agent costs: its actions against docker run
 .PHONY: bench-install
 bench-install: setup build ## Installing an image: ours, wget with lbzip2 or bzip2; BENCH=--quick for a small one
 	$(NODE) test/bench/install.ts $(BENCH)
+
+# For example FIGURES='--only agent,install'; the other parts keep the figures of the run before.
+.PHONY: figures
+figures: setup build initramfs images os-image ## Run the demo and the benchmarks, and write their figures into docs/figures.md
+	$(NODE) test/bench/figures.ts $(FIGURES)
 
 .PHONY: fuzz
 fuzz: node_modules/.package-lock.json system-packages ## Compare the bzip2 decoder with bzip2 on random files for a minute

@@ -24,7 +24,7 @@ import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';
 import { imageFile, publish } from '../sandbox/signed-release.ts';
 import { createGpg } from '../sandbox/signing.ts';
-import { type Row, writeRows } from './rows.ts';
+import { alone, type Row, writeRows } from './rows.ts';
 
 interface Sample {
   readonly wallSeconds: number;
@@ -84,11 +84,15 @@ try {
   }
   const medians = Object.fromEntries(Object.entries(samples).map(([name, all]) => [name, median(all)]));
   showTable(medians);
-  await showBound(url, imageBytes, medians['ours']?.writtenBytes ?? 0);
+  const stages = await measureStages(url, imageBytes, medians['ours']?.writtenBytes ?? 0);
+  showBound(stages);
   process.stdout.write(`load after: ${loadavg().map((load) => load.toFixed(1))}\n`);
   await writeRows([
     ...compare('install', medians, 'ours'),
     ...compare('install-no-offload', medians, 'ours, no offload'),
+    alone('install-image', 'size', 'bytes', imageBytes),
+    alone('install-image', 'compressed', 'bytes', compressed.length),
+    ...Object.entries(stages).map(([stage, seconds]) => alone('install-stages', stage, 's', seconds)),
   ]);
 } catch (error) {
   if (!interrupt.signal.aborted) throw error;
@@ -196,10 +200,10 @@ function showTable(medians: Readonly<Record<string, Sample>>): void {
 }
 
 /** The time that each stage of ours takes when it has the machine to itself; the longest bounds the whole. */
-async function showBound(url: string, imageBytes: number, contentBytes: number): Promise<void> {
+async function measureStages(url: string, imageBytes: number, contentBytes: number): Promise<Record<string, number>> {
   const path = join(folder, 'image.bin.bz2');
   const read = () => createReadStream(path, { highWaterMark: mebibyte });
-  const stages = {
+  return {
     network: await secondsOf(async () => {
       using client = createHttpClient();
       using image = await fetchImage(client, [new URL(url)], AbortSignal.timeout(600_000));
@@ -215,6 +219,9 @@ async function showBound(url: string, imageBytes: number, contentBytes: number):
     }),
     disk: await secondsOfDisk(imageBytes, contentBytes),
   };
+}
+
+function showBound(stages: Readonly<Record<string, number>>): void {
   const [bound] = Object.entries(stages).sort(([, a], [, b]) => b - a)[0] ?? [];
   const times = Object.entries(stages).map(([name, seconds]) => `${name} ${seconds.toFixed(1)} s`);
   process.stdout.write(`bounded by: ${bound} (each stage alone: ${times.join(', ')})\n`);
@@ -245,7 +252,7 @@ function compare(bench: string, medians: Readonly<Record<string, Sample>>, name:
   return Object.entries(medians)
     .filter(([rival]) => !rival.startsWith('ours'))
     .flatMap(([rival, sample]) => {
-      const row = (metric: Row['metric'], unit: Row['unit'], ours: number, rivalValue: number) => ({
+      const row = (metric: string, unit: Row['unit'], ours: number, rivalValue: number) => ({
         ...{ bench, metric, unit, ours, rival, rivalValue },
         ratio: ours / rivalValue,
       });

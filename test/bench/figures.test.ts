@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { figuresPage, readDemo, readFigures, readRows } from './figures-page.ts';
+import { alone } from './rows.ts';
+
+const folder = join(import.meta.dirname, '../../docs');
+const run = { commit: 'abc1234', host: '2 cores, KVM' };
+
+test('docs/figures.md is made from docs/figures.json', () => {
+  const data = readFigures(readFileSync(join(folder, 'figures.json'), 'utf8'));
+  assert.equal(
+    readFileSync(join(folder, 'figures.md'), 'utf8'),
+    figuresPage(data),
+    'run: node test/bench/figures.ts --page',
+  );
+});
+
+test('figuresPage() shows rows of a benchmark with their run, and no section without figures', () => {
+  const rows = readRows(JSON.stringify([alone('executable', 'tink-agent --help', 's', 0.1234)]));
+  const page = figuresPage({ executable: { ...run, rows } });
+  assert.match(page, /`make measure` at abc1234; 2 cores, KVM\./);
+  assert.match(page, /\| `tink-agent --help` \| 123 \|/);
+  assert.deepEqual(page.match(/^## .+$/gm), ['## Start-up of the executable']);
+});
+
+test('figuresPage() compares with the pipeline of lbzip2', () => {
+  const compared = {
+    bench: 'install',
+    metric: 'wall',
+    unit: 's',
+    ours: 5,
+    rival: 'lbzip2 pipeline',
+    rivalValue: 20,
+    ratio: 0.25,
+  };
+  const page = figuresPage({ install: { ...run, rows: readRows(JSON.stringify([compared])) } });
+  assert.match(page, /\| flatcar-install \| 5\.0 \|.* 0\.25 \|/);
+  assert.match(page, /\| pipeline with lbzip2 \| 20\.0 \|.* 1\.00 \|/);
+});
+
+test('figuresPage() adds up what is between power-on and login, and nothing else', () => {
+  const names = ['provisioner: registry', 'power-on, PXE', 'first boot', 'ssh login as core', 'disks'];
+  const text = JSON.stringify({
+    seconds: 31,
+    phases: names.map((name, at) => ({ name, ok: true, seconds: 2 ** at })),
+    sizes: [],
+  });
+  const page = figuresPage({ phases: { ...run, ...readDemo(text) } });
+  assert.match(page, /\| all \| 14\.0 \|/);
+  assert.doesNotMatch(page, /provisioner|disks/);
+});
