@@ -1,7 +1,7 @@
 import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
 import { isNowhere } from './fetch/errors.ts';
-import { fetchImage, fetchSmallFile, type Image, openImageFile } from './fetch.ts';
+import { fetchImage, fetchSmallFile, type Image, openImageFile } from './fetch/fetch.ts';
 import type { InstallPlan } from './plan.ts';
 import type { Report } from './progress.ts';
 import { type ReleaseFiles, releaseFiles } from './release.ts';

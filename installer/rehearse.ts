@@ -1,6 +1,6 @@
 import { readConfiguration } from './configuration.ts';
 import { checkDisk } from './disk/device.ts';
-import { openImageFile } from './fetch.ts';
+import { openImageFile } from './fetch/fetch.ts';
 import type { InstallPlan } from './plan.ts';
 import type { Report } from './progress.ts';
 import { keyFileSource } from './signing-key.ts';

@@ -1,6 +1,6 @@
 import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
-import { fetchSmallFile } from './fetch.ts';
+import { fetchSmallFile } from './fetch/fetch.ts';
 
 /** Which image is asked for. */
 export interface Release {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { InstallError, reasonOf } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
-import { fetchSmallFile } from './fetch.ts';
+import { fetchSmallFile } from './fetch/fetch.ts';
 
 /** Fingerprint of the primary key of "Flatcar Buildbot (Official Builds)". It never expires and certifies each year's signing subkey. */
 export const flatcarFingerprint = 'F88CFEDEFF29A5B4D9523864E25D9AED0593B34A';

@@ -18,7 +18,7 @@ import { execa as start } from 'execa';
 import { bzip2 } from '../../installer/decompress/bzip2/bzip2.ts';
 import { openDisk } from '../../installer/disk/device.ts';
 import { createHttpClient } from '../../installer/fetch/client.ts';
-import { fetchImage } from '../../installer/fetch.ts';
+import { fetchImage } from '../../installer/fetch/fetch.ts';
 import { makeFlatcarImage, todaysSizes } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';

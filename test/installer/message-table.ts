@@ -42,7 +42,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
       'hint: no entry can be added here, as on a machine started by a BIOS',
     'Flatcar Container Linux …': 'name of the boot entry, as the original has it',
   },
-  'configure/ignition-check.ts': {
+  'configure/ignition/check.ts': {
     'it has no ignition.version': 'JSON of another kind',
     'an Ignition config starts with {"ignition": {"version": "3.3.0"}}': 'hint: JSON of another kind',
     'its version … is newer than …; whether the image reads it is not known': 'warning: 3.7 and later',
@@ -188,7 +188,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'check what -f, -b or -V name': 'hint: it is no disk image',
   },
   'errors.ts': { 'cannot … …: ……': 'the form of every error' },
-  'fetch.ts': {
+  'fetch/fetch.ts': {
     'Image URL unavailable': "why: the original's words for an image that is not there",
     'read the image': 'what: -f',
     'give the path of an image file with -f': 'hint: -f',

@@ -185,7 +185,7 @@ const sources = join(import.meta.dirname, '../../installer');
 const net = join(sources, '../net');
 
 /** Texts of several words that are shown to people otherwise: by --help, as what is being done, or as what is wrong with a config (tested there). */
-const elsewhere = [/^options\.ts$/, /^decompress\//, /^configure\/ignition\//];
+const elsewhere = [/^options\.ts$/, /^decompress\//, /^configure\/ignition\/(?!check)/];
 
 /** Each text of the sources that is part of a message, by file. */
 async function collectTexts(): Promise<Record<string, string[]>> {

@@ -2,7 +2,7 @@ import { type Kernel, outputBytes } from './kernel.ts';
 import { kernelBinary } from './kernel-binary.generated.ts';
 import { unrandomise } from './randomised.ts';
 
-/** What kernel/index.ts exports. */
+/** What assemblyscript/index.ts exports. */
 interface Exports {
   readonly memory: WebAssembly.Memory;
   initialise(lanes: number, inputBytes: number): void;

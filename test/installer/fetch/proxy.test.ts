@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createHttpClient } from '../../../installer/fetch/client.ts';
-import { fetchImage } from '../../../installer/fetch.ts';
+import { fetchImage } from '../../../installer/fetch/fetch.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
 import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { createHttpClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
 import { FileChanged } from '../../../installer/fetch/errors.ts';
-import { fetchImage, fetchSmallFile } from '../../../installer/fetch.ts';
+import { fetchImage, fetchSmallFile } from '../../../installer/fetch/fetch.ts';
 import { type Mirror, startMirror } from '../../sandbox/mirror.ts';
 
 const content = randomBytes(1_000_000);

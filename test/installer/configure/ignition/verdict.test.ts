@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { execa } from 'execa';
-import { checkIgnition } from '../../../installer/configure/ignition.ts';
+import { checkIgnition } from '../../../../installer/configure/ignition/check.ts';
 
 /*
  * Debian's ignition-validate is Ignition 2.14 itself, which knows 3.0 to 3.3: every config below is given to both, and both must come to the same

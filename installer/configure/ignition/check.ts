@@ -1,9 +1,9 @@
-import { ConfigurationError } from './errors.ts';
-import { JsonLocator, JsonSyntaxError, parseJson } from './ignition/json.ts';
-import { recogniseOtherFormat } from './ignition/other-format.ts';
-import type { Finding, Findings } from './ignition/place.ts';
-import { isRecord } from './ignition/schema.ts';
-import { describeVersions, findVersion, isNewerVersion3, newestVersion, readVersion } from './ignition/versions.ts';
+import { ConfigurationError } from '../errors.ts';
+import { JsonLocator, JsonSyntaxError, parseJson } from './json.ts';
+import { recogniseOtherFormat } from './other-format.ts';
+import type { Finding, Findings } from './place.ts';
+import { isRecord } from './schema.ts';
+import { describeVersions, findVersion, isNewerVersion3, newestVersion, readVersion } from './versions.ts';
 
 export interface IgnitionCheck {
   /** As the file has it; `1` for the format before versions had names. */

@@ -1,11 +1,11 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import type { HttpResponse } from '../net/http-client.ts';
-import { InstallError, reasonOf } from './errors.ts';
-import type { HttpClient } from './fetch/client.ts';
-import { FileChanged, NoMirrorLeft, NotAvailable, TriesExhausted } from './fetch/errors.ts';
-import { announcedSizeBytes, readBody, resumingBody, statusError } from './fetch/resume.ts';
-import { createPatience, describeFailure } from './fetch/retry.ts';
+import type { HttpResponse } from '../../net/http-client.ts';
+import { InstallError, reasonOf } from '../errors.ts';
+import type { HttpClient } from './client.ts';
+import { FileChanged, NoMirrorLeft, NotAvailable, TriesExhausted } from './errors.ts';
+import { announcedSizeBytes, readBody, resumingBody, statusError } from './resume.ts';
+import { createPatience, describeFailure } from './retry.ts';
 
 /** An image that exists and is about to be read. */
 export interface Image extends Disposable {

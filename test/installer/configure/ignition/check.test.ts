@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { checkIgnition } from '../../../installer/configure/ignition.ts';
+import { checkIgnition } from '../../../../installer/configure/ignition/check.ts';
 
 /** The config that the known way of provisioning Flatcar with Tinkerbell writes. */
 const seedConfig = `{

@@ -1,9 +1,7 @@
 import { join } from 'node:path';
-import type { TargetDisk } from '../disk/device.ts';
-import { writeSecretFile } from './file.ts';
-import { editPartition } from './partition.ts';
-
-export { checkIgnition, type IgnitionCheck } from './ignition-check.ts';
+import type { TargetDisk } from '../../disk/device.ts';
+import { writeSecretFile } from '../file.ts';
+import { editPartition } from '../partition.ts';
 
 /**
  * Writes an Ignition config to where Flatcar looks for it at first boot: `config.ign` on the OEM partition of this disk.

@@ -7,11 +7,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createHttpClient, type DownloadOptions } from '../../installer/fetch/client.ts';
-import { FileChanged } from '../../installer/fetch/errors.ts';
-import { fetchImage, fetchSmallFile, openImageFile } from '../../installer/fetch.ts';
-import { createCertificateAuthority } from '../sandbox/certificates.ts';
-import { type Fault, startMirror } from '../sandbox/mirror.ts';
+import { createHttpClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
+import { FileChanged } from '../../../installer/fetch/errors.ts';
+import { fetchImage, fetchSmallFile, openImageFile } from '../../../installer/fetch/fetch.ts';
+import { createCertificateAuthority } from '../../sandbox/certificates.ts';
+import { type Fault, startMirror } from '../../sandbox/mirror.ts';
 
 const content = randomBytes(1_000_000);
 const quick: Partial<DownloadOptions> = { pauseSeconds: () => 0, tries: 3, timeoutSeconds: 5 };
