@@ -90,11 +90,11 @@ export class Container implements AsyncDisposable {
         return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
-        const unknown = unknownCapability(error);
-        if (unknown !== undefined && HostConfig.CapDrop?.includes(unknown)) {
+        const refused = refusedCapability(error);
+        if (refused !== undefined && HostConfig.CapDrop?.includes(refused)) {
           HostConfig = {
             ...HostConfig,
-            CapDrop: HostConfig.CapDrop.filter((capability: string) => capability !== unknown),
+            CapDrop: HostConfig.CapDrop.filter((capability: string) => capability !== refused),
           };
           continue;
         }
@@ -350,9 +350,12 @@ export class Container implements AsyncDisposable {
   }
 }
 
-/** A capability that is not to be given, by a name that the engine does not know: it does not give it anyway. */
-function unknownCapability({ message }: EngineError): string | undefined {
-  return /unknown capability: "CAP_(\w+)"/.exec(message)?.[1];
+/**
+ * A capability that is to be dropped and that the engine cannot give anyway: Docker before 23 does not know the newest ones, later ones refuse those
+ * that dockerd itself lacks (moby's oci/caps).
+ */
+function refusedCapability({ message }: EngineError): string | undefined {
+  return /\binvalid CapDrop: .*"CAP_(\w+)"/.exec(message)?.[1];
 }
 
 /** The id of the container of that name if it is ours: made by a request whose answer got lost. */
