@@ -30,7 +30,7 @@ test('each relative link of a page leads to a file, and each anchor to a heading
     }
   }
   assert.deepEqual(dead, []);
-  assert.ok(links > 40, `${links} links`);
+  assert.ok(links > 80, `${links} links`);
 });
 
 test('each page of docs/ can be reached from the README', () => {
@@ -112,6 +112,15 @@ function flagsOn(path: string, program: string): string[] {
     .filter((text) => text.startsWith('--') || text.startsWith(`${program} `))
     .flatMap((text) => [...text.matchAll(/(?<=^|\s)--?([a-z][a-z-]+)/g)].map(([, flag = '']) => flag));
 }
+
+test('each decision has its context, evidence and consequences', () => {
+  const decisions = pages.filter(({ path }) => path.startsWith('docs/decisions/') && !path.endsWith('README.md'));
+  assert.ok(decisions.length > 10);
+  for (const { path, text } of decisions) {
+    const headings = ['Context', 'Decision', 'Evidence', 'Consequences'].map((heading) => `## ${heading}`);
+    assert.deepEqual(text.match(/^## .+$/gm), headings, path);
+  }
+});
 
 test('lines end before column 101, but for tables, code and links', () => {
   const long: string[] = [];
