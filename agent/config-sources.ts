@@ -2,6 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { reasonOf } from '../errors/reason.ts';
 import type { Arguments } from './arguments.ts';
 import { parseKernelCommandLine } from './kernel-cmdline.ts';
 import { ignoredFlags, type SettingKey, settings } from './settings.ts';
@@ -101,7 +102,9 @@ async function readKernel(file: string | undefined): Promise<ReadonlyMap<string,
   } catch (error) {
     // A container may be started without /proc; then there is no such source. A file that was named has to be there.
     if (file === undefined) return new Map();
-    throw new ConfigError(`cannot read the kernel command line from ${file}: ${reasonOf(error)}`, { cause: error });
+    throw new ConfigError(`cannot read the kernel command line from ${file}: ${firstReasonOf(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -111,7 +114,7 @@ async function readSettings(file: string): Promise<Readonly<Record<string, unkno
       .record(z.string(), z.unknown(), 'must be a mapping of settings')
       .parse((await readerOf(file))(await readFile(file, 'utf8')) ?? {});
   } catch (error) {
-    throw new ConfigError(`cannot read the configuration file ${file}: ${reasonOf(error)}`, { cause: error });
+    throw new ConfigError(`cannot read the configuration file ${file}: ${firstReasonOf(error)}`, { cause: error });
   }
 }
 
@@ -165,7 +168,7 @@ function fromFlags(given: Arguments): Layer {
 }
 
 /** Why something failed, on one line. */
-function reasonOf(error: unknown): string {
+function firstReasonOf(error: unknown): string {
   if (error instanceof z.ZodError) return error.issues.map((issue) => issue.message).join(', ');
-  return error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+  return reasonOf(error).split('\n', 1).join();
 }

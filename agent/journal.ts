@@ -1,6 +1,7 @@
 import { copyFile, type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { reasonOf } from '../errors/reason.ts';
 import type { Action, Outcome } from './action.ts';
 
 /** The journal cannot be read or written; the message names the file. */
@@ -122,12 +123,9 @@ export async function openJournal(directory: string, onDamage: (message: string)
     // The file is always written anew: that cuts off a torn line and forgets nothing.
     return new FileJournal(path, state, await rewrite(path, state));
   } catch (error) {
-    throw new JournalError(
-      `cannot open the journal ${path}: ${error instanceof Error ? error.message : String(error)} (is the state directory writable?)`,
-      {
-        cause: error,
-      },
-    );
+    throw new JournalError(`cannot open the journal ${path}: ${reasonOf(error)} (is the state directory writable?)`, {
+      cause: error,
+    });
   }
 }
 
@@ -205,10 +203,7 @@ class FileJournal implements Journal {
       await this.#file.sync();
       this.#intact = true;
     } catch (error) {
-      throw new JournalError(
-        `cannot write to the journal ${this.#path}: ${error instanceof Error ? error.message : String(error)}`,
-        { cause: error },
-      );
+      throw new JournalError(`cannot write to the journal ${this.#path}: ${reasonOf(error)}`, { cause: error });
     }
     // Only what is on the disk is known.
     apply(this.#state, entry);

@@ -1,7 +1,8 @@
 import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
+import { runCommand } from './run-command.ts';
 
 /** A kernel cannot be started in place of the running one; the message says at which step that failed. */
 export class KexecError extends Error {
@@ -50,7 +51,7 @@ export async function loadKernel(options: KexecOptions, signal: AbortSignal): Pr
       await load(kernel, directory, command, signal);
     } finally {
       // The loaded kernel is in memory. A device that stays busy does not keep it from starting.
-      await execa('umount', [directory], { reject: false, stdin: 'ignore' });
+      await runTool('umount', [directory]).catch(() => {});
     }
   } finally {
     await rmdir(directory).catch(() => {});
@@ -63,8 +64,13 @@ export async function loadKernel(options: KexecOptions, signal: AbortSignal): Pr
  * @returns why the kernel was not started, or `undefined` when the program said that it was
  */
 export async function startKernel({ command }: KexecOptions, signal: AbortSignal): Promise<string | undefined> {
-  await execa('sync', { reject: false, timeout: 60_000 });
-  return await run(command, ['--exec'], signal);
+  await writeDirtyPages();
+  return await runCommand(command, ['--exec'], signal);
+}
+
+/** Writes back what the kernel has not written to the disks yet. A disk that does not answer holds nothing up for longer than a minute. */
+export async function writeDirtyPages(): Promise<void> {
+  await runTool('sync', [], { timeoutSeconds: 60 }).catch(() => {});
 }
 
 async function isLoaded(file = '/sys/kernel/kexec_loaded'): Promise<boolean> {
@@ -74,7 +80,7 @@ async function isLoaded(file = '/sys/kernel/kexec_loaded'): Promise<boolean> {
 
 async function mount(device: string, filesystem: string | undefined, directory: string, signal: AbortSignal) {
   const type = filesystem === undefined ? [] : ['-t', filesystem];
-  const failure = await run('mount', [...type, '-o', 'ro', device, directory], signal);
+  const failure = await runCommand('mount', [...type, '-o', 'ro', device, directory], signal);
   if (failure !== undefined) throw new KexecError(`cannot mount ${device}: ${failure}`);
 }
 
@@ -90,16 +96,6 @@ async function load(
     ...(initrd === undefined ? [] : [`--initrd=${join(root, initrd)}`]),
     `--command-line=${commandLine ?? ''}`,
   ];
-  const failure = await run(command, parameters, signal);
+  const failure = await runCommand(command, parameters, signal);
   if (failure !== undefined) throw new KexecError(`cannot load the kernel ${kernel}: ${failure}`);
-}
-
-/** Returns why it failed: what the program said last, or why it did not even start. Its parameters are left out: they are long, and may hold secrets. */
-async function run(program: string, parameters: readonly string[], signal: AbortSignal): Promise<string | undefined> {
-  const result = await execa(program, parameters, { cancelSignal: signal, reject: false, stdin: 'ignore', all: true });
-  signal.throwIfAborted();
-  if (!result.failed) return undefined;
-  const { all = '', exitCode, originalMessage } = result;
-  const ended = exitCode === undefined ? (result.signal ?? originalMessage) : `exit code ${exitCode}`;
-  return [...all.trim().split('\n').slice(-3), `(${program}: ${ended})`].join(' ').trim();
 }

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Writable } from 'node:stream';
 import { version } from '../executable/version.ts';
+import { splitAuthority } from '../net/authority.ts';
 import { serverOf } from './config.ts';
 import { createLineWriter } from './line-writer.ts';
 import { createLog, factsOf, type Log } from './log.ts';
@@ -120,13 +121,12 @@ async function openStatusServer(
   log: Log,
 ): Promise<AsyncDisposable | undefined> {
   if (statusAddress === 'off') return undefined;
-  const colon = statusAddress.lastIndexOf(':');
-  const host = statusAddress.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
+  const { host, port = 0 } = splitAuthority(statusAddress);
   const { startStatusServer } = await import('./status/server.ts');
   try {
     const server = await startStatusServer({
       host,
-      port: Number(statusAddress.slice(colon + 1)),
+      port,
       board,
       metrics,
       redact,

@@ -1,8 +1,8 @@
 import { access, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { wait } from './backoff.ts';
-import { KexecError, type KexecOptions, loadKernel, startKernel } from './kexec.ts';
+import { KexecError, type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
+import { runCommand } from './run-command.ts';
 
 /** How a machine ends what it does; `kexec`: another kernel takes over, without firmware and boot loader. */
 export type Finish = 'reboot' | 'poweroff' | 'kexec';
@@ -79,7 +79,9 @@ export function createPower({
       await rm(requestFile, { force: true });
       if (wanted === 'kexec') warn(`no kexec, the machine is restarted instead: ${await tryKexec(signal)}`);
       const how = wanted === 'kexec' ? 'reboot' : wanted;
-      const failure = await command(commands[how], signal);
+      // A command line of words without quoting.
+      const [program = '', ...parameters] = commands[how].split(/\s+/);
+      const failure = await runCommand(program, parameters, signal);
       if (failure === undefined) await wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
       if (!sysrq) throw new PowerError(`cannot ${how} the machine: ${why}`);
@@ -90,16 +92,8 @@ export function createPower({
   };
 }
 
-/** Runs a command line of words without quoting; returns why it failed. */
-async function command(line: string, signal: AbortSignal): Promise<string | undefined> {
-  const [file = '', ...args] = line.split(/\s+/);
-  const result = await execa(file, args, { cancelSignal: signal, reject: false, stdin: 'ignore', all: true });
-  signal.throwIfAborted();
-  return result.failed ? `${result.shortMessage}${result.all === '' ? '' : ` (${result.all})`}` : undefined;
-}
-
 /** Writes dirty pages back, then restarts or switches off at once (kernel document admin-guide/sysrq: s, b and o). */
 async function askKernel(how: 'reboot' | 'poweroff'): Promise<void> {
-  await execa('sync', { reject: false, timeout: 60_000 });
+  await writeDirtyPages();
   await writeFile('/proc/sysrq-trigger', how === 'reboot' ? 'b' : 'o');
 }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { formatAuthority } from '../net/authority.ts';
 import { ProxyError, parseProxy } from '../net/proxy.ts';
 import { Secret } from './redact.ts';
 
@@ -30,8 +31,7 @@ export class HostAndPort {
   }
 
   toString(): string {
-    const host = isIP(this.host) === 6 ? `[${this.host}]` : this.host;
-    return this.port === undefined ? host : `${host}:${this.port}`;
+    return formatAuthority(this);
   }
 }
 

@@ -1,5 +1,7 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { reasonOf } from '../errors/reason.ts';
+import { parseCertificates } from '../net/pem.ts';
 import { ConfigError } from './config.ts';
 import type { Config } from './settings.ts';
 
@@ -21,14 +23,13 @@ export async function readTlsFiles(
         : `tls-key is ${tlsKey}, but there is no tls-cert: a key is of no use without its certificate`,
     );
   }
-  const isCertificate = (pem: string) => new X509Certificate(pem);
   return {
-    certificateAuthority: tlsAuthority && (await readPem('tls-ca', tlsAuthority, isCertificate)),
+    certificateAuthority: tlsAuthority && (await readPem('tls-ca', tlsAuthority, parseCertificates)),
     clientCertificate:
       tlsCertificate === undefined || tlsKey === undefined
         ? undefined
         : {
-            certificate: await readPem('tls-cert', tlsCertificate, isCertificate),
+            certificate: await readPem('tls-cert', tlsCertificate, parseCertificates),
             key: await readPem('tls-key', tlsKey, createPrivateKey),
           },
   };
@@ -40,7 +41,8 @@ async function readPem(setting: string, file: string, parse: (pem: string) => un
     parse(pem);
     return pem;
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`${setting}: cannot use ${file} (it must be in PEM format): ${why}`, { cause: error });
+    throw new ConfigError(`${setting}: cannot use ${file} (it must be in PEM format): ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
 }

@@ -1,6 +1,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { parseAuthorities, siteFiles } from '../installer/site.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { siteFiles } from '../installer/site.ts';
+import { parseCertificates } from '../net/pem.ts';
 
 /** What a site bakes into its action image. */
 export interface SiteSource {
@@ -44,7 +46,7 @@ function checkedMirror(text: string): string {
 async function readAuthorities(path: string): Promise<string> {
   const pem = await readGiven(path, 'CA');
   try {
-    return parseAuthorities(pem.toString()).join('');
+    return parseCertificates(pem.toString()).join('');
   } catch (cause) {
     throw refused('CA', path, cause);
   }
@@ -76,6 +78,5 @@ const kinds: Readonly<Record<string, string>> = {
 };
 
 function refused(variable: string, path: string, cause: unknown): Error {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new Error(`cannot bake in ${path}: ${why} (give ${variable}= ${kinds[variable]})`, { cause });
+  return new Error(`cannot bake in ${path}: ${reasonOf(cause)} (give ${variable}= ${kinds[variable]})`, { cause });
 }

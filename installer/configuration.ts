@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { reasonOf } from '../errors/reason.ts';
+import { runTool, ToolError } from '../tools/run-tool.ts';
 import { installCloudConfig } from './configure/cloud-config.ts';
 import { checkEfi } from './configure/efi.ts';
 import { checkIgnition } from './configure/ignition/check.ts';
@@ -9,12 +11,11 @@ import { installIgnition } from './configure/ignition/install.ts';
 import { checkKernelArguments, installKernelArguments, type KernelArguments } from './configure/kernel-arguments.ts';
 import { installNetworkUnits, listNetworkUnits } from './configure/network.ts';
 import type { TargetDisk } from './disk/device.ts';
-import { InstallError, reasonOf } from './errors.ts';
+import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 import type { ConfigurationPlan, Hash } from './plan.ts';
 import type { Report } from './progress.ts';
-import { runTool, ToolError } from './tool.ts';
 
 /** What goes onto the disk beside the image, read and found usable. */
 export interface Configuration {

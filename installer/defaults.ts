@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { InstallError, reasonOf } from './errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { InstallError } from './errors.ts';
 
 /** What is installed when the command line does not say: on a machine that runs Flatcar, more of the same; else the newest stable release. */
 export interface ReleaseDefaults {

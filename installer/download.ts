@@ -2,7 +2,9 @@ import { createWriteStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { InstallError, reasonOf } from './errors.ts';
+import { OperationError } from '../errors/operation-error.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { InstallError } from './errors.ts';
 import { openImage } from './image.ts';
 import type { Surroundings } from './install.ts';
 import type { InstallPlan } from './plan.ts';
@@ -55,7 +57,7 @@ async function downloadOnce(
   } catch (cause) {
     await rm(partial, { force: true });
     signal.throwIfAborted();
-    if (cause instanceof InstallError) throw cause;
+    if (cause instanceof OperationError) throw cause;
     throw new InstallError({ what: 'save', target: path, why: reasonOf(cause), cause });
   }
 }

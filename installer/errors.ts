@@ -1,34 +1,6 @@
-/** Parts of a failure, worded so that `cannot {what} {target}: {why} ({hint})` reads as a sentence. */
-export interface Problem {
-  /** What was being done, in the infinitive: `install to`, `download`. */
-  readonly what: string;
-  /** What it was done to: a device, a URL, a file. */
-  readonly target: string;
-  readonly why: string;
-  /** What the person can do about it. */
-  readonly hint?: string | undefined;
-  readonly cause?: unknown;
-}
+import { OperationError } from '../errors/operation-error.ts';
 
-/** Any failure of the installer that a person should read. `message` is complete in itself; `cause` keeps what was underneath. */
-export class InstallError extends Error {
+/** A failure of the installer. */
+export class InstallError extends OperationError {
   override readonly name: string = 'InstallError';
-  readonly what: string;
-  readonly target: string;
-  readonly why: string;
-  readonly hint: string | undefined;
-
-  constructor(problem: Problem) {
-    const hint = problem.hint === undefined ? '' : ` (${problem.hint})`;
-    super(`cannot ${problem.what} ${problem.target}: ${problem.why}${hint}`, { cause: problem.cause });
-    this.what = problem.what;
-    this.target = problem.target;
-    this.why = problem.why;
-    this.hint = problem.hint;
-  }
-}
-
-/** What an unknown thrown value says, for the `why` of an error that has it as its cause. */
-export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,10 +1,11 @@
+import { reasonOf } from '../errors/reason.ts';
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk, type TargetDisk } from './disk/device.ts';
 import { IncompleteWriteError } from './disk/errors.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
-import { InstallError, reasonOf } from './errors.ts';
+import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
 import { openImage } from './image.ts';
 import type { InstallPlan, Target } from './plan.ts';

@@ -1,6 +1,8 @@
 import { inspect } from 'node:util';
+import { OperationError } from '../errors/operation-error.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
-import { InstallError, reasonOf } from './errors.ts';
+import { InstallError } from './errors.ts';
 import { type Options, parseOptions } from './options.ts';
 import { type InstallPlan, makePlan, settingsOf, type Target } from './plan.ts';
 import { createReport, type Output, type Report } from './progress.ts';
@@ -175,13 +177,13 @@ function succeed({ options, system }: Run, message: string, result: object): voi
 
 function fail(error: unknown, options: Options, system: System): 1 {
   if (options.json) {
-    const { what, target, why, hint } = error instanceof InstallError ? error : { why: reasonOf(error) };
+    const { what, target, why, hint } = error instanceof OperationError ? error : { why: reasonOf(error) };
     writeJson(system, { event: 'error', message: reasonOf(error), what, target, why, hint });
   }
   if (options.verbose) system.stderr.write(`${inspect(error)}\n`);
   return complain(
     system,
-    error instanceof InstallError ? error.message : `${reasonOf(error)} (this should not happen; -v shows where)`,
+    error instanceof OperationError ? error.message : `${reasonOf(error)} (this should not happen; -v shows where)`,
   );
 }
 

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { InstallError, reasonOf } from './errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 

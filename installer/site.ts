@@ -1,7 +1,8 @@
-import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { InstallError, reasonOf } from './errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { parseCertificates } from '../net/pem.ts';
+import { InstallError } from './errors.ts';
 
 /** What a site has in place of the public servers; the command line wins over it. */
 export interface SiteDefaults {
@@ -53,7 +54,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
 
 function readAuthorities(pem: string, path: string): string[] {
   try {
-    return parseAuthorities(pem);
+    return parseCertificates(pem);
   } catch (cause) {
     throw new InstallError({
       what: 'trust the authorities in',
@@ -69,20 +70,4 @@ function readAuthorities(pem: string, path: string): string[] {
 export function parseMirrors(text: string): string[] {
   const lines = text.split('\n').map((line) => line.trim());
   return lines.filter((line) => line !== '' && !line.startsWith('#'));
-}
-
-const certificateBlock = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
-
-/** @returns the certificates in a text, each as PEM. @throws {Error} when there is none, or one that is no certificate */
-export function parseAuthorities(pem: string): string[] {
-  const blocks = pem.match(certificateBlock) ?? [];
-  if (blocks.length === 0) throw new Error('there is no certificate in PEM format in it');
-  for (const [index, block] of blocks.entries()) {
-    try {
-      new X509Certificate(block);
-    } catch (cause) {
-      throw new Error(`certificate ${index + 1} in it cannot be read: ${reasonOf(cause)}`, { cause });
-    }
-  }
-  return blocks.map((block) => `${block}\n`);
 }

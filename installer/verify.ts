@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Key, Signature, SignaturePacket, Subkey } from 'openpgp';
-import { InstallError, reasonOf } from './errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { InstallError } from './errors.ts';
 import type { KeySource } from './signing-key.ts';
 
 /** Who vouches for the bytes. Fingerprints are capital hexadecimal digits. */

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import tls from 'node:tls';
+import { formatAuthority } from './authority.ts';
 
 /** A server's certificate is not valid yet by the clock of this machine. */
 export class CertificateNotYetValidError extends Error {
@@ -29,7 +30,7 @@ export async function explainNotYetValid(
   server: { readonly host: string; readonly port: number },
   signal: AbortSignal,
 ): Promise<CertificateNotYetValidError> {
-  const name = `${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}`;
+  const name = formatAuthority(server);
   const validFrom = await readValidFrom(server, signal).catch(() => undefined);
   signal.throwIfAborted();
   const key = `${name} ${validFrom?.getTime()}`;

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
+import { withoutBrackets } from './authority.ts';
 
 /** Proxies as environment variables name them. `undefined` and `''`: not set. */
 export interface ProxySettings {
@@ -114,7 +115,7 @@ export function parseProxy(text: string): URL {
 export function targetOf(url: URL): ProxyTarget {
   const protocol = url.protocol === 'https:' ? 'https:' : 'http:';
   const port = Number(url.port || (protocol === 'https:' ? 443 : 80));
-  return { protocol, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port };
+  return { protocol, host: withoutBrackets(url.hostname), port };
 }
 
 type Matcher = (target: {

@@ -1,6 +1,8 @@
 import http from 'node:http';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
+import { reasonOf } from '../errors/reason.ts';
+import { withoutBrackets } from './authority.ts';
 
 /**
  * Asks an HTTP proxy for a tunnel with the method CONNECT (RFC 9110 section 9.3.6), over TLS if the proxy's URL has the protocol `https:`.
@@ -33,13 +35,13 @@ export async function openTunnel(socket: Socket, proxy: URL, target: string): Pr
     request.end();
     return await promise;
   } catch (error) {
-    throw problem(error instanceof Error ? error.message : String(error), error);
+    throw problem(reasonOf(error), error);
   }
 }
 
 async function secure(socket: Socket, { hostname }: URL): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const secured = tls.connect({ socket, host: hostname.replace(/^\[(.*)\]$/, '$1') }, resolve).once('error', reject);
+  const secured = tls.connect({ socket, host: withoutBrackets(hostname) }, resolve).once('error', reject);
   await promise;
   secured.off('error', reject);
   return secured;

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../errors/reason.ts';
 import { wait } from '../backoff.ts';
 import { type Connection, connect, type Receiver } from './connection.ts';
 import { messagesOf, type Sender, type SyslogFormat } from './message.ts';
@@ -97,7 +98,7 @@ class Forwarder {
         await this.#forward(connection, signal);
       } catch (error) {
         if (signal.aborted) return;
-        this.#tell(false, error instanceof Error ? error.message : String(error));
+        this.#tell(false, reasonOf(error));
       }
       if (performance.now() - begin > 10_000) delaySeconds = 0.1;
       await wait(delaySeconds * (0.5 + Math.random()), signal).catch(() => {});

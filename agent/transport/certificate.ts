@@ -1,11 +1,11 @@
-import { X509Certificate } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { reasonOf } from '../../errors/reason.ts';
 import { createHttpClient, HttpTimeoutError } from '../../net/http-client.ts';
+import { parseCertificates } from '../../net/pem.ts';
 import type { ProxyRules } from '../../net/proxy.ts';
-import { trustSystemCertificates } from '../../net/system-certificates.ts';
+import { trustBesides } from '../../net/trust.ts';
 import { TransportError } from './transport.ts';
 
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 const MAX_BUNDLE_BYTES = 1024 * 1024;
 
 /**
@@ -23,7 +23,7 @@ export async function fetchCertificates(
 ): Promise<string> {
   const problem = (why: string, cause?: unknown) =>
     new TransportError(`cannot fetch the server's certificate from ${url}: ${why}`, { cause });
-  using client = createHttpClient({ timeoutSeconds, proxy, tls });
+  using client = createHttpClient({ timeoutSeconds, proxy, tls: () => trustBesides([]) });
   const withinTime = AbortSignal.any([signal, AbortSignal.timeout(timeoutSeconds * 1000)]);
   try {
     const { status, statusText, body } = await client.get(new URL(url), {}, withinTime);
@@ -31,17 +31,13 @@ export async function fetchCertificates(
       body.destroy();
       throw problem(`HTTP status ${status} ${statusText} (check the certificate URL)`);
     }
-    return parseCertificates(await readBounded(body));
+    return parseBundle(await readBounded(body));
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TransportError) throw error;
-    throw problem(withinTime.aborted ? 'no answer in time' : reason(error), error);
+    const isLate = withinTime.aborted || error instanceof HttpTimeoutError;
+    throw problem(isLate ? 'no answer in time' : reasonOf(error), error);
   }
-}
-
-function tls() {
-  trustSystemCertificates();
-  return {};
 }
 
 async function readBounded(body: Readable): Promise<string> {
@@ -56,16 +52,10 @@ async function readBounded(body: Readable): Promise<string> {
   return Buffer.concat(chunks).toString('latin1');
 }
 
-function parseCertificates(text: string): string {
-  const certificates = text.match(PEM_CERTIFICATE) ?? [];
-  if (certificates.length === 0) throw new Error('the answer has no PEM certificate (check the certificate URL)');
-  return certificates.map((pem) => new X509Certificate(pem).toString()).join('');
-}
-
-/** An attempt on several addresses has no message of its own. */
-function reason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error instanceof HttpTimeoutError) return 'no answer in time';
-  if (error instanceof AggregateError) return error.errors.map(reason).join(', ');
-  return error.message || error.name;
+function parseBundle(text: string): string {
+  try {
+    return parseCertificates(text).join('');
+  } catch (error) {
+    throw new Error(`${reasonOf(error)} (check the certificate URL)`, { cause: error });
+  }
 }

@@ -9,9 +9,10 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import { splitAuthority } from '../../net/authority.ts';
 import { explainNotYetValid, isNotYetValid } from '../../net/certificate-time.ts';
 import { type ProxyRules, type ProxyTarget, targetOf } from '../../net/proxy.ts';
-import { trustSystemCertificates } from '../../net/system-certificates.ts';
+import { trustSystemCertificates } from '../../net/trust.ts';
 import { openTunnel } from '../../net/tunnel.ts';
 import type { MessageFns } from '../../proto/tink.pb.ts';
 import { fetchCertificates } from './certificate.ts';
@@ -210,10 +211,9 @@ export class Channel implements AsyncDisposable {
     if (this.#options.tls !== 'plaintext') return isPlaintext(error) ? 'plaintext' : undefined;
     if (!mayBeTls(error)) return undefined;
     const { address, prepare = async (socket: Socket) => socket } = this.#way();
-    const { hostname, port } = new URL(`https://${address}`);
-    const place = { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port || 443) };
+    const { host, port = 443 } = splitAuthority(address);
     const limited = AbortSignal.any([signal, AbortSignal.timeout(PROBE_SECONDS * 1000)]);
-    const isTls = await speaksTls(place, prepare, limited);
+    const isTls = await speaksTls({ host, port }, prepare, limited);
     signal.throwIfAborted();
     return isTls ? 'TLS' : undefined;
   }
@@ -253,13 +253,12 @@ export class Channel implements AsyncDisposable {
   }
 
   get #target(): ProxyTarget {
-    const port = Number(/:(\d+)$/.exec(this.authority)?.[1] ?? 443);
-    return { protocol: 'https:', host: this.#host, port };
+    const { host, port = 443 } = splitAuthority(this.authority);
+    return { protocol: 'https:', host, port };
   }
 
-  /** Of the authority, without the brackets of an IPv6 address. */
   get #host(): string {
-    return this.#options.authority.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+    return splitAuthority(this.authority).host;
   }
 
   #grpcOptions(): GrpcChannelOptions {

@@ -3,7 +3,9 @@ import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
 import { z } from 'zod';
-import { trustSystemCertificates } from '../../net/system-certificates.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { withoutBrackets } from '../../net/authority.ts';
+import { trustSystemCertificates } from '../../net/trust.ts';
 import { wait } from '../backoff.ts';
 import { isSameTrouble } from '../same-trouble.ts';
 import { TransportError } from './transport.ts';
@@ -131,7 +133,9 @@ export class Bus implements AsyncDisposable {
       if (this.#refusal !== undefined) throw this.#refusal;
     } catch (error) {
       signal.throwIfAborted();
-      throw new TransportError(`cannot publish on ${publishOn} at ${this.#place}: ${reason(error)}`, { cause: error });
+      throw new TransportError(`cannot publish on ${publishOn} at ${this.#place}: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -168,7 +172,7 @@ export class Bus implements AsyncDisposable {
       this.#setConnected(true);
       return connection;
     } catch (error) {
-      throw new TransportError(`cannot connect to ${this.#place}: ${reason(error)}`, { cause: error });
+      throw new TransportError(`cannot connect to ${this.#place}: ${reasonOf(error)}`, { cause: error });
     }
   }
 
@@ -268,7 +272,7 @@ type ServerInfo = z.output<typeof serverInfo>;
 
 /** The brackets of an IPv6 address belong to the URL. */
 function plainHost({ host }: Address): string {
-  return host.replace(/^\[(.*)\]$/, '$1');
+  return withoutBrackets(host);
 }
 
 /**
@@ -314,10 +318,4 @@ async function within<T>(seconds: number, work: Promise<T>, signal: AbortSignal)
   } finally {
     done.abort();
   }
-}
-
-/** Of several attempts, at several addresses of a host, the error itself says nothing. */
-function reason(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(reason).join('; ');
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../errors/reason.ts';
 import type { Action, Event, Outcome } from '../action.ts';
 import { wait } from '../backoff.ts';
 import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
@@ -136,7 +137,7 @@ class NatsTransport implements Transport {
       this.#accept(new ListInWork(actions));
     } catch (error) {
       // Whatever it is: thrown from here, it would end the library's reading without a word.
-      this.#refuse(`the list cannot be used: ${error instanceof Error ? error.message : String(error)}`);
+      this.#refuse(`the list cannot be used: ${reasonOf(error)}`);
     }
   }
 

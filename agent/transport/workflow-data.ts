@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { status } from '@grpc/grpc-js';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Action } from '../action.ts';
 import { RpcError } from './channel.ts';
 import type { LegacyClient } from './legacy-client.ts';
@@ -44,7 +45,7 @@ export class WorkflowData {
       await writeFile(`${file}.partial`, data, { mode: 0o600 });
       await rename(`${file}.partial`, file);
     } catch (error) {
-      throw new TransportError(`cannot write the data of workflow ${workflowId} to ${file}: ${reason(error)}`, {
+      throw new TransportError(`cannot write the data of workflow ${workflowId} to ${file}: ${reasonOf(error)}`, {
         cause: error,
       });
     }
@@ -84,7 +85,7 @@ export class WorkflowData {
       return isJsonObject(data) ? data : refuse('is not a JSON object');
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      return refuse(`cannot be read: ${reason(error)}`);
+      return refuse(`cannot be read: ${reasonOf(error)}`);
     }
   }
 
@@ -107,8 +108,4 @@ function isJsonObject(data: Buffer): boolean {
 
 function digest(data: Uint8Array): string {
   return createHash('sha256').update(data).digest('base64');
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

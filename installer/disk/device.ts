@@ -1,7 +1,7 @@
 import { constants, type FileHandle, open, realpath, stat } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { reasonOf } from '../errors.ts';
-import { runTool } from '../tool.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { runTool } from '../../tools/run-tool.ts';
 import { DiskError } from './errors.ts';
 import { type PartitionTable, parseTable } from './gpt.ts';
 import { codeOf } from './in-use.ts';

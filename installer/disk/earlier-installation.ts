@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { runTool } from '../tool.ts';
+import { runTool } from '../../tools/run-tool.ts';
 import { endBytes } from './device.ts';
 import { type Partition, parseTable } from './gpt.ts';
 import type { Disk } from './lsblk.ts';

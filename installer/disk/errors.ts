@@ -1,4 +1,5 @@
-import { InstallError, type Problem } from '../errors.ts';
+import type { Problem } from '../../errors/operation-error.ts';
+import { InstallError } from '../errors.ts';
 
 /** The disk itself does not allow what was asked: it is not a disk, is in use, too small, or its hardware failed. */
 export class DiskError extends InstallError {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { runTool } from '../tool.ts';
+import { runTool } from '../../tools/run-tool.ts';
 
 /**
  * The signature over a whole device, read from the device itself: lsblk has it from udev, which does not run in containers and small systems.

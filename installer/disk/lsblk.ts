@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { runTool, ToolError } from '../tool.ts';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
 
 /** What keeps a disk from being overwritten. */
 export interface DiskUse {

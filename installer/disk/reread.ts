@@ -1,8 +1,8 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { reasonOf } from '../errors.ts';
-import { runTool, ToolError } from '../tool.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { PartitionTable } from './gpt.ts';
 
 /** How the kernel came to know a new partition table, or why it does not. */

@@ -1,4 +1,4 @@
-import { reasonOf } from '../errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Extent } from '../extent.ts';
 import { endBytes, type TargetDisk } from './device.ts';
 import { DiskError, IncompleteWriteError } from './errors.ts';

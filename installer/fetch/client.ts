@@ -1,8 +1,7 @@
 import type http from 'node:http';
-import tls from 'node:tls';
 import { createHttpClient as createClient, type HttpResponse } from '../../net/http-client.ts';
 import { proxyRulesOf } from '../../net/proxy.ts';
-import { trustSystemCertificates } from '../../net/system-certificates.ts';
+import { trustBesides } from '../../net/trust.ts';
 
 /** How a download behaves when the network does not. The defaults are those of the wget calls of the original flatcar-install. */
 export interface DownloadOptions {
@@ -44,11 +43,7 @@ export function createHttpClient(overrides: Partial<DownloadOptions> = {}): Http
   const client = createClient({
     timeoutSeconds: options.timeoutSeconds,
     proxy: proxyRulesOf(options.environment, options.onRetry),
-    tls: () => {
-      trustSystemCertificates();
-      const { authorities } = options;
-      return authorities.length === 0 ? {} : { ca: [...tls.getCACertificates('default'), ...authorities] };
-    },
+    tls: () => trustBesides(options.authorities),
   });
   return { options, get: client.get, [Symbol.dispose]: () => client[Symbol.dispose]() };
 }

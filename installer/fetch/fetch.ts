@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { reasonOf } from '../../errors/reason.ts';
 import type { HttpResponse } from '../../net/http-client.ts';
-import { InstallError, reasonOf } from '../errors.ts';
+import { InstallError } from '../errors.ts';
 import type { HttpClient } from './client.ts';
 import { FileChanged, NoMirrorLeft, NotAvailable, TriesExhausted } from './errors.ts';
 import { announcedSizeBytes, readBody, resumingBody, statusError } from './resume.ts';

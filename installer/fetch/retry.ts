@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { reasonOf } from '../../errors/reason.ts';
 import { HttpTimeoutError } from '../../net/http-client.ts';
 import type { DownloadOptions } from './client.ts';
 import {
@@ -109,11 +110,9 @@ export function createPatience(urls: readonly URL[], options: DownloadOptions): 
   };
 }
 
-/** A network failure in words; Node leaves the message of a failed attempt on several addresses empty. */
+/** A network failure in words. */
 export function describeFailure(failure: unknown): string {
-  if (failure instanceof AggregateError && failure.message === '')
-    return failure.errors.map(describeFailure).join('; ');
-  if (!(failure instanceof Error)) return String(failure);
+  const reason = reasonOf(failure);
   // Node's word for a connection that the other side closed within a body.
-  return failure.message === 'aborted' ? 'the connection broke' : failure.message;
+  return reason === 'aborted' ? 'the connection broke' : reason;
 }

@@ -47,7 +47,10 @@ test('finish() says so when the machine is still up after the command', async ()
 
 test('finish() says what the command said when it fails', async () => {
   const file = await script('echo "not today" >&2; exit 4');
-  await assert.rejects(powerOf(file).finish('reboot', never), /cannot reboot the machine: .*exit code 4.*not today/s);
+  await assert.rejects(
+    powerOf(file).finish('reboot', never),
+    /cannot reboot the machine: .*not today.* \(\S+: exit code 4\)/s,
+  );
 });
 
 test('finish() says so when there is no such command', async () => {

@@ -3,6 +3,7 @@
  * a sentence stands for the sentence `cannot {what} {target}: {why} ({hint})`; what the hints of one situation say is in the row of that hint.
  */
 export const messageTable: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  '../errors/operation-error.ts': { 'cannot … …: ……': 'the form of every error' },
   '../net/certificate-time.ts': {
     'is not valid yet': 'a certificate made after the time of the clock',
     'is valid from …': 'the same, where its begin is known',
@@ -13,6 +14,10 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'more than … redirects': 'servers that redirect in a circle',
     'no answer within … s': 'a server or proxy that is silent',
   },
+  '../net/pem.ts': {
+    'there is no certificate in PEM format in it': 'why: another kind of file was baked in',
+    'certificate … in it cannot be read: …': 'why: a damaged certificate, with the words of OpenSSL',
+  },
   '../net/proxy.ts': {
     '… …; connections are made without that proxy': 'warning: a proxy that cannot be used',
     'must be [http://][user:password@]host[:port]…': 'a proxy that is no address',
@@ -21,6 +26,14 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   '../net/tunnel.ts': {
     'the proxy … does not connect to …: …': 'a proxy that refuses a connection of gRPC',
     'HTTP status … …': 'what the proxy answered',
+  },
+  '../tools/run-tool.ts': {
+    'there is no such program': 'lsblk, mount, losetup, … is missing',
+    'install the package that has …': 'hint: a program is missing',
+    'it did not end within … seconds': 'a program that hangs',
+    'it ended with …': 'a program that fails without a word',
+    'exit code …': 'how a program ended',
+    'an unknown state': 'a program that fails without a word or a status',
   },
   'configuration.ts': {
     'download the Ignition config': 'what: --ignition-url',
@@ -187,7 +200,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'choose a larger disk with -d': 'hint: the disk is smaller than the image',
     'check what -f, -b or -V name': 'hint: it is no disk image',
   },
-  'errors.ts': { 'cannot … …: ……': 'the form of every error' },
   'fetch/fetch.ts': {
     'Image URL unavailable': "why: the original's words for an image that is not there",
     'read the image': 'what: -f',
@@ -288,8 +300,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   },
   'site.ts': {
     'trust the authorities in': 'what: /etc/flatcar-install/authorities.pem',
-    'there is no certificate in PEM format in it': 'why: another kind of file was baked in',
-    'certificate … in it cannot be read: …': 'why: a damaged certificate, with the words of OpenSSL',
     'replace it with a file of certificates in PEM format, or remove it': 'hint: authorities that cannot be used',
   },
   'target.ts': {
@@ -302,13 +312,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
       'warning: a saved partition with a file system of such a name',
     '… …; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all …)':
       'warning: another disk with a Flatcar',
-  },
-  'tool.ts': {
-    'there is no such program': 'lsblk, mount, losetup, … is missing',
-    'install the package that has …': 'hint: a program is missing',
-    'it did not end within … seconds': 'a program that hangs',
-    'it ended with …': 'a program that fails without a word',
-    'an unknown state': 'a program that fails without a word or a status',
   },
   'verify.ts': {
     'give the right key with -k FILE': 'hint: no key fits the signature',

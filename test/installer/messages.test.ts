@@ -182,14 +182,17 @@ for (const [args, message] of table) {
 }
 
 const sources = join(import.meta.dirname, '../../installer');
-const net = join(sources, '../net');
+/** What it shares with the agent. */
+const groundFloor = ['errors', 'net', 'tools'];
 
 /** Texts of several words that are shown to people otherwise: by --help, as what is being done, or as what is wrong with a config (tested there). */
 const elsewhere = [/^options\.ts$/, /^decompress\//, /^configure\/ignition\/(?!check)/];
 
 /** Each text of the sources that is part of a message, by file. */
 async function collectTexts(): Promise<Record<string, string[]>> {
-  const shared = (await readdir(net)).map((name) => join('..', 'net', name));
+  const shared: string[] = [];
+  for (const folder of groundFloor)
+    shared.push(...(await readdir(join(sources, '..', folder))).map((name) => join('..', folder, name)));
   const files = [...(await readdir(sources, { recursive: true })), ...shared]
     .filter((name) => name.endsWith('.ts'))
     .toSorted();

@@ -4,7 +4,7 @@ import tls from 'node:tls';
 import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
 import { HttpAgents } from '../../../net/http-agents.ts';
 import { proxyRulesOf, targetOf } from '../../../net/proxy.ts';
-import { trustSystemCertificates } from '../../../net/system-certificates.ts';
+import { trustBesides } from '../../../net/trust.ts';
 import type { PullFailureReason } from '../pull-failure.ts';
 import type { RegistryHost } from './hosts.ts';
 
@@ -175,11 +175,10 @@ export class RegistryConnection implements Disposable {
 
   #tlsOptions(): https.AgentOptions {
     const { authorities, clientCertificates, verify } = this.#host.tls;
-    if (verify) trustSystemCertificates();
     return {
       rejectUnauthorized: verify,
       secureContext: tls.createSecureContext({
-        ...(verify && authorities.length > 0 && { ca: [...tls.getCACertificates('default'), ...authorities] }),
+        ...(verify && trustBesides(authorities)),
         cert: clientCertificates.map(({ certificate }) => certificate),
         key: clientCertificates.map(({ key }) => key),
       }),

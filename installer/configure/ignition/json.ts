@@ -1,6 +1,6 @@
 import { type AnyNode, type ObjectNode, parse } from '@humanwhocodes/momoa';
 import { z } from 'zod';
-import { reasonOf } from '../../errors.ts';
+import { reasonOf } from '../../../errors/reason.ts';
 import type { JsonPath } from './place.ts';
 
 /** Why a text is not JSON, in words that end a sentence; with line and column where they are known. */

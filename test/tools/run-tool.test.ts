@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { runTool, ToolError } from '../../installer/tool.ts';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
 
 test('runTool() returns what a tool prints, and finds tools in the sbin directories', async () => {
   assert.match((await runTool('losetup', ['--version'])).stdout, /^losetup from util-linux/);
@@ -17,7 +17,7 @@ test('runTool() says what a tool that fails has said', async () => {
 
 test('runTool() accepts the exit codes it is told to', async () => {
   assert.equal((await runTool('false', [], { acceptedExitCodes: [0, 1] })).exitCode, 1);
-  await assert.rejects(runTool('false', []), /it ended with 1/);
+  await assert.rejects(runTool('false', []), /it ended with exit code 1/);
 });
 
 test('runTool() says that a tool is missing', async () => {

@@ -1,0 +1,81 @@
+import { execa } from 'execa';
+import { OperationError } from '../errors/operation-error.ts';
+
+export interface ToolOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The tool is killed after this long. `Infinity`: only the signal ends it. Default: 120. */
+  readonly timeoutSeconds?: number;
+  /** Exit codes that are not a failure. Default: only 0. */
+  readonly acceptedExitCodes?: readonly number[];
+  /** Where it runs. Default: the directory of this process. */
+  readonly workingDirectory?: string;
+}
+
+export interface ToolOutput {
+  readonly exitCode: number;
+  readonly stdout: string;
+}
+
+/** A tool of the system is missing, failed, or did not end. `why` is what it said, in English, or how it ended. */
+export class ToolError extends OperationError {
+  override readonly name: string = 'ToolError';
+  readonly tool: string;
+  readonly args: readonly string[];
+  readonly stderr: string;
+  /** `exit code 1`, a signal, or why there is neither. */
+  readonly ending: string;
+  readonly missing: boolean;
+
+  constructor(tool: string, args: readonly string[], details: ToolErrorDetails) {
+    const { why, hint, cause } = details;
+    super({ what: 'run', target: `'${[tool, ...args].join(' ')}'`, why, hint, cause });
+    this.tool = tool;
+    this.args = args;
+    this.stderr = details.stderr;
+    this.ending = details.ending;
+    this.missing = details.missing;
+  }
+}
+
+interface ToolErrorDetails {
+  readonly why: string;
+  readonly hint?: string;
+  readonly stderr: string;
+  readonly ending: string;
+  readonly missing: boolean;
+  readonly cause: unknown;
+}
+
+/**
+ * Runs a tool of the system (util-linux, btrfs-progs, kexec-tools) to its end, without a shell and without input.
+ * A boot image's PATH may lack the sbin directories, so they are always searched.
+ * @throws ToolError when it is missing, ends with another exit code, or takes too long; the signal's reason when aborted.
+ */
+export async function runTool(tool: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolOutput> {
+  options.signal?.throwIfAborted();
+  const { timeoutSeconds = 120, acceptedExitCodes = [0], workingDirectory } = options;
+  const result = await execa(tool, args, {
+    reject: false,
+    stdin: 'ignore',
+    // Ctrl-C on a terminal goes to us, who stop what may be stopped and clean up with tools that must not be.
+    detached: true,
+    env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin` },
+    ...(Number.isFinite(timeoutSeconds) && { timeout: timeoutSeconds * 1000 }),
+    ...(options.signal !== undefined && { cancelSignal: options.signal }),
+    ...(workingDirectory !== undefined && { cwd: workingDirectory }),
+  });
+  options.signal?.throwIfAborted();
+  const { exitCode, stdout, stderr } = result;
+  if (exitCode !== undefined && acceptedExitCodes.includes(exitCode)) return { exitCode, stdout };
+  const ending =
+    exitCode === undefined ? (result.signal ?? result.originalMessage ?? 'an unknown state') : `exit code ${exitCode}`;
+  const details = { stderr, ending, cause: result };
+  if (result.code === 'ENOENT') {
+    const why = 'there is no such program';
+    throw new ToolError(tool, args, { ...details, why, hint: `install the package that has ${tool}`, missing: true });
+  }
+  const why = result.timedOut
+    ? `it did not end within ${timeoutSeconds} seconds`
+    : stderr.trim() || stdout.trim() || `it ended with ${ending}`;
+  throw new ToolError(tool, args, { ...details, why, missing: false });
+}
