@@ -85,7 +85,7 @@ demo: setup build initramfs images os-image ## A virtual machine from power-on t
 	$(NODE) test/e2e/demo.ts $(DEMO)
 
 .PHONY: test
-test: setup build initramfs ## Types, lint, unit and integration tests
+test: setup build initramfs images ## Types, lint, unit and integration tests
 	$(NODE) --run check
 	$(NODE) --import ./test/sandbox/ends-for-sure.ts --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
 

@@ -8,11 +8,12 @@
  * mounts them. A layer that has not changed is taken from build/cache.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { constants, zstdCompress } from 'node:zlib';
 import { cpio } from './cpio.ts';
+import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
 import { squashfsOptions, writeSquashfs } from './squashfs.ts';
 import { type DebianSystem, exists, fetchSystem } from './system.ts';
@@ -64,24 +65,10 @@ async function layer(name: string, tree: Tree, timeSeconds: number): Promise<Seg
   const key = createHash('sha256')
     .update(JSON.stringify([tree.hash, squashfsOptions, timeSeconds]))
     .digest('hex');
-  const squashed = join(cache, `layer-${name}-${key.slice(0, 16)}`);
-  if (!(await exists(squashed))) {
-    process.stdout.write(`packing layer ${name}\n`);
-    const unfinished = `${squashed}.${process.pid}`;
-    await writeSquashfs(tree, unfinished, timeSeconds);
-    await rename(unfinished, squashed);
-  }
+  const squashed = await packedLayer(name, key, (path) => writeSquashfs(tree, path, timeSeconds));
   const archive = new Tree();
   archive.file(`layers/${name}.squashfs`, await readFile(squashed));
   return { name, bytes: cpio(archive, timeSeconds), contentBytes: tree.sizeBytes };
-}
-
-/** Every change of the executable leaves a layer behind: those that no build has read for a day go. */
-async function forgetOldLayers(): Promise<void> {
-  for (const name of (await readdir(cache)).filter((one) => one.startsWith('layer-'))) {
-    const { atimeMs } = await stat(join(cache, name));
-    if (Date.now() - atimeMs > 86_400_000) await rm(join(cache, name), { force: true });
-  }
 }
 
 async function early(tree: Tree, timeSeconds: number): Promise<Segment> {

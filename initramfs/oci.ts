@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { constants, createReadStream, createWriteStream } from 'node:fs';
+import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { execa } from 'execa';
+import { packedLayer } from './layer-cache.ts';
 
 /** What an image is made of. */
 export interface ImageSource {
@@ -68,39 +69,43 @@ export async function writeOciArchive(source: ImageSource, path: string): Promis
   }
 }
 
-/** Compresses a directory into a blob. `diffId` is the digest of the archive before compression, as the image's configuration wants it. */
+/**
+ * 0.2 % larger than with level 9, in half the time. The level is part of the key of a compressed layer, and so is the version of zlib: another one may
+ * give other bytes.
+ */
+const compressionLevel = 6;
+
+/**
+ * Compresses a directory into a blob, or takes it from build/cache when its archive was compressed before. `diffId` is the digest of the archive before
+ * compression, as the image's configuration wants it.
+ */
 async function writeLayer(
   directory: string,
   layout: string,
   created: Date,
 ): Promise<{ descriptor: Descriptor; diffId: string }> {
-  const unfinished = join(layout, 'layer');
-  const plain = createHash('sha256');
-  const compressed = createHash('sha256');
-  await pipeline(
-    await tarOf(directory, created),
-    passThrough(plain),
-    createGzip({ level: 9 }),
-    passThrough(compressed),
-    createWriteStream(unfinished),
+  const archive = join(layout, 'layer.tar');
+  await pipeline(await tarOf(directory, created), createWriteStream(archive));
+  const diffId = await sha256(archive);
+  const key = createHash('sha256')
+    .update(JSON.stringify([diffId, compressionLevel, process.versions.zlib]))
+    .digest('hex');
+  const packed = await packedLayer('oci', key, (path) =>
+    pipeline(createReadStream(archive), createGzip({ level: compressionLevel }), createWriteStream(path)),
   );
-  const hex = compressed.digest('hex');
+  await rm(archive);
+  const hex = await sha256(packed);
   const blob = join(layout, 'blobs/sha256', hex);
-  await rename(unfinished, blob);
+  await copyFile(packed, blob, constants.COPYFILE_FICLONE);
   const { size } = await stat(blob);
-  return {
-    descriptor: { mediaType: mediaTypes.layer, digest: `sha256:${hex}`, size },
-    diffId: `sha256:${plain.digest('hex')}`,
-  };
+  return { descriptor: { mediaType: mediaTypes.layer, digest: `sha256:${hex}`, size }, diffId: `sha256:${diffId}` };
 }
 
-function passThrough(hash: { update(data: Uint8Array): unknown }) {
-  return async function* (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    for await (const chunk of chunks) {
-      hash.update(chunk);
-      yield chunk;
-    }
-  };
+/** Of a file, in hexadecimal digits. */
+async function sha256(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
 }
 
 async function writeJson(layout: string, mediaType: string, value: unknown): Promise<Descriptor> {

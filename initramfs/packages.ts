@@ -1,8 +1,14 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, mkdtempDisposable, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { execa } from 'execa';
+import { z } from 'zod';
+
+/**
+ * apt's binary caches of an empty system. apt itself finds out whether they still match its package lists. Without them each call reads all lists
+ * again: the system's own caches have the packages that are installed, and Debian's container images switch them off.
+ */
+const aptCache = resolve(import.meta.dirname, '../build/cache/apt');
 
 /** A package as apt describes it. */
 export interface Package {
@@ -13,29 +19,61 @@ export interface Package {
 
 /** What an image is made of changes only with these: same packages, same word. */
 export function fingerprint(packages: readonly Package[]): string {
-  return createHash('sha256').update(JSON.stringify(packages)).digest('hex');
+  return hash(JSON.stringify(packages));
 }
 
+function hash(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+/** What apt-get answered, and to which state of its lists. */
+const Answer = z.object({ state: z.string(), names: z.array(z.string()) });
+
 /**
- * The names of packages and of all that they depend on, as apt would install them on an empty system.
+ * The names of packages and of all that they depend on, as apt would install them on an empty system. apt-get takes seconds to resolve them, so its
+ * answer is kept until apt's package lists, sources or pins change.
  * @throws Error when apt does not know one of them
  */
 export async function namesWithDependencies(
   names: readonly string[],
   signal: AbortSignal = new AbortController().signal,
 ): Promise<string[]> {
-  await using scratch = await mkdtempDisposable(join(tmpdir(), 'nibs-apt-'));
-  const nothingInstalled = join(scratch.path, 'status');
-  await writeFile(nothingInstalled, '');
-  const { stdout } = await execa(
-    'apt-get',
-    [
-      ...['--simulate', '--no-install-recommends', `--option=Dir::State::status=${nothingInstalled}`],
-      ...[`--option=Dir::Cache::pkgcache=${join(scratch.path, 'pkgcache')}`, 'install', ...names],
-    ],
-    { cancelSignal: signal, env: { LC_ALL: 'C' } },
-  ).catch(unknownPackages);
+  const state = await stateOfApt(signal);
+  const path = join(aptCache, `dependencies-${hash(JSON.stringify(names)).slice(0, 16)}.json`);
+  const kept = await readAnswer(path);
+  if (kept?.state === state) return kept.names;
+  const answer = { state, names: await askForDependencies(names, signal) };
+  const unfinished = `${path}.${process.pid}`;
+  await writeFile(unfinished, JSON.stringify(answer));
+  await rename(unfinished, path);
+  return answer.names;
+}
+
+async function askForDependencies(names: readonly string[], signal: AbortSignal): Promise<string[]> {
+  const options = [...(await onEmptySystem()), '--simulate', '--no-install-recommends'];
+  const { stdout } = await execa('apt-get', [...options, 'install', ...names], {
+    cancelSignal: signal,
+    env: { LC_ALL: 'C' },
+  }).catch(unknownPackages);
   return [...stdout.matchAll(/^Inst (\S+) /gm)].map((match) => match[1] ?? '');
+}
+
+/** Changes with all that apt's answers depend on. Asked for its policy, apt prints sources and pins, and makes its cache again if a list has changed. */
+async function stateOfApt(signal: AbortSignal): Promise<string> {
+  const { stdout } = await execa('apt-cache', [...(await onEmptySystem()), 'policy'], {
+    cancelSignal: signal,
+    env: { LC_ALL: 'C' },
+  });
+  const cache = await stat(join(aptCache, 'packages.bin'), { bigint: true });
+  return hash(JSON.stringify([stdout, String(cache.ino), String(cache.mtimeNs), String(cache.size)]));
+}
+
+async function readAnswer(path: string): Promise<z.infer<typeof Answer> | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined; // never asked
+    throw error;
+  });
+  return text === undefined ? undefined : Answer.safeParse(JSON.parse(text)).data;
 }
 
 /**
@@ -57,8 +95,21 @@ export async function resolvePackages(names: readonly string[]): Promise<Package
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** Options of apt-get and apt-cache. Several processes may use the caches at once: apt replaces them in one step. */
+async function onEmptySystem(): Promise<string[]> {
+  await mkdir(aptCache, { recursive: true });
+  const nothingInstalled = join(aptCache, 'status');
+  await writeFile(nothingInstalled, '', { flag: 'a' }); // an unchanged time of modification, or the caches would be made again
+  return [
+    `--option=Dir::State::status=${nothingInstalled}`,
+    `--option=Dir::Cache::pkgcache=${join(aptCache, 'packages.bin')}`,
+    `--option=Dir::Cache::srcpkgcache=${join(aptCache, 'sources.bin')}`,
+  ];
+}
+
 async function describe(names: readonly string[]): Promise<Record<string, string>[]> {
-  const { stdout } = await execa('apt-cache', ['show', '--no-all-versions', ...names.map((name) => `${name}:amd64`)], {
+  const question = ['show', '--no-all-versions', ...names.map((name) => `${name}:amd64`)];
+  const { stdout } = await execa('apt-cache', [...(await onEmptySystem()), ...question], {
     env: { LC_ALL: 'C' },
   }).catch(unknownPackages);
   const stanzas = stdout.split('\n\n').map((stanza) =>
@@ -105,9 +156,7 @@ async function download(packages: readonly Package[], directory: string, signal:
     });
     for (const name of await readdir(arriving)) {
       const path = join(arriving, name);
-      const sha256 = createHash('sha256')
-        .update(await readFile(path))
-        .digest('hex');
+      const sha256 = hash(await readFile(path));
       if (!packages.some((one) => one.sha256 === sha256))
         throw new Error(`${name} is not what apt promised: ${sha256}`);
       await rename(path, join(directory, `${sha256}.deb`));

@@ -1,0 +1,38 @@
+import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { exists } from './system.ts';
+
+const cache = resolve(import.meta.dirname, '../build/cache');
+
+/**
+ * The packed form of a layer, from build/cache or made now. Several builds may ask at once.
+ * @param key everything that the bytes depend on, as hexadecimal digits
+ * @param pack writes the layer to the path it is given
+ * @returns the path of the packed layer, a file that must not be changed
+ */
+export async function packedLayer(name: string, key: string, pack: (path: string) => Promise<void>): Promise<string> {
+  await mkdir(cache, { recursive: true });
+  const packed = join(cache, `layer-${name}-${key.slice(0, 16)}`);
+  if (await exists(packed)) {
+    const { mtime } = await stat(packed);
+    await utimes(packed, new Date(), mtime);
+    return packed;
+  }
+  process.stderr.write(`packing layer ${name}\n`);
+  const unfinished = `${packed}.${process.pid}`;
+  try {
+    await pack(unfinished);
+    await rename(unfinished, packed);
+  } finally {
+    await rm(unfinished, { force: true });
+  }
+  return packed;
+}
+
+/** Every change of the executable leaves layers behind: those that no build has used for a day go. */
+export async function forgetOldLayers(): Promise<void> {
+  for (const name of (await readdir(cache)).filter((one) => one.startsWith('layer-'))) {
+    const { atimeMs } = await stat(join(cache, name));
+    if (Date.now() - atimeMs > 86_400_000) await rm(join(cache, name), { force: true });
+  }
+}
