@@ -64,7 +64,7 @@ async function pack(tree: string, file: string, signal: AbortSignal): Promise<st
     'sh',
     [
       '-ec',
-      'find . -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc --reproducible --quiet | zstd -q -f -19 -T0 -o "$1"',
+      'find . -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc --reproducible --quiet | zstd -q -f -9 -T0 -o "$1"',
       'sh',
       file,
     ],
