@@ -14,7 +14,7 @@ MACHINE_PATH := $(PATH)
 export PATH := $(CURDIR)/$(dir $(NODE)):$(CURDIR)/node_modules/.bin:$(PATH)
 
 EXECUTABLE := build/nibs-linux-$(ARCH)
-SOURCES = $(shell git ls-files agent errors installer net proto tools executable package-lock.json)
+SOURCES = $(shell git ls-files agent clock errors installer net proto tools executable package-lock.json)
 
 .PHONY: help
 help: ## This list
