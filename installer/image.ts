@@ -69,7 +69,7 @@ async function prepareVerifier(
     return undefined;
   }
   const origin = files.signatures.map(({ href }) => href).join(' or ');
-  return await createVerifier({ bytes, origin }, keySources(plan, client), signal);
+  return await createVerifier({ bytes, origin }, keySources(plan, client), client.options.clock, signal);
 }
 
 /** Where to look for the key, nearest first. */

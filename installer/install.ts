@@ -1,3 +1,4 @@
+import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
@@ -19,6 +20,7 @@ import type { SignedBy } from './verify.ts';
 export interface Surroundings {
   readonly client: HttpClient;
   readonly report: Report;
+  readonly clock: Clock;
   /** Aborting it at any moment leaves the disk either untouched or without a partition table, or completely installed. */
   readonly signal: AbortSignal;
 }
@@ -49,7 +51,7 @@ export async function install(
   const configuration = await readConfiguration(plan.configuration, client, report, signal);
   await using disk = await openTarget(plan.target, surroundings);
   if (!plan.zeroOffload) disk.disableZeroOffload();
-  await warnOfEarlierInstallations(disk.path, report, signal);
+  await warnOfEarlierInstallations(disk.path, surroundings);
   disk.saved = await findPartitionsToSave(disk, plan.savedLabels, report, signal);
   const release = await findRelease(plan, client, signal);
 
@@ -70,10 +72,10 @@ export async function install(
 }
 
 /** The disk that the plan names or that is chosen now, claimed but not changed. */
-async function openTarget(target: Target, { report, signal }: Surroundings): Promise<TargetDisk> {
-  const path = await chooseTarget(target, signal);
+async function openTarget(target: Target, { report, clock, signal }: Surroundings): Promise<TargetDisk> {
+  const path = await chooseTarget(target, clock, signal);
   if (target.kind === 'smallest') report.note(`Chose ${path}, the smallest unused disk`);
-  return await openDisk(path, { minimumBytes: target.minimumBytes, signal });
+  return await openDisk(path, { minimumBytes: target.minimumBytes, clock, signal });
 }
 
 async function findRelease(plan: InstallPlan, client: HttpClient, signal: AbortSignal): Promise<Release> {

@@ -1,4 +1,6 @@
 import { inspect } from 'node:util';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
@@ -22,6 +24,7 @@ export interface System {
   readonly root: string;
   /** Where `-D` puts the image. */
   readonly workingDirectory: string;
+  readonly clock: Clock;
 }
 
 /** One run: what was asked for and where to tell about it. */
@@ -51,6 +54,7 @@ export async function main(
     stderr: process.stderr,
     root: '/',
     workingDirectory: '.',
+    clock: systemClock,
     ...overrides,
   };
   const found = await Promise.all([readDefaults(system.root), readSite(system.root)]).catch(reasonOf);
@@ -94,7 +98,7 @@ async function run(task: Run): Promise<void> {
 async function installNow(plan: InstallPlan & { readonly target: Target }, task: Run): Promise<void> {
   const { install } = await import('./install.ts');
   using client = await createClient(plan, task);
-  const installed = await install(plan, { client, report: task.report, signal: task.signal });
+  const installed = await install(plan, { client, report: task.report, signal: task.signal, clock: task.system.clock });
   const { channel, version, oem } = installed.release;
   const name = plan.imageFile ?? `Flatcar Container Linux ${channel} ${version}${oem === '' ? '' : ` (${oem})`}`;
   succeed(task, `Success! ${name} is installed on ${installed.disk}`, installed);
@@ -104,14 +108,19 @@ async function downloadOnly(plan: InstallPlan, task: Run): Promise<void> {
   const { downloadImage } = await import('./download.ts');
   using client = await createClient(plan, task);
   const { report, signal, system } = task;
-  const downloaded = await downloadImage(plan, system.workingDirectory, { client, report, signal });
+  const downloaded = await downloadImage(plan, system.workingDirectory, {
+    client,
+    report,
+    signal,
+    clock: system.clock,
+  });
   const state = downloaded.signedBy === undefined ? 'downloaded, not verified' : 'downloaded and verified';
   succeed(task, `Success! ${downloaded.path} is ${state}`, downloaded);
 }
 
 async function checkOnly(plan: InstallPlan, { options, report, signal, system }: Run): Promise<void> {
   const { rehearse } = await import('./rehearse.ts');
-  const disk = await rehearse(plan, report, signal);
+  const disk = await rehearse(plan, { report, signal, clock: system.clock });
   if (options.json) return writeJson(system, { event: 'settings', disk, settings: settingsOf(plan) });
   if (disk !== undefined) report.note(`Would install to ${disk}`);
   const lines = Object.entries(settingsOf(plan)).map(([name, value]) => `${name}: ${value}`.trimEnd());
@@ -121,7 +130,7 @@ async function checkOnly(plan: InstallPlan, { options, report, signal, system }:
 async function showDisks({ options, signal, system }: Run): Promise<void> {
   const { chooseSmallest, describeCandidates, listDisks } = await import('./disk/select.ts');
   const { includeMajors, excludeMajors, minSize: minimumBytes } = options;
-  const { candidates } = chooseSmallest(await listDisks(signal), {
+  const { candidates } = chooseSmallest(await listDisks(system.clock, signal), {
     ...(minimumBytes === undefined ? {} : { minimumBytes }),
     ...(includeMajors === undefined ? {} : { includeMajors }),
     ...(excludeMajors === undefined ? {} : { excludeMajors }),
@@ -130,16 +139,16 @@ async function showDisks({ options, signal, system }: Run): Promise<void> {
   else system.stdout.write(`${describeCandidates(candidates)}\n`);
 }
 
-async function createClient(plan: InstallPlan, { environment, report, site: { authorities } }: Run) {
+async function createClient(plan: InstallPlan, { environment, report, system: { clock }, site: { authorities } }: Run) {
   const { createHttpClient } = await import('./fetch/client.ts');
-  return createHttpClient({ ...plan.download, environment, authorities, onRetry: report.warn });
+  return createHttpClient({ ...plan.download, clock, environment, authorities, onRetry: report.warn });
 }
 
 /** Progress goes where it does not disturb: on standard error, unless a program reads it. */
-function chooseReport({ json, verbose = false }: Options, { stdout, stderr }: System): Report {
-  if (json) return createReport({ style: 'json', verbose, output: stdout });
+function chooseReport({ json, verbose = false }: Options, { stdout, stderr, clock }: System): Report {
+  if (json) return createReport({ style: 'json', verbose, output: stdout, clock });
   const style = stderr.isTTY ? 'terminal' : 'lines';
-  return createReport({ style, verbose, output: stderr, columns: () => stderr.columns || 80 });
+  return createReport({ style, verbose, output: stderr, clock, columns: () => stderr.columns || 80 });
 }
 
 /** Turns the first Ctrl-C into an orderly end. Later ones change nothing: the disk must not be left half cleared. */

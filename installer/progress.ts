@@ -1,3 +1,5 @@
+import type { Clock } from '../clock/clock.ts';
+
 /** What the installer is busy with, in the order in which it happens. */
 export type Phase = 'prepare' | 'write' | 'download' | 'verify' | 'configure' | 'commit' | 'finish';
 
@@ -43,12 +45,11 @@ export interface ReportOptions {
   readonly output: Output;
   /** Width of the terminal. */
   readonly columns?: () => number;
-  /** Seconds on a clock that only goes forward. */
-  readonly now?: () => number;
+  readonly clock: Clock;
 }
 
 export function createReport(options: ReportOptions): Report {
-  const now = options.now ?? (() => performance.now() / 1000);
+  const now = () => options.clock.monotonicSeconds();
   const view = views[options.style](options);
   const meter = createMeter(now);
   let phase: Phase = 'prepare';

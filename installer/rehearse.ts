@@ -1,8 +1,8 @@
 import { readConfiguration } from './configuration.ts';
 import { checkDisk } from './disk/device.ts';
 import { openImageFile } from './fetch/fetch.ts';
+import type { Surroundings } from './install.ts';
 import type { InstallPlan } from './plan.ts';
-import type { Report } from './progress.ts';
 import { keyFileSource } from './signing-key.ts';
 import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from './target.ts';
 
@@ -11,14 +11,18 @@ import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from '
  * @returns the disk that would be installed to; undefined where the plan is to download only
  * @throws {InstallError}
  */
-export async function rehearse(plan: InstallPlan, report: Report, signal: AbortSignal): Promise<string | undefined> {
+export async function rehearse(
+  plan: InstallPlan,
+  surroundings: Omit<Surroundings, 'client'>,
+): Promise<string | undefined> {
+  const { report, clock, signal } = surroundings;
   await readConfiguration(plan.configuration, undefined, report, signal);
   if (plan.imageFile !== undefined) (await openImageFile(plan.imageFile, signal))[Symbol.dispose]();
   else if (plan.keyFile !== undefined) await keyFileSource(plan.keyFile).read(signal);
   if (plan.target === undefined) return undefined;
   const { minimumBytes } = plan.target;
-  const disk = await checkDisk(await chooseTarget(plan.target, signal), { minimumBytes, signal });
-  await warnOfEarlierInstallations(disk.path, report, signal);
+  const disk = await checkDisk(await chooseTarget(plan.target, clock, signal), { minimumBytes, clock, signal });
+  await warnOfEarlierInstallations(disk.path, surroundings);
   await findPartitionsToSave(disk, plan.savedLabels, report, signal);
   return disk.path;
 }

@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import type { Clock } from '../clock/clock.ts';
 import { endBytes } from './disk/device.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
@@ -9,7 +10,7 @@ import type { Target } from './plan.ts';
 import type { Report } from './progress.ts';
 
 /** Path of the disk. @throws {NoDiskError} when the smallest is asked for and there is none */
-export async function chooseTarget(target: Target, signal: AbortSignal): Promise<string> {
+export async function chooseTarget(target: Target, clock: Clock, signal: AbortSignal): Promise<string> {
   if (target.kind === 'device') return target.path;
   const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = target;
   const options = {
@@ -17,7 +18,7 @@ export async function chooseTarget(target: Target, signal: AbortSignal): Promise
     ...(includeMajors === undefined ? {} : { includeMajors }),
     ...(excludeMajors === undefined ? {} : { excludeMajors }),
   };
-  const { chosen, candidates } = chooseSmallest(await listDisks(signal), options);
+  const { chosen, candidates } = chooseSmallest(await listDisks(clock, signal), options);
   if (chosen === undefined) throw new NoDiskError(candidates, minimumBytes);
   return chosen.path;
 }
@@ -64,8 +65,11 @@ async function readStart(path: string): Promise<Uint8Array> {
 }
 
 /** Told before the disk is touched, while it can still be decided otherwise. */
-export async function warnOfEarlierInstallations(path: string, report: Report, signal: AbortSignal): Promise<void> {
-  const others = await findEarlierInstallations(await listDisks(signal), path, signal);
+export async function warnOfEarlierInstallations(
+  path: string,
+  { report, clock, signal }: { readonly report: Report; readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<void> {
+  const others = await findEarlierInstallations(await listDisks(clock, signal), path, signal);
   for (const other of others) {
     report.warn(
       `${other.path} ${other.sign}; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all ${other.path})`,

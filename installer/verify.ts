@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Key, Signature, SignaturePacket, Subkey } from 'openpgp';
+import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { InstallError } from './errors.ts';
 import type { KeySource } from './signing-key.ts';
@@ -51,6 +52,7 @@ type Openpgp = Awaited<ReturnType<typeof loadOpenpgp>>;
 export async function createVerifier(
   signature: SignatureFile,
   sources: readonly KeySource[],
+  clock: Clock,
   signal: AbortSignal,
 ): Promise<Verifier> {
   const openpgp = await loadOpenpgp();
@@ -59,7 +61,7 @@ export async function createVerifier(
   for (const source of sources) {
     try {
       const keys = await readKeys(openpgp, source, signal);
-      const candidates = await findCandidates(openpgp, parsed, keys, source, signature);
+      const candidates = await findCandidates(openpgp, parsed, keys, source, signature, clock.now());
       return watchFor(openpgp, candidates, signature);
     } catch (error) {
       signal.throwIfAborted();
@@ -114,12 +116,13 @@ async function findCandidates(
   keys: readonly Key[],
   source: KeySource,
   file: SignatureFile,
+  now: Date,
 ): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   const refusals: string[] = [];
   for (const packet of signature.packets.filterByTag(openpgp.enums.packet.signature)) {
     try {
-      candidates.push(await checkWithoutBytes(openpgp, packet, keys, source));
+      candidates.push(await checkWithoutBytes(openpgp, packet, keys, source, now));
     } catch (error) {
       refusals.push(reasonOf(error));
     }
@@ -134,6 +137,7 @@ async function checkWithoutBytes(
   packet: SignaturePacket,
   keys: readonly Key[],
   source: KeySource,
+  now: Date,
 ): Promise<Candidate> {
   const { issuerKeyID: keyId, hashAlgorithm, created, version, signatureType } = packet;
   const keyName = keyId.toHex().toUpperCase();
@@ -145,9 +149,9 @@ async function checkWithoutBytes(
   if (version !== 4 || signatureType !== openpgp.enums.signature.binary || created === null) {
     throw new Error('it is not a version 4 signature of a binary file');
   }
-  if (created > new Date()) {
+  if (created > now) {
     throw new Error(
-      `it was made at ${created.toISOString()}, but the clock of this machine says ${new Date().toISOString()} (set the clock)`,
+      `it was made at ${created.toISOString()}, but the clock of this machine says ${now.toISOString()} (set the clock)`,
     );
   }
   if (await isRevoked(openpgp, key, packet)) throw new Error(`its key ${keyName} was revoked`);

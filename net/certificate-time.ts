@@ -1,5 +1,7 @@
 import { isIP } from 'node:net';
 import tls from 'node:tls';
+import type { Clock } from '../clock/clock.ts';
+import { within } from '../clock/within.ts';
 import { formatAuthority } from './authority.ts';
 
 /** A server's certificate is not valid yet by the clock of this machine. */
@@ -28,13 +30,16 @@ export function isNotYetValid(error: unknown): boolean {
 export async function explainNotYetValid(
   cause: unknown,
   server: { readonly host: string; readonly port: number },
+  clock: Clock,
   signal: AbortSignal,
 ): Promise<CertificateNotYetValidError> {
   const name = formatAuthority(server);
-  const validFrom = await readValidFrom(server, signal).catch(() => undefined);
+  const limit = { seconds: askTimeoutSeconds, awaited: 'certificate' };
+  const read = (limited: AbortSignal) => readValidFrom(server, limited);
+  const validFrom = await within(clock, limit, signal, read).catch(() => undefined);
   signal.throwIfAborted();
   const key = `${name} ${validFrom?.getTime()}`;
-  const message = explanations.get(key) ?? describeWrongClock(name, validFrom);
+  const message = explanations.get(key) ?? describeWrongClock(name, validFrom, clock.now());
   explanations.set(key, message);
   return new CertificateNotYetValidError(message, { cause });
 }
@@ -43,7 +48,7 @@ export async function explainNotYetValid(
 const explanations = new Map<string, string>();
 
 /** One sentence for people. @param now what the clock shows */
-export function describeWrongClock(server: string, validFrom: Date | undefined, now: Date = new Date()): string {
+export function describeWrongClock(server: string, validFrom: Date | undefined, now: Date): string {
   const from = validFrom === undefined ? 'is not valid yet' : `is valid from ${shown(validFrom)}`;
   return `the clock is wrong: it shows ${shown(now)}; the certificate of ${server} ${from} (set the clock of the machine, or give it a time server by DHCP option 42 or ntp_servers= on the kernel command line)`;
 }
@@ -63,15 +68,14 @@ async function readValidFrom(
   const { promise, resolve, reject } = Promise.withResolvers<Date | undefined>();
   // Nothing is sent, and nothing is believed but a time.
   const socket = tls.connect({ host, port, rejectUnauthorized: false, ...(isIP(host) === 0 && { servername: host }) });
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(askTimeoutSeconds * 1000)]);
-  const giveUp = () => reject(limited.reason);
-  limited.addEventListener('abort', giveUp, { once: true });
+  const giveUp = () => reject(signal.reason);
+  signal.addEventListener('abort', giveUp, { once: true });
   socket.once('error', reject);
   socket.once('secureConnect', () => resolve(latestBeginning(socket)));
   try {
     return await promise;
   } finally {
-    limited.removeEventListener('abort', giveUp);
+    signal.removeEventListener('abort', giveUp);
     socket.on('error', () => {}); // Nobody is interested any more.
     socket.destroy();
   }

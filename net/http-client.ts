@@ -1,10 +1,12 @@
 import http from 'node:http';
 import https from 'node:https';
+import type { Clock } from '../clock/clock.ts';
 import { explainNotYetValid, isNotYetValid } from './certificate-time.ts';
 import { HttpAgents, type HttpAgentsOptions } from './http-agents.ts';
 import { targetOf } from './proxy.ts';
 
 export interface HttpClientOptions extends HttpAgentsOptions {
+  readonly clock: Clock;
   /** Longest wait for the connection and the head of the response. */
   readonly timeoutSeconds: number;
 }
@@ -46,11 +48,11 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       let secure = true;
       for (let redirects = 0; ; redirects++) {
         secure &&= current.protocol === 'https:';
-        const response = await send(current, headers, agents, options.timeoutSeconds, signal).catch(
-          async (error: unknown) => {
-            throw isNotYetValid(error) ? await explainNotYetValid(error, targetOf(current), signal) : error;
-          },
-        );
+        const response = await send(current, headers, agents, options, signal).catch(async (error: unknown) => {
+          throw isNotYetValid(error)
+            ? await explainNotYetValid(error, targetOf(current), options.clock, signal)
+            : error;
+        });
         const location = response.headers.location;
         if (!redirectStatuses.has(response.status) || location === undefined) return { ...response, secure };
         response.body.destroy();
@@ -66,7 +68,7 @@ function send(
   url: URL,
   headers: http.OutgoingHttpHeaders,
   agents: HttpAgents,
-  timeoutSeconds: number,
+  { clock, timeoutSeconds }: HttpClientOptions,
   signal: AbortSignal,
 ): Promise<Omit<HttpResponse, 'secure'>> {
   const { promise, resolve, reject } = Promise.withResolvers<Omit<HttpResponse, 'secure'>>();
@@ -77,14 +79,13 @@ function send(
     request.destroy(reason);
     agents.abandonTunnels(reason);
   };
-  const timer = setTimeout(
-    () => giveUp(new HttpTimeoutError(`no answer within ${timeoutSeconds} s`)),
-    timeoutSeconds * 1000,
+  const timer = clock.schedule(timeoutSeconds, () =>
+    giveUp(new HttpTimeoutError(`no answer within ${timeoutSeconds} s`)),
   );
   const abort = () => giveUp(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   const settle = () => {
-    clearTimeout(timer);
+    timer[Symbol.dispose]();
     signal.removeEventListener('abort', abort);
   };
   request.once('response', (body) => {

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { createHttpClient, HttpTimeoutError } from '../../net/http-client.ts';
 import { parseCertificates } from '../../net/pem.ts';
@@ -23,7 +24,7 @@ export async function fetchCertificates(
 ): Promise<string> {
   const problem = (why: string, cause?: unknown) =>
     new TransportError(`cannot fetch the server's certificate from ${url}: ${why}`, { cause });
-  using client = createHttpClient({ timeoutSeconds, proxy, tls: () => trustBesides([]) });
+  using client = createHttpClient({ clock: systemClock, timeoutSeconds, proxy, tls: () => trustBesides([]) });
   const withinTime = AbortSignal.any([signal, AbortSignal.timeout(timeoutSeconds * 1000)]);
   try {
     const { status, statusText, body } = await client.get(new URL(url), {}, withinTime);

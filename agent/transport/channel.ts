@@ -9,6 +9,7 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import { systemClock } from '../../clock/system.ts';
 import { splitAuthority } from '../../net/authority.ts';
 import { explainNotYetValid, isNotYetValid } from '../../net/certificate-time.ts';
 import { type ProxyRules, type ProxyTarget, targetOf } from '../../net/proxy.ts';
@@ -171,7 +172,8 @@ export class Channel implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (!isServiceError(error)) throw error;
-      if (isNotYetValid(error)) error.details = (await explainNotYetValid(error, this.#target, signal)).message;
+      if (isNotYetValid(error))
+        error.details = (await explainNotYetValid(error, this.#target, systemClock, signal)).message;
       this.#doubt(error);
       throw new RpcError(method, this.#options.authority, error, await this.#spokenInstead(error, signal));
     } finally {

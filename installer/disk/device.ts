@@ -1,5 +1,6 @@
 import { constants, type FileHandle, open, realpath, stat } from 'node:fs/promises';
-import { setTimeout } from 'node:timers/promises';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { DiskError } from './errors.ts';
@@ -14,6 +15,8 @@ export interface OpenOptions {
   readonly imageSizeBytes?: number | undefined;
   /** The disk must be larger than this. Default: not checked. */
   readonly minimumBytes?: number | undefined;
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -36,12 +39,13 @@ const offloadPieceBytes = 1024 * 1024 * 1024;
  * @throws DiskError when it is not a whole disk, is in use, read-only, too small, or made of sectors other than 512 bytes.
  */
 export async function openDisk(path: string, options: OpenOptions = {}): Promise<TargetDisk> {
-  const disk = await findDisk(path, options.signal);
+  const disk = await findDisk(path, options);
   refuseUnsuitable(path, disk, options);
   const hadMaps = isMapped(disk) && disk.partitions.length > 0;
   if (hadMaps) await unmapPartitions(disk.path);
   try {
-    return new TargetDisk(disk, await claim(path, disk, options.signal));
+    const { clock = systemClock, signal } = options;
+    return new TargetDisk(disk, await claim(path, disk, clock, signal), clock);
   } catch (error) {
     if (hadMaps) await remapPartitions(disk.path);
     throw error;
@@ -50,7 +54,7 @@ export async function openDisk(path: string, options: OpenOptions = {}): Promise
 
 /** The same checks as `openDisk`, without claiming the disk: what a dry run shows. @throws DiskError */
 export async function checkDisk(path: string, options: OpenOptions = {}): Promise<Disk> {
-  const disk = await findDisk(path, options.signal);
+  const disk = await findDisk(path, options);
   refuseUnsuitable(path, disk, options);
   return disk;
 }
@@ -68,6 +72,7 @@ export class TargetDisk implements AsyncDisposable {
   table: PartitionTable | undefined;
   /** Partitions that stay whatever happens, and are then the only ones there are until the image is committed. */
   saved: SavedPartitions | undefined;
+  readonly #clock: Clock;
   #claimed: FileHandle | undefined;
   /** Opened when first needed; undefined where the device does not take direct writes. */
   #direct: Promise<FileHandle | undefined> | undefined;
@@ -79,7 +84,8 @@ export class TargetDisk implements AsyncDisposable {
   /** Devices of partitions that are still on the disk were removed to claim it. */
   #lacksMaps: boolean;
 
-  constructor(disk: Disk, claimed: FileHandle) {
+  constructor(disk: Disk, claimed: FileHandle, clock: Clock) {
+    this.#clock = clock;
     this.path = disk.path;
     this.sizeBytes = disk.sizeBytes;
     this.sectorSizeBytes = disk.sectorSizeBytes;
@@ -208,7 +214,7 @@ export class TargetDisk implements AsyncDisposable {
     this.#kernelIsStale = false;
     this.#lacksMaps = false;
     if (this.#mapped) return await remapPartitions(this.path, signal);
-    return await rereadPartitions(this.path, table, signal);
+    return await rereadPartitions(this.path, table, this.#clock, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -289,7 +295,7 @@ function isMapped({ type }: Disk): boolean {
   return type === 'mpath' || type === 'lvm';
 }
 
-async function findDisk(path: string, signal: AbortSignal | undefined): Promise<Disk> {
+async function findDisk(path: string, { clock = systemClock, signal }: OpenOptions): Promise<Disk> {
   const refuse = (why: string, hint?: string, cause?: unknown) =>
     new DiskError({ what: 'install to', target: path, why, hint, cause });
   const listHint = 'list the disks with --list-disks';
@@ -301,7 +307,7 @@ async function findDisk(path: string, signal: AbortSignal | undefined): Promise<
     if (error instanceof DiskError) throw error;
     throw refuse(codeOf(error) === 'ENOENT' ? 'there is no such device' : reasonOf(error), listHint, error);
   }
-  const disk = await inspectDevice(device, signal);
+  const disk = await inspectDevice(device, clock, signal);
   if (disk === undefined) throw refuse('it is a partition, not a full disk', 'name the disk that it is part of');
   return { ...disk, path: device };
 }
@@ -343,7 +349,7 @@ function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minimumByt
   }
 }
 
-async function claim(path: string, disk: Disk, signal: AbortSignal | undefined): Promise<FileHandle> {
+async function claim(path: string, disk: Disk, clock: Clock, signal: AbortSignal | undefined): Promise<FileHandle> {
   const refuse = (why: string, hint: string, cause: unknown) =>
     new DiskError({ what: 'install to', target: path, why, hint, cause });
   // Scans for partitions claim a disk for some milliseconds, for example right after something else has closed it.
@@ -353,7 +359,7 @@ async function claim(path: string, disk: Disk, signal: AbortSignal | undefined):
     } catch (error) {
       const code = codeOf(error);
       if (code === 'EBUSY' && attempt < 10) {
-        await setTimeout(100, undefined, { signal });
+        await clock.wait(0.1, signal);
         continue;
       }
       if (code === 'EBUSY') {

@@ -1,5 +1,5 @@
 import { constants, open, readdir, readFile, realpath } from 'node:fs/promises';
-import { setTimeout } from 'node:timers/promises';
+import type { Clock } from '../../clock/clock.ts';
 import { comparePaths, type DiskUse } from './lsblk.ts';
 
 /** What the kernel answers to an exclusive open of a block device that, or a partition of which, is mounted or held. */
@@ -10,7 +10,7 @@ const claimedCode = 'EBUSY';
  * A device that cannot be opened for any other reason counts as not claimed; the reason shows when it is opened for writing.
  * Source: open(2), O_EXCL on a block device.
  */
-export async function isClaimed(path: string): Promise<boolean> {
+export async function isClaimed(path: string, clock: Clock): Promise<boolean> {
   // A scan for partitions claims the device for some milliseconds.
   for (let attempt = 1; attempt <= 3; attempt++) {
     try {
@@ -19,7 +19,7 @@ export async function isClaimed(path: string): Promise<boolean> {
       return false;
     } catch (error) {
       if (codeOf(error) !== claimedCode) return false;
-      if (attempt < 3) await setTimeout(100);
+      if (attempt < 3) await clock.wait(0.1);
     }
   }
   return true;

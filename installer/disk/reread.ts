@@ -1,6 +1,6 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
+import type { Clock } from '../../clock/clock.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { PartitionTable } from './gpt.ts';
@@ -14,9 +14,14 @@ export type Reread =
  * Has the kernel see the partitions that are on a disk now: asked to read the table itself, told them where it cannot (it was built
  * without GPT, or the device does not scan). Nobody may have claimed the disk. Works without udev, and waits for it only where it runs.
  */
-export async function rereadPartitions(path: string, table: PartitionTable, signal?: AbortSignal): Promise<Reread> {
+export async function rereadPartitions(
+  path: string,
+  table: PartitionTable,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<Reread> {
   try {
-    const byItself = (await askKernel(path, signal)) && (await kernelAgrees(path, table));
+    const byItself = (await askKernel(path, clock, signal)) && (await kernelAgrees(path, table));
     if (!byItself) await tellKernel(path, table, signal);
     if (!(await kernelAgrees(path, table)))
       return { how: 'failed', why: 'the kernel still has other partitions for it' };
@@ -56,7 +61,7 @@ export async function unmapPartitions(path: string): Promise<void> {
 }
 
 /** @returns false where the kernel cannot read tables of this device; throws when it remains busy. */
-async function askKernel(path: string, signal: AbortSignal | undefined): Promise<boolean> {
+async function askKernel(path: string, clock: Clock, signal: AbortSignal | undefined): Promise<boolean> {
   const attempts = 20;
   for (let attempt = 1; ; attempt++) {
     try {
@@ -66,7 +71,7 @@ async function askKernel(path: string, signal: AbortSignal | undefined): Promise
       if (!(error instanceof ToolError)) throw error;
       // udev and its probes hold a disk for a moment after each change.
       if (!error.stderr.includes('busy') || attempt === attempts) return false;
-      await setTimeout(100, undefined, { signal });
+      await clock.wait(0.1, signal);
     }
   }
 }

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import type { Clock } from '../../clock/clock.ts';
 import { DiskError } from './errors.ts';
 import { readSignature, readWwn } from './identity.ts';
 import { backingLoops, isClaimed } from './in-use.ts';
@@ -49,21 +50,21 @@ export class NoDiskError extends DiskError {
  * Lists every whole block device, ordered by path, with everything that speaks against overwriting it.
  * @throws ToolError when lsblk is missing or fails.
  */
-export async function listDisks(signal?: AbortSignal): Promise<Disk[]> {
+export async function listDisks(clock: Clock, signal?: AbortSignal): Promise<Disk[]> {
   const disks = parseLsblk(await runLsblk(undefined, signal));
-  return await Promise.all(disks.map((disk) => complete(disk, signal)));
+  return await Promise.all(disks.map((disk) => complete(disk, clock, signal)));
 }
 
 /**
  * One device, as `listDisks` would list it. @param path of the device itself, not of a link.
  * @returns undefined for a partition. @throws ToolError when lsblk is missing or fails.
  */
-export async function inspectDevice(path: string, signal?: AbortSignal): Promise<Disk | undefined> {
+export async function inspectDevice(path: string, clock: Clock, signal?: AbortSignal): Promise<Disk | undefined> {
   // The report also has what is on top of the device.
   const json = await runLsblk(path, signal);
   const { rdev } = await stat(path);
   const disk = parseLsblk(json).find((entry) => isDevice(entry, rdev));
-  return disk === undefined ? undefined : await complete(disk, signal);
+  return disk === undefined ? undefined : await complete(disk, clock, signal);
 }
 
 /**
@@ -168,8 +169,8 @@ function isDevice(disk: Disk, rdev: number): boolean {
 }
 
 /** Adds what lsblk does not know by itself. */
-async function complete(disk: Disk, signal: AbortSignal | undefined): Promise<Disk> {
-  const uses = await allUses(disk);
+async function complete(disk: Disk, clock: Clock, signal: AbortSignal | undefined): Promise<Disk> {
+  const uses = await allUses(disk, clock);
   // Not of devices that cannot be chosen without being named, and not of drives that would have to load a medium.
   if (disk.type !== 'disk' || disk.sizeBytes === 0 || disk.removable) return { ...disk, uses };
   const wwn = disk.wwn ?? (await readWwn(disk.path));
@@ -178,14 +179,14 @@ async function complete(disk: Disk, signal: AbortSignal | undefined): Promise<Di
   return { ...disk, uses, wwn, signature };
 }
 
-async function allUses(disk: Disk): Promise<DiskUse[]> {
+async function allUses(disk: Disk, clock: Clock): Promise<DiskUse[]> {
   const uses = [...disk.uses, ...(await backingLoops(disk.path))];
   // Mounts of another mount namespace (we may run in a container) show only in that the device cannot be claimed. Not asked of loop
   // devices, which come and go by the dozen and whose owners would see our claim.
   const worthAsking = uses.length === 0 && disk.sizeBytes > 0 && !disk.readOnly && !disk.removable;
   // The devices of its own partitions claim a multipath device; whether anybody uses those shows when it is opened.
   if (disk.type === 'mpath' && disk.partitions.length > 0) return uses;
-  if (worthAsking && (disk.type === 'disk' || disk.type === 'mpath') && (await isClaimed(disk.path))) {
+  if (worthAsking && (disk.type === 'disk' || disk.type === 'mpath') && (await isClaimed(disk.path, clock))) {
     uses.push({ kind: 'claimed', device: disk.path, by: 'something outside of what this process can see' });
   }
   return uses;

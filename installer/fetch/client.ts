@@ -1,10 +1,13 @@
 import type http from 'node:http';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import { createHttpClient as createClient, type HttpResponse } from '../../net/http-client.ts';
 import { proxyRulesOf } from '../../net/proxy.ts';
 import { trustBesides } from '../../net/trust.ts';
 
 /** How a download behaves when the network does not. The defaults are those of the wget calls of the original flatcar-install. */
 export interface DownloadOptions {
+  readonly clock: Clock;
   /** Attempts in a row without a single new byte before giving up. */
   readonly tries: number;
   /** Longest wait for the connection and the answer's head, and then between two pieces of the body. */
@@ -20,6 +23,7 @@ export interface DownloadOptions {
 }
 
 export const defaultDownloadOptions: DownloadOptions = {
+  clock: systemClock,
   tries: 10,
   timeoutSeconds: 20,
   pauseSeconds: (failures) => Math.min(failures, 10),
@@ -41,6 +45,7 @@ export interface HttpClient extends Disposable {
 export function createHttpClient(overrides: Partial<DownloadOptions> = {}): HttpClient {
   const options = { ...defaultDownloadOptions, ...overrides };
   const client = createClient({
+    clock: options.clock,
     timeoutSeconds: options.timeoutSeconds,
     proxy: proxyRulesOf(options.environment, options.onRetry),
     tls: () => trustBesides(options.authorities),

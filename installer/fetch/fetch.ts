@@ -28,12 +28,12 @@ export async function fetchImage(client: HttpClient, urls: readonly URL[], signa
   const what = { what: 'download', unavailable: 'Image URL unavailable' };
   const opened = new AbortController();
   const running = AbortSignal.any([signal, opened.signal]);
-  const { answer, url } = await explained(urls, what, running, () => getWithRetries(client, urls, running));
+  const { answer, url } = await explained(client, urls, what, running, () => getWithRetries(client, urls, running));
   const others = urls.filter((other) => other !== url);
   return {
     origin: url.href,
     sizeBytes: announcedSizeBytes(answer),
-    bytes: explainedBytes(urls, what, running, resumingBody(client, [url, ...others], answer, running)),
+    bytes: explainedBytes(client, urls, what, running, resumingBody(client, [url, ...others], answer, running)),
     [Symbol.dispose]: () => {
       opened.abort();
       answer.body.destroy();
@@ -81,7 +81,7 @@ export async function fetchSmallFile(
   file: SmallFile,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  return explained(urls, file, signal, async () => {
+  return explained(client, urls, file, signal, async () => {
     const patience = createPatience(urls, client.options);
     for (;;) {
       try {
@@ -104,7 +104,7 @@ async function readSmallBody(
 ): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let lengthBytes = 0;
-  for await (const chunk of readBody(answer.body, client.options.timeoutSeconds, signal)) {
+  for await (const chunk of readBody(answer.body, client.options, signal)) {
     lengthBytes += chunk.length;
     if (lengthBytes > maxBytes) throw new NotAvailable(`it is larger than the ${maxBytes} bytes expected at most`);
     chunks.push(chunk);
@@ -138,6 +138,7 @@ function refusedAsInsecure(answer: HttpResponse): Error {
 
 /** Runs `action`; what fails in it is told in terms of the URLs and of what to do. */
 async function explained<T>(
+  client: HttpClient,
   urls: readonly URL[],
   what: Wording,
   signal: AbortSignal,
@@ -147,11 +148,12 @@ async function explained<T>(
     return await action();
   } catch (error) {
     signal.throwIfAborted();
-    throw explain(urls, what, error);
+    throw explain(client, urls, what, error);
   }
 }
 
 async function* explainedBytes(
+  client: HttpClient,
   urls: readonly URL[],
   what: Wording,
   signal: AbortSignal,
@@ -161,13 +163,18 @@ async function* explainedBytes(
     yield* bytes;
   } catch (error) {
     signal.throwIfAborted();
-    throw explain(urls, what, error);
+    throw explain(client, urls, what, error);
   }
 }
 
 type Wording = Pick<SmallFile, 'what' | 'unavailable'>;
 
-function explain(urls: readonly URL[], { what, unavailable }: Wording, error: unknown): unknown {
+function explain(
+  { options: { clock } }: HttpClient,
+  urls: readonly URL[],
+  { what, unavailable }: Wording,
+  error: unknown,
+): unknown {
   const problem = { what, target: urls.map(({ href }) => href).join(' or '), cause: error };
   if (error instanceof NoMirrorLeft) {
     const why = `${unavailable ?? 'no mirror has it'}: ${error.message}`;
@@ -181,13 +188,13 @@ function explain(urls: readonly URL[], { what, unavailable }: Wording, error: un
   const cause = error instanceof TriesExhausted ? error.cause : error;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
   if (code === undefined && !(error instanceof TriesExhausted)) return error;
-  return new InstallError({ ...problem, why: describeFailure(error), hint: hintFor(code ?? '') });
+  return new InstallError({ ...problem, why: describeFailure(error), hint: hintFor(code ?? '', clock.now()) });
 }
 
 /** @param code Node's, for a failure of the network or of TLS */
-function hintFor(code: string): string {
+function hintFor(code: string, now: Date): string {
   if (code === 'CERT_NOT_YET_VALID' || code === 'CERT_HAS_EXPIRED')
-    return `check the clock, which says ${new Date().toISOString()}`;
+    return `check the clock, which says ${now.toISOString()}`;
   const isDistrust = code.includes('CERT') || code.startsWith('UNABLE_TO_');
   return isDistrust
     ? 'name a file with the authority to trust in SSL_CERT_FILE'

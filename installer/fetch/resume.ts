@@ -1,6 +1,6 @@
 import type http from 'node:http';
 import { type HttpResponse, HttpTimeoutError } from '../../net/http-client.ts';
-import type { HttpClient } from './client.ts';
+import type { DownloadOptions, HttpClient } from './client.ts';
 import { FileChanged, Interrupted, NotAvailable, PassingStatus } from './errors.ts';
 import { createPatience, describeFailure, isPassing, isPassingStatus } from './retry.ts';
 
@@ -36,7 +36,7 @@ export async function* resumingBody(
     try {
       if (answer === undefined)
         ({ answer, skipBytes } = await askForRest(client, patience.url, identity, positionBytes, signal));
-      for await (const chunk of readBody(answer.body, client.options.timeoutSeconds, signal)) {
+      for await (const chunk of readBody(answer.body, client.options, signal)) {
         const fresh = chunk.subarray(Math.min(skipBytes, chunk.length));
         skipBytes -= chunk.length - fresh.length;
         if (fresh.length === 0) continue;
@@ -143,13 +143,13 @@ export function statusError(answer: HttpResponse): Error {
 /** The chunks of a body; time spent by the reader of this generator does not count as the server's silence. */
 export async function* readBody(
   body: http.IncomingMessage,
-  timeoutSeconds: number,
+  { clock, timeoutSeconds }: DownloadOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   let waiting = true;
-  const timer = setTimeout(() => {
+  using timer = clock.schedule(timeoutSeconds, () => {
     if (waiting) body.destroy(new HttpTimeoutError(`no data for ${timeoutSeconds} s`));
-  }, timeoutSeconds * 1000);
+  });
   const abort = () => body.destroy(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   try {
@@ -158,10 +158,9 @@ export async function* readBody(
       yield chunk;
       signal.throwIfAborted();
       waiting = true;
-      timer.refresh();
+      timer.restart();
     }
   } finally {
-    clearTimeout(timer);
     signal.removeEventListener('abort', abort);
     body.destroy();
   }

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '../../errors/reason.ts';
 import { HttpTimeoutError } from '../../net/http-client.ts';
 import type { DownloadOptions } from './client.ts';
@@ -105,7 +104,7 @@ export function createPatience(urls: readonly URL[], options: DownloadOptions): 
       const when =
         next.failures === 0 ? '' : ` in ${pauseSeconds} s (attempt ${next.failures + 1} of ${options.tries})`;
       options.onRetry(`${url.href}: ${describeFailure(failure)}; ${where}${when}`);
-      await sleep(pauseSeconds * 1000, undefined, { signal });
+      await options.clock.wait(pauseSeconds, signal);
     },
   };
 }

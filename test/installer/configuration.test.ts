@@ -12,10 +12,16 @@ import { createHttpClient, type HttpClient } from '../../installer/fetch/client.
 import type { ConfigurationPlan } from '../../installer/plan.ts';
 import { createReport } from '../../installer/progress.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
+import { VirtualClock } from '../sandbox/virtual-clock.ts';
 
 const config = Buffer.from('{"ignition":{"version":"3.3.0"}}');
 const never = new AbortController().signal;
-const report = createReport({ style: 'lines', verbose: false, output: { write: () => {} } });
+const report = createReport({
+  style: 'lines',
+  verbose: false,
+  output: { write: () => {} },
+  clock: new VirtualClock(),
+});
 
 let directory: string;
 let plain: http.Server;

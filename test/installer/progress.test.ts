@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createReport, type ReportOptions } from '../../installer/progress.ts';
+import { VirtualClock } from '../sandbox/virtual-clock.ts';
 
 const total = 100_000_000;
 
-/** Reports a download of `total` bytes in pieces of 100 kB at `bytesPerSecond`, on a clock of the test's own. */
+/** Reports a download of `total` bytes in pieces of 100 kB at `bytesPerSecond`. */
 function transfer(style: ReportOptions['style'], bytesPerSecond: number, columns = 80): string[] {
   const written: string[] = [];
-  let clock = 0;
+  const clock = new VirtualClock();
   const output = { write: (text: string) => written.push(text) };
-  const report = createReport({ style, verbose: false, output, columns: () => columns, now: () => clock });
+  const report = createReport({ style, verbose: false, output, columns: () => columns, clock });
   report.phase('write', 'Writing the image');
   for (let doneBytes = 100_000; doneBytes <= total; doneBytes += 100_000) {
-    clock += 100_000 / bytesPerSecond;
+    clock.advance(100_000 / bytesPerSecond);
     report.transferred(doneBytes, total);
   }
   report.warn('the end');
@@ -54,7 +55,7 @@ test('createReport() takes the bar away before it writes a line', () => {
     style: 'terminal',
     verbose: false,
     output: { write: (text) => written.push(text) },
-    now: () => 1,
+    clock: new VirtualClock(),
   });
   report.transferred(10, 100);
   report.warn('look out');
@@ -78,12 +79,12 @@ test('createReport() writes one JSON object a line', () => {
 
 test('createReport() reports the speed of the last seconds, not the average since the start', () => {
   const written: string[] = [];
-  let clock = 0;
+  const clock = new VirtualClock();
   const report = createReport({
     style: 'json',
     verbose: false,
     output: { write: (text) => written.push(text) },
-    now: () => clock,
+    clock,
   });
   report.phase('write', '');
   let doneBytes = 0;
@@ -92,7 +93,7 @@ test('createReport() reports the speed of the last seconds, not the average sinc
     [10, 1_000_000],
   ] as const) {
     for (let second = 0; second < seconds; second++) {
-      clock += 1;
+      clock.advance(1);
       doneBytes += bytesPerSecond;
       report.transferred(doneBytes, 1e9);
     }
@@ -103,15 +104,15 @@ test('createReport() reports the speed of the last seconds, not the average sinc
 test('createReport() tells bytes and speed where the length is not known, and details only when asked', () => {
   for (const verbose of [false, true]) {
     const written: string[] = [];
-    let clock = 0;
+    const clock = new VirtualClock();
     const report = createReport({
       style: 'lines',
       verbose,
       output: { write: (text) => written.push(text) },
-      now: () => clock,
+      clock,
     });
     report.phase('download', 'Downloading');
-    clock = 10;
+    clock.advance(10);
     report.transferred(50_000_000, undefined);
     report.detail('by the way');
     assert.deepEqual(written, ['Downloading\n', '  50.0 MB, 5.0 MB/s\n', ...(verbose ? ['by the way\n'] : [])]);

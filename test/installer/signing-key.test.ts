@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { systemClock } from '../../clock/system.ts';
 import { createHttpClient } from '../../installer/fetch/client.ts';
 import { flatcarFingerprint, flatcarKeySources, keyFileSource } from '../../installer/signing-key.ts';
 import { createVerifier } from '../../installer/verify.ts';
@@ -31,7 +32,7 @@ test('flatcarKeySources() looks on the mirror before it goes to flatcar.org, and
 
   const bytes = await gpg.sign(Buffer.from('image'), [primary]);
   await assert.rejects(
-    createVerifier({ bytes, origin: 'image.sig' }, [onMirror], never),
+    createVerifier({ bytes, origin: 'image.sig' }, [onMirror], systemClock, never),
     new RegExp(
       `cannot trust the signature image\\.sig: cannot use the signing key of http\\S+: it has no key with the fingerprint ${flatcarFingerprint}`,
     ),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { systemClock } from '../../clock/system.ts';
 import type { KeySource } from '../../installer/signing-key.ts';
 import { createVerifier, type SignedBy } from '../../installer/verify.ts';
 import { createGpg, type Gpg, type SignOptions } from '../sandbox/signing.ts';
@@ -31,7 +32,7 @@ async function verify(
   sources: readonly KeySource[],
   bytes: Uint8Array = image,
 ): Promise<SignedBy> {
-  const verifier = await createVerifier({ bytes: signature, origin: 'image.sig' }, sources, never);
+  const verifier = await createVerifier({ bytes: signature, origin: 'image.sig' }, sources, systemClock, never);
   const passed = Buffer.concat(await Array.fromAsync(verifier.watch(pieces(bytes))));
   assert.ok(passed.equals(bytes), 'the bytes pass unchanged');
   return verifier.verdict();
@@ -229,7 +230,7 @@ test('createVerifier() passes the failure of the source on as it is, and then ha
   const sources = [keySource(await gpg.exportKeys(primary))];
   const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
   const failure = new Error('the cable was cut');
-  const verifier = await createVerifier(signature, sources, never);
+  const verifier = await createVerifier(signature, sources, systemClock, never);
   const broken = async function* () {
     yield image.subarray(0, 100_000);
     throw failure;
@@ -243,7 +244,7 @@ test('createVerifier() closes the source and has no verdict when its reader stop
   const subkey = await gpg.addSubkey(primary);
   const sources = [keySource(await gpg.exportKeys(primary))];
   const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
-  const verifier = await createVerifier(signature, sources, never);
+  const verifier = await createVerifier(signature, sources, systemClock, never);
   let closed = false;
   const source = async function* () {
     try {
@@ -265,7 +266,7 @@ test('createVerifier() holds back a fast source while its reader is slow, so tha
   const subkey = await gpg.addSubkey(primary);
   const sources = [keySource(await gpg.exportKeys(primary))];
   const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
-  const verifier = await createVerifier(signature, sources, never);
+  const verifier = await createVerifier(signature, sources, systemClock, never);
   let [given, taken, mostAhead] = [0, 0, 0];
   const source = async function* () {
     for await (const piece of pieces(image)) {

@@ -9,6 +9,7 @@ import { RegistryConnection } from '../../agent/runtime/containerd/registry-conn
 import { dockerPullFailure } from '../../agent/runtime/docker-pull-failure.ts';
 import { explainPullFailure } from '../../agent/runtime/pull-failure.ts';
 import { Channel } from '../../agent/transport/channel.ts';
+import { systemClock } from '../../clock/system.ts';
 import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
 import { createHttpClient } from '../../net/http-client.ts';
 import { WorkflowServiceDefinition } from '../../proto/tink.pb.ts';
@@ -44,7 +45,12 @@ async function startServerOfTomorrow(t: TestContext) {
 
 test('a download from a server whose certificate is not valid yet blames the clock', async (t) => {
   const { authority, url, explanation } = await startServerOfTomorrow(t);
-  using client = createHttpClient({ timeoutSeconds: 20, proxy: () => undefined, tls: () => ({ ca: authority }) });
+  using client = createHttpClient({
+    clock: systemClock,
+    timeoutSeconds: 20,
+    proxy: () => undefined,
+    tls: () => ({ ca: authority }),
+  });
   await assert.rejects(client.get(new URL(url), {}, signal), (error: Error & { code?: string }) => {
     assert.match(error.message, explanation);
     assert.equal(error.code, 'CERT_NOT_YET_VALID');

@@ -52,6 +52,18 @@ test('VirtualClock: time stands still while files, peers and programs are at wor
   assert.equal(clock.elapsedSeconds, 0);
 });
 
+test('VirtualClock: advance() lets time pass at once', () => {
+  const clock = new VirtualClock();
+  const calls: number[] = [];
+  const call = () => {
+    calls.push(clock.elapsedSeconds);
+    if (calls.length < 5) clock.schedule(2, call);
+  };
+  clock.schedule(2, call);
+  clock.advance(7);
+  assert.deepEqual([calls, clock.elapsedSeconds, clock.pending], [[2, 4, 6], 7, 1]);
+});
+
 test('VirtualClock: hold() stops the clock for what it cannot see', async () => {
   const clock = new VirtualClock();
   const held = clock.hold();

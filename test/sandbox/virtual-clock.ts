@@ -18,15 +18,19 @@ interface Entry {
 /** After so many turns of the event loop without an event the process counts as idle. */
 const quietTurns = 3;
 
-/** Work that goes on outside of the event loop. What else is listed (sockets, timers of the test runner) may stay for ever without anything happening. */
-const workInProgress =
-  /^(FSReq|GetAddrInfo|GetNameInfo|Process|.*ConnectWrap$|.*ConnectReq|WriteWrap|ShutdownWrap|Worker|DNSChannel)/;
+/** Where there are sockets, so many pauses of two milliseconds must pass without an event besides. */
+const quietPauses = 3;
+const sockets = /^(TCPSocketWrap|UDPWrap|TLSWrap)$/i;
+
+/** What may stay open for ever without anything happening; all else that Node lists (requests for files and names, child processes, connections that are made) is work. */
+const mayBeIdle =
+  /^(TCP(Socket|Server)Wrap|Pipe(Server)?Wrap|UDPWrap|TLSWrap|TTYWrap|SignalWrap|MessagePort|FSEventWrap|Timeout|Immediate)$/;
 
 /**
  * A {@link Clock} whose time passes as soon as all code waits for it: then it jumps to the next timer. An hour of waiting takes a millisecond, in the same order of
  * events. Until something waits, time stands still.
  *
- * Idle means: for some turns of the event loop no event came from the kernel (data, connections, files, child processes), none is expected from a file, a name server, a
+ * Idle means: for some turns of the event loop (and some milliseconds, where there are sockets) no event came from the kernel (data, connections, files, child processes), none is expected from a file, a name server, a
  * child process or a connection that is being made, and no timer was set or cancelled. What peers in the same process do over sockets is therefore finished before time
  * passes. What it cannot know: that a peer in another process is busy. For that time {@link hold} stops the clock.
  *
@@ -119,6 +123,13 @@ export class VirtualClock implements Clock {
     this.#offsetMilliseconds += time.getTime() - this.now().getTime();
   }
 
+  /** Lets time pass now, for code that does not wait: what is due meanwhile is called. */
+  advance(seconds: number): void {
+    const end = this.#elapsedSeconds + seconds;
+    while ([...this.#entries].some(({ dueSeconds }) => dueSeconds <= end)) this.#fireNext();
+    this.#elapsedSeconds = end;
+  }
+
   /** Stops the clock until it is disposed of: something outside of this process is at work. */
   hold(): Disposable {
     this.#holds += 1;
@@ -145,10 +156,16 @@ export class VirtualClock implements Clock {
       quiet = now === before ? quiet + 1 : 0;
       before = now;
       if (quiet < quietTurns) return void setImmediate(turn);
+      const resources = process.getActiveResourcesInfo();
+      if (this.#holds > 0 || !resources.every((name) => mayBeIdle.test(name))) {
+        quiet = 0;
+        // To turn without pause would take the processor from what is at work.
+        return void setTimeout(turn, 1);
+      }
+      // On a busy machine the kernel hands data from one socket to another only when it gets the processor.
+      if (quiet < quietTurns + quietPauses && resources.some((name) => sockets.test(name)))
+        return void setTimeout(turn, 2);
       quiet = 0;
-      const isBusy = this.#holds > 0 || process.getActiveResourcesInfo().some((name) => workInProgress.test(name));
-      // Where work outside of the event loop is awaited, turning it without pause would take the processor from it.
-      if (isBusy) return void setTimeout(turn, 1);
       this.#fireNext();
       setImmediate(turn);
     };

@@ -1,6 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
+import { systemClock } from '../../../clock/system.ts';
 import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
 import { HttpAgents } from '../../../net/http-agents.ts';
 import { proxyRulesOf, targetOf } from '../../../net/proxy.ts';
@@ -116,7 +117,8 @@ export class RegistryConnection implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof RegistryError) throw error;
-      if (isNotYetValid(error)) throw notYetValid(url, await explainNotYetValid(error, targetOf(url), signal));
+      if (isNotYetValid(error))
+        throw notYetValid(url, await explainNotYetValid(error, targetOf(url), systemClock, signal));
       throw unreachable(url, error as NodeJS.ErrnoException);
     } finally {
       clearTimeout(timer);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { execa } from 'execa';
+import { systemClock } from '../../../clock/system.ts';
 import { findEarlierInstallations } from '../../../installer/disk/earlier-installation.ts';
 import { type Disk, inspectDevice } from '../../../installer/disk/select.ts';
 import { createLoopDevice, type LoopDevice } from '../../sandbox/loop-device.ts';
@@ -12,7 +13,7 @@ async function makeDisk(...lines: string[]): Promise<{ loop: LoopDevice; disk: D
   const loop = await createLoopDevice({ sizeBytes: 64 * mebibyte });
   if (lines.length > 0)
     await execa('sfdisk', ['--quiet', '--no-reread', '--no-tell-kernel', loop.path], { input: lines.join('\n') });
-  const disk = (await inspectDevice(loop.path)) ?? assert.fail();
+  const disk = (await inspectDevice(loop.path, systemClock)) ?? assert.fail();
   return { loop, disk: { ...disk, type: 'disk' } };
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { systemClock } from '../../../clock/system.ts';
 import { isClaimed } from '../../../installer/disk/in-use.ts';
 import { parseLsblk } from '../../../installer/disk/lsblk.ts';
 import {
@@ -233,7 +234,7 @@ test('listDisks() sees real devices, and chooseSmallest() a real loop device whe
   // Of the devices of other tests none can be as large as these and the smallest.
   await using small = await createLoopDevice({ sizeBytes: 7e12 });
   await using large = await createLoopDevice({ sizeBytes: 8e12 });
-  const disks = await listDisks();
+  const disks = await listDisks(systemClock);
   const found = disks.find(({ path }) => path === small.path);
   assert.equal(found?.sizeBytes, 7e12 - (7e12 % 512));
   assert.equal(found?.type, 'loop');
@@ -247,16 +248,18 @@ test('listDisks() sees real devices, and chooseSmallest() a real loop device whe
 test('listDisks() never offers the disk that the system runs from', async () => {
   const root = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').find((line) => line.split(' ')[4] === '/');
   const source = root?.split(' - ')[1]?.split(' ')[1] ?? '';
-  const disk = (await listDisks()).find(({ path, partitions }) => path === source || partitions.includes(source));
+  const disk = (await listDisks(systemClock)).find(
+    ({ path, partitions }) => path === source || partitions.includes(source),
+  );
   assert.notEqual(disk?.uses.length, 0);
 });
 
 test('inspectDevice() names the mount point of a mounted device, and isClaimed() knows without seeing it', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 16 * 1024 * 1024 });
-  assert.equal(await isClaimed(loop.path), false);
+  assert.equal(await isClaimed(loop.path, systemClock), false);
   await using mounted = await mountScratch(loop.path);
-  assert.deepEqual((await inspectDevice(loop.path))?.uses, [
+  assert.deepEqual((await inspectDevice(loop.path, systemClock))?.uses, [
     { kind: 'mounted', device: loop.path, by: mounted.directory },
   ]);
-  assert.equal(await isClaimed(loop.path), true);
+  assert.equal(await isClaimed(loop.path, systemClock), true);
 });

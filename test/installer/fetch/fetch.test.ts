@@ -12,9 +12,11 @@ import { FileChanged } from '../../../installer/fetch/errors.ts';
 import { fetchImage, fetchSmallFile, openImageFile } from '../../../installer/fetch/fetch.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type Fault, startMirror } from '../../sandbox/mirror.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const content = randomBytes(1_000_000);
-const quick: Partial<DownloadOptions> = { pauseSeconds: () => 0, tries: 3, timeoutSeconds: 5 };
+const clock = new VirtualClock();
+const quick: Partial<DownloadOptions> = { clock, tries: 3 };
 const never = new AbortController().signal;
 
 async function readAll(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
@@ -69,19 +71,21 @@ test('fetchImage() asks again when the server starts a range too late', async ()
 });
 
 test('fetchImage() waits no longer than the timeout for a stalled connection', async () => {
-  const { bytes, requests } = await download([{ stallAfterBytes: 1000 }], { timeoutSeconds: 0.3 });
+  const begin = clock.elapsedSeconds;
+  const { bytes, requests } = await download([{ stallAfterBytes: 1000 }], { timeoutSeconds: 20 });
   assert.ok(bytes.equals(content));
   assert.equal(requests.length, 2);
+  assert.equal(clock.elapsedSeconds - begin, 20 + 1, 'the timeout, and the pause after the first failure');
 });
 
 test('fetchImage() does not take the reader being slow for a stall', async () => {
   await using mirror = await startMirror();
   mirror.put('/image', content);
-  using client = createHttpClient({ ...quick, timeoutSeconds: 0.05 });
+  using client = createHttpClient({ ...quick, timeoutSeconds: 20 });
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
   let lengthBytes = 0;
   for await (const chunk of image.bytes) {
-    if (lengthBytes === 0) await new Promise((resolve) => setTimeout(resolve, 200));
+    if (lengthBytes === 0) await clock.wait(300);
     lengthBytes += chunk.length;
   }
   assert.equal(lengthBytes, content.length);
@@ -94,7 +98,7 @@ test('fetchImage() survives a connection that breaks before the reader begins', 
   mirror.fail('/image', { cutAfterBytes: 0 });
   using client = createHttpClient(quick);
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await clock.wait(5);
   assert.ok((await readAll(image.bytes)).equals(content));
 });
 
@@ -134,7 +138,7 @@ test('fetchImage() retries a refused connection before it gives up', async () =>
   // Port 1 (tcpmux) is served by nobody.
   await assert.rejects(fetchImage(client, [new URL('http://127.0.0.1:1/image')], never), /ECONNREFUSED.*tried 3 times/);
   assert.equal(notices.length, 2);
-  assert.match(notices[0] ?? '', /trying again in 0 s \(attempt 2 of 3\)/);
+  assert.match(notices[0] ?? '', /trying again in 1 s \(attempt 2 of 3\)/);
 });
 
 const monday = 'Mon, 03 Mar 2025 10:00:00 GMT';

@@ -12,6 +12,7 @@ import { fetchImage } from '../../../installer/fetch/fetch.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
 import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const content = randomBytes(1_000_000);
 const never = new AbortController().signal;
@@ -57,7 +58,7 @@ const hosts = { 'mirror.example': '127.0.0.1' };
 async function fetchThrough(options: ConnectProxyOptions, user = '') {
   await using proxy = await startConnectProxy({ hosts, ...options });
   const environment = { https_proxy: `http://${user}${proxy.host}`, http_proxy: 'http://127.0.0.1:1' };
-  using client = createHttpClient({ environment, tries: 2, pauseSeconds: () => 0, timeoutSeconds: 1 });
+  using client = createHttpClient({ clock: new VirtualClock(), environment, tries: 2 });
   using image = await fetchImage(client, [target()], never);
   const bytes = Buffer.concat(await Array.fromAsync(image.bytes));
   return { bytes, tunnels: [...proxy.tunnels] };
@@ -107,7 +108,7 @@ for (const [name, options, says] of [
   [
     'does not answer',
     { silent: true },
-    /cannot download https:\S+: no answer within 1 s \(tried 2 times\) \(check the network, name resolution and proxy\)$/,
+    /cannot download https:\S+: no answer within 20 s \(tried 2 times\) \(check the network, name resolution and proxy\)$/,
   ],
 ] as const) {
   test(`fetchImage() says so when the proxy ${name}`, async () => {

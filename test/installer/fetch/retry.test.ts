@@ -5,8 +5,10 @@ import { createHttpClient, type DownloadOptions } from '../../../installer/fetch
 import { FileChanged } from '../../../installer/fetch/errors.ts';
 import { fetchImage, fetchSmallFile } from '../../../installer/fetch/fetch.ts';
 import { type Mirror, startMirror } from '../../sandbox/mirror.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const content = randomBytes(1_000_000);
+const clock = new VirtualClock();
 const never = new AbortController().signal;
 /** Nothing listens there. */
 const closed = new URL('http://127.0.0.1:1/image');
@@ -19,11 +21,11 @@ interface Told {
 function patientClient(overrides: Partial<DownloadOptions> = {}) {
   const told: Told = { notices: [], pauses: [] };
   const client = createHttpClient({
+    clock,
     tries: 3,
-    timeoutSeconds: 5,
     pauseSeconds(failures) {
       told.pauses.push(failures);
-      return 0;
+      return failures;
     },
     onRetry: (notice) => told.notices.push(notice),
     ...overrides,
