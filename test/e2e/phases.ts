@@ -28,6 +28,11 @@ export class Story {
     return roundToTenths((performance.now() - this.#startedAt) / 1000);
   }
 
+  /** Says something about the phase that runs. */
+  note(text: string): void {
+    process.stdout.write(`         ${text}\n`);
+  }
+
   /**
    * @param log Path of the file that explains a failure of this phase.
    * @throws PhaseError when `work` throws.

@@ -10,8 +10,8 @@ export interface ConsoleLine {
 
 /** What to wait for on a console. */
 export interface WaitOptions {
-  /** The wait fails after this many seconds. */
-  readonly timeoutSeconds: number;
+  /** The wait fails after this many seconds. Default: it lasts until the signal or the end of the machine. */
+  readonly timeoutSeconds?: number;
   /** Looks only at lines after this one, for example those after a reboot. Default: every line since the start. */
   readonly after?: ConsoleLine;
   readonly signal?: AbortSignal;
@@ -71,7 +71,10 @@ export class SerialConsole {
     options: WaitOptions,
     candidates: (next: number) => readonly ConsoleLine[],
   ): Promise<ConsoleLine> {
-    const deadline = AbortSignal.timeout(options.timeoutSeconds * 1000);
+    const deadline =
+      options.timeoutSeconds === undefined
+        ? new AbortController().signal
+        : AbortSignal.timeout(options.timeoutSeconds * 1000);
     const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
     let next = options.after === undefined ? 0 : options.after.index + 1;
     for (;;) {

@@ -89,6 +89,8 @@ export interface Machine extends AsyncDisposable {
   readonly consoleLog: string;
   readonly acceleration: Acceleration;
   readonly monitor: Monitor;
+  /** QEMU's process. */
+  readonly pid: number;
   /** QEMU's exit code: 0 after a power-off; -1 when it was killed. Never rejects. */
   readonly exited: Promise<number>;
   /** Types on the serial console. */
@@ -195,7 +197,8 @@ async function watch(
       cause: error,
     });
   });
-  if (monitor === undefined) {
+  const { pid } = child;
+  if (monitor === undefined || pid === undefined) {
     started.abort();
     throw new Error(`cannot start machine ${options.name}: ${complaints.trim() || 'it ended at once'}`);
   }
@@ -204,6 +207,7 @@ async function watch(
     consoleLog: files.console,
     acceleration,
     monitor,
+    pid,
     exited,
     type: (text) => void child.stdin?.write(text),
     async [Symbol.asyncDispose]() {

@@ -27,14 +27,7 @@ export interface ProvisionerOptions {
   readonly workflow: SandboxWorkflow;
 }
 
-/** How long one waits. */
-export interface WaitLimits {
-  readonly timeoutSeconds: number;
-  /** Ends the wait with its reason. */
-  readonly signal: AbortSignal;
-}
-
-/** A provisioner with one machine and one workflow for it. */
+/** A provisioner with one machine and one workflow for it. A wait lasts until its signal is aborted. */
 export interface Provisioner extends AsyncDisposable {
   /** Private key that may log in on the installed system as `core`. */
   readonly loginKeyPath: string;
@@ -43,15 +36,15 @@ export interface Provisioner extends AsyncDisposable {
   /** What was reported of the workflow, oldest first. */
   events(): readonly TinkEvent[];
   /** Until the machine has loaded this file, named as at the end of its URL. */
-  waitForDownload(file: string, limits: WaitLimits): Promise<void>;
+  waitForDownload(file: string, signal: AbortSignal): Promise<void>;
   /** How often a machine has started by way of its firmware: each time it asks for the boot script. */
   boots(): number;
   /** Until a machine has started for the n-th time. */
-  waitForBoot(count: number, limits: WaitLimits): Promise<void>;
+  waitForBoot(count: number, signal: AbortSignal): Promise<void>;
   /** Until an agent has asked for work. */
-  waitForPoll(limits: WaitLimits): Promise<void>;
+  waitForPoll(signal: AbortSignal): Promise<void>;
   /** Until the action has succeeded. Rejects at once when it failed, with the reason that the agent gave. */
-  waitForSuccess(action: string, limits: WaitLimits): Promise<void>;
+  waitForSuccess(action: string, signal: AbortSignal): Promise<void>;
 }
 
 const scriptPath = '/auto.ipxe';
@@ -122,11 +115,11 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
     loginKeyPath: workflow.loginKeyPath,
     checkDisk: workflow.checkDisk,
     events: () => tink.events(workflow.id),
-    waitForDownload: (file, limits) => milestones.wait(file, limits),
+    waitForDownload: (file, signal) => milestones.wait(file, signal),
     boots: () => boots,
-    waitForBoot: (count, limits) => milestones.wait(`boot ${count}`, limits),
-    waitForPoll: (limits) => milestones.wait('poll', limits),
-    waitForSuccess: (action, limits) => waitForSuccess(tink, workflow.id, action, limits),
+    waitForBoot: (count, signal) => milestones.wait(`boot ${count}`, signal),
+    waitForPoll: (signal) => milestones.wait('poll', signal),
+    waitForSuccess: (action, signal) => waitForSuccess(tink, workflow.id, action, signal),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
@@ -178,13 +171,13 @@ async function waitForSuccess(
   tink: TinkServer,
   workflowId: string,
   action: string,
-  { timeoutSeconds, signal }: WaitLimits,
+  signal: AbortSignal,
 ): Promise<void> {
   const events = await tink.waitFor(
     workflowId,
     (seen) =>
       seen.some((event) => event.progress === 'FAILED' || event.progress === 'TIMEOUT' || succeeded(event, action)),
-    timeoutSeconds,
+    Number.POSITIVE_INFINITY,
     signal,
   );
   if (events.some((event) => succeeded(event, action))) return;
@@ -208,19 +201,14 @@ class Milestones {
     this.#get(name).resolve();
   }
 
-  async wait(name: string, { timeoutSeconds, signal }: WaitLimits): Promise<void> {
+  async wait(name: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const stopped = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => stopped.reject(new Error(`no ${name} in ${timeoutSeconds} s`)),
-      timeoutSeconds * 1000,
-    );
     const stop = () => stopped.reject(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
     try {
       await Promise.race([this.#get(name).promise, stopped.promise]);
     } finally {
-      clearTimeout(timer);
       signal.removeEventListener('abort', stop);
     }
   }

@@ -66,9 +66,18 @@ export class Monitor implements AsyncDisposable {
     }
   }
 
-  /** The `count`th event (from 1) of that name, past ones included. */
-  async waitForEvent(name: string, options: { timeoutSeconds: number; count?: number }): Promise<MachineEvent> {
-    const deadline = AbortSignal.timeout(options.timeoutSeconds * 1000);
+  /**
+   * The `count`th event (from 1) of that name, past ones included.
+   * @throws {Error} when the machine has ended or the time is over; the reason of the signal
+   */
+  async waitForEvent(
+    name: string,
+    options: { timeoutSeconds?: number; count?: number; signal?: AbortSignal },
+  ): Promise<MachineEvent> {
+    const deadline =
+      options.timeoutSeconds === undefined
+        ? new AbortController().signal
+        : AbortSignal.timeout(options.timeoutSeconds * 1000);
     for (;;) {
       const found = this.events.filter((event) => event.name === name)[(options.count ?? 1) - 1];
       if (found !== undefined) return found;
@@ -77,9 +86,11 @@ export class Monitor implements AsyncDisposable {
       if (deadline.aborted) {
         throw new Error(`waiting for the machine's ${name}: none in ${options.timeoutSeconds} s (events: ${seen})`);
       }
+      options.signal?.throwIfAborted();
       await new Promise<void>((resolve) => {
         this.#changed.addEventListener('change', () => resolve(), { once: true });
         deadline.addEventListener('abort', () => resolve(), { once: true });
+        options.signal?.addEventListener('abort', () => resolve(), { once: true });
       });
     }
   }

@@ -318,12 +318,14 @@ export class TinkServer implements AsyncDisposable {
       if (wanted(this.events(workflowId))) resolve();
     };
     using _ = this.subscribe(check);
-    const timer = setTimeout(() => {
+    const giveUp = () => {
       const seen = this.events(workflowId).map(({ actionName, status }) => `${actionName} ${status}`);
       reject(
         new Error(`waited ${timeoutSeconds} s in vain; workflow ${workflowId} has: ${seen.join(', ') || 'no event'}`),
       );
-    }, timeoutSeconds * 1000);
+    };
+    // A timer that is never to end would end at once.
+    const timer = Number.isFinite(timeoutSeconds) ? setTimeout(giveUp, timeoutSeconds * 1000) : undefined;
     try {
       check();
       await promise;
