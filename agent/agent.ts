@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises';
+import type { Clock } from '../clock/clock.ts';
+import { pollIntervalSeconds } from '../clock/poll-interval.ts';
+import { retry } from '../clock/retry.ts';
+import { systemClock } from '../clock/system.ts';
 import type { Action, Outcome } from './action.ts';
-import { retry, wait } from './backoff.ts';
 import type { EndedAction, Journal } from './journal.ts';
 import { factsOf, type Log, messageOf } from './log.ts';
 import type { Observe } from './observe.ts';
@@ -20,6 +23,8 @@ export interface AgentParts {
   readonly power: Power;
   readonly log: Log;
   readonly redactor: Redactor;
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Takes what happens, for metrics and status. Default: nobody does. */
   readonly observe?: Observe | undefined;
   /** What to do with an action that had started before and whose end is unknown. */
@@ -72,6 +77,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
 class Agent {
   readonly #parts: AgentParts;
   readonly #signal: AbortSignal;
+  readonly #clock: Clock;
   #idleReason: string | undefined;
   /** Whether the server has answered the first question for work. */
   #hasAnswer = false;
@@ -82,6 +88,7 @@ class Agent {
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
     this.#signal = signal;
+    this.#clock = parts.clock ?? systemClock;
   }
 
   async reportEnds(): Promise<void> {
@@ -150,7 +157,7 @@ class Agent {
     this.#idleReason = undefined;
     redactor.learnEnvironment(action.environment);
     const wasInterrupted = next.startedBefore || journal.historyOf(action).kind === 'started';
-    const startedAt = new Date();
+    const startedAt = this.#clock.now();
 
     await this.#persist('record the start of an action', () => journal.started(action, startedAt));
     if (!(await this.#reportStart(action, startedAt))) return;
@@ -159,7 +166,13 @@ class Agent {
       log.warn(factsOf(action), `the action had started before, and its end is unknown; policy: ${interrupted}`);
     const outcome = await this.#run(action, startedAt, !wasInterrupted || interrupted === 'rerun');
     const { verdict, message } = outcome;
-    observe?.({ kind: 'ended', action: nameOf(action), verdict, message, seconds: secondsSince(outcome.startedAt) });
+    observe?.({
+      kind: 'ended',
+      action: nameOf(action),
+      verdict,
+      message,
+      seconds: this.#secondsSince(outcome.startedAt),
+    });
     await this.#persist('record the end of an action', () => journal.ended(action, outcome));
     this.#toRelease.push(action);
   }
@@ -181,14 +194,14 @@ class Agent {
     const { runtime, log, redactor } = this.#parts;
     await this.released();
     log.info(factsOf(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
-    await using watch = watchDemand(action, { ...this.#parts, signal: this.#signal });
+    await using watch = watchDemand(action, { ...this.#parts, clock: this.#clock, signal: this.#signal });
     const signal = AbortSignal.any([this.#signal, watch.signal]);
     const attempt = async () =>
       mayStart ? runtime.run(action, signal) : ((await runtime.resume(action, signal)) ?? notRunAgain(startedAt));
     const outcome = await attempt().catch((error: unknown): Outcome => {
       this.#signal.throwIfAborted();
       const why = watch.signal.aborted ? 'stopped' : 'the agent failed';
-      return { verdict: 'FAILED', message: `${why}: ${messageOf(error)}`, startedAt, endedAt: new Date() };
+      return { verdict: 'FAILED', message: `${why}: ${messageOf(error)}`, startedAt, endedAt: this.#clock.now() };
     });
     const level = outcome.verdict === 'SUCCESS' ? 'info' : 'error';
     log[level](factsOf(action), `the action ended: ${outcome.verdict}: ${outcome.message}`);
@@ -205,7 +218,7 @@ class Agent {
         factsOf(action),
         `the server has acknowledged ${outcome.verdict}${answer.workflowDone === true ? '; the workflow is done' : ''}`,
       );
-      const [seconds, done] = [secondsSince(outcome.endedAt), answer.workflowDone === true];
+      const [seconds, done] = [this.#secondsSince(outcome.endedAt), answer.workflowDone === true];
       observe?.({ kind: 'acknowledged', action: nameOf(action), seconds, done });
       await this.#persist('record an acknowledgement', () =>
         journal.acknowledged(action, answer.workflowDone !== false),
@@ -236,10 +249,11 @@ class Agent {
     const { log, observe, maximumBackoffSeconds } = this.#parts;
     let trouble: string | undefined;
     let attempts = 1;
-    const begin = performance.now();
+    const begin = this.#clock.monotonicSeconds();
     const result = await retry(attempt, {
+      clock: this.#clock,
       signal: this.#signal,
-      initialSeconds: Math.min(0.5, maximumBackoffSeconds),
+      initialSeconds: 0.5,
       maximumSeconds: maximumBackoffSeconds,
       onFailure: (error) => {
         attempts += 1;
@@ -252,24 +266,25 @@ class Agent {
       },
     });
     if (trouble !== undefined) {
-      log.info(`could ${task} again after ${Math.round((performance.now() - begin) / 1000)} s, at attempt ${attempts}`);
+      const seconds = Math.round(this.#clock.monotonicSeconds() - begin);
+      log.info(`could ${task} again after ${seconds} s, at attempt ${attempts}`);
     }
     return result;
   }
 
   async #waitForPoll(): Promise<void> {
-    await wait(this.#parts.pollSeconds * (1 + (Math.random() * 2) / 3), this.#signal);
+    await this.#clock.wait(pollIntervalSeconds(this.#clock, this.#parts.pollSeconds), this.#signal);
+  }
+
+  /** The clock may have been set meanwhile. */
+  #secondsSince(time: Date): number {
+    return Math.max(0, (this.#clock.now().getTime() - time.getTime()) / 1000);
   }
 }
 
 /** Never the action itself: its environment may hold secrets. */
 function nameOf({ workflowId, taskName, name, id }: Action): ActionName {
   return { workflowId, taskName, name, id };
-}
-
-/** The clock may have been set meanwhile. */
-function secondsSince(time: Date): number {
-  return Math.max(0, (Date.now() - time.getTime()) / 1000);
 }
 
 function notRunAgain(at: Date): Outcome {

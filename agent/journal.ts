@@ -1,6 +1,8 @@
 import { copyFile, type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Action, Outcome } from './action.ts';
 
@@ -107,14 +109,18 @@ const fileName = 'journal.jsonl';
  * @param onDamage is told in words what was wrong, and where it is kept
  * @throws {JournalError} when the directory or the file cannot be used
  */
-export async function openJournal(directory: string, onDamage: (message: string) => void): Promise<Journal> {
+export async function openJournal(
+  directory: string,
+  onDamage: (message: string) => void,
+  clock: Clock = systemClock,
+): Promise<Journal> {
   const path = join(directory, fileName);
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const content = await readIfPresent(path);
     const { state, damagedLines } = replay(content);
     if (damagedLines.length > 0) {
-      const aside = `${path}.damaged-${Date.now()}`;
+      const aside = `${path}.damaged-${clock.now().getTime()}`;
       await copyFile(path, aside);
       onDamage(
         `${path} is damaged in line ${damagedLines.join(', ')}; it is kept as ${aside}, and the journal goes on with the lines that can be read`,

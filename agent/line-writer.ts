@@ -1,4 +1,6 @@
 import type { Writable } from 'node:stream';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 
 /** Writes lines to a stream whose reader may be slow, stuck or gone, with a bounded amount of memory. */
 export interface LineWriter extends AsyncDisposable {
@@ -9,6 +11,8 @@ export interface LineWriter extends AsyncDisposable {
 }
 
 export interface LineWriterOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Told how many lines were left out, when the reader takes lines again. */
   onLost(count: number): void;
   /** From so many bytes on their way on, {@link LineWriter.ready} waits until there are none. Default: 64 KiB. */
@@ -29,7 +33,7 @@ export interface LineWriterOptions {
  */
 export function createLineWriter(stream: Writable, options: LineWriterOptions): LineWriter {
   const { onLost, enoughBytes = 64 * 1024, limitBytes = 1024 * 1024 } = options;
-  const { patienceSeconds = 10, farewellSeconds = 2 } = options;
+  const { clock = systemClock, patienceSeconds = 10, farewellSeconds = 2 } = options;
   /** Lines of this turn of the event loop: one write for all of them costs a tenth of one for each. */
   let gathered = '';
   let lost = 0;
@@ -68,12 +72,8 @@ export function createLineWriter(stream: Writable, options: LineWriterOptions): 
 
   async function patiently(until: Promise<void>, seconds: number): Promise<'over' | 'late'> {
     const late = Promise.withResolvers<'late'>();
-    const timer = setTimeout(() => late.resolve('late'), seconds * 1000);
-    try {
-      return await Promise.race([until.then(() => 'over' as const), late.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
+    using _ = clock.schedule(seconds, () => late.resolve('late'));
+    return await Promise.race([until.then(() => 'over' as const), late.promise]);
   }
 
   async function untilCaughtUp(until: Promise<void>): Promise<void> {

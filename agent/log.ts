@@ -1,4 +1,6 @@
 import { type Logger, pino } from 'pino';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 import type { Action } from './action.ts';
 import type { Redactor } from './redact.ts';
 
@@ -6,6 +8,8 @@ import type { Redactor } from './redact.ts';
 export type Log = Logger;
 
 export interface LogOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
   /** `text`: a line for people; `json`: a line for programs. */
   readonly format: 'text' | 'json';
@@ -20,13 +24,13 @@ export interface LogOptions {
 const secretFields = ['password', 'registryPassword', 'token', 'secret', 'auth', 'authorization', 'environment'];
 
 /** Creates the log. Secrets are masked in the finished line, so that no field, message or nested error gets around it. */
-export function createLog({ level, format, redactor, write, forward }: LogOptions): Log {
+export function createLog({ clock = systemClock, level, format, redactor, write, forward }: LogOptions): Log {
   const render = format === 'json' ? (line: string) => line : asText;
   return pino(
     {
       level,
       base: null,
-      timestamp: createClock(),
+      timestamp: createTimestamp(clock),
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '***' },
     },
@@ -40,11 +44,11 @@ export function createLog({ level, format, redactor, write, forward }: LogOption
 }
 
 /** The field `time`. Most events of a flood happen in the same millisecond as the one before. */
-function createClock(): () => string {
+function createTimestamp(clock: Clock): () => string {
   let [at, text] = [Number.NaN, ''];
   return () => {
-    const now = Date.now();
-    if (now !== at) [at, text] = [now, `,"time":"${new Date(now).toISOString()}"`];
+    const now = clock.now();
+    if (now.getTime() !== at) [at, text] = [now.getTime(), `,"time":"${now.toISOString()}"`];
     return text;
   };
 }

@@ -2,6 +2,8 @@ import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 import { createProxyRules } from '../net/proxy.ts';
 import { type AgentParts, runAgent } from './agent.ts';
 import { ArgumentError, helpText, parseArguments } from './arguments.ts';
@@ -16,7 +18,7 @@ import {
   type ServerConfig,
   serverOf,
 } from './config.ts';
-import { createInventory } from './hardware/hardware.ts';
+import { createInventory, takeInventory } from './hardware/hardware.ts';
 import { type Journal, JournalError, openJournal } from './journal.ts';
 import type { KexecOptions } from './kexec.ts';
 import type { LoopEvent } from './observe.ts';
@@ -42,13 +44,17 @@ import type { Transport } from './transport/transport.ts';
  * @returns exit code: 0 after a signal or a question for help, 1 when the state directory cannot be used, 2 when the configuration or a template
  * cannot; of a template from a file 0 when all its actions succeeded, else 1
  */
-export async function main(argv: readonly string[], name: 'tink-agent' | 'tink-worker'): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  name: 'tink-agent' | 'tink-worker',
+  clock: Clock = systemClock,
+): Promise<number> {
   try {
     const given = parseArguments(argv);
     if (given.help) return print(helpText(name));
     const loaded = await loadConfig(given, process.env);
     if (given.printConfig) return print(describeConfig(loaded));
-    const code = await work(loaded);
+    const code = await work(loaded, clock);
     // What nobody has read by now would keep the process from ending for as long as nobody reads it.
     if (process.stdout.writableLength + process.stderr.writableLength > 0) process.exit(code);
     return code;
@@ -74,9 +80,9 @@ function exitCodeOf(error: unknown): number | undefined {
 type Output = typeof process.stdout | typeof process.stderr;
 
 /** What the agent has, wherever its work comes from. */
-type Tools = Pick<AgentParts, 'runtime' | 'log' | 'redactor' | 'observe'>;
+type Tools = Pick<AgentParts, 'runtime' | 'log' | 'redactor' | 'observe'> & { readonly clock: Clock };
 
-async function work({ config, warnings }: LoadedConfig): Promise<number> {
+async function work({ config, warnings }: LoadedConfig, clock: Clock): Promise<number> {
   keepMemorySmall();
   exportProxies(config);
   const redactor = createRedactor();
@@ -84,7 +90,7 @@ async function work({ config, warnings }: LoadedConfig): Promise<number> {
   // Of a template that is run from a file, standard output has the results.
   const stream = config.transport === 'file' ? process.stderr : process.stdout;
   const format = formatOf(config, stream);
-  await using outlets = await openOutlets(config, { format, redactor, stream });
+  await using outlets = await openOutlets(config, { clock, format, redactor, stream });
   using stop = stopOnSignal();
   const { log } = outlets;
   for (const warning of warnings) log.warn(warning);
@@ -94,7 +100,7 @@ async function work({ config, warnings }: LoadedConfig): Promise<number> {
     tidyUp(event);
     outlets.observe(event);
   };
-  const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe };
+  const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe, clock };
   if (config.transport === 'file') return await workFromFile(config, tools, stop.signal);
   await workForServer(config, tools, outlets, stop.signal);
   return 0;
@@ -107,10 +113,15 @@ async function workForServer(
   signal: AbortSignal,
 ): Promise<void> {
   const { log } = tools;
-  await using journal = await openJournal(config.stateDirectory, (message) => log.error(message));
+  await using journal = await openJournal(config.stateDirectory, (message) => log.error(message), tools.clock);
   await using transport = await createTransport(config, tools, outlets, journal);
   log.info({ worker: config.workerId, server: serverOf(config), process: process.pid }, 'the agent starts');
-  const power = createPower({ ...config, kexec: kexecOf(config), warn: (message) => log.warn(message) });
+  const power = createPower({
+    ...config,
+    clock: tools.clock,
+    kexec: kexecOf(config),
+    warn: (message) => log.warn(message),
+  });
   await runAgent({ ...config, ...tools, transport, journal, power }, signal);
 }
 
@@ -129,7 +140,7 @@ function kexecOf({
 /** Runs a template to its end and returns the exit code. The journal of the machine's own agent is left alone, and so is the machine's power. */
 async function workFromFile(config: FileConfig, tools: Tools, signal: AbortSignal): Promise<number> {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-'));
-  await using journal = await openJournal(directory.path, (message) => tools.log.error(message));
+  await using journal = await openJournal(directory.path, (message) => tools.log.error(message), tools.clock);
   await using transport = await createFileTransport(config, tools);
   const end = new AbortController();
   const ended = transport.ended.then((verdict) => {
@@ -141,11 +152,12 @@ async function workFromFile(config: FileConfig, tools: Tools, signal: AbortSigna
   return end.signal.aborted && (await ended) === 'SUCCESS' ? 0 : 1;
 }
 
-async function createFileTransport(config: FileConfig, { log, redactor }: Tools): Promise<FileTransport> {
+async function createFileTransport(config: FileConfig, { log, redactor, clock }: Tools): Promise<FileTransport> {
   const { openTemplate } = await import('./transport/file.ts');
   for (const [name, value] of config.values ?? []) if (looksSecret(name)) redactor.learn(value);
   return await openTemplate({
     ...config,
+    clock,
     redact: redactor.redact,
     onWarning: (message) => log.warn(message),
     onEvent: writerTo(process.stdout),
@@ -226,7 +238,7 @@ function stopOnSignal(): Disposable & { readonly signal: AbortSignal } {
 /** The adapters are loaded when they are needed, so that `--help` does not wait for gRPC. */
 async function createTransport(
   config: ServerConfig | NatsConfig,
-  { redactor }: Tools,
+  { redactor, clock }: Tools,
   { onDialect, log }: Outlets,
   journal: Journal,
 ): Promise<Transport> {
@@ -234,6 +246,7 @@ async function createTransport(
     case 'grpc': {
       const { createServerTransport } = await import('./transport/server.ts');
       return createServerTransport({
+        clock,
         authority: config.grpcAuthority,
         workerId: config.workerId,
         dialect: config.dialect,
@@ -247,7 +260,7 @@ async function createTransport(
         tls: config.tls,
         verify: !config.insecureTls,
         onDialect,
-        attributes: config.attributeDetection ? createInventory() : undefined,
+        attributes: config.attributeDetection ? createInventory(() => takeInventory('/', clock)) : undefined,
         workflowData: {
           directory: (workflowId) => workflowDirectory(config.workDirectory, workflowId),
           notice: (text) => log.warn(text),
@@ -258,6 +271,7 @@ async function createTransport(
       const { NatsOptionsError, openNats } = await import('./transport/nats.ts');
       try {
         return openNats({
+          clock,
           server: config.natsServer.url.reveal(),
           tls: { required: config.tls === true, verify: !config.insecureTls, ...(await readTlsFiles(config)) },
           stream: config.natsStream,

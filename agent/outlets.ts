@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { Writable } from 'node:stream';
+import type { Clock } from '../clock/clock.ts';
 import { version } from '../executable/version.ts';
 import { splitAuthority } from '../net/authority.ts';
 import { serverOf } from './config.ts';
@@ -26,6 +27,7 @@ export interface Outlets extends AsyncDisposable {
 }
 
 export interface OutletOptions {
+  readonly clock: Clock;
   readonly format: 'text' | 'json';
   readonly redactor: Redactor;
   /** Takes the log. Stays the caller's. */
@@ -33,16 +35,18 @@ export interface OutletOptions {
 }
 
 /** Opens the outlets that are configured. Never fails: one that cannot be opened is told to the others. */
-export async function openOutlets(given: Config, { format, redactor, stream }: OutletOptions): Promise<Outlets> {
+export async function openOutlets(given: Config, { clock, format, redactor, stream }: OutletOptions): Promise<Outlets> {
   const config = given.transport === 'file' ? { ...given, ...onlyLog } : given;
   await using opened = new AsyncDisposableStack();
   const writer = opened.use(
     createLineWriter(stream, {
+      clock,
       onLost: (count) => log.warn(`${count} lines of this log are missing here: nobody read it for a while`),
     }),
   );
-  const syslog = await openSyslog(config, (reachable, message) => log[reachable ? 'info' : 'warn'](message));
+  const syslog = await openSyslog(config, clock, (reachable, message) => log[reachable ? 'info' : 'warn'](message));
   const log: Log = createLog({
+    clock,
     level: config.logLevel,
     format,
     redactor,
@@ -55,6 +59,7 @@ export async function openOutlets(given: Config, { format, redactor, stream }: O
   const { createMetrics } = await import('./status/metrics.ts');
   const metrics = createMetrics({ build: version, dialect: () => dialect });
   const board = createStatusBoard({
+    clock,
     machine: config.workerId ?? 'unknown',
     hostName: hostname(),
     server: serverOf(config),
@@ -67,10 +72,10 @@ export async function openOutlets(given: Config, { format, redactor, stream }: O
   if (config.consoleView !== 'off') {
     const { openConsoleView } = await import('./status/console-view.ts');
     const onTrouble = (message: string) => log.warn(message);
-    opened.use(await openConsoleView({ console: config.consoleView, board, onTrouble }));
+    opened.use(await openConsoleView({ console: config.consoleView, clock, board, onTrouble }));
   }
 
-  const runtimeLog = createRuntimeLog(log, { output: config.captureActionLogs });
+  const runtimeLog = createRuntimeLog(log, { clock, output: config.captureActionLogs });
   const watchSpace = createSpaceWatch(config.engineStorage ?? `/var/lib/${config.runtime}`, (action, message) =>
     log.warn(factsOf(action), message),
   );
@@ -101,6 +106,7 @@ const onlyLog = { syslogHost: undefined, statusAddress: 'off', consoleView: 'off
 
 async function openSyslog(
   { syslogHost, syslogPort, syslogProtocol, syslogFormat, workerId }: Config,
+  clock: Clock,
   onChange: (reachable: boolean, message: string) => void,
 ): Promise<Syslog | undefined> {
   if (syslogHost === undefined) return undefined;
@@ -110,7 +116,7 @@ async function openSyslog(
   const hostName = ['', '(none)', 'localhost', 'nibs'].includes(named) ? (workerId ?? '-') : named;
   const sender = { hostName, programName: 'tink-agent', processId: process.pid };
   const { host, port = syslogPort } = syslogHost;
-  return startSyslog({ host, port, protocol: syslogProtocol, format: syslogFormat, sender, onChange });
+  return startSyslog({ clock, host, port, protocol: syslogProtocol, format: syslogFormat, sender, onChange });
 }
 
 async function openStatusServer(

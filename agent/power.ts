@@ -1,6 +1,7 @@
 import { access, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { wait } from './backoff.ts';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 import { KexecError, type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
 import { runCommand } from './run-command.ts';
 
@@ -26,6 +27,8 @@ export interface Power {
 }
 
 export interface PowerOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** The file that asks for a restart is `reboot` in this directory. */
   readonly workDirectory: string;
   readonly rebootCommand: string;
@@ -41,6 +44,7 @@ export interface PowerOptions {
 
 /** {@link Power} through commands, as init's (`reboot` and `poweroff` of busybox), and the kernel as the last resort. */
 export function createPower({
+  clock = systemClock,
   workDirectory,
   rebootCommand,
   poweroffCommand,
@@ -62,7 +66,7 @@ export function createPower({
     }
     const failure = await startKernel(kexec, signal);
     if (failure !== undefined) return failure;
-    await wait(patienceSeconds, signal);
+    await clock.wait(patienceSeconds, signal);
     return `${kexec.command} succeeded, but the machine is still up after ${patienceSeconds} s`;
   }
 
@@ -82,11 +86,11 @@ export function createPower({
       // A command line of words without quoting.
       const [program = '', ...parameters] = commands[how].split(/\s+/);
       const failure = await runCommand(program, parameters, signal);
-      if (failure === undefined) await wait(patienceSeconds, signal);
+      if (failure === undefined) await clock.wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
       if (!sysrq) throw new PowerError(`cannot ${how} the machine: ${why}`);
       await askKernel(how);
-      await wait(patienceSeconds, signal);
+      await clock.wait(patienceSeconds, signal);
       throw new PowerError(`cannot ${how} the machine: ${why}, and the kernel did not do it either`);
     },
   };

@@ -1,22 +1,26 @@
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
 import { factsOf, type Log, withoutSecretFields } from './log.ts';
 import type { OnRuntimeEvent, RuntimeEvent } from './runtime/event.ts';
 
 /** How often the progress of a pull is told; the runtime tells it more often than anybody reads. */
-const progressIntervalMilliseconds = 5000;
+const progressIntervalSeconds = 5;
 
 export interface RuntimeLogOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Whether the output of actions goes to the log. */
   readonly output: boolean;
 }
 
 /** Turns what the runtime tells into log events, one an event. */
-export function createRuntimeLog(log: Log, { output }: RuntimeLogOptions): OnRuntimeEvent {
+export function createRuntimeLog(log: Log, { output, clock = systemClock }: RuntimeLogOptions): OnRuntimeEvent {
   const outputLog = withoutSecretFields(log);
   let progressToldAt = Number.NEGATIVE_INFINITY;
 
   function mayTellProgress(): boolean {
-    const now = performance.now();
-    if (now - progressToldAt < progressIntervalMilliseconds) return false;
+    const now = clock.monotonicSeconds();
+    if (now - progressToldAt < progressIntervalSeconds) return false;
     progressToldAt = now;
     return true;
   }
@@ -24,7 +28,7 @@ export function createRuntimeLog(log: Log, { output }: RuntimeLogOptions): OnRun
   return (event: RuntimeEvent) => {
     switch (event.kind) {
       case 'pulling':
-        progressToldAt = performance.now();
+        progressToldAt = clock.monotonicSeconds();
         return log.info({ ...factsOf(event.action), image: event.image }, 'pulling the image');
       case 'pull-progress':
         if (mayTellProgress())

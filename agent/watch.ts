@@ -1,17 +1,17 @@
+import type { Clock } from '../clock/clock.ts';
+import { pollIntervalSeconds } from '../clock/poll-interval.ts';
 import type { Action } from './action.ts';
-import { wait } from './backoff.ts';
 import { factsOf, type Log } from './log.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface WatchOptions {
   readonly transport: Pick<Transport, 'demand'>;
   readonly log: Log;
+  readonly clock: Clock;
   /** Shortest wait between two looks while the action is wanted; up to two thirds more are added at random. */
   readonly pollSeconds: number;
   /** Ends the watch. */
   readonly signal: AbortSignal;
-  /** Waits. Default: by the clock. */
-  readonly pause?: ((seconds: number, signal: AbortSignal) => Promise<void>) | undefined;
 }
 
 /** The signal is aborted when the action is not wanted any more. Disposed of when the action has ended. */
@@ -28,12 +28,12 @@ const REFUSALS = 4;
  * or as soon as the server has answered finally.
  */
 export function watchDemand(action: Action, options: WatchOptions): Watch {
-  const { transport, log, pollSeconds, pause = wait } = options;
+  const { transport, log, pollSeconds, clock } = options;
   const [unwanted, over] = [new AbortController(), new AbortController()];
   const signal = AbortSignal.any([options.signal, over.signal]);
   const look = async () => {
     for (let refusals = 0; ; ) {
-      await pause(pollSeconds * (refusals > 0 ? 0.5 : 1 + (Math.random() * 2) / 3), signal);
+      await clock.wait(refusals > 0 ? pollSeconds / 2 : pollIntervalSeconds(clock, pollSeconds), signal);
       // Trouble with the server is logged when the end is reported; until then the action goes on without it.
       const answer = await transport.demand(action, signal).catch(() => undefined);
       if (answer?.kind !== 'unwanted') {

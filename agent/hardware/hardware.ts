@@ -1,3 +1,6 @@
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
+import { within } from '../../clock/within.ts';
 import type { AgentAttributes } from '../transport/attributes.ts';
 import { readBlock } from './block.ts';
 import { readCpu } from './cpu.ts';
@@ -9,6 +12,7 @@ import { readPci } from './pci.ts';
 
 /** A source that has not answered by then is left out: the kernel may wait for a broken device. */
 const sourceTimeoutSeconds = 20;
+const never = new AbortController().signal;
 
 /**
  * Takes the inventory of the machine: value for value what tink-agent sends for it, as rules of the server select machines by them (docs/attributes.md says where
@@ -16,15 +20,15 @@ const sourceTimeoutSeconds = 20;
  *
  * @param root directory in which /proc, /sys, /run and /usr are
  */
-export async function takeInventory(root = '/'): Promise<AgentAttributes> {
+export async function takeInventory(root = '/', clock: Clock = systemClock): Promise<AgentAttributes> {
   const files = new MachineFiles(root);
   const [cpu, memory, block, network, pci, identity] = await Promise.all([
-    attempt(() => readCpu(files)),
-    attempt(() => readMemory(files)),
-    attempt(() => readBlock(files)),
-    attempt(() => readNetwork(files)),
-    attempt(() => readPci(files)),
-    attempt(() => readIdentity(files)),
+    attempt(clock, () => readCpu(files)),
+    attempt(clock, () => readMemory(files)),
+    attempt(clock, () => readBlock(files)),
+    attempt(clock, () => readNetwork(files)),
+    attempt(clock, () => readPci(files)),
+    attempt(clock, () => readIdentity(files)),
   ]);
   return {
     ...(cpu && { cpu }),
@@ -46,15 +50,11 @@ export function createInventory(take: () => Promise<AgentAttributes> = takeInven
   };
 }
 
-async function attempt<T>(source: () => Promise<T>): Promise<T | undefined> {
-  const { promise: late, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(resolve, sourceTimeoutSeconds * 1000, undefined);
+async function attempt<T>(clock: Clock, source: () => Promise<T>): Promise<T | undefined> {
   try {
-    return await Promise.race([source(), late]);
+    return await within(clock, { seconds: sourceTimeoutSeconds, awaited: 'answer' }, never, source);
   } catch {
     // Part of the machine stays unknown, which the attributes say by its absence.
     return undefined;
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,3 +1,5 @@
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import type { Verdict } from '../action.ts';
 import type { LoopEvent } from '../observe.ts';
 import type { ActionName, RuntimeEvent } from '../runtime/event.ts';
@@ -51,6 +53,8 @@ export interface StatusBoard {
 }
 
 export interface StatusBoardOptions extends Identity {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Masks secrets in a text. */
   readonly redact: (text: string) => string;
   /** The generation of the server's protocol, once it is known. Default: it is not told. */
@@ -62,8 +66,13 @@ const keptLines = 10;
 const longestLine = 500;
 
 /** Makes a board on which nothing has happened yet. */
-export function createStatusBoard({ redact, dialect, ...identity }: StatusBoardOptions): StatusBoard {
-  const startedAt = new Date().toISOString();
+export function createStatusBoard({
+  clock = systemClock,
+  redact,
+  dialect,
+  ...identity
+}: StatusBoardOptions): StatusBoard {
+  const startedAt = clock.now().toISOString();
   const listeners = new Set<() => void>();
   let state: Status['state'] = 'connecting';
   let reason: string | undefined;
@@ -78,7 +87,7 @@ export function createStatusBoard({ redact, dialect, ...identity }: StatusBoardO
   }
 
   function fail(message: string): void {
-    lastErrors = [...lastErrors, { at: new Date().toISOString(), message: redact(message) }].slice(-keptErrors);
+    lastErrors = [...lastErrors, { at: clock.now().toISOString(), message: redact(message) }].slice(-keptErrors);
   }
 
   return {

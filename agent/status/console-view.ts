@@ -2,6 +2,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { stripVTControlCharacters } from 'node:util';
+import type { Clock, Timer } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import type { Status, StatusBoard } from './board.ts';
 
 /** What the smallest text console has room for; nothing is lost on a larger one. */
@@ -9,7 +11,7 @@ const columns = 80;
 const rows = 24;
 
 /** Output of a busy action is no reason to draw more often. */
-const shortestPauseMilliseconds = 250;
+const shortestPauseSeconds = 0.25;
 
 const kernelConsoles = '/sys/class/tty/console/active';
 
@@ -17,6 +19,8 @@ export interface ConsoleViewOptions {
   /** `auto`: every console that the kernel writes to; else the path of one. */
   readonly console: string;
   readonly board: StatusBoard;
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Told once if a console cannot be written to. */
   onTrouble(message: string): void;
   /** Where the kernel lists its consoles; for tests. */
@@ -44,7 +48,10 @@ async function findConsoles(file: string): Promise<string[]> {
   return names.map((name) => `/dev/${name === 'tty0' ? 'tty1' : name}`);
 }
 
-async function openView(path: string, { board, onTrouble }: ConsoleViewOptions): Promise<AsyncDisposable | undefined> {
+async function openView(
+  path: string,
+  { board, onTrouble, clock = systemClock }: ConsoleViewOptions,
+): Promise<AsyncDisposable | undefined> {
   let handle: FileHandle;
   try {
     // Not the agent's own terminal, and no waiting for one that is halted.
@@ -54,7 +61,7 @@ async function openView(path: string, { board, onTrouble }: ConsoleViewOptions):
     return undefined;
   }
   const isScreen = /^\/dev\/tty\d+$/.test(path);
-  return new View(handle, board, isScreen ? drawScreen : drawLine);
+  return new View(handle, board, clock, isScreen ? drawScreen : drawLine);
 }
 
 type Draw = (status: Status, lines: readonly string[], addresses: readonly string[]) => string;
@@ -64,11 +71,13 @@ class View implements AsyncDisposable {
   readonly #board: StatusBoard;
   readonly #draw: Draw;
   readonly #subscription: Disposable;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
+  #timer: Timer | undefined;
   #shown = '';
   #drawing: Promise<void> = Promise.resolve();
 
-  constructor(handle: FileHandle, board: StatusBoard, draw: Draw) {
+  constructor(handle: FileHandle, board: StatusBoard, clock: Clock, draw: Draw) {
+    this.#clock = clock;
     this.#handle = handle;
     this.#board = board;
     this.#draw = draw;
@@ -79,7 +88,7 @@ class View implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#subscription[Symbol.dispose]();
     if (this.#timer !== undefined) {
-      clearTimeout(this.#timer);
+      this.#timer[Symbol.dispose]();
       this.#show();
     }
     await this.#drawing;
@@ -87,7 +96,7 @@ class View implements AsyncDisposable {
   }
 
   #plan(): void {
-    this.#timer ??= setTimeout(() => this.#show(), shortestPauseMilliseconds);
+    this.#timer ??= this.#clock.schedule(shortestPauseSeconds, () => this.#show());
   }
 
   #show(): void {

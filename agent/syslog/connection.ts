@@ -1,6 +1,8 @@
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { connect as connectTcp } from 'node:net';
+import type { Clock } from '../../clock/clock.ts';
+import { DeadlineError } from '../../clock/deadline.ts';
 
 export interface Receiver {
   readonly host: string;
@@ -27,13 +29,21 @@ const closeTimeoutSeconds = 1;
  * @param signal closes the connection
  * @throws the reason why the receiver cannot be reached
  */
-export async function connect(receiver: Receiver, onBroken: () => void, signal: AbortSignal): Promise<Connection> {
-  return receiver.protocol === 'tcp' ? await overTcp(receiver, onBroken, signal) : await overUdp(receiver, onBroken);
+export async function connect(
+  receiver: Receiver,
+  clock: Clock,
+  onBroken: () => void,
+  signal: AbortSignal,
+): Promise<Connection> {
+  return receiver.protocol === 'tcp'
+    ? await overTcp(receiver, clock, onBroken, signal)
+    : await overUdp(receiver, onBroken);
 }
 
 /** Frames by octet counting or by line feeds (RFC 6587, sections 3.4.1 and 3.4.2). */
 async function overTcp(
   { host, port, framing }: Receiver,
+  clock: Clock,
   onBroken: () => void,
   signal: AbortSignal,
 ): Promise<Connection> {
@@ -60,14 +70,14 @@ async function overTcp(
   // A write that the receiver does not accept ends with the socket.
   const end = () => {
     socket.end();
-    setTimeout(() => socket.destroy(), closeTimeoutSeconds * 1000).unref();
+    const timer = clock.schedule(closeTimeoutSeconds, () => socket.destroy());
+    void closed.then(() => timer[Symbol.dispose]());
   };
   signal.addEventListener('abort', end, { once: true });
-  const timer = setTimeout(
-    () => fail(new Error(`no connection after ${connectTimeoutSeconds} s`)),
-    connectTimeoutSeconds * 1000,
-  );
-  await connected.finally(() => clearTimeout(timer));
+  const limit = { seconds: connectTimeoutSeconds, awaited: 'connection' };
+  using timer = clock.schedule(limit.seconds, () => fail(new DeadlineError(limit)));
+  await connected;
+  timer[Symbol.dispose]();
   return {
     failure: () => failure,
     async send(messages) {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Clock } from '../../clock/clock.ts';
 
 /** Who speaks, in the header of every message. */
 export interface Sender {
@@ -15,6 +16,7 @@ export interface Sender {
 export type SyslogFormat = 'rfc5424' | 'rfc5424-structured' | 'rfc3164';
 
 export interface MessageOptions {
+  readonly clock: Clock;
   readonly format: SyslogFormat;
   readonly sender: Sender;
   /** Largest message in bytes, header and all; at least 480. */
@@ -50,7 +52,7 @@ type Fields = Readonly<Record<string, unknown>>;
  * @param line the event as JSON, free of secrets
  */
 export function messagesOf(line: string, options: MessageOptions): Buffer[] {
-  const record = parse(line);
+  const record = parse(line, options.clock);
   const headerOf = createHeader(record, options);
   const room = options.limitBytes - Buffer.byteLength(headerOf(2_147_483_647));
   return linesOf(record, options.format)
@@ -59,11 +61,11 @@ export function messagesOf(line: string, options: MessageOptions): Buffer[] {
 }
 
 /** A line that masking made unreadable is sent as it is. */
-function parse(line: string): LogRecord {
+function parse(line: string, clock: Clock): LogRecord {
   try {
     return logRecord.parse(JSON.parse(line));
   } catch {
-    return { level: 'info', time: new Date().toISOString(), msg: line.trim() };
+    return { level: 'info', time: clock.now().toISOString(), msg: line.trim() };
   }
 }
 

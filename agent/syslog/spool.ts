@@ -1,6 +1,8 @@
+import type { Clock } from '../../clock/clock.ts';
+
 interface Entry {
   readonly bytes: Buffer;
-  /** `undefined`: not sent yet. By {@link performance.now}. */
+  /** `undefined`: not sent yet. By {@link Clock.monotonicSeconds}. */
   sentAt: number | undefined;
 }
 
@@ -10,6 +12,7 @@ interface Entry {
  */
 export class Spool {
   readonly #limitBytes: number;
+  readonly #clock: Clock;
   /** From `#first` on; what is before it is gone. */
   #entries: Entry[] = [];
   #first = 0;
@@ -18,7 +21,8 @@ export class Spool {
   #bytes = 0;
   #lost = 0;
 
-  constructor(limitBytes: number) {
+  constructor(limitBytes: number, clock: Clock) {
+    this.#clock = clock;
     this.#limitBytes = limitBytes;
   }
 
@@ -47,7 +51,7 @@ export class Spool {
     for (; this.#next < this.#entries.length; this.#next++) {
       const entry = this.#entries[this.#next] as Entry;
       if (!sent.has(entry.bytes)) return;
-      entry.sentAt = performance.now();
+      entry.sentAt = this.#clock.monotonicSeconds();
     }
   }
 
@@ -58,7 +62,7 @@ export class Spool {
 
   /** Forgets what was sent longer ago. */
   forget(olderThanSeconds: number): void {
-    const limit = performance.now() - olderThanSeconds * 1000;
+    const limit = this.#clock.monotonicSeconds() - olderThanSeconds;
     while (this.#first < this.#next && (this.#entries[this.#first]?.sentAt ?? limit) < limit) this.#dropFirst();
   }
 

@@ -1,10 +1,14 @@
+import type { Clock } from '../../clock/clock.ts';
+import { retry } from '../../clock/retry.ts';
+import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { wait } from '../backoff.ts';
 import { type Connection, connect, type Receiver } from './connection.ts';
 import { messagesOf, type Sender, type SyslogFormat } from './message.ts';
 import { Spool } from './spool.ts';
 
 export interface SyslogOptions extends Omit<Receiver, 'framing'> {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   readonly sender: Sender;
   readonly format: SyslogFormat;
   /** Told when the receiver cannot be reached, and when it can be again; once per change. */
@@ -41,6 +45,8 @@ function limitBytesOf({ protocol, format }: SyslogOptions): number {
 
 const batchBytes = 64 * 1024;
 const farewellSeconds = 2;
+/** A connection that held for longer than this is made again at once when it breaks. */
+const stableSeconds = 10;
 
 /** Starts to forward to a syslog server. Never fails; a receiver that is away is tried again for ever. */
 export function startSyslog(options: SyslogOptions): Syslog {
@@ -57,6 +63,7 @@ export function startSyslog(options: SyslogOptions): Syslog {
 
 class Forwarder {
   readonly #options: SyslogOptions;
+  readonly #clock: Clock;
   readonly #spool: Spool;
   readonly #stop = new AbortController();
   #number = 0;
@@ -68,7 +75,8 @@ class Forwarder {
 
   constructor(options: SyslogOptions) {
     this.#options = options;
-    this.#spool = new Spool(options.spoolBytes ?? 8 * 1024 * 1024);
+    this.#clock = options.clock ?? systemClock;
+    this.#spool = new Spool(options.spoolBytes ?? 8 * 1024 * 1024, this.#clock);
   }
 
   write(line: string): void {
@@ -79,39 +87,44 @@ class Forwarder {
       return this.#number;
     };
     const limitBytes = limitBytesOf(this.#options);
-    for (const message of messagesOf(line, { sender, format, limitBytes, nextNumber })) this.#spool.add(message);
+    for (const message of messagesOf(line, { clock: this.#clock, sender, format, limitBytes, nextNumber }))
+      this.#spool.add(message);
     this.#wake.resolve();
   }
 
   async run(): Promise<void> {
     const { signal } = this.#stop;
-    // Receivers that know nothing newer than RFC 3164 do not count octets.
-    const framing = this.#options.format === 'rfc3164' ? 'line' : 'octet-counting';
-    const longestSeconds = this.#options.maximumBackoffSeconds ?? 5;
-    let delaySeconds = 0.1;
+    const maximumSeconds = this.#options.maximumBackoffSeconds ?? 5;
+    const onFailure = (error: unknown) => this.#tell(false, reasonOf(error));
+    const options = { clock: this.#clock, signal, initialSeconds: 0.1, maximumSeconds, growth: 2, onFailure };
     while (!signal.aborted) {
-      const begin = performance.now();
-      try {
-        await using connection = await connect({ ...this.#options, framing }, () => this.#wake.resolve(), signal);
-        this.#spool.forget(keepSecondsOf[this.#options.protocol]);
-        this.#spool.rewind();
-        await this.#forward(connection, signal);
-      } catch (error) {
-        if (signal.aborted) return;
-        this.#tell(false, reasonOf(error));
-      }
-      if (performance.now() - begin > 10_000) delaySeconds = 0.1;
-      await wait(delaySeconds * (0.5 + Math.random()), signal).catch(() => {});
-      delaySeconds = Math.min(delaySeconds * 2, longestSeconds);
+      const stable = await retry(() => this.#untilBroken(signal), options).catch(() => undefined);
+      if (stable !== undefined) onFailure(stable);
+    }
+  }
+
+  /** @returns why the connection broke, if it held for so long that the waits between attempts begin anew. @throws why else */
+  async #untilBroken(signal: AbortSignal): Promise<unknown> {
+    const begin = this.#clock.monotonicSeconds();
+    try {
+      // Receivers that know nothing newer than RFC 3164 do not count octets.
+      const framing = this.#options.format === 'rfc3164' ? 'line' : 'octet-counting';
+      const receiver = { ...this.#options, framing } as const;
+      await using connection = await connect(receiver, this.#clock, () => this.#wake.resolve(), signal);
+      this.#spool.forget(keepSecondsOf[this.#options.protocol]);
+      this.#spool.rewind();
+      return await this.#forward(connection, signal);
+    } catch (error) {
+      if (signal.aborted || this.#clock.monotonicSeconds() - begin <= stableSeconds) throw error;
+      return error;
     }
   }
 
   async stop(): Promise<void> {
     if (!this.#spool.isEmpty) {
       const { promise: late, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, farewellSeconds * 1000);
+      using _ = this.#clock.schedule(farewellSeconds, resolve);
       await Promise.race([this.#drained.promise, late]);
-      clearTimeout(timer);
     }
     this.#stop.abort(new Error('the agent stops'));
     this.#wake.resolve();
@@ -120,13 +133,13 @@ class Forwarder {
   async #forward(connection: Connection, signal: AbortSignal): Promise<never> {
     const { protocol } = this.#options;
     const keepSeconds = keepSecondsOf[protocol];
-    const begin = performance.now();
+    const begin = this.#clock.monotonicSeconds();
     for (;;) {
       signal.throwIfAborted();
       const failure = connection.failure();
       if (failure !== undefined) throw failure;
       const lost = this.#spool.takeLost();
-      if (lost > 0) this.write(lossRecord(lost));
+      if (lost > 0) this.write(lossRecord(lost, this.#clock.now()));
       const messages = this.#spool.peek(batchBytes);
       if (messages.length === 0) {
         this.#drained.resolve();
@@ -139,7 +152,7 @@ class Forwarder {
       this.#spool.sent(messages);
       this.#spool.forget(keepSeconds);
       // Over UDP there is no other sign than that nobody objects.
-      if (protocol === 'tcp' || performance.now() - begin > keepSeconds * 1000) this.#tell(true, '');
+      if (protocol === 'tcp' || this.#clock.monotonicSeconds() - begin > keepSeconds) this.#tell(true, '');
     }
   }
 
@@ -154,7 +167,7 @@ class Forwarder {
   }
 }
 
-function lossRecord(count: number): string {
+function lossRecord(count: number, time: Date): string {
   const msg = `${count} earlier messages were lost: the syslog server was away for longer than the spool lasts`;
-  return JSON.stringify({ level: 'warn', time: new Date().toISOString(), msg });
+  return JSON.stringify({ level: 'warn', time: time.toISOString(), msg });
 }

@@ -1,11 +1,18 @@
+import type { Clock } from '../../clock/clock.ts';
+
 /**
  * What a WebAssembly program finds around it, as WASI preview 1 names it (github.com/WebAssembly/WASI, legacy/preview1/docs.md): a clock, random numbers, and
  * an output that is kept. There are no files, no environment and no network, so that a template can reach nothing. `node:wasi` would do as well, but warns on
  * standard error that it is experimental.
  */
 export class WasiHost {
+  readonly #time: Clock;
   #memory: WebAssembly.Memory | undefined;
   #output = '';
+
+  constructor(clock: Clock) {
+    this.#time = clock;
+  }
 
   /** The memory that the module exports; to be set before anything is called. */
   set memory(memory: WebAssembly.Memory) {
@@ -58,7 +65,7 @@ export class WasiHost {
 
   /** In nanoseconds: the date for clock 0, the time since an unknown moment for others. */
   #clock(clock: number | undefined, result: number): number {
-    const milliseconds = clock === 0 ? Date.now() : performance.now();
+    const milliseconds = clock === 0 ? this.#time.now().getTime() : this.#time.monotonicSeconds() * 1000;
     this.#view().setBigUint64(result, BigInt(Math.round(milliseconds * 1e6)), true);
     return errno.success;
   }

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
-import { systemClock } from '../../clock/system.ts';
+import type { Clock } from '../../clock/clock.ts';
+import { startDeadline } from '../../clock/deadline.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { createHttpClient, HttpTimeoutError } from '../../net/http-client.ts';
 import { parseCertificates } from '../../net/pem.ts';
@@ -19,15 +20,16 @@ const MAX_BUNDLE_BYTES = 1024 * 1024;
  */
 export async function fetchCertificates(
   url: string,
-  { timeoutSeconds, proxy }: { readonly timeoutSeconds: number; readonly proxy: ProxyRules },
+  options: { readonly clock: Clock; readonly timeoutSeconds: number; readonly proxy: ProxyRules },
   signal: AbortSignal,
 ): Promise<string> {
   const problem = (why: string, cause?: unknown) =>
     new TransportError(`cannot fetch the server's certificate from ${url}: ${why}`, { cause });
-  using client = createHttpClient({ clock: systemClock, timeoutSeconds, proxy, tls: () => trustBesides([]) });
-  const withinTime = AbortSignal.any([signal, AbortSignal.timeout(timeoutSeconds * 1000)]);
+  using client = createHttpClient({ ...options, tls: () => trustBesides([]) });
+  const limit = { seconds: options.timeoutSeconds, awaited: 'answer' };
+  using deadline = startDeadline(options.clock, limit, signal);
   try {
-    const { status, statusText, body } = await client.get(new URL(url), {}, withinTime);
+    const { status, statusText, body } = await client.get(new URL(url), {}, deadline.signal);
     if (status !== 200) {
       body.destroy();
       throw problem(`HTTP status ${status} ${statusText} (check the certificate URL)`);
@@ -36,7 +38,7 @@ export async function fetchCertificates(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TransportError) throw error;
-    const isLate = withinTime.aborted || error instanceof HttpTimeoutError;
+    const isLate = deadline.isOver || error instanceof HttpTimeoutError;
     throw problem(isLate ? 'no answer in time' : reasonOf(error), error);
   }
 }

@@ -9,6 +9,8 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import type { Clock } from '../../clock/clock.ts';
+import { DeadlineError, startDeadline } from '../../clock/deadline.ts';
 import { systemClock } from '../../clock/system.ts';
 import { splitAuthority } from '../../net/authority.ts';
 import { explainNotYetValid, isNotYetValid } from '../../net/certificate-time.ts';
@@ -23,6 +25,8 @@ import { speaksTls } from './speaks-tls.ts';
 import { TransportError } from './transport.ts';
 
 export interface ChannelOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** `host:port`. The host is also the name that the server's certificate must have among its subject alternative names. */
   readonly authority: string;
   /**
@@ -87,6 +91,8 @@ interface Connection {
 
 /** A connection to a gRPC server, made when first needed and again when broken. Each call ends: by its answer, its deadline or its signal. */
 export class Channel implements AsyncDisposable {
+  /** By which the waits for the server are measured. */
+  readonly clock: Clock;
   readonly #options: ChannelOptions;
   readonly #timeoutSeconds: number;
   #connection: Connection | undefined;
@@ -94,6 +100,7 @@ export class Channel implements AsyncDisposable {
   #trusted: string | undefined;
 
   constructor(options: ChannelOptions) {
+    this.clock = options.clock ?? systemClock;
     this.#options = options;
     this.#timeoutSeconds = options.rpcTimeoutSeconds ?? DEFAULT_RPC_TIMEOUT_SECONDS;
   }
@@ -117,14 +124,13 @@ export class Channel implements AsyncDisposable {
       (message: Request) => serialize(method, message),
       (bytes: Buffer) => method.responseType.decode(bytes),
       request,
-      new Metadata(),
-      { deadline: Date.now() + timeoutSeconds * 1000 },
+      metadataFor(timeoutSeconds),
       (error, response) => {
         if (error) reject(error);
         else if (response !== undefined) resolve(response);
       },
     );
-    return await this.#finish(method.name, promise, () => call.cancel(), signal);
+    return await this.#finish(method.name, promise, () => call.cancel(), timeoutSeconds, signal);
   }
 
   /** One request, a stream of answers that the server ends. @throws as {@link call}. */
@@ -142,13 +148,12 @@ export class Channel implements AsyncDisposable {
       (message: Request) => serialize(method, message),
       (bytes: Buffer) => method.responseType.decode(bytes),
       request,
-      new Metadata(),
-      { deadline: Date.now() + this.#timeoutSeconds * 1000 },
+      metadataFor(this.#timeoutSeconds),
     );
     call.on('data', (response: Response) => responses.push(response));
     call.on('error', reject);
     call.on('end', () => resolve(responses));
-    return await this.#finish(method.name, promise, () => call.cancel(), signal);
+    return await this.#finish(method.name, promise, () => call.cancel(), this.#timeoutSeconds, signal);
   }
 
   get authority(): string {
@@ -163,8 +168,15 @@ export class Channel implements AsyncDisposable {
     method: string,
     answer: Promise<Response>,
     cancel: () => void,
+    timeoutSeconds: number,
     signal: AbortSignal,
   ): Promise<Response> {
+    const limit = { seconds: timeoutSeconds, awaited: 'answer' };
+    let isLate = false;
+    using _ = this.clock.schedule(timeoutSeconds, () => {
+      isLate = true;
+      cancel();
+    });
     signal.addEventListener('abort', cancel, { once: true });
     try {
       if (signal.aborted) cancel();
@@ -172,8 +184,9 @@ export class Channel implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (!isServiceError(error)) throw error;
+      if (isLate) Object.assign(error, { code: status.DEADLINE_EXCEEDED, details: new DeadlineError(limit).message });
       if (isNotYetValid(error))
-        error.details = (await explainNotYetValid(error, this.#target, systemClock, signal)).message;
+        error.details = (await explainNotYetValid(error, this.#target, this.clock, signal)).message;
       this.#doubt(error);
       throw new RpcError(method, this.#options.authority, error, await this.#spokenInstead(error, signal));
     } finally {
@@ -214,8 +227,8 @@ export class Channel implements AsyncDisposable {
     if (!mayBeTls(error)) return undefined;
     const { address, prepare = async (socket: Socket) => socket } = this.#way();
     const { host, port = 443 } = splitAuthority(address);
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(PROBE_SECONDS * 1000)]);
-    const isTls = await speaksTls({ host, port }, prepare, limited);
+    using deadline = startDeadline(this.clock, { seconds: PROBE_SECONDS, awaited: 'TLS' }, signal);
+    const isTls = await speaksTls({ host, port }, prepare, deadline.signal);
     signal.throwIfAborted();
     return isTls ? 'TLS' : undefined;
   }
@@ -228,7 +241,11 @@ export class Channel implements AsyncDisposable {
   /** The server's certificate as it is now; the one we know if only the place to fetch it from is down. */
   async #fetchTrusted(url: string, signal: AbortSignal): Promise<string> {
     try {
-      const options = { timeoutSeconds: this.#timeoutSeconds, proxy: this.#options.proxy ?? (() => undefined) };
+      const options = {
+        clock: this.clock,
+        timeoutSeconds: this.#timeoutSeconds,
+        proxy: this.#options.proxy ?? (() => undefined),
+      };
       return await fetchCertificates(url, options, signal);
     } catch (error) {
       if (this.#trusted === undefined || !(error instanceof TransportError)) throw error;
@@ -302,6 +319,16 @@ export class Channel implements AsyncDisposable {
 function serialize<Request>(method: Method<Request, unknown>, message: Request): Buffer {
   const bytes = method.requestType.encode(message).finish();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/**
+ * Tells the server how long we wait, as gRPC's own deadline does (gRPC over HTTP/2, `Timeout`: at most eight digits). That one is not used, because it is
+ * measured by the clock of the library.
+ */
+function metadataFor(timeoutSeconds: number): Metadata {
+  const metadata = new Metadata();
+  metadata.set('grpc-timeout', `${Math.min(Math.ceil(timeoutSeconds * 1000), 99_999_999)}m`);
+  return metadata;
 }
 
 function isServiceError(error: unknown): error is ServiceError {

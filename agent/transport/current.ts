@@ -79,7 +79,7 @@ class CurrentTransport implements Transport {
    */
   async demand({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<Demand> {
     const { channel, callTimeoutSeconds = 330, finalAfterSeconds = 30 } = this.#options;
-    const askedAt = performance.now();
+    const askedAt = channel.clock.monotonicSeconds();
     const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: NO_ACTION, actionName: NO_ACTION };
     const times = { executionStart: NO_TIME, executionStop: NO_TIME, executionDuration: '' };
     const question = { ...whose, ...times, actionState: StateType.RUNNING, message: { message: '' } };
@@ -87,12 +87,12 @@ class CurrentTransport implements Transport {
       await channel.call(service, rpc.reportActionStatus, question, signal, callTimeoutSeconds);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      const took = performance.now() - askedAt;
+      const seconds = channel.clock.monotonicSeconds() - askedAt;
       if (saysGone(error))
         return {
           kind: 'unwanted',
           reason: `the server says: ${error.details}`,
-          isFinal: took >= finalAfterSeconds * 1000,
+          isFinal: seconds >= finalAfterSeconds,
         };
       if (!isFinal(error)) throw error;
     }

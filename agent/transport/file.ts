@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import type { Action, Event, Verdict } from '../action.ts';
 import { TemplateEngine } from '../template/engine/engine.ts';
 import { describeProblem, TemplateError } from '../template/problem.ts';
@@ -35,6 +37,8 @@ interface ActionFacts {
 }
 
 export interface TemplateOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** File of the template. */
   readonly template: string;
   /** What its variables stand for. */
@@ -63,14 +67,15 @@ export interface FileTransport extends Transport {
  * @throws {TemplateError} for a template, or a hardware file, that cannot be used, and when there is nothing to run
  */
 export async function openTemplate(options: TemplateOptions): Promise<FileTransport> {
-  const { template: source, redact } = options;
+  const { template: source, redact, clock = systemClock } = options;
   try {
     const hardware = options.hardware === undefined ? undefined : await readHardware(options.hardware);
     const text = await contentOf(source, 'the template');
     const data = { variables: Object.fromEntries(options.values ?? []), hardware };
-    const { template, warnings } = readTemplate(await TemplateEngine.load(), text, data, source);
+    const { template, warnings } = readTemplate(await TemplateEngine.load(clock), text, data, source);
     for (const warning of warnings) options.onWarning(redact(describeProblem(source, warning)));
-    return new TemplateTransport(template, options.workerId, (event) => options.onEvent(toLine(event, redact)));
+    const tell = (event: WorkflowEvent) => options.onEvent(toLine(event, clock.now(), redact));
+    return new TemplateTransport(template, options.workerId, clock, tell);
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw new TemplateError(redact(error.message), { cause: error.cause, problems: error.problems });
@@ -91,9 +96,9 @@ async function contentOf(path: string, what: string): Promise<string> {
 }
 
 /** Masked before it is JSON, so that it stays JSON. */
-function toLine({ workflow, event, ...rest }: WorkflowEvent, redact: (text: string) => string): string {
+function toLine({ workflow, event, ...rest }: WorkflowEvent, time: Date, redact: (text: string) => string): string {
   const masked = Object.entries(rest).map(([name, value]) => [name, typeof value === 'string' ? redact(value) : value]);
-  return `${JSON.stringify({ time: new Date().toISOString(), workflow, event, ...Object.fromEntries(masked) })}\n`;
+  return `${JSON.stringify({ time: time.toISOString(), workflow, event, ...Object.fromEntries(masked) })}\n`;
 }
 
 class TemplateTransport implements FileTransport {
@@ -103,12 +108,15 @@ class TemplateTransport implements FileTransport {
   readonly #tell: (event: WorkflowEvent) => void;
   readonly #actions: readonly Action[];
   readonly #limitSeconds: number;
-  readonly #startedAt = performance.now();
+  readonly #clock: Clock;
+  readonly #startedAtSeconds: number;
   #position = 0;
   #verdict: Verdict | undefined;
 
   /** @throws {TemplateError} when there is nothing to run */
-  constructor(template: Template, workerId: string | undefined, onEvent: (event: WorkflowEvent) => void) {
+  constructor(template: Template, workerId: string | undefined, clock: Clock, onEvent: (event: WorkflowEvent) => void) {
+    this.#clock = clock;
+    this.#startedAtSeconds = clock.monotonicSeconds();
     ({ promise: this.ended, resolve: this.#end } = Promise.withResolvers<Verdict>());
     const isOurs = ({ worker }: Task) => workerId === undefined || worker === workerId;
     this.#actions = template.tasks.filter(isOurs).flatMap((task) => this.#actionsOf(task));
@@ -173,7 +181,7 @@ class TemplateTransport implements FileTransport {
 
   /** Since the start of the workflow. */
   #seconds(): number {
-    return Math.round(performance.now() - this.#startedAt) / 1000;
+    return Math.round((this.#clock.monotonicSeconds() - this.#startedAtSeconds) * 1000) / 1000;
   }
 
   #actionsOf(task: Task): Action[] {

@@ -69,7 +69,7 @@ export class LegacyClient {
           (answer) => answer.workflowContexts,
           withoutList,
         );
-    if (!hasNone && listed === undefined) this.#withoutListAt = performance.now();
+    if (!hasNone && listed === undefined) this.#withoutListAt = this.#channel.clock.monotonicSeconds();
     const contexts = listed ?? (await this.#channel.collect(service, rpc.getWorkflowContexts, request, signal));
     return {
       positions: contexts.map((context) => toPosition(context, this.#wording)),
@@ -79,7 +79,7 @@ export class LegacyClient {
 
   /** Not for long: another server may take the place of this one. */
   #knowsOfNoList(): boolean {
-    return performance.now() - this.#withoutListAt < WITHOUT_LIST_SECONDS * 1000;
+    return this.#channel.clock.monotonicSeconds() - this.#withoutListAt < WITHOUT_LIST_SECONDS;
   }
 
   /**
@@ -138,7 +138,7 @@ export class LegacyClient {
   /** @param data JSON. @param sha256 of it, base64. Does nothing if the server has no such thing. */
   async writeData(action: Action, data: Uint8Array, sha256: string, signal: AbortSignal): Promise<void> {
     const { workflowId, workerId, name, taskName } = action;
-    const updatedAt = new Date().toISOString();
+    const updatedAt = this.#channel.clock.now().toISOString();
     const metadata =
       this.#wording.dialect === 'v0.1'
         ? { 'worker-id': workerId, 'action-name': name, 'task-name': taskName, 'updated-at': updatedAt, sha256 }

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import type { Clock } from '../../clock/clock.ts';
 import type { WorkflowAction } from '../../proto/tink.pb.ts';
 import type { Action, Event } from '../action.ts';
 import { type Channel, RpcError } from './channel.ts';
@@ -46,10 +47,11 @@ interface View extends Overview {
 }
 
 /** So long what the server showed counts as just seen. The start of an action is reported some milliseconds after the question for it was answered. */
-const FRESH_MILLISECONDS = 250;
+const FRESH_SECONDS = 0.25;
 
 class LegacyTransport implements Transport {
   readonly #client: LegacyClient;
+  readonly #clock: Clock;
   readonly #workerId: string;
   readonly #data: WorkflowData | undefined;
   /** Events that were sent, with the answer lost. */
@@ -57,10 +59,11 @@ class LegacyTransport implements Transport {
   /** Of the workflow that was worked on last. */
   #known: { readonly workflowId: string; readonly actions: readonly WorkflowAction[] } | undefined;
   /** What the last question for work showed, until it is used or too old. */
-  #seen: { readonly view: View; readonly workflowId: string; readonly at: number } | undefined;
+  #seen: { readonly view: View; readonly workflowId: string; readonly atSeconds: number } | undefined;
 
   constructor(options: LegacyTransportOptions) {
     this.#client = new LegacyClient(options.channel, options.workerId, options.dialect);
+    this.#clock = options.channel.clock;
     this.#workerId = options.workerId;
     this.#data = options.workflowData && new WorkflowData(this.#client, options.workflowData);
   }
@@ -77,7 +80,11 @@ class LegacyTransport implements Transport {
       const actions = await this.#readActions(position.workflowId, signal);
       const action = actions[todo.index];
       if (action?.workerId === this.#workerId) {
-        this.#seen = { view: { ...overview, actions }, workflowId: position.workflowId, at: performance.now() };
+        this.#seen = {
+          view: { ...overview, actions },
+          workflowId: position.workflowId,
+          atSeconds: this.#clock.monotonicSeconds(),
+        };
         return {
           kind: 'action',
           action: toAction(position.workflowId, action, todo.index),
@@ -134,7 +141,8 @@ class LegacyTransport implements Transport {
   async #look(workflowId: string, signal: AbortSignal): Promise<View> {
     const seen = this.#seen;
     this.#seen = undefined;
-    if (seen?.workflowId === workflowId && performance.now() - seen.at < FRESH_MILLISECONDS) return seen.view;
+    if (seen?.workflowId === workflowId && this.#clock.monotonicSeconds() - seen.atSeconds < FRESH_SECONDS)
+      return seen.view;
     const overview = await this.#client.overview(signal);
     const position = overview.positions.find((position) => position.workflowId === workflowId);
     const known = this.#known?.workflowId === workflowId ? this.#known.actions : undefined;

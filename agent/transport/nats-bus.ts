@@ -3,10 +3,12 @@ import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
 import { z } from 'zod';
+import type { Clock } from '../../clock/clock.ts';
+import { DeadlineError, startDeadline } from '../../clock/deadline.ts';
+import { within } from '../../clock/within.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { withoutBrackets } from '../../net/authority.ts';
 import { trustSystemCertificates } from '../../net/trust.ts';
-import { wait } from '../backoff.ts';
 import { isSameTrouble } from '../same-trouble.ts';
 import { TransportError } from './transport.ts';
 
@@ -70,6 +72,7 @@ function decode(text: string): string {
 }
 
 export interface BusOptions {
+  readonly clock: Clock;
   readonly address: Address;
   readonly tls: NatsTls;
   /** What the server calls this connection. */
@@ -117,7 +120,7 @@ export class Bus implements AsyncDisposable {
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
     });
-    return await within(2 * CONNECT_SECONDS + FLUSH_SECONDS, this.#opening, signal);
+    return await this.#within(2 * CONNECT_SECONDS + FLUSH_SECONDS, this.#opening, signal);
   }
 
   /** Returns when the server has the message. @throws as {@link connect}. */
@@ -149,9 +152,9 @@ export class Bus implements AsyncDisposable {
   }
 
   async #open(): Promise<NatsConnection> {
-    const { address, name } = this.#options;
+    const { address, name, clock } = this.#options;
     try {
-      const server = await greeting(address, this.#stop.signal);
+      const server = await greeting(address, clock, this.#stop.signal);
       const tls = this.#tlsFor(server);
       const connection = await connect({
         ...address.credentials,
@@ -221,10 +224,10 @@ export class Bus implements AsyncDisposable {
 
   async #flush(connection: NatsConnection, signal: AbortSignal): Promise<void> {
     try {
-      await within(FLUSH_SECONDS, connection.flush(), signal);
+      await this.#within(FLUSH_SECONDS, connection.flush(), signal);
     } catch (error) {
       // A connection on which nothing comes back would only be found out by its next pings.
-      if (error instanceof NoAnswer) await connection.reconnect();
+      if (error instanceof DeadlineError) await connection.reconnect();
       throw error;
     }
   }
@@ -251,9 +254,16 @@ export class Bus implements AsyncDisposable {
     this.#options.onState(isConnected ? 'connected' : 'disconnected');
   }
 
+  /** Stops waiting, and not what is waited for. @throws {DeadlineError}; the reason of `signal` when that is aborted. */
+  #within<T>(seconds: number, work: Promise<T>, signal: AbortSignal): Promise<T> {
+    // Should it not even begin to wait.
+    work.catch(() => {});
+    return within(this.#options.clock, { seconds, awaited: 'answer' }, signal, () => work);
+  }
+
   async #close(connection: NatsConnection): Promise<void> {
     // Without a connection there is nothing to wait for: the library would wait for the next one.
-    if (this.#isConnected) await within(DRAIN_SECONDS, connection.drain(), NEVER).catch(() => undefined);
+    if (this.#isConnected) await this.#within(DRAIN_SECONDS, connection.drain(), NEVER).catch(() => undefined);
     await connection.close();
     // The library leaves a socket open on which a connection was being made, and that keeps the process.
     if (connection instanceof NatsConnectionImpl) connection.protocol.transport.discard();
@@ -279,9 +289,9 @@ function plainHost({ host }: Address): string {
  * Returns what a NATS server says when it answers. The library's first attempt cannot be stopped, and when nobody answers it never lets go of its socket; so it is only made
  * where somebody does.
  */
-async function greeting(address: Address, signal: AbortSignal): Promise<ServerInfo> {
-  const limit = AbortSignal.timeout(CONNECT_SECONDS * 1000);
-  const options = { host: plainHost(address), port: address.port, signal: AbortSignal.any([signal, limit]) };
+async function greeting(address: Address, clock: Clock, signal: AbortSignal): Promise<ServerInfo> {
+  using deadline = startDeadline(clock, { seconds: CONNECT_SECONDS, awaited: 'answer' }, signal);
+  const options = { host: plainHost(address), port: address.port, signal: deadline.signal };
   const socket = createConnection(options);
   try {
     let text = '';
@@ -295,27 +305,8 @@ async function greeting(address: Address, signal: AbortSignal): Promise<ServerIn
     throw new Error('the connection was closed without a word');
   } catch (error) {
     signal.throwIfAborted();
-    throw limit.aborted ? new NoAnswer(CONNECT_SECONDS) : error;
+    throw deadline.isOver ? deadline.signal.reason : error;
   } finally {
     socket.destroy();
-  }
-}
-
-class NoAnswer extends Error {
-  override readonly name = 'NoAnswer';
-
-  constructor(seconds: number) {
-    super(`no answer within ${seconds} s`);
-  }
-}
-
-/** Stops waiting, and not what is waited for. @throws {NoAnswer}; the reason of `signal` when that is aborted. */
-async function within<T>(seconds: number, work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const done = new AbortController();
-  const limit = wait(seconds, AbortSignal.any([signal, done.signal])).then(() => Promise.reject(new NoAnswer(seconds)));
-  try {
-    return await Promise.race([work, limit]);
-  } finally {
-    done.abort();
   }
 }

@@ -1,6 +1,7 @@
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import type { Action, Event, Outcome } from '../action.ts';
-import { wait } from '../backoff.ts';
 import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
 import { toMessage } from './message.ts';
 import { Bus, NatsOptionsError, type NatsTls, parseAddress } from './nats-bus.ts';
@@ -9,6 +10,8 @@ import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 export { NatsOptionsError };
 
 export interface NatsOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** `host:port`, or `nats://[user[:password]@]host[:port]`, or `nats://token@host[:port]`; `tls://` in place of `nats://` for TLS. Default port: 4222. */
   readonly server: string;
   /** Default: TLS if the address or the server wants it, with whom the machine trusts. */
@@ -57,6 +60,7 @@ const MAX_MESSAGE_CHARACTERS = 4000;
 
 class NatsTransport implements Transport {
   readonly #options: NatsOptions;
+  readonly #clock: Clock;
   readonly #bus: Bus;
   /** The first one is worked on. */
   readonly #lists: ListInWork[] = [];
@@ -69,8 +73,10 @@ class NatsTransport implements Transport {
 
   constructor(options: NatsOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
     const { stream, workerId, actionsSubject, eventsSubject } = options;
     this.#bus = new Bus({
+      clock: this.#clock,
       address: parseAddress(options.server),
       tls: options.tls ?? { required: false, verify: true },
       name: workerId,
@@ -124,7 +130,7 @@ class NatsTransport implements Transport {
     // A list may have come while the connection was made.
     if (this.#lists.length > 0) return;
     const either = AbortSignal.any([signal, this.#news.signal]);
-    await wait(this.#options.waitSeconds ?? 60, either).catch(() => signal.throwIfAborted());
+    await this.#clock.wait(this.#options.waitSeconds ?? 60, either).catch(() => signal.throwIfAborted());
     if (this.#lists.length === 0) await this.#bus.connect(signal);
   }
 

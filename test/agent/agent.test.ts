@@ -19,8 +19,10 @@ import { type Finish, PowerError } from '../../agent/power.ts';
 import { createRedactor } from '../../agent/redact.ts';
 import { createServerTransport } from '../../agent/transport/server.ts';
 import type { Next, Transport } from '../../agent/transport/transport.ts';
+import { systemClock } from '../../clock/system.ts';
 import { hardwareJson, MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';
 import { onKubernetes, type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
+import { VirtualClock } from '../sandbox/virtual-clock.ts';
 
 /** What an action does in these tests. */
 type Run = (action: Action, signal: AbortSignal) => Promise<Partial<Outcome>> | Partial<Outcome>;
@@ -33,6 +35,7 @@ class Bench implements AsyncDisposable {
   readonly happened: string[] = [];
   readonly log: string[] = [];
   run: Run = () => ({});
+  readonly clock = new VirtualClock();
   rebootRequested = false;
   readonly #transports: Transport[] = [];
   #agent: { stop: AbortController; done: Promise<void>; journal: Journal } | undefined;
@@ -81,8 +84,9 @@ class Bench implements AsyncDisposable {
         redactor,
         interrupted: 'rerun',
         finish: 'none',
-        pollSeconds: 0.05,
-        maximumBackoffSeconds: 0.1,
+        clock: this.clock,
+        pollSeconds: 3,
+        maximumBackoffSeconds: 10,
         ...parts,
       },
       stop.signal,
@@ -544,7 +548,7 @@ test('runAgent() reports an action again that the server asks for again, and doe
 
 test('runAgent() stops at once while it waits, and says why', async (test) => {
   const bench = await startBench(test);
-  await bench.start({ pollSeconds: 1000 });
+  await bench.start({ clock: systemClock, pollSeconds: 1000 });
   await waitForLog(bench, /nothing to do: /);
   const begin = performance.now();
   await bench.stop();
@@ -570,7 +574,7 @@ test('runAgent() keeps nothing of the polls that are over', async (test) => {
     demand: async () => assert.fail('no action runs'),
     [Symbol.asyncDispose]: async () => {},
   };
-  await bench.start({ transport, pollSeconds: 0 });
+  await bench.start({ transport, clock: systemClock, pollSeconds: 0 });
   const [before = 0, after = 0] = await Promise.all([...marks.values()].map(({ promise }) => promise));
   assert.ok(after - before < 100_000, `${after - before} bytes more after 4000 polls`);
 });

@@ -18,6 +18,7 @@ import { type Outlets, openOutlets } from '../../agent/outlets.ts';
 import { createRedactor, type Redactor } from '../../agent/redact.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
 import { createServerTransport } from '../../agent/transport/server.ts';
+import { systemClock } from '../../clock/system.ts';
 import { SyslogServer } from '../sandbox/syslog-server.ts';
 import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { startTinkServer } from '../sandbox/tink-server/server.ts';
@@ -118,7 +119,7 @@ test('no secret leaves the agent, whatever says it', async (t) => {
   const stop = new AbortController();
   {
     const stream = new PassThrough().on('data', (lines) => log.push(String(lines)));
-    await using outlets = await openOutlets(config, { format: 'text', redactor, stream });
+    await using outlets = await openOutlets(config, { clock: systemClock, format: 'text', redactor, stream });
     await using journal = await openJournal(directory, assert.fail);
     await using transport = createServerTransport({
       authority: server.authority,

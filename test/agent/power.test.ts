@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { createPower, PowerError } from '../../agent/power.ts';
+import { VirtualClock } from '../sandbox/virtual-clock.ts';
 
 /** What nothing here asks for. */
 const noKexec = { kexec: { command: 'false', kernel: undefined }, warn: assert.fail };
@@ -19,7 +20,7 @@ afterEach(() => rm(directory, { recursive: true }));
 /** A machine that notes what it is told and stays up: `sysrq` is false, so nothing but the given commands is ever used. */
 function powerOf(rebootCommand: string, poweroffCommand = 'false') {
   return createPower({
-    ...{ workDirectory: directory, rebootCommand, poweroffCommand, sysrq: false, patienceSeconds: 0.05 },
+    ...{ workDirectory: directory, rebootCommand, poweroffCommand, sysrq: false, clock: new VirtualClock() },
     ...noKexec,
   });
 }
@@ -41,7 +42,7 @@ test('finish() runs the command of what is asked, with its words', async () => {
 test('finish() says so when the machine is still up after the command', async () => {
   await assert.rejects(
     powerOf('true').finish('reboot', never),
-    /cannot reboot the machine: true succeeded, but the machine is still up after 0.05 s/,
+    /cannot reboot the machine: true succeeded, but the machine is still up after 30 s/,
   );
 });
 

@@ -8,6 +8,8 @@ import { getRawAsset, isSea } from 'node:sea';
 import { promisify } from 'node:util';
 import { zstdDecompress } from 'node:zlib';
 import { z } from 'zod';
+import type { Clock } from '../../../clock/clock.ts';
+import { systemClock } from '../../../clock/system.ts';
 import { WasiHost } from '../wasi.ts';
 
 /** A template and what it is filled in with. */
@@ -70,9 +72,9 @@ export class TemplateEngine {
   }
 
   /** @throws {Error} when the module is not where it should be */
-  static async load(): Promise<TemplateEngine> {
+  static async load(clock: Clock = systemClock): Promise<TemplateEngine> {
     const binary = await promisify(zstdDecompress)(await compressedModule());
-    const host = new WasiHost();
+    const host = new WasiHost(clock);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(binary), { wasi_snapshot_preview1: host.imports });
     const exports = instance.exports as unknown as EngineExports;
     host.memory = exports.memory;

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { messagesOf, type SyslogFormat } from '../../../agent/syslog/message.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
+const clock = new VirtualClock();
 const sender = { hostName: 'machine one', programName: 'tink-agent', processId: 42 };
 const time = '2026-03-04T05:06:07.890Z';
 
 function textsOf(record: object, format: SyslogFormat, limitBytes = 1400): string[] {
   let number = 0;
   const line = `${JSON.stringify({ level: 'info', time, ...record })}\n`;
-  return messagesOf(line, { sender, format, limitBytes, nextNumber: () => ++number }).map(String);
+  return messagesOf(line, { clock, sender, format, limitBytes, nextNumber: () => ++number }).map(String);
 }
 
 const event = { workflow: 'ns/w', task: 't', action: 'a "b" \\ c]' };
@@ -53,9 +55,12 @@ describe('RFC 5424 with structured data', () => {
   });
 
   test('messagesOf() sends what it cannot read as it is', () => {
-    const options = { sender, format: 'rfc5424-structured', limitBytes: 1400, nextNumber: () => 7 } as const;
+    const options = { clock, sender, format: 'rfc5424-structured', limitBytes: 1400, nextNumber: () => 7 } as const;
     const [message] = messagesOf('{"level":***}\n', options).map(String);
-    assert.match(message ?? '', /^<30>1 \S+ machine_one tink-agent 42 - \[meta sequenceId="7"\] \{"level":\*\*\*\}$/);
+    assert.match(
+      message ?? '',
+      /^<30>1 2026-01-01T00:00:00\.000Z machine_one tink-agent 42 - \[meta sequenceId="7"\] \{"level":\*\*\*\}$/,
+    );
   });
 });
 
@@ -63,8 +68,11 @@ describe('RFC 3164', () => {
   test('messagesOf() has local time, a host name that is no tag, and the tag', () => {
     const [message] = textsOf({ ...event, stream: 'stdout', msg: 'ü' }, 'rfc3164');
     const day = new Date(time);
-    const clock = [day.getHours(), day.getMinutes(), day.getSeconds()].map((part) => String(part).padStart(2, '0'));
-    assert.equal(message, `<30>Mar  ${day.getDate()} ${clock.join(':')} machine-one tink-agent[42]: [a "b" \\ c]] ü`);
+    const timeOfDay = [day.getHours(), day.getMinutes(), day.getSeconds()].map((part) => String(part).padStart(2, '0'));
+    assert.equal(
+      message,
+      `<30>Mar  ${day.getDate()} ${timeOfDay.join(':')} machine-one tink-agent[42]: [a "b" \\ c]] ü`,
+    );
   });
 });
 

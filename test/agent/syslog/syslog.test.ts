@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type SyslogOptions, startSyslog } from '../../../agent/syslog/syslog.ts';
 import { SyslogServer } from '../../sandbox/syslog-server.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 function optionsFor({ port, protocol }: SyslogServer): SyslogOptions {
   return {
@@ -10,7 +11,7 @@ function optionsFor({ port, protocol }: SyslogServer): SyslogOptions {
     protocol,
     format: 'rfc5424-structured',
     sender: { hostName: 'machine', programName: 'tink-agent', processId: 1 },
-    maximumBackoffSeconds: 0.1,
+    clock: new VirtualClock(),
     onChange: () => {},
   };
 }

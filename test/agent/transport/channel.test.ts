@@ -23,6 +23,7 @@ import {
   startTinkServer,
   type TinkServer,
 } from '../../sandbox/tink-server/server.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const SERVICE = 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc';
 const { getWorkflowActions, updateWorkflowData } = WorkflowServiceDefinition.methods;
@@ -203,8 +204,8 @@ describe('a channel says of a server', () => {
     test.after(() => {
       for (const socket of sockets) socket.destroy();
     });
-    const message = await twice(test, { authority: await listen(test, server), rpcTimeoutSeconds: 0.3 });
-    assert.match(message, /DEADLINE_EXCEEDED: Deadline exceeded \(the server or the network is too slow or gone\)$/);
+    const message = await twice(test, { authority: await listen(test, server), clock: new VirtualClock() });
+    assert.match(message, /DEADLINE_EXCEEDED: no answer within 5 s \(the server or the network is too slow or gone\)$/);
   });
 });
 
@@ -307,7 +308,7 @@ describe('the certificate', () => {
     test.after(() => http.close().closeAllConnections());
     await once(http, 'listening');
     const certificateUrl = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
-    const channel = open(test, await serve(test), { certificateUrl, rpcTimeoutSeconds: 0.3 });
+    const channel = open(test, await serve(test), { certificateUrl, clock: new VirtualClock() });
     await assert.rejects(ask(channel), /no answer in time/);
   });
 });
@@ -363,7 +364,7 @@ describe('a channel through a proxy', () => {
     await using proxy = await startConnectProxy({ silent: true });
     const channel = open(test, server, {
       authority: `${hidden}:42113`,
-      rpcTimeoutSeconds: 0.5,
+      clock: new VirtualClock(),
       tls: 'unverified',
       proxy: createProxyRules({ httpsProxy: proxy.host }),
     });
@@ -419,7 +420,7 @@ describe('a channel', () => {
     await once(peer, 'listening');
     const authority = `127.0.0.1:${(peer.address() as AddressInfo).port}`;
     for (const tls of ['unverified', 'plaintext'] as const) {
-      const channel = open(test, await serve(test), { authority, rpcTimeoutSeconds: 0.3, tls });
+      const channel = open(test, await serve(test), { authority, clock: new VirtualClock(), tls });
       await assert.rejects(ask(channel), /DEADLINE_EXCEEDED/);
     }
     assert.equal(closed.length, 2);

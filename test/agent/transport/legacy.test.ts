@@ -13,6 +13,7 @@ import {
   templateOf,
 } from '../../sandbox/tink-server/example.ts';
 import { type Interference, onKubernetes, startTinkServer, type TinkServer } from '../../sandbox/tink-server/server.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const DIALECTS = ['v0.1', 'v0.2', 'v0.9'] as const;
 const never = new AbortController().signal;
@@ -432,7 +433,7 @@ tasks:
   });
 
   it('fails when the server does not answer before the deadline, and recovers', async (test) => {
-    const { server, transport } = await start(test, 'v0.1', { rpcTimeoutSeconds: 0.3 });
+    const { server, transport } = await start(test, 'v0.1', { clock: new VirtualClock(), rpcTimeoutSeconds: 20 });
     createWorkflow(server, ...threeActions);
     const held = Promise.withResolvers<void>();
     server.interfere = () => ({ kind: 'hold', until: held.promise });
