@@ -10,7 +10,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -31,6 +31,8 @@ import {
   startTinkServer,
   type TinkServer,
 } from '../sandbox/tink-server/server.ts';
+import { measureGoAgents } from './go-agents.ts';
+import { cpuSecondsOf, memoryBytesOf } from './process.ts';
 
 const { values } = parseArgs({
   options: {
@@ -98,6 +100,8 @@ figures.push({ metric: 'action_cpu', unit: 'seconds', value: mostCpu, limit: ACT
 figures.push(...(await measureIdle(Number(values['idle-seconds']))));
 figures.push(...(await measurePolls(Number(values.polls))));
 figures.push(...(await measureFlood(Number(values['flood-megabytes']))));
+const beside = { registry, image: 'busybox', directory: directory.path, executable, dialects, say };
+figures.push(...(await measureGoAgents({ ...beside, actions: Number(values.actions) })));
 await report();
 
 /** A workflow of actions that do nothing, with a `docker run` before each. */
@@ -152,7 +156,7 @@ async function measureIdle(seconds: number): Promise<Figure[]> {
   await using site = await openSite('v0.1');
   await using agent = await site.startAgent([]);
   await site.polls(3);
-  const residentBytes = await memoryOf(agent.process, 'VmRSS');
+  const residentBytes = await memoryBytesOf(agent.process, 'VmRSS');
   const [cpuBefore, before] = [await cpuSecondsOf(agent.process), performance.now()];
   await delay(seconds * 1000);
   const share = (await cpuSecondsOf(agent.process)) - cpuBefore;
@@ -175,7 +179,7 @@ async function measurePolls(count: number): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (let made = 0, part = 0; part < 3; part++) {
     if (part > 0) made += await site.polls(Math.ceil(count / 2), 150);
-    const value = await memoryOf(agent.process, 'VmRSS');
+    const value = await memoryBytesOf(agent.process, 'VmRSS');
     figures.push({ metric: `idle_rss_after_${made}_polls`, unit: 'bytes', value, limit: 90 * 2 ** 20 });
   }
   return figures;
@@ -187,7 +191,7 @@ async function measureFlood(megabytes: number): Promise<Figure[]> {
   const script = `yes ${'x'.repeat(199)} | head -n ${megabytes * 5000}`;
   await using agent = await site.startAgent();
   await site.polls(3);
-  const before = await memoryOf(agent.process, 'VmRSS');
+  const before = await memoryBytesOf(agent.process, 'VmRSS');
   const startedAt = performance.now();
   const workflow = site.createWorkflow([['sh', '-c', script]]);
   await site.server.waitFor(workflow, (events) => events.some(isSuccess), 60 + megabytes);
@@ -195,7 +199,12 @@ async function measureFlood(megabytes: number): Promise<Figure[]> {
   return [
     { metric: 'flood_rss_before', unit: 'bytes', value: before, limit: undefined },
     {
-      ...{ metric: 'flood_rss_peak', unit: 'bytes', value: await memoryOf(agent.process, 'VmHWM'), limit: undefined },
+      ...{
+        metric: 'flood_rss_peak',
+        unit: 'bytes',
+        value: await memoryBytesOf(agent.process, 'VmHWM'),
+        limit: undefined,
+      },
       rival: { name: 'docker run', value: await dockerRunPeak(['sh', '-c', script]) },
     },
     { metric: 'flood_time', unit: 'seconds', value: seconds, limit: undefined },
@@ -362,19 +371,6 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 async function dockerRunPeak(command: readonly string[]): Promise<number> {
   const { stderr } = await runDocker('missing', command, ['/usr/bin/time', '-f', '%M']);
   return Number(stderr.split('\n').at(-1)) * 1024;
-}
-
-/** In bytes (proc_pid_status(5)). */
-async function memoryOf({ pid }: ChildProcess, field: 'VmRSS' | 'VmHWM'): Promise<number> {
-  const text = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(new RegExp(`^${field}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1]) * 1024;
-}
-
-/** All threads' (proc_pid_stat(5)); a tick is 10 ms. */
-async function cpuSecondsOf({ pid }: ChildProcess): Promise<number> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 function median(samples: readonly number[]): number {

@@ -8,6 +8,7 @@ import { execa } from 'execa';
 import { pack } from 'tar-stream';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { Image } from './image.ts';
+import { privilegedRunc } from './privileged-runc.ts';
 import { unmountBelow } from './scratch-mount.ts';
 
 /** How the engine differs from the usual one. */
@@ -16,6 +17,8 @@ export interface EngineOptions {
   readonly logs?: { readonly driver: string; readonly options?: Readonly<Record<string, string>> };
   /** Containers survive a restart of the engine. Default: false. */
   readonly liveRestore?: boolean;
+  /** Privileged containers run also on a machine that has not all capabilities, at the price of some milliseconds for each container. Default: false. */
+  readonly privileged?: boolean;
   /** `false`: only make the place; the engine is started by {@link Engine.start}. Default: true. */
   readonly started?: boolean;
 }
@@ -64,6 +67,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
         ...['--data-root', at('data'), '--exec-root', at('exec'), '--config-file', at('daemon.json')],
         ...['--iptables=false', '--ip6tables=false', '--ip-forward=false', '--bridge=none'],
         ...(options.liveRestore === true ? ['--live-restore'] : []),
+        ...(options.privileged === true ? await privilegedRunc(directory) : []),
       ],
       logPath: at('dockerd.log'),
       ask: () => docker.ping(),
