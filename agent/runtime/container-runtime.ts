@@ -98,7 +98,7 @@ async function finish(current: Run, obtain: () => Promise<Container>): Promise<O
       verdict: verdictOf(ending),
       message: options.redact(messageOf(ending, limitOf(current))),
       startedAt: adopted ? ending.startedAt : beganAt,
-      endedAt: new Date(),
+      endedAt: ending.timedOut ? ending.endedAt : new Date(),
     };
     emit(current, {
       kind: 'ended',

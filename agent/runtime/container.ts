@@ -18,6 +18,8 @@ export interface Ending {
   readonly engineError: string;
   /** By the engine's clock, if it was an adopted one. */
   readonly startedAt: Date;
+  /** Of one that timed out, when its limit was over: the time of grace after that is not the action's. */
+  readonly endedAt: Date;
   /** The engine was away in between. */
   readonly engineWasAway: boolean;
   readonly lastLines: readonly string[];
@@ -127,7 +129,8 @@ export class Container implements AsyncDisposable {
       const alreadyRanSeconds = this.adopted ? await this.#ranSeconds(signal) : await this.#start(signal);
       this.#options.onStarted();
       const copied = this.#copyOutput(reader, source, () => lastLineAt, copySignal);
-      const { state, timedOut } = await this.#waitForEnd(alreadyRanSeconds, told?.success, signal);
+      const { state, timedOutAt } = await this.#waitForEnd(alreadyRanSeconds, told?.success, signal);
+      const timedOut = timedOutAt !== undefined;
       await this.#letOutputEnd(copied, () => lastLineAt);
       await reader.end();
       return {
@@ -136,6 +139,7 @@ export class Container implements AsyncDisposable {
         timedOut,
         engineError: state.Error,
         startedAt: new Date(state.StartedAt),
+        endedAt: timedOutAt ?? new Date(),
         engineWasAway: this.#engine.outages() !== outages,
         lastLines: reader.lastLines(),
       };
@@ -204,13 +208,19 @@ export class Container implements AsyncDisposable {
     alreadyRanSeconds: number,
     success: Promise<true | undefined> | undefined,
     signal: AbortSignal,
-  ): Promise<{ state: EndState; timedOut: boolean }> {
+  ): Promise<{ state: EndState; timedOutAt: Date | undefined }> {
     const { limitSeconds } = this.#options;
     const limit = new AbortController();
     const leftSeconds = Math.min(Math.max(0, limitSeconds - alreadyRanSeconds), longestLimitSeconds);
-    const timer = setTimeout(() => limit.abort(new Error('the limit is over')), leftSeconds * 1000);
+    let overAt: Date | undefined;
+    const end = () => {
+      overAt = new Date();
+      limit.abort(new Error('the limit is over'));
+    };
+    const timer = setTimeout(end, leftSeconds * 1000);
     // Alone this decides about TIMEOUT: what the engine says after the limit no longer counts.
-    const isOver = () => limit.signal.aborted;
+    const timedOutAt = (ended: ContainerState | undefined) =>
+      this.adopted && ended !== undefined ? timeOfLimit(ended, limitSeconds) : overAt;
     const startedAt = new Date().toISOString();
     // What was started just now need not be looked at before it is waited for.
     let state = this.adopted ? await this.#inspect(signal) : undefined;
@@ -218,19 +228,20 @@ export class Container implements AsyncDisposable {
       for (;;) {
         if (state !== undefined && hasEnded(state)) {
           this.#end();
-          return { state, timedOut: this.adopted ? endedAfter(state, limitSeconds) : isOver() };
+          return { state, timedOutAt: timedOutAt(state) };
         }
-        if (isOver()) {
+        if (overAt !== undefined) {
           await this.#stop(signal);
           this.#end();
-          return { state: await this.#inspect(signal), timedOut: true };
+          state = await this.#inspect(signal);
+          return { state, timedOutAt: timedOutAt(state) ?? overAt };
         }
         const succeeded = await this.#untilChange(success, AbortSignal.any([signal, limit.signal]));
-        if (succeeded && !this.adopted && !isOver()) {
+        if (succeeded && !this.adopted && overAt === undefined) {
           // The engine has nothing to add, and before it answers that it clears up after the container.
           this.#end();
           const times = { StartedAt: startedAt, FinishedAt: new Date().toISOString() };
-          return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOut: false };
+          return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOutAt: undefined };
         }
         state = await this.#inspect(signal);
       }
@@ -389,6 +400,8 @@ function wasStarted(state: ContainerState): boolean {
   return Date.parse(state.StartedAt) > 0;
 }
 
-function endedAfter(state: ContainerState, limitSeconds: number): boolean {
-  return Date.parse(state.FinishedAt) - Date.parse(state.StartedAt) >= limitSeconds * 1000;
+/** When a container that has ended was over its limit, by the engine's clock; `undefined`: it was not. */
+function timeOfLimit(state: ContainerState, limitSeconds: number): Date | undefined {
+  const limit = Date.parse(state.StartedAt) + limitSeconds * 1000;
+  return Date.parse(state.FinishedAt) >= limit ? new Date(limit) : undefined;
 }

@@ -13,11 +13,11 @@ export function workflowDirectory(base: string, workflowId: string): string {
   return join(base, `${readable}-${createHash('sha256').update(workflowId).digest('hex').slice(0, 12)}`);
 }
 
-/** Makes the directory, if it is missing, with an empty JSON object as the workflow's data: readable for the owner only, as it may hold secrets. */
+/** Makes the directory, if it is missing, with an empty JSON object as the workflow's data: readable for actions that do not run as root, too. */
 export async function makeWorkflowDirectory(base: string, workflowId: string): Promise<string> {
   const directory = workflowDirectory(base, workflowId);
   await mkdir(directory, { recursive: true, mode: 0o755 });
-  await writeFile(join(directory, 'data'), '{}', { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+  await writeFile(join(directory, 'data'), '{}', { mode: 0o644, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error;
   });
   return directory;

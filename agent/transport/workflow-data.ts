@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, rename, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { reasonOf } from '../../errors/reason.ts';
@@ -41,9 +41,12 @@ export class WorkflowData {
     const file = this.#file(workflowId);
     try {
       await mkdir(path.dirname(file), { recursive: true });
-      // Not written over the old content in place: if it were shorter, a tail of the old would stay for whoever reads meanwhile.
-      await writeFile(`${file}.partial`, data, { mode: 0o600 });
-      await rename(`${file}.partial`, file);
+      // Not written over the old content in place: if it were shorter, who reads meanwhile would see a tail of the old.
+      const partial = `${file}.partial`;
+      await rm(partial, { force: true });
+      await writeFile(partial, data);
+      await copyOwnership(file, partial);
+      await rename(partial, file);
     } catch (error) {
       throw new TransportError(`cannot write the data of workflow ${workflowId} to ${file}: ${reasonOf(error)}`, {
         cause: error,
@@ -53,13 +56,13 @@ export class WorkflowData {
   }
 
   /**
-   * Sends the file, if it changed, after an action succeeded. What the server would never take is not sent, and told as a notice.
+   * Sends the file after an action succeeded, if it changed or the server has none yet, as the Go workers do. What the server would never take is not sent, and told as a notice.
    * @throws {TransportError} the server cannot be reached.
    */
   async send(action: Action, signal: AbortSignal): Promise<void> {
     const { workflowId } = action;
     const data = await this.#read(workflowId);
-    if (data === undefined || digest(data) === (this.#known.get(workflowId) ?? digest(Buffer.from('{}')))) return;
+    if (data === undefined || digest(data) === this.#known.get(workflowId)) return;
     try {
       await this.#client.writeData(action, data, digest(data), signal);
       this.#known.set(workflowId, digest(data));
@@ -96,6 +99,16 @@ export class WorkflowData {
 
 /** Statuses after which the same data may be taken. */
 const TEMPORARY: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
+
+/** An action may have given the file another mode or owner. Without a file yet: readable for all. */
+async function copyOwnership(file: string, target: string): Promise<void> {
+  const { mode, uid, gid } = await stat(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    return { mode: 0o644, uid: undefined, gid: undefined };
+  });
+  if (uid !== undefined && gid !== undefined) await chown(target, uid, gid);
+  await chmod(target, mode & 0o7777);
+}
 
 function isJsonObject(data: Buffer): boolean {
   try {

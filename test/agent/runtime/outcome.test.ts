@@ -8,6 +8,7 @@ const success: Ending = {
   outOfMemory: false,
   timedOut: false,
   engineError: '',
+  endedAt: new Date(),
   startedAt: new Date(),
   engineWasAway: false,
   lastLines: ['one', 'two', 'three'],

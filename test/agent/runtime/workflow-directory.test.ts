@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { test } from 'node:test';
@@ -32,17 +32,19 @@ test('no id leads out of the base, into a bind option, or to the directory of an
   assert.equal(new Set(paths).size, odd.length);
 });
 
-test('makeWorkflowDirectory() makes empty data that only the owner reads, and keeps what is there', async () => {
+test('makeWorkflowDirectory() makes empty data that everybody reads, and keeps what is there', async () => {
   const base = await mkdtemp(join(tmpdir(), 'nibs-worker-'));
   try {
     const directory = await makeWorkflowDirectory(base, 'a/b');
     assert.equal((await stat(directory)).mode & 0o777, 0o755);
     const data = join(directory, 'data');
-    assert.equal((await stat(data)).mode & 0o777, 0o600);
+    assert.equal((await stat(data)).mode & 0o777, 0o644);
     assert.equal(await readFile(data, 'utf8'), '{}');
     await writeFile(data, '{"a":1}');
+    await chmod(data, 0o666);
     await makeWorkflowDirectory(base, 'a/b');
     assert.equal(await readFile(data, 'utf8'), '{"a":1}');
+    assert.equal((await stat(data)).mode & 0o777, 0o666);
   } finally {
     await rm(base, { recursive: true });
   }

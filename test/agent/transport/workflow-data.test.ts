@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -54,6 +54,8 @@ async function worker(test: TestContext, server: TinkServer, machine = MACHINE_O
       await transport.report({ kind: 'started', action: next.action, at: new Date() }, never);
       return next.action;
     },
+    start: (action: Action) => transport.report({ kind: 'started', action, at: new Date() }, never),
+    path: (action: Action) => path.join(directory(action), 'data'),
     read: (action: Action) => readFile(path.join(directory(action), 'data'), 'utf8'),
     write: (action: Action, text: string) => writeFile(path.join(directory(action), 'data'), text),
     files: (action: Action) => readdir(directory(action)),
@@ -95,13 +97,37 @@ describe('the data of a workflow', () => {
     });
   }
 
-  it('is not sent when nothing changed', async (test) => {
+  it('is sent after the first action, and later only when it changed', async (test) => {
     const { server, workflowId } = await start(test);
     const first = await worker(test, server);
     const a = await first.begin();
     await first.write(a, '{}');
     await first.end(a);
-    assert.equal(await versions(test, server, workflowId), 0);
+    assert.equal(await versions(test, server, workflowId), 1);
+    const b = await first.begin();
+    await first.end(b);
+    assert.equal(await versions(test, server, workflowId), 1);
+  });
+
+  it('keeps the mode and the owner that an action gave the file, and is readable for all before', async (test) => {
+    const { server } = await start(test);
+    const first = await worker(test, server);
+    const a = await first.begin();
+    await first.write(a, '{"disk":"/dev/sda"}');
+    await first.end(a);
+    const second = await worker(test, server);
+    const b = await second.begin();
+    const file = second.path(b);
+    assert.equal(await second.read(b), '{"disk": "/dev/sda"}');
+    assert.equal((await stat(file)).mode & 0o7777, 0o644);
+    await chmod(file, 0o660);
+    await chown(file, 1000, 1001);
+    await second.write(b, '{"disk":"/dev/sdb"}');
+    // The same file is written again when the start of an action is reported a second time.
+    await second.start(b);
+    const { mode, uid, gid } = await stat(file);
+    assert.deepEqual([mode & 0o7777, uid, gid], [0o660, 1000, 1001]);
+    assert.equal(await second.read(b), '{"disk": "/dev/sda"}');
   });
 
   it('of a failed action is not sent', async (test) => {
