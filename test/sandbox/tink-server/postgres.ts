@@ -1,5 +1,5 @@
 /**
- * How tink servers with PostgreSQL (v0.1.0 to v0.8.0) behave towards a worker. Observed on the real server v0.1.0, its faults included:
+ * How tink servers with PostgreSQL (v0.1.0 to v0.8.0) behave towards a worker. Observed on the real servers v0.1.0, v0.6.0 and v0.8.0, their faults included:
  * an agent has to live with them.
  */
 import { status } from '@grpc/grpc-js';
@@ -44,10 +44,19 @@ export function actionsOf(records: Records, workflowId: string): WorkflowRecord[
 /**
  * Takes a report: first the position, then the event, so that an event that the database refuses leaves the position changed.
  * RUNNING always means "the next action", unless nothing was reported yet.
+ * @param unknown what a report on a workflow that does not exist does. `panic`: v0.1.0 to v0.4.0. `refuse`: v0.5.0 to v0.8.0.
  */
-export function takeReport(records: Records, report: WorkflowActionStatus, progress: Progress): void {
+export function takeReport(
+  records: Records,
+  report: WorkflowActionStatus,
+  progress: Progress,
+  unknown: 'panic' | 'refuse',
+): void {
   requireNames(report);
   const workflow = findWorkflow(records, report.workflowId);
+  if (!workflow && unknown === 'refuse') {
+    throw new RpcFailure(status.ABORTED, `Workflow with id ${report.workflowId} does not exist`);
+  }
   if (!workflow) throw new ServerPanic('runtime error: index out of range [0] with length 0');
   const { current, actions } = workflow;
   const index = progress === 'RUNNING' && current.actionName !== '' ? current.index + 1 : current.index;

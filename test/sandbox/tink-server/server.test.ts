@@ -198,6 +198,15 @@ describe('a report', () => {
     await assert.rejects(fetch(server.certificateUrl));
   });
 
+  it('on a workflow that does not exist is refused from v0.5 on', async (test) => {
+    const { server, client } = await start(test, { dialect: 'v0.2' });
+    const id = createWorkflow(server, ['task', 'one', ['a']]);
+    server.deleteWorkflow(id);
+    const refused = fails(status.ABORTED, new RegExp(`^Workflow with id ${id} does not exist$`));
+    await assert.rejects(client.report(id, 'a', State.STATE_RUNNING), refused);
+    assert.equal(server.panic, undefined);
+  });
+
   it('on a workflow that does not exist kills the server, which then comes back with all it knew', async (test) => {
     const { server } = await start(test);
     const kept = createWorkflow(server, ['task', 'one', ['a']]);
@@ -376,7 +385,7 @@ describe('a provisioner', () => {
       [['Started execution', RUNNING]],
     );
     assert.ok(Math.abs(Number(events[0]?.createdAt) - Date.now()) < 10_000);
-    assert.equal((await client.call(rpc.getWorkflow, { id: workflow.id })).state, State.STATE_RUNNING);
+    assert.equal((await client.call(rpc.getWorkflow, { id: workflow.id })).state, State.STATE_PENDING);
     await client.call(rpc.deleteWorkflow, { id: workflow.id });
     assert.deepEqual(await client.actions(workflow.id), []);
     assert.deepEqual(server.workflowIds(), []);

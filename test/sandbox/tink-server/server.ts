@@ -2,11 +2,11 @@
  * A played tink server: the same names, numbers, statuses and faults on the wire as the originals, with its records in memory or in a file
  * instead of PostgreSQL.
  *
- * Reproduced of v0.1.0 (the real one was observed): TLS always, with `/cert` over HTTP; the stream of contexts is a finite list and hides
+ * Reproduced of v0.1.0 (the real one was observed, as v0.6.0 and v0.8.0 with PostgreSQL were): TLS always, with `/cert` over HTTP; the stream of contexts is a finite list and hides
  * workflows; RUNNING is not idempotent; task and action names are checked and nothing else; a report on an unknown workflow, or RUNNING after
  * the last action, kills the process; messages over 200 characters and worker ids that are no UUID fail after the state has changed; an empty
- * list of contexts cannot be encoded; requests over 4 MiB are refused; unknown workflows have no actions. v0.2 to v0.6 differ in names and
- * numbers. v0.7 to v0.12 on Kubernetes: see kubernetes.ts; v0.7 and v0.8 have TLS without `/cert`, later ones none. v0.17 and later: see current.ts; the server
+ * list of contexts cannot be encoded; requests over 4 MiB are refused; unknown workflows have no actions; a workflow's own state is always PENDING. v0.2 to v0.6
+ * differ in names and numbers, know the state of a workflow, and, from v0.5 on, refuse a report on an unknown workflow. v0.7 to v0.12 on Kubernetes: see kubernetes.ts; v0.7 and v0.8 have TLS without `/cert`, later ones none. v0.17 and later: see current.ts; the server
  * itself tries each call again, once a second for a minute, so that a question for work waits until there is some.
  *
  * Not reproduced: the REST gateway, `/metrics`, deadlines of the database, the wording of `UNIMPLEMENTED`.

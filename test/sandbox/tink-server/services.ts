@@ -135,7 +135,7 @@ export function addServices(server: Server, { dialect, records, servesAgain, aro
     if (dialect === 'v0.7') addStubs(add);
     return;
   }
-  addPostgres(add, records, names);
+  addPostgres(add, records, names, dialect);
   const {
     createWorkflow: create,
     getWorkflow,
@@ -155,9 +155,10 @@ export function addServices(server: Server, { dialect, records, servesAgain, aro
       id,
       template: workflow.templateId,
       hardware: workflow.values,
-      state: STATES[workflow.current.progress][0],
-      createdAt: new Date(workflow.createdAt),
-      updatedAt: new Date(workflow.updatedAt),
+      // v0.1.0 keeps no state of a workflow, only of its actions.
+      state: dialect === 'v0.1' ? State.STATE_PENDING : STATES[workflow.current.progress][0],
+      createdAt: dialect === 'v0.1' ? undefined : new Date(workflow.createdAt),
+      updatedAt: dialect === 'v0.1' ? undefined : new Date(workflow.updatedAt),
       deletedAt: undefined,
       data: workflow.rendered,
     };
@@ -188,7 +189,7 @@ export function addServices(server: Server, { dialect, records, servesAgain, aro
 
 const rpc = WorkflowServiceDefinition.methods;
 
-function addPostgres(add: Add, records: Records, names: Names): void {
+function addPostgres(add: Add, records: Records, names: Names, dialect: 'v0.1' | 'v0.2'): void {
   const context = (workflow: WorkflowRecord) => toContext(workflow, names);
   add(rpc.getWorkflowContexts, ({ workerId }) => postgres.streamForWorker(records, workerId).map(context));
   add(rpc.getWorkflowContextList, ({ workerId }) => {
@@ -201,7 +202,8 @@ function addPostgres(add: Add, records: Records, names: Names): void {
   add(rpc.getWorkflowContext, ({ id }) => context(existing(records, id)));
   add(rpc.getWorkflowActions, ({ workflowId }) => ({ actionList: postgres.actionsOf(records, workflowId) }));
   add(rpc.reportActionStatus, (report) => {
-    postgres.takeReport(records, report, toProgress(report.actionStatus, names));
+    const unknown = dialect === 'v0.1' ? 'panic' : 'refuse';
+    postgres.takeReport(records, report, toProgress(report.actionStatus, names), unknown);
     return {};
   });
   add(rpc.getWorkflowData, ({ workflowId, version }) => ({
