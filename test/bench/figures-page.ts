@@ -154,11 +154,18 @@ function agent({ agent: run }: Figures): string {
     return [server, ...[time?.ours, time?.rivalValue, overhead, report?.ours].map(milliseconds)];
   });
   const head = ['server', 'action', '`docker run`', 'overhead', 'from its end to its report'];
+  const goAgents = run.rows.flatMap(({ metric, unit, ours, rival, rivalValue }) => {
+    const [, what, server] = /^beside_go_(.+)_([^_]+)$/.exec(metric) ?? [];
+    if (what === undefined || server === undefined) return [];
+    return [[`\`${what}\``, server, withUnit(ours, unit), withUnit(rivalValue, unit), rival]];
+  });
   const rest = run.rows.filter(({ metric }) => !servers.some((server) => metric.endsWith(`_${server}`)));
   const others = rest.map(({ metric, unit, ours }) => [`\`${metric}\``, withUnit(ours, unit)]);
   const text = `Workflows of actions that do nothing, alternating with \`docker run\` of the same container;
 medians in milliseconds.`;
-  const body = `${text}\n\n${table(head, rows)}\n${table(['metric', 'value'], others)}`;
+  const tables = [table(head, rows), table(['metric', 'value'], others)];
+  if (goAgents.length > 0) tables.push(table(['beside the Go agents', 'server', 'ours', 'theirs', ''], goAgents));
+  const body = `${text}\n\n${tables.join('\n')}`;
   return section('What the agent costs', 'make bench-agent', run, body);
 }
 

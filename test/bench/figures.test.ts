@@ -51,3 +51,12 @@ test('figuresPage() adds up what is between power-on and login, and nothing else
   assert.match(page, /\| all \| 14\.0 \|/);
   assert.doesNotMatch(page, /provisioner|disks/);
 });
+
+test('figuresPage() shows the Go agents where they were measured', () => {
+  const row = {
+    ...{ bench: 'agent', unit: 'seconds', rival: 'tink-worker v0.6.0', ratio: 0.5 },
+    ...{ metric: 'beside_go_action_time_v0.2', ours: 0.15, rivalValue: 0.3 },
+  };
+  const page = figuresPage({ agent: { ...run, rows: readRows(JSON.stringify([row])) } });
+  assert.match(page, /\| `action_time` \| v0\.2 \| 0\.150 s \| 0\.300 s \| tink-worker v0\.6\.0 \|/);
+});
