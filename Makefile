@@ -87,7 +87,7 @@ demo: setup build initramfs images os-image ## A virtual machine from power-on t
 .PHONY: test
 test: setup build initramfs images ## Types, lint, unit and integration tests
 	$(NODE) --run check
-	$(NODE) --import ./test/sandbox/ends-for-sure.ts --test --test-concurrency=4 --test-timeout=480000 'test/**/*.test.ts'
+	$(NODE) test/run.ts
 
 # npm is the machine's, on its own Node.
 .PHONY: test-hosts
