@@ -48,7 +48,7 @@ type Idle = Extract<Next, { kind: 'idle' }>;
  *    action that ended is given up only now: until its end was recorded, it was the only thing that knew of it. That is waited for before the next one runs.
  * 2. If an action asked for a restart, the machine is restarted; that is safe now, because of 1.
  * 3. The server is asked for the next action. If there is none: the machine is finished when that is due, else we wait and go to 1.
- * 4. An action that ended already is not run again: its end is reported again, by 1.
+ * 4. An action that ended already is not run again: its end is reported again, by 1, unless the server has only just acknowledged it.
  * 5. The journal records that the action starts.
  * 6. The start is reported. If nobody wants the action any more, we go to 1.
  * 7. The action is run. If it was interrupted and is not to be run twice, only what is left of it is waited for. If the server does not want it any more, it
@@ -74,6 +74,12 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
   }
 }
 
+/**
+ * So long after an end was acknowledged the server may still ask for that action: servers on Kubernetes answer from a copy of their store, which follows it within
+ * some milliseconds.
+ */
+const COPY_SECONDS = 2;
+
 class Agent {
   readonly #parts: AgentParts;
   readonly #signal: AbortSignal;
@@ -84,6 +90,8 @@ class Agent {
   /** Actions that ended, as the journal knows, and of which the runtime keeps something. */
   readonly #toRelease: Action[] = [];
   #released: Promise<void> = Promise.resolve();
+  /** The end that was acknowledged last, and when it first was. */
+  #acknowledged: { readonly workflowId: string; readonly id: string; readonly at: number } | undefined;
 
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
@@ -142,6 +150,12 @@ class Agent {
     const { journal, log } = this.#parts;
     const history = journal.historyOf(action);
     if (history.kind !== 'ended') return;
+    const age = this.#sinceAcknowledged(action);
+    if (age < COPY_SECONDS) {
+      // As long again: the next question comes soon, and few of them come.
+      await this.#clock.wait(Math.max(age, 0.02), this.#signal);
+      return;
+    }
     log.warn(
       factsOf(action),
       `the server asks for an action that ended (${history.outcome.verdict}); its end is reported again`,
@@ -149,6 +163,13 @@ class Agent {
     await this.#persist('record an end', () => journal.ended(action, history.outcome));
     // A server that does not learn from that must not be asked in a tight loop.
     await this.#waitForPoll();
+  }
+
+  /** In seconds; infinite for any action but the one whose end was acknowledged last. */
+  #sinceAcknowledged({ workflowId, id }: Action): number {
+    const last = this.#acknowledged;
+    if (last?.workflowId !== workflowId || last.id !== id) return Number.POSITIVE_INFINITY;
+    return this.#clock.monotonicSeconds() - last.at;
   }
 
   async work(next: NextAction): Promise<void> {
@@ -214,6 +235,8 @@ class Agent {
       transport.report({ kind: 'ended', action, outcome }, signal),
     );
     if (answer.kind === 'acknowledged') {
+      if (this.#sinceAcknowledged(action) === Number.POSITIVE_INFINITY)
+        this.#acknowledged = { workflowId: action.workflowId, id: action.id, at: this.#clock.monotonicSeconds() };
       log.info(
         factsOf(action),
         `the server has acknowledged ${outcome.verdict}${answer.workflowDone === true ? '; the workflow is done' : ''}`,

@@ -21,7 +21,13 @@ import { createServerTransport } from '../../agent/transport/server.ts';
 import type { Next, Transport } from '../../agent/transport/transport.ts';
 import { systemClock } from '../../clock/system.ts';
 import { hardwareJson, MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';
-import { onKubernetes, type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
+import {
+  onKubernetes,
+  type ServerDialect,
+  startTinkServer,
+  type TinkServer,
+  type TinkServerOptions,
+} from '../sandbox/tink-server/server.ts';
 import { VirtualClock } from '../sandbox/virtual-clock.ts';
 
 /** What an action does in these tests. */
@@ -144,8 +150,12 @@ class Bench implements AsyncDisposable {
   }
 }
 
-async function startBench(test: TestContext, dialect: ServerDialect = 'v0.1'): Promise<Bench> {
-  const server = await startTinkServer({ dialect });
+async function startBench(
+  test: TestContext,
+  dialect: ServerDialect = 'v0.1',
+  options: TinkServerOptions = {},
+): Promise<Bench> {
+  const server = await startTinkServer({ dialect, ...options });
   server.pushHardware(hardwareJson(MACHINE_ONE));
   const bench = new Bench(server, await mkdtemp(join(tmpdir(), 'nibs-agent-')));
   test.after(() => bench[Symbol.asyncDispose]());
@@ -210,6 +220,19 @@ for (const dialect of ['v0.1', 'v0.2', 'v0.9'] as const) {
     assert.equal(bench.server.panic, undefined);
   });
 }
+
+test('runAgent() goes on as soon as a server that answers from an old copy has seen the end of an action', async (test) => {
+  const bench = await startBench(test, 'v0.9', { oldAnswers: 3 });
+  const workflow = bench.createWorkflow(['one', 'two', 'three']);
+  await bench.start({ pollSeconds: 3600 });
+  await bench.recorded(workflow, 'SUCCESS', 'three');
+  assert.ok(bench.clock.elapsedSeconds < 60, 'no poll was waited for');
+  assert.deepEqual(
+    bench.happened.filter((what) => what.startsWith('run')),
+    ['run one', 'run two', 'run three'],
+  );
+  assert.doesNotMatch(bench.log.join('\n'), /reported again/);
+});
 
 describe('an agent that is stopped and started again', () => {
   /** Stops the agent while the action `long` runs, and starts another one with the given policy. */

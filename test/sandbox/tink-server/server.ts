@@ -47,6 +47,8 @@ export interface TinkServerOptions {
   readonly retry?: { readonly intervalSeconds: number; readonly limitSeconds: number };
   /** Of `current`: whether an action whose end was never reported is given again. Default: true, as v0.24 and later; false is v0.17 to v0.23. */
   readonly servesAgain?: boolean;
+  /** Of `v0.7` and `v0.9`: how many calls the server answers from before a change, which the originals do for some milliseconds. Default: none. */
+  readonly oldAnswers?: number;
   /** Names and addresses of the certificate that is made. Default: the address and `localhost`. */
   readonly names?: readonly [string, ...string[]];
   /** JSON file that keeps all records across restarts of the process. Default: in memory. */
@@ -184,6 +186,7 @@ export class TinkServer implements AsyncDisposable {
       dialect: this.dialect,
       records: this.#records,
       servesAgain: this.#options.servesAgain ?? true,
+      oldAnswers: this.#options.oldAnswers ?? 0,
       around: (method, request, handle, cancelled) => this.#around(method, request, handle, cancelled),
     });
     const injector = grpc.createConnectionInjector(this.#credentials());

@@ -115,11 +115,14 @@ export interface ServiceOptions {
   readonly records: Records;
   /** Of `current`: see {@link current.giveAction}. */
   readonly servesAgain: boolean;
+  /** On Kubernetes up to v0.12: see {@link kubernetes.Copy}. */
+  readonly oldAnswers: number;
   readonly around: Around;
 }
 
 /** Adds the dialect's services to a gRPC server. */
-export function addServices(server: Server, { dialect, records, servesAgain, around }: ServiceOptions): void {
+export function addServices(server: Server, options: ServiceOptions): void {
+  const { dialect, records, servesAgain, around } = options;
   const names = NAMES[dialect];
   const add = serve(server, names.workflow, around);
   if (dialect === 'current') {
@@ -131,7 +134,7 @@ export function addServices(server: Server, { dialect, records, servesAgain, aro
     return;
   }
   if (dialect === 'v0.7' || dialect === 'v0.9') {
-    addKubernetes(add, records, names, dialect === 'v0.7');
+    addKubernetes(add, records, new kubernetes.Copy(options.oldAnswers), names, dialect === 'v0.7');
     if (dialect === 'v0.7') addStubs(add);
     return;
   }
@@ -224,13 +227,13 @@ function addPostgres(add: Add, records: Records, names: Names, dialect: 'v0.1' |
   });
 }
 
-function addKubernetes(add: Add, records: Records, names: Names, oneTask: boolean): void {
+function addKubernetes(add: Add, records: Records, copy: kubernetes.Copy, names: Names, oneTask: boolean): void {
   add(rpc.getWorkflowContexts, ({ workerId }) =>
-    kubernetes.streamForWorker(records, workerId).map((workflow) => toContext(workflow, names)),
+    kubernetes.streamForWorker(records, copy, workerId).map((workflow) => toContext(workflow, names)),
   );
   add(rpc.getWorkflowActions, ({ workflowId }) => ({ actionList: kubernetes.actionsOf(records, workflowId) }));
   add(rpc.reportActionStatus, (report) => {
-    kubernetes.takeReport(records, report, toProgress(report.actionStatus, names), oneTask);
+    kubernetes.takeReport(records, copy, report, toProgress(report.actionStatus, names), oneTask);
     return {};
   });
 }
