@@ -2,7 +2,7 @@ import { type ServiceError, status } from '@grpc/grpc-js';
 
 /**
  * What gRPC says of a failed call, without what differs from attempt to attempt (the time of the attempt, how long it took, the number of OpenSSL's thread), so that
- * the same failure is the same text, and without gRPC's own frame around it.
+ * the same failure is the same text, on one line, and without gRPC's own frame around it.
  */
 export function plainDetails(details: string): string {
   return (
@@ -14,6 +14,8 @@ export function plainDetails(details: string): string {
       .replace(/[0-9A-F]+:error:[0-9A-F]+:([^:]*):[^:]*:([^:]*):[^:]*:\d+:[^\n]*\n?/g, '$1: $2')
       .replace(/^(Deadline exceeded) after .*$/s, '$1')
       .trim()
+      // A server in Go that puts errors together gives each its line, and what frames one of them.
+      .replace(/\s*\n\s*(?:rpc error: code = \w+ desc = )?/g, ': ')
   );
 }
 

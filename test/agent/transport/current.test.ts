@@ -187,7 +187,7 @@ describe('report() to a current server', () => {
     assert.ok(gone.kind === 'obsolete');
     assert.match(
       gone.reason,
-      /wipe of workflow tink-system\/.*: the server says: error getting workflow: .* not found/,
+      /^wipe of workflow tink-system\/.*: the server says: error reading from backend: error getting workflow: .* not found$/,
     );
   });
 
@@ -201,7 +201,7 @@ describe('report() to a current server', () => {
     server.deleteWorkflow(workflowId);
     const demand = await transport.demand(action, never);
     assert.ok(demand.kind === 'unwanted');
-    assert.match(demand.reason, /the server says: error getting workflow: .* not found/);
+    assert.match(demand.reason, /^the server says: error reading from backend: error getting workflow: .* not found$/);
     assert.equal(demand.isFinal, false);
     const patient = connect(test, server, { finalAfterSeconds: 0.01 });
     const last = await patient.demand(action, never);

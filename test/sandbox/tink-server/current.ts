@@ -98,10 +98,11 @@ export function takeReport(records: Records, report: ActionStatusRequest): void 
   if (!report.actionId) throw new RpcFailure(status.INVALID_ARGUMENT, 'invalid action name');
   const workflow = records.workflows.find(({ id, deletedAt }) => id === report.workflowId && deletedAt === undefined);
   if (workflow?.status === undefined) {
-    const name = report.workflowId.split('/')[1] ?? '';
+    const reason = `failed to get workflow ${report.workflowId}: Workflow.tinkerbell.org "${report.workflowId.split('/')[1]}" not found`;
+    // The original puts two errors together, one of which has a status.
     throw new RpcFailure(
       status.INTERNAL,
-      `error getting workflow: workflows.tinkerbell.org "${name}" not found\nerror reading from backend`,
+      `error reading from backend\nrpc error: code = Internal desc = error getting workflow: ${reason}`,
     );
   }
   const index = workflow.status.actions.findIndex(({ id }) => id === report.actionId);

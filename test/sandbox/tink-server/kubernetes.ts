@@ -102,6 +102,7 @@ export function names({ workerId, taskName, name }: WorkflowRecord['actions'][nu
 
 function find(records: Records, workflowId: string): WorkflowRecord {
   const workflow = findWorkflow(records, workflowId);
-  if (!workflow) throw new RpcFailure(status.UNKNOWN, `workflows.tinkerbell.org "${workflowId}" not found`);
+  const name = workflowId.slice(workflowId.indexOf('/') + 1);
+  if (!workflow) throw new RpcFailure(status.UNKNOWN, `Workflow.tinkerbell.org "${name}" not found`);
   return workflow;
 }
