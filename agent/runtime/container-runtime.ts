@@ -5,6 +5,7 @@ import { createEngine, type Engine, EngineError } from './engine.ts';
 import type { ContainerSummary, EngineApi } from './engine-api.ts';
 import type { ActionName, OnRuntimeEvent, Role, RuntimeEvent } from './event.ts';
 import { ensureImage, type ImageOptions, type PullEvents, PullTimeoutError } from './images.ts';
+import { LeftOvers } from './left-overs.ts';
 import { messageOf, verdictOf } from './outcome.ts';
 import type { Runtime } from './runtime.ts';
 import { UnreachableRegistries } from './unreachable-registries.ts';
@@ -34,7 +35,8 @@ export interface ContainerRuntimeOptions extends ImageOptions {
 interface Run {
   readonly engine: Engine;
   readonly unreachable: UnreachableRegistries;
-  readonly logDriver: (signal: AbortSignal) => Promise<string | undefined>;
+  readonly facts: EngineFacts;
+  readonly leftOvers: LeftOvers;
   readonly options: ContainerRuntimeOptions;
   /** Containers that this process works with, or keeps until they are released: not left over. */
   readonly active: Map<string, Container>;
@@ -52,18 +54,21 @@ export function createContainerRuntime(api: EngineApi, host: string, options: Co
     options.onEvent({ kind: 'engine', reachable, message: options.redact(message) });
   });
   const unreachable = new UnreachableRegistries();
-  const logDriver = rememberedLogDriver(engine);
+  const facts = rememberedFacts(engine);
+  const leftOvers = new LeftOvers(engine);
   const active = new Map<string, Container>();
   const prepare = (action: Action, signal: AbortSignal): Run => {
     const name = { workflowId: action.workflowId, taskName: action.taskName, name: action.name, id: action.id };
-    return { engine, unreachable, logDriver, options, active, action, name, signal };
+    return { engine, unreachable, facts, leftOvers, options, active, action, name, signal };
   };
   return {
     async run(action, signal) {
       const current = prepare(action, signal);
       return await finish(
         current,
-        async () => (await takeOver(current)) ?? createContainer(current, 'action', action.command),
+        async () =>
+          (leftOvers.arePossible(action.workflowId) ? await takeOver(current) : undefined) ??
+          createContainer(current, 'action', action.command),
       );
     },
     async resume(action, signal) {
@@ -110,6 +115,7 @@ async function finish(current: Run, obtain: () => Promise<Container>): Promise<O
     await react(current, ending, image); // 4
     return outcome;
   } catch (error) {
+    current.leftOvers.suspect();
     signal.throwIfAborted();
     const isLate = error instanceof PullTimeoutError;
     const message = options.redact(`${isLate ? 'timed out' : 'could not be run'}: ${reasonOf(error)}`);
@@ -135,7 +141,8 @@ async function runToEnd(
 
 /** Clears up what earlier agents of this worker left behind; the container of this very action, if it was started, is returned instead. */
 async function takeOver(current: Run): Promise<Container | undefined> {
-  const { engine, action, signal } = current;
+  const { engine, leftOvers, action, signal } = current;
+  leftOvers.looking(action.workflowId);
   const wanted = [`${labels.worker}=${action.workerId}`, labels.role];
   const found = await engine.call((api, limited) => api.listContainers(wanted, limited), signal);
   const inUse = new Set([...current.active.values()].map(({ id }) => id));
@@ -175,7 +182,7 @@ async function createContainer(
   command: readonly string[],
   image?: string,
 ): Promise<Container> {
-  const { engine, unreachable, logDriver, options, action, signal } = current;
+  const { engine, unreachable, facts, options, action, signal } = current;
   const limitSeconds = role === 'action' ? limitOf(current) : (options.reactionTimeoutSeconds ?? 600);
   const settings = await containerSettings(action, {
     role,
@@ -184,9 +191,9 @@ async function createContainer(
     workflowDirectory: action.sharesDirectory
       ? await makeWorkflowDirectory(options.workDirectory, action.workflowId)
       : undefined,
-    networkMode: action.networkMode || options.network || (await defaultNetwork(engine, signal)),
+    networkMode: action.networkMode || options.network || (await facts.defaultNetwork(signal)),
     privileges: options.privileges ?? 'privileged',
-    logDriver: await logDriver(signal),
+    logDriver: await facts.logDriver(signal),
   });
   const container: Container = await Container.create(
     engine,
@@ -197,21 +204,35 @@ async function createContainer(
   return container;
 }
 
-/** An engine is asked once, until it has been away: it may have come back with another configuration. */
-function rememberedLogDriver(engine: Engine): Run['logDriver'] {
-  let known: { readonly outages: number; readonly driver: string | undefined } | undefined;
-  return async (signal) => {
-    const outages = engine.outages();
-    if (known?.outages !== outages) {
-      known = { outages, driver: await engine.call((api, limited) => api.logDriver(limited), signal) };
-    }
-    return known.driver;
+/** What is the same for all containers of an engine. */
+interface EngineFacts {
+  /** See {@link EngineApi.logDriver}. */
+  logDriver(signal: AbortSignal): Promise<string | undefined>;
+  /** The network of containers for which nobody asks for another one. */
+  defaultNetwork(signal: AbortSignal): Promise<string>;
+}
+
+function rememberedFacts(engine: Engine): EngineFacts {
+  return {
+    logDriver: remembered(engine, (signal) => engine.call((api, limited) => api.logDriver(limited), signal)),
+    // An engine without a bridge gives its containers no network at all unless asked.
+    defaultNetwork: remembered(engine, async (signal) =>
+      (await engine.call((api, limited) => api.hasBridge(limited), signal)) ? 'default' : 'host',
+    ),
   };
 }
 
-/** An engine without a bridge gives its containers no network at all unless asked. */
-async function defaultNetwork(engine: Engine, signal: AbortSignal): Promise<string> {
-  return (await engine.call((api, limited) => api.hasBridge(limited), signal)) ? 'default' : 'host';
+/** An engine is asked once, until it has been away: it may have come back with another configuration. */
+function remembered<Fact>(
+  engine: Engine,
+  ask: (signal: AbortSignal) => Promise<Fact>,
+): (signal: AbortSignal) => Promise<Fact> {
+  let known: { readonly outages: number; readonly fact: Fact } | undefined;
+  return async (signal) => {
+    const outages = engine.outages();
+    if (known?.outages !== outages) known = { outages, fact: await ask(signal) };
+    return known.fact;
+  };
 }
 
 function limitOf({ action, options }: Run): number {
@@ -233,6 +254,7 @@ async function react(current: Run, ending: Ending, image: string): Promise<void>
     const message = messageOf({ exitCode, ...rest }, current.options.reactionTimeoutSeconds ?? 600);
     emit(current, { kind: 'ended', action: current.name, role, exitCode, message: current.options.redact(message) });
   } catch (error) {
+    current.leftOvers.suspect();
     signal.throwIfAborted();
     warn(current, `the ${role} command could not be run: ${reasonOf(error)}`);
   }
@@ -249,6 +271,7 @@ function runOptions(current: Run, role: Role, limitSeconds: number, container: (
     },
     onLine: (line) => options.onEvent({ kind: 'output', action, role, ...line }),
     onWarning: (message) => warn(current, message),
+    onKept: () => current.leftOvers.suspect(),
   };
 }
 

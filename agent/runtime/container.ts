@@ -35,6 +35,8 @@ export interface RunOptions {
   /** A promise holds up the container's output, while it runs. */
   onLine(line: OutputLine): void | Promise<void>;
   onWarning(message: string): void;
+  /** It could not be removed, or the engine is still at it. */
+  onKept(): void;
 }
 
 /** What is to be known of an end. */
@@ -154,6 +156,7 @@ export class Container implements AsyncDisposable {
       if (!this.#hasEnded) await this.#stop(signal);
       await this.#engine.call((api, limited) => api.removeContainer(this.id, limited), signal);
     } catch (error) {
+      this.#options.onKept();
       // 404: gone already; 409: being removed.
       if (error instanceof EngineError && (error.statusCode === 404 || error.statusCode === 409)) return;
       const reason = (error as Error).message;
@@ -319,17 +322,26 @@ export class Container implements AsyncDisposable {
         source ??= await this.#followLog(sinceSeconds, signal);
         if (source === undefined) return;
         await readToEnd(reader, source, signal);
-        const looked = this.#inspect(signal).then(hasEnded);
-        const isEnd = await Promise.race([this.#ended.promise, looked]);
+        const isEnd = (await this.#endsWithin(0.1, signal)) || hasEnded(await this.#inspect(signal));
         if (isEnd && this.#engine.outages() === outages) return;
         sinceSeconds = lastLineAt() / 1000;
         source = undefined;
-        await wait(0.1, signal);
       }
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof EngineError && error.statusCode === 404) return;
       this.#options.onWarning(`the rest of the output of ${this.name} is lost: ${(error as Error).message}`);
+    }
+  }
+
+  /** Who waits for the end mostly hears of it when the output ends: then the engine need not be asked. */
+  async #endsWithin(seconds: number, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController();
+    const late = wait(seconds, AbortSignal.any([signal, over.signal])).then(() => false as const);
+    try {
+      return await Promise.race([this.#ended.promise, late]);
+    } finally {
+      over.abort();
     }
   }
 

@@ -85,8 +85,8 @@ interface Pull {
   readonly engine: Engine;
   readonly unreachable: UnreachableRegistries;
   readonly options: ImageOptions;
-  /** There is a copy of the image already. */
-  readonly hasCopy: boolean;
+  /** The name of a copy that is there already. Asked for only where the answer counts: most pulls succeed. */
+  readonly copy: (signal: AbortSignal) => Promise<string | undefined>;
 }
 
 const longestDelaySeconds = 15;
@@ -110,21 +110,32 @@ export async function ensureImage(
   const prefix = options.prefix ?? registryPrefix;
   const reference = parseReference(withRegistry(image, options.registry, prefix));
   const mirrors = mirrorsOf(reference, options.mirrors ?? []);
-  const present = await firstPresent(engine, [...mirrors, reference], signal);
-  if (present !== undefined && reference.digest !== undefined) return present;
-  const places = [...mirrors, reference].filter(({ host }) => !unreachable.has(host));
-  if (present !== undefined && places.length === 0) return present;
+  const copy = askedOnce((limited) => firstPresent(engine, [...mirrors, reference], limited));
+  const isReachable = [...mirrors, reference].some(({ host }) => !unreachable.has(host));
+  if (reference.digest !== undefined || !isReachable) {
+    const present = await copy(signal);
+    if (present !== undefined) return present;
+  }
 
-  const pull: Pull = { engine, unreachable, options, hasCopy: present !== undefined };
+  const pull: Pull = { engine, unreachable, options, copy };
   const limitSeconds = options.pullTimeoutSeconds ?? 3600;
   const pulled = await inTime(reference.canonical, limitSeconds, events, signal, (limited, told) =>
     pullFromFirst(pull, mirrors, reference, told, limited),
   );
   if (typeof pulled === 'string') return pulled;
+  const present = await copy(signal);
   if (present === undefined && prefix === 'never' && namesNoRegistry(image)) throw withHint(pulled, options.registry);
   if (present === undefined) throw pulled;
   if (!(pulled instanceof KnownOutage)) events.onWarning(`${pulled.message}; using the copy that is already here`);
   return present;
+}
+
+function askedOnce<Answer>(ask: (signal: AbortSignal) => Promise<Answer>): (signal: AbortSignal) => Promise<Answer> {
+  let known: { readonly answer: Answer } | undefined;
+  return async (signal) => {
+    known ??= { answer: await ask(signal) };
+    return known.answer;
+  };
 }
 
 /** For who is used to tink-worker. */
@@ -171,14 +182,15 @@ async function pullFromFirst(
   events: AttemptEvents,
   signal: AbortSignal,
 ): Promise<string | PullError> {
-  const { unreachable, hasCopy, options } = pull;
+  const { unreachable, copy, options } = pull;
   for (const mirror of mirrors) {
     if (unreachable.has(mirror.host)) continue;
     const failure = await pullFrom(pull, mirror, 1, events, signal);
     if (failure === undefined) return mirror.canonical;
     if (!(failure instanceof KnownOutage)) events.onWarning(`${failure.message}; asking the next registry`);
   }
-  if (hasCopy && unreachable.has(reference.host)) return new KnownOutage(`${reference.host} cannot be reached`);
+  if (unreachable.has(reference.host) && (await copy(signal)) !== undefined)
+    return new KnownOutage(`${reference.host} cannot be reached`);
   return (await pullFrom(pull, reference, options.pullAttempts ?? 10, events, signal)) ?? reference.canonical;
 }
 
@@ -201,7 +213,7 @@ async function firstPresent(
 
 /** @returns why the image could not be pulled from there; `undefined`: it was. */
 async function pullFrom(
-  { engine, unreachable, options, hasCopy }: Pull,
+  { engine, unreachable, options, copy }: Pull,
   reference: ImageReference,
   attempts: number,
   events: AttemptEvents,
@@ -233,7 +245,7 @@ async function pullFrom(
       );
       events.onFailure(message);
       isKnown = reason === 'unreachable' && unreachable.add(host) && (attempt === 1 || isKnown);
-      if (attempt >= attemptsFor(reason, attempts, hasCopy))
+      if (attempt >= attemptsFor(reason, attempts, (await copy(signal)) !== undefined))
         return new (isKnown ? KnownOutage : PullError)(message, { cause: error });
       if (attempt === 1) events.onWarning(`${message}; trying again`);
       await wait(Math.min(0.5 * 2 ** (attempt - 1), longestDelaySeconds) * (0.75 + Math.random() / 2), signal);
