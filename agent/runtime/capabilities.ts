@@ -13,8 +13,15 @@ export async function grantedCapabilities(): Promise<string[]> {
   return (await knownCapabilities()).filter((_, number) => isIn(bounding, number));
 }
 
-/** Names of those that the kernel knows and this process may not give away. */
+let missing: readonly string[] | undefined;
+
+/** Names of those that the kernel knows and this process may not give away. That does not change while it lives. */
 export async function missingCapabilities(): Promise<string[]> {
+  missing ??= await readMissing();
+  return [...missing];
+}
+
+async function readMissing(): Promise<string[]> {
   const bounding = await boundingSet();
   return (await knownCapabilities()).filter((_, number) => !isIn(bounding, number));
 }

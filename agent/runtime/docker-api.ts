@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { inspect } from 'node:util';
 import Docker from 'dockerode';
 import { z } from 'zod';
 import { dockerPullFailure } from './docker-pull-failure.ts';
@@ -12,6 +13,7 @@ import type { EngineApi } from './engine-api.ts';
  */
 export function connectDocker(host: string): EngineApi {
   const docker = new Docker(address(host));
+  withoutDescriptions(docker);
   const streams = { stream: true, stdout: true, stderr: true };
   return {
     whyAway,
@@ -81,6 +83,20 @@ function address(host: string): Docker.DockerOptions {
   const protocol = url.protocol === 'https:' ? 'https' : 'http';
   const port = url.port || (protocol === 'https' ? '2376' : '2375');
   return { protocol, host: url.hostname, port, socketPath: undefined };
+}
+
+/**
+ * docker-modem describes each request in full for its debug log before that can say that nobody reads it; a fifth of what a request costs. The description is
+ * made short: the way that util.inspect() offers for it.
+ */
+function withoutDescriptions({ modem }: Docker): void {
+  const build: unknown = Reflect.get(modem, 'buildRequest');
+  if (typeof build !== 'function')
+    throw new Error('docker-modem has no buildRequest() any more: see whether it still describes each request');
+  const short = { [inspect.custom]: () => 'request' };
+  Reflect.set(modem, 'buildRequest', (request: object, ...rest: readonly unknown[]) => {
+    Reflect.apply(build, modem, [Object.assign(request, short), ...rest]);
+  });
 }
 
 function whyAway(error: unknown): string | undefined {

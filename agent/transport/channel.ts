@@ -294,6 +294,8 @@ export class Channel implements AsyncDisposable {
       'grpc.use_local_subchannel_pool': 1,
       // gRPC reads variables of the environment by rules of its own.
       'grpc.enable_http_proxy': 0,
+      // A diary of each call and connection for a service that nobody here offers.
+      'grpc.enable_channelz': 0,
       // Not that of the proxy.
       'grpc.default_authority': this.authority,
       // An address must not be sent as the name of the server (RFC 6066 section 3), which gRPC does; this is the name that sandboxes have.
