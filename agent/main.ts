@@ -27,6 +27,7 @@ import { createPower, type Power, PowerError } from './power.ts';
 import { createRedactor, looksSecret, type Redactor } from './redact.ts';
 import type { ContainerRuntimeOptions } from './runtime/container-runtime.ts';
 import type { RegistryCredentials } from './runtime/credentials.ts';
+import type { OnRuntimeEvent, RuntimeEvent } from './runtime/event.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { workflowDirectory } from './runtime/workflow-directory.ts';
 import { RegistryAccounts } from './setting-values.ts';
@@ -95,12 +96,18 @@ async function work({ config, warnings }: LoadedConfig, clock: Clock): Promise<n
   const { log } = outlets;
   for (const warning of warnings) log.warn(warning);
   const tidyUp = createTidying();
+  const pace = createPace();
   const observe = (event: LoopEvent) => {
-    if (event.kind === 'begun' || event.kind === 'ended') compileForSpeed(event.kind === 'begun');
+    pace.observe(event);
     tidyUp(event);
     outlets.observe(event);
   };
-  const tools = { runtime: await createRuntime(config, outlets, redactor), log, redactor, observe, clock };
+  const onRuntimeEvent = (event: RuntimeEvent) => {
+    pace.observeRuntime(event);
+    return outlets.onRuntimeEvent(event);
+  };
+  const runtime = await createRuntime(config, onRuntimeEvent, redactor);
+  const tools = { runtime, log, redactor, observe, clock };
   if (config.transport === 'file') return await workFromFile(config, tools, stop.signal);
   await workForServer(config, tools, outlets, stop.signal);
   return 0;
@@ -170,10 +177,35 @@ function keepMemorySmall(): void {
   compileForSpeed(false);
 }
 
+/** Where V8's optimizing compilers are switched on and off. */
+interface Pace {
+  observe(event: LoopEvent): void;
+  observeRuntime(event: RuntimeEvent): void;
+}
+
+/** An action that prints less has ended before they have paid for themselves. */
+const LINES_WORTH_COMPILING = 1000;
+
 /**
- * What V8's optimizing compilers leave behind are some 20 MB. An agent that waits for work has no use for them; one that copies the output of an action does
- * that four times as fast with them.
+ * What V8's optimizing compilers leave behind are some 20 MB, and what they do for an action that prints little is a tenth of all its CPU. An agent that copies
+ * much output does that four times as fast with them: they are switched on when an action has printed many lines, and off again at its end.
  */
+function createPace(): Pace {
+  let lines = 0;
+  return {
+    observe({ kind }) {
+      if (kind !== 'begun' && kind !== 'ended') return;
+      if (lines >= LINES_WORTH_COMPILING) compileForSpeed(false);
+      lines = 0;
+    },
+    observeRuntime({ kind }) {
+      if (kind !== 'output') return;
+      lines += 1;
+      if (lines === LINES_WORTH_COMPILING) compileForSpeed(true);
+    },
+  };
+}
+
 function compileForSpeed(on: boolean): void {
   for (const compiler of ['opt', 'maglev']) setFlagsFromString(on ? `--${compiler}` : `--no-${compiler}`);
 }
@@ -291,11 +323,7 @@ async function createTransport(
   }
 }
 
-async function createRuntime(
-  config: CompleteConfig,
-  { onRuntimeEvent }: Outlets,
-  redactor: Redactor,
-): Promise<Runtime> {
+async function createRuntime(config: CompleteConfig, onEvent: OnRuntimeEvent, redactor: Redactor): Promise<Runtime> {
   const options: ContainerRuntimeOptions = {
     workDirectory: config.workDirectory,
     network: config.network === 'auto' ? undefined : config.network,
@@ -309,7 +337,7 @@ async function createRuntime(
     stopGraceSeconds: config.stopGraceSeconds,
     privileges: config.privileged ? 'privileged' : 'all-available',
     redact: redactor.redact,
-    onEvent: onRuntimeEvent,
+    onEvent,
   };
   switch (config.runtime) {
     case 'docker': {
