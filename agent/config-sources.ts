@@ -1,6 +1,5 @@
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { reasonOf } from '../errors/reason.ts';
 import type { Arguments } from './arguments.ts';
@@ -118,9 +117,9 @@ async function readSettings(file: string): Promise<Readonly<Record<string, unkno
   }
 }
 
-/** JSON is YAML, so that one reader serves both. */
+/** JSON is YAML, so that one reader serves both. Most agents have no such file, and do without the memory for its reader. */
 async function readerOf(file: string): Promise<(text: string) => unknown> {
-  return file.endsWith('.toml') ? (await import('smol-toml')).parse : parseYaml;
+  return file.endsWith('.toml') ? (await import('smol-toml')).parse : (await import('yaml')).parse;
 }
 
 type Layer = readonly (readonly [SettingKey, Given])[];

@@ -1,4 +1,3 @@
-import { execa } from 'execa';
 import { OperationError } from '../errors/operation-error.ts';
 
 export interface ToolOptions {
@@ -54,6 +53,8 @@ interface ToolErrorDetails {
 export async function runTool(tool: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolOutput> {
   options.signal?.throwIfAborted();
   const { timeoutSeconds = 120, acceptedExitCodes = [0], workingDirectory } = options;
+  // An agent that waits for work runs no tools, and is half a megabyte smaller without this.
+  const { execa } = await import('execa');
   const result = await execa(tool, args, {
     reject: false,
     stdin: 'ignore',
