@@ -1,11 +1,16 @@
 /**
  * What the agent costs, as the built executable against a played server and a private engine; its actions against `docker run` of the same container, taking turns.
  *
- *     node test/bench/agent.ts [--actions 100] [--dialects v0.1,v0.2,v0.7,v0.9,current] [--idle-seconds 30] [--polls 10000] [--flood-megabytes 1000]
+ *     node test/bench/agent.ts [--quick] [--actions 40] [--dialects v0.1,v0.2,v0.7,v0.9,current] [--idle-seconds 30] [--polls 4000] [--flood-megabytes 300]
  *         [--executable build/tink-agent]
+ *
+ * `--quick`: two dialects, and so little of the rest that its figures only tell whether something is badly wrong.
  *
  * An action's time is all that the agent does for one: from the question for it to the report of its end, and the removal of its container. While a
  * `docker run` has its turn, the server holds the agent's question back, and that time does not count.
+ * CPU is user and system time of all threads of the agent, against that of the command `docker`; its engine's is in neither. The agent has its own interval
+ * between two polls: it asks whether a running action is still wanted as often.
+ *
  * The end is what the engine tells as `die`. With BENCH_JSON=path the figures are also written there as rows.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -32,15 +37,17 @@ import {
   type TinkServer,
 } from '../sandbox/tink-server/server.ts';
 import { measureGoAgents } from './go-agents.ts';
-import { cpuSecondsOf, memoryBytesOf } from './process.ts';
+import { childrensCpuSeconds, cpuSecondsOf, memoryBytesOf } from './process.ts';
 
+const isQuick = process.argv.includes('--quick');
 const { values } = parseArgs({
   options: {
-    actions: { type: 'string', default: '100' },
-    dialects: { type: 'string', default: SERVER_DIALECTS.join() },
-    'idle-seconds': { type: 'string', default: '30' },
-    polls: { type: 'string', default: '10000' },
-    'flood-megabytes': { type: 'string', default: '1000' },
+    quick: { type: 'boolean' },
+    actions: { type: 'string', default: isQuick ? '12' : '40' },
+    dialects: { type: 'string', default: isQuick ? 'v0.1,current' : SERVER_DIALECTS.join() },
+    'idle-seconds': { type: 'string', default: isQuick ? '5' : '30' },
+    polls: { type: 'string', default: isQuick ? '500' : '4000' },
+    'flood-megabytes': { type: 'string', default: isQuick ? '50' : '300' },
     executable: { type: 'string', default: join(import.meta.dirname, '../../build/tink-agent') },
   },
 });
@@ -58,6 +65,8 @@ interface ActionFigures {
   readonly endToReport: number;
   /** CPU of the agent for an action, all threads; a mean. */
   readonly cpu: number;
+  /** CPU of the command `docker` for a `docker run`; a mean. */
+  readonly dockerRunCpu: number;
 }
 
 interface Figure {
@@ -82,12 +91,15 @@ for (const dialect of dialects) {
   perDialect.push(await measureActions(dialect, Number(values.actions)));
   say(row(perDialect.at(-1)));
 }
-for (const { dialect, ours, dockerRun, endToReport, cpu } of perDialect) {
+for (const { dialect, ours, dockerRun, endToReport, cpu, dockerRunCpu } of perDialect) {
   const rival = { name: 'docker run', value: dockerRun };
   figures.push({ metric: `action_time_${dialect}`, unit: 'seconds', value: ours, limit: undefined, rival });
   const limit = dockerRun / 4;
   figures.push({ metric: `action_overhead_${dialect}`, unit: 'seconds', value: ours - dockerRun, limit, rival });
-  figures.push({ metric: `action_cpu_${dialect}`, unit: 'seconds', value: cpu, limit: ACTION_CPU_LIMIT });
+  figures.push({
+    ...{ metric: `action_cpu_${dialect}`, unit: 'seconds', value: cpu, limit: ACTION_CPU_LIMIT },
+    rival: { name: 'docker run', value: dockerRunCpu },
+  });
   figures.push({ metric: `end_to_report_${dialect}`, unit: 'seconds', value: endToReport, limit: 0.02 });
 }
 const worst = perDialect.toSorted((a, b) => b.ours / b.dockerRun - a.ours / a.dockerRun)[0];
@@ -95,8 +107,11 @@ if (worst === undefined) throw new Error(`choose from the dialects ${SERVER_DIAL
 const rival = { name: 'docker run', value: worst.dockerRun };
 const limit = worst.dockerRun / 4;
 figures.push({ metric: 'action_overhead', unit: 'seconds', value: worst.ours - worst.dockerRun, limit, rival });
-const mostCpu = Math.max(...perDialect.map(({ cpu }) => cpu));
-figures.push({ metric: 'action_cpu', unit: 'seconds', value: mostCpu, limit: ACTION_CPU_LIMIT });
+const { cpu: mostCpu, dockerRunCpu } = perDialect.toSorted((a, b) => b.cpu - a.cpu)[0] ?? worst;
+figures.push({
+  ...{ metric: 'action_cpu', unit: 'seconds', value: mostCpu, limit: ACTION_CPU_LIMIT },
+  rival: { name: 'docker run', value: dockerRunCpu },
+});
 figures.push(...(await measureIdle(Number(values['idle-seconds']))));
 figures.push(...(await measurePolls(Number(values.polls))));
 figures.push(...(await measureFlood(Number(values['flood-megabytes']))));
@@ -110,6 +125,7 @@ async function measureActions(dialect: ServerDialect, count: number): Promise<Ac
   const ours: number[] = [];
   const dockerRun: number[] = [];
   const dockerRunPull: number[] = [];
+  const dockerRunCpu: number[] = [];
   const endToReport: number[] = [];
   /** CPU of the agent at the end of each action. */
   const cpu: Promise<number>[] = [];
@@ -130,14 +146,16 @@ async function measureActions(dialect: ServerDialect, count: number): Promise<Ac
     sinceEnd = (performance.now() - endedAt) / 1000;
     endedAt = undefined;
     const turn = async () => {
+      const cpuBefore = await childrensCpuSeconds();
       dockerRun.push(await timed(() => runDocker('missing', ['true'])));
+      dockerRunCpu.push((await childrensCpuSeconds()) - cpuBefore);
       dockerRunPull.push(await timed(() => runDocker('always', ['true'])));
       begunAt = performance.now();
     };
     return { kind: 'hold', until: turn() };
   };
   const workflow = site.createWorkflow(Array.from({ length: count }, () => ['true']));
-  await using agent = await site.startAgent();
+  await using agent = await site.startAgent([]);
   await site.server.waitFor(workflow, (events) => events.filter(isSuccess).length === count, 60 + count * 5);
   const reports = endToReport.map((at, index) => at - (ends.times[index] ?? Number.NaN));
   // The first one has the start of the agent and the pull in it.
@@ -148,6 +166,7 @@ async function measureActions(dialect: ServerDialect, count: number): Promise<Ac
     dockerRunPull: median(dockerRunPull),
     endToReport: median(reports.slice(1)),
     cpu: (((await cpu.at(-1)) ?? Number.NaN) - ((await cpu[0]) ?? Number.NaN)) / (count - 1),
+    dockerRunCpu: dockerRunCpu.reduce((sum, one) => sum + one, 0) / dockerRunCpu.length,
   };
 }
 
@@ -379,7 +398,8 @@ function median(samples: readonly number[]): number {
 
 async function report(): Promise<void> {
   say('');
-  say(['', 'ours s', 'docker run s', 'with --pull', 'overhead s', 'end to report s', 'CPU s'].map(cell).join(''));
+  const titles = ['ours s', 'docker run s', 'with --pull', 'overhead s', 'end to report s', 'CPU s', "docker's CPU s"];
+  say(['', ...titles].map(cell).join(''));
   for (const one of perDialect) say(row(one));
   say('');
   say(['', 'ours', 'at most', 'docker run'].map(cell).join(''));
@@ -400,8 +420,8 @@ async function report(): Promise<void> {
 
 function row(one: ActionFigures | undefined): string {
   if (one === undefined) return '';
-  const { dialect, ours, dockerRun, dockerRunPull, endToReport, cpu } = one;
-  const times = [ours, dockerRun, dockerRunPull, ours - dockerRun, endToReport, cpu];
+  const { dialect, ours, dockerRun, dockerRunPull, endToReport, cpu, dockerRunCpu } = one;
+  const times = [ours, dockerRun, dockerRunPull, ours - dockerRun, endToReport, cpu, dockerRunCpu];
   return [dialect, ...times.map((time) => time.toFixed(4))].map(cell).join('');
 }
 
