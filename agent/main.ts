@@ -106,7 +106,7 @@ async function work({ config, warnings }: LoadedConfig, clock: Clock): Promise<n
     pace.observeRuntime(event);
     return outlets.onRuntimeEvent(event);
   };
-  const runtime = await createRuntime(config, onRuntimeEvent, redactor);
+  const runtime = await createRuntime(config, onRuntimeEvent, redactor, clock);
   const tools = { runtime, log, redactor, observe, clock };
   if (config.transport === 'file') return await workFromFile(config, tools, stop.signal);
   await workForServer(config, tools, outlets, stop.signal);
@@ -323,8 +323,14 @@ async function createTransport(
   }
 }
 
-async function createRuntime(config: CompleteConfig, onEvent: OnRuntimeEvent, redactor: Redactor): Promise<Runtime> {
+async function createRuntime(
+  config: CompleteConfig,
+  onEvent: OnRuntimeEvent,
+  redactor: Redactor,
+  clock: Clock,
+): Promise<Runtime> {
   const options: ContainerRuntimeOptions = {
+    clock,
     workDirectory: config.workDirectory,
     network: config.network === 'auto' ? undefined : config.network,
     registry: config.dockerRegistry,

@@ -9,10 +9,8 @@ export interface RetryOptions {
   readonly maximumSeconds: number;
   /** Each wait is so many times the one before. Default: 1.5. */
   readonly growth?: number | undefined;
-  /**
-   * Called after each failed attempt, counted from 1. What it throws ends the attempts.
-   */
-  onFailure(error: unknown, attempt: number): void;
+  /** Called after each failed attempt, counted from 1. What it throws ends the attempts. */
+  onFailure(error: unknown, attempt: number): void | Promise<void>;
 }
 
 /**
@@ -29,7 +27,7 @@ export async function retry<T>(attempt: (signal: AbortSignal) => Promise<T>, opt
       return await attempt(signal);
     } catch (error) {
       signal.throwIfAborted();
-      options.onFailure(error, attempts);
+      await options.onFailure(error, attempts);
     }
     await clock.wait(Math.min(seconds * (0.5 + clock.random()), maximumSeconds), signal);
     seconds = Math.min(seconds * growth, maximumSeconds);

@@ -1,5 +1,8 @@
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
+import type { Clock } from '../../clock/clock.ts';
+import { startDeadline } from '../../clock/deadline.ts';
+import type { Engine } from './engine.ts';
 import type { EngineApi, EventQuestion } from './engine-api.ts';
 
 /** Engine API, "Monitor events". */
@@ -13,11 +16,11 @@ type EngineEvent = z.output<typeof engineEvent>;
  * @returns `success`: the container has ended with 0; `undefined` if it ended otherwise, or if the engine goes away or tells no events. Never rejects.
  */
 export async function watchForSuccess(
-  api: EngineApi,
+  { api, clock }: Engine,
   id: string,
   signal: AbortSignal,
 ): Promise<{ readonly success: Promise<true | undefined> }> {
-  const source = await openEvents(api, { container: id, event: 'die' }, signal);
+  const source = await openEvents(api, clock, { container: id, event: 'die' }, signal);
   const success =
     source && firstEvent(source).then((event) => event?.Actor.Attributes['exitCode'] === '0' || undefined);
   return { success: success ?? Promise.resolve(undefined) };
@@ -28,13 +31,13 @@ export async function watchForSuccess(
  * @param startedAt and `endedAt`: by the engine's clock.
  */
 export async function ranOutOfMemory(
-  api: EngineApi,
+  { api, clock }: Engine,
   id: string,
   { startedAt, endedAt }: { readonly startedAt: Date; readonly endedAt: Date },
   signal: AbortSignal,
 ): Promise<boolean> {
   const [sinceSeconds, untilSeconds] = [startedAt.getTime() / 1000, endedAt.getTime() / 1000 + 1];
-  const source = await openEvents(api, { container: id, event: 'oom', sinceSeconds, untilSeconds }, signal);
+  const source = await openEvents(api, clock, { container: id, event: 'oom', sinceSeconds, untilSeconds }, signal);
   return source !== undefined && (await firstEvent(source)) !== undefined;
 }
 
@@ -42,17 +45,19 @@ export async function ranOutOfMemory(
 const patienceSeconds = 2;
 
 /** `undefined`: an engine that tells no events, or none now. */
-async function openEvents(api: EngineApi, question: EventQuestion, signal: AbortSignal): Promise<Readable | undefined> {
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), patienceSeconds * 1000);
+async function openEvents(
+  api: EngineApi,
+  clock: Clock,
+  question: EventQuestion,
+  signal: AbortSignal,
+): Promise<Readable | undefined> {
+  using deadline = startDeadline(clock, { seconds: patienceSeconds, awaited: 'answer' }, signal);
   try {
-    return await api.events?.(question, AbortSignal.any([signal, late.signal]));
+    return await api.events?.(question, deadline.signal);
   } catch {
     signal.throwIfAborted();
     // Whether the engine is there is found out by the requests that matter.
     return undefined;
-  } finally {
-    clearTimeout(timer);
   }
 }
 

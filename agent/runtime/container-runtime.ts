@@ -1,3 +1,5 @@
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import type { Action, Outcome } from '../action.ts';
 import { Container, type Ending, type RunOptions } from './container.ts';
 import { containerSettings, hasOwnName, labels, labelsOf } from './container-settings.ts';
@@ -13,6 +15,8 @@ import { makeWorkflowDirectory } from './workflow-directory.ts';
 
 /** How actions are run. */
 export interface ContainerRuntimeOptions extends ImageOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Directory in which each workflow has one of its own, for example `/worker`. It must have the same path for the engine. */
   readonly workDirectory: string;
   /** Takes what is to be known; secrets in its texts are masked, except in output lines. */
@@ -50,10 +54,11 @@ interface Run {
  * @param host Where the engine is, for messages.
  */
 export function createContainerRuntime(api: EngineApi, host: string, options: ContainerRuntimeOptions): Runtime {
-  const engine = createEngine(api, host, (reachable, message) => {
+  const { clock = systemClock } = options;
+  const engine = createEngine(api, host, clock, (reachable, message) => {
     options.onEvent({ kind: 'engine', reachable, message: options.redact(message) });
   });
-  const unreachable = new UnreachableRegistries();
+  const unreachable = new UnreachableRegistries(clock);
   const facts = rememberedFacts(engine);
   const leftOvers = new LeftOvers(engine);
   const active = new Map<string, Container>();
@@ -95,15 +100,15 @@ function keyOf(action: Action): string {
  * 4. If that was no success, the command for such cases runs; it changes nothing of the outcome.
  */
 async function finish(current: Run, obtain: () => Promise<Container>): Promise<Outcome> {
-  const { options, signal } = current;
-  const beganAt = new Date();
+  const { engine, options, signal } = current;
+  const beganAt = engine.clock.now();
   try {
     const { ending, image, adopted } = await runToEnd(current, obtain); // 1 to 3
     const outcome: Outcome = {
       verdict: verdictOf(ending),
       message: options.redact(messageOf(ending, limitOf(current))),
       startedAt: adopted ? ending.startedAt : beganAt,
-      endedAt: ending.timedOut ? ending.endedAt : new Date(),
+      endedAt: ending.timedOut ? ending.endedAt : engine.clock.now(),
     };
     emit(current, {
       kind: 'ended',
@@ -119,7 +124,7 @@ async function finish(current: Run, obtain: () => Promise<Container>): Promise<O
     signal.throwIfAborted();
     const isLate = error instanceof PullTimeoutError;
     const message = options.redact(`${isLate ? 'timed out' : 'could not be run'}: ${reasonOf(error)}`);
-    return { verdict: isLate ? 'TIMEOUT' : 'FAILED', message, startedAt: beganAt, endedAt: new Date() };
+    return { verdict: isLate ? 'TIMEOUT' : 'FAILED', message, startedAt: beganAt, endedAt: engine.clock.now() };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { ContainerCreateOptions } from 'dockerode';
-import { wait } from '../backoff.ts';
+import { startDeadline } from '../../clock/deadline.ts';
 import { ranOutOfMemory, watchForSuccess } from './container-events.ts';
 import { alternativeName, withName } from './container-settings.ts';
 import { type Engine, EngineError } from './engine.ts';
@@ -119,10 +119,11 @@ export class Container implements AsyncDisposable {
     const outages = this.#engine.outages();
     const copying = new AbortController();
     const copySignal = AbortSignal.any([signal, copying.signal]);
-    let lastLineAt = Date.now();
+    let lastLineAt = this.#engine.clock.now().getTime();
     const reader = createOutputReader({
+      clock: this.#engine.clock,
       onLine: (line) => {
-        lastLineAt = Date.now();
+        lastLineAt = this.#engine.clock.now().getTime();
         return this.#whileRunning(this.#options.onLine(line));
       },
     });
@@ -141,7 +142,7 @@ export class Container implements AsyncDisposable {
         timedOut,
         engineError: state.Error,
         startedAt: new Date(state.StartedAt),
-        endedAt: timedOutAt ?? new Date(),
+        endedAt: timedOutAt ?? this.#engine.clock.now(),
         engineWasAway: this.#engine.outages() !== outages,
         lastLines: reader.lastLines(),
       };
@@ -151,7 +152,9 @@ export class Container implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const signal = AbortSignal.timeout((this.#options.graceSeconds + 30) * 1000);
+    const limit = { seconds: this.#options.graceSeconds + 30, awaited: 'answer' };
+    using deadline = startDeadline(this.#engine.clock, limit);
+    const { signal } = deadline;
     try {
       if (!this.#hasEnded) await this.#stop(signal);
       await this.#engine.call((api, limited) => api.removeContainer(this.id, limited), signal);
@@ -168,7 +171,7 @@ export class Container implements AsyncDisposable {
 
   /** Before the container starts, so that nothing of what it prints and of what is told of it is lost. */
   #listen(signal: AbortSignal) {
-    return Promise.all([this.#attach(signal), watchForSuccess(this.#engine.api, this.id, signal)]);
+    return Promise.all([this.#attach(signal), watchForSuccess(this.#engine, this.id, signal)]);
   }
 
   async #attach(signal: AbortSignal): Promise<Readable> {
@@ -188,7 +191,7 @@ export class Container implements AsyncDisposable {
 
   async #ranSeconds(signal: AbortSignal): Promise<number> {
     const { StartedAt } = await this.#inspect(signal);
-    return Math.max(0, (Date.now() - Date.parse(StartedAt)) / 1000);
+    return Math.max(0, (this.#engine.clock.now().getTime() - Date.parse(StartedAt)) / 1000);
   }
 
   /** What is left of the output when the container has ended is little, and the report of its end does not wait for whoever reads it. */
@@ -217,39 +220,35 @@ export class Container implements AsyncDisposable {
     const leftSeconds = Math.min(Math.max(0, limitSeconds - alreadyRanSeconds), longestLimitSeconds);
     let overAt: Date | undefined;
     const end = () => {
-      overAt = new Date();
+      overAt = this.#engine.clock.now();
       limit.abort(new Error('the limit is over'));
     };
-    const timer = setTimeout(end, leftSeconds * 1000);
+    using _ = this.#engine.clock.schedule(leftSeconds, end);
     // Alone this decides about TIMEOUT: what the engine says after the limit no longer counts.
     const timedOutAt = (ended: ContainerState | undefined) =>
       this.adopted && ended !== undefined ? timeOfLimit(ended, limitSeconds) : overAt;
-    const startedAt = new Date().toISOString();
+    const startedAt = this.#engine.clock.now().toISOString();
     // What was started just now need not be looked at before it is waited for.
     let state = this.adopted ? await this.#inspect(signal) : undefined;
-    try {
-      for (;;) {
-        if (state !== undefined && hasEnded(state)) {
-          this.#end();
-          return { state, timedOutAt: timedOutAt(state) };
-        }
-        if (overAt !== undefined) {
-          await this.#stop(signal);
-          this.#end();
-          state = await this.#inspect(signal);
-          return { state, timedOutAt: timedOutAt(state) ?? overAt };
-        }
-        const succeeded = await this.#untilChange(success, AbortSignal.any([signal, limit.signal]));
-        if (succeeded && !this.adopted && overAt === undefined) {
-          // The engine has nothing to add, and before it answers that it clears up after the container.
-          this.#end();
-          const times = { StartedAt: startedAt, FinishedAt: new Date().toISOString() };
-          return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOutAt: undefined };
-        }
-        state = await this.#inspect(signal);
+    for (;;) {
+      if (state !== undefined && hasEnded(state)) {
+        this.#end();
+        return { state, timedOutAt: timedOutAt(state) };
       }
-    } finally {
-      clearTimeout(timer);
+      if (overAt !== undefined) {
+        await this.#stop(signal);
+        this.#end();
+        state = await this.#inspect(signal);
+        return { state, timedOutAt: timedOutAt(state) ?? overAt };
+      }
+      const succeeded = await this.#untilChange(success, AbortSignal.any([signal, limit.signal]));
+      if (succeeded && !this.adopted && overAt === undefined) {
+        // The engine has nothing to add, and before it answers that it clears up after the container.
+        this.#end();
+        const times = { StartedAt: startedAt, FinishedAt: this.#engine.clock.now().toISOString() };
+        return { state: { ExitCode: 0, OOMKilled: false, Error: '', ...times }, timedOutAt: undefined };
+      }
+      state = await this.#inspect(signal);
     }
   }
 
@@ -259,7 +258,8 @@ export class Container implements AsyncDisposable {
    */
   async #untilChange(success: Promise<true | undefined> | undefined, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController();
-    const minute = AbortSignal.any([signal, over.signal, AbortSignal.timeout(60_000)]);
+    using deadline = startDeadline(this.#engine.clock, { seconds: 60, awaited: 'end of the container' });
+    const minute = AbortSignal.any([signal, over.signal, deadline.signal]);
     const answered = this.#untilAnswer(minute);
     try {
       return (await Promise.race([success ?? answered, answered])) ?? (await answered);
@@ -275,7 +275,7 @@ export class Container implements AsyncDisposable {
       if (minute.aborted) return false;
       if (!(error instanceof EngineError)) throw error;
       // One looks again, but an engine that cannot answer this request is not to be asked in a tight loop.
-      await wait(0.5, minute).catch(() => undefined);
+      await this.#engine.clock.wait(0.5, minute).catch(() => undefined);
       return false;
     }
   }
@@ -283,7 +283,7 @@ export class Container implements AsyncDisposable {
   async #ranOutOfMemory({ ExitCode, StartedAt, FinishedAt }: EndState, signal: AbortSignal): Promise<boolean> {
     if (ExitCode !== exitCodeOfSigkill) return false;
     const times = { startedAt: new Date(StartedAt), endedAt: new Date(FinishedAt) };
-    return await ranOutOfMemory(this.#engine.api, this.id, times, signal);
+    return await ranOutOfMemory(this.#engine, this.id, times, signal);
   }
 
   async #stop(signal: AbortSignal): Promise<void> {
@@ -336,12 +336,14 @@ export class Container implements AsyncDisposable {
 
   /** Who waits for the end mostly hears of it when the output ends: then the engine need not be asked. */
   async #endsWithin(seconds: number, signal: AbortSignal): Promise<boolean> {
-    const over = new AbortController();
-    const late = wait(seconds, AbortSignal.any([signal, over.signal])).then(() => false as const);
+    const late = Promise.withResolvers<false>();
+    using _ = this.#engine.clock.schedule(seconds, () => late.resolve(false));
+    const stop = () => late.reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
     try {
-      return await Promise.race([this.#ended.promise, late]);
+      return await Promise.race([this.#ended.promise, late.promise]);
     } finally {
-      over.abort();
+      signal.removeEventListener('abort', stop);
     }
   }
 
@@ -362,13 +364,13 @@ export class Container implements AsyncDisposable {
     const done = copied.finally(() => {
       isDone = true;
     });
-    const endedAt = Date.now();
+    const { clock } = this.#engine;
+    const endedAt = clock.now().getTime();
     for (;;) {
       const pause = Promise.withResolvers<void>();
-      const timer = setTimeout(pause.resolve, 500);
+      using _ = clock.schedule(0.5, pause.resolve);
       await Promise.race([done, pause.promise]);
-      clearTimeout(timer);
-      if (isDone || Date.now() - Math.max(endedAt, lastLineAt()) > 5000) return;
+      if (isDone || clock.now().getTime() - Math.max(endedAt, lastLineAt()) > 5000) return;
     }
   }
 }

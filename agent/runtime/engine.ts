@@ -1,4 +1,7 @@
-import { wait } from '../backoff.ts';
+import type { Clock } from '../../clock/clock.ts';
+import { DeadlineError, type Limit } from '../../clock/deadline.ts';
+import { retry } from '../../clock/retry.ts';
+import { within } from '../../clock/within.ts';
 import type { EngineApi } from './engine-api.ts';
 import type { PullFailureReason } from './pull-failure.ts';
 
@@ -23,6 +26,8 @@ export class EngineError extends Error {
 
 /** An engine that may be starting, go away and come back. */
 export interface Engine {
+  /** By which all that is asked of the engine waits. */
+  readonly clock: Clock;
   /** For questions whose answer is not worth waiting for: they fail when the engine is away. */
   readonly api: EngineApi;
   /** How many times the engine was found unreachable after it had answered. */
@@ -49,7 +54,7 @@ export type OnReachable = (reachable: boolean, message: string) => void;
  * Makes requests to an engine that may not be there. Nothing is sent yet.
  * @param host Where it is, for messages.
  */
-export function createEngine(api: EngineApi, host: string, onReachable: OnReachable): Engine {
+export function createEngine(api: EngineApi, host: string, clock: Clock, onReachable: OnReachable): Engine {
   let outages = 0;
   let everAnswered = false;
   let isAway = false;
@@ -70,7 +75,7 @@ export function createEngine(api: EngineApi, host: string, onReachable: OnReacha
 
   /** The request itself may be answered only when a container ends. */
   async function recovered(signal: AbortSignal): Promise<void> {
-    await within(answerLimitSeconds, (limited) => api.ping(limited), signal);
+    await within(clock, answerWithin(answerLimitSeconds), signal, (limited) => api.ping(limited));
     answered();
   }
 
@@ -79,52 +84,28 @@ export function createEngine(api: EngineApi, host: string, onReachable: OnReacha
     signal: AbortSignal,
     limitSeconds = answerLimitSeconds,
   ): Promise<Result> {
-    for (let seconds = 0.05; ; seconds = Math.min(seconds * 2, 2)) {
-      signal.throwIfAborted();
-      try {
-        if (isAway) await recovered(signal);
-        const result = await within(limitSeconds, (limited) => request(api, limited), signal);
-        answered();
-        return result;
-      } catch (error) {
-        signal.throwIfAborted();
-        const reason = error instanceof NoAnswer ? error.message : api.whyAway(error);
-        if (reason === undefined) answered();
-        if (reason === undefined) throw asEngineError(error);
-        unreachable(reason);
-      }
-      await wait(seconds * (0.75 + Math.random() / 2), signal);
-    }
+    const attempt = async () => {
+      if (isAway) await recovered(signal);
+      // A client may not notice that a connection breaks in the middle of an answer (dockerode): only the limit ends such a request.
+      const result = await within(clock, answerWithin(limitSeconds), signal, (limited) => request(api, limited));
+      answered();
+      return result;
+    };
+    const onFailure = (error: unknown) => {
+      const reason = error instanceof DeadlineError ? error.message : api.whyAway(error);
+      if (reason !== undefined) return unreachable(reason);
+      answered();
+      throw asEngineError(error);
+    };
+    return await retry(attempt, { clock, signal, initialSeconds: 0.05, maximumSeconds: 2, growth: 2, onFailure });
   }
 
-  return { api, outages: () => outages, call };
+  return { clock, api, outages: () => outages, call };
 }
 
-/** A client may not notice that a connection breaks in the middle of an answer (dockerode): only the limit ends such a request. */
-async function within<Result>(
-  limitSeconds: number,
-  work: (signal: AbortSignal) => Promise<Result>,
-  signal: AbortSignal,
-): Promise<Result> {
-  const late = new AbortController();
-  const either = AbortSignal.any([signal, late.signal]);
-  const stopped = Promise.withResolvers<never>();
-  const stop = () => stopped.reject(either.reason);
-  either.addEventListener('abort', stop, { once: true });
-  // Not AbortSignal.timeout(): the signal stays with the answer, which may be a stream that lives longer than the limit.
-  const giveUp = () => late.abort(new NoAnswer(`no answer within ${limitSeconds} s`));
-  const timer = Number.isFinite(limitSeconds) ? setTimeout(giveUp, limitSeconds * 1000) : undefined;
-  try {
-    return await Promise.race([work(either), stopped.promise]);
-  } catch (error) {
-    throw either.aborted ? either.reason : error;
-  } finally {
-    clearTimeout(timer);
-    either.removeEventListener('abort', stop);
-  }
+function answerWithin(seconds: number): Limit {
+  return { seconds, awaited: 'answer' };
 }
-
-class NoAnswer extends Error {}
 
 function asEngineError(error: unknown): unknown {
   if (!(error instanceof Error) || !('statusCode' in error)) return error;

@@ -1,8 +1,9 @@
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
+import type { Clock } from '../../clock/clock.ts';
+import { retry } from '../../clock/retry.ts';
 import type { Action } from '../action.ts';
-import { wait } from '../backoff.ts';
 import {
   type ImageReference,
   namesNoRegistry,
@@ -90,8 +91,6 @@ interface Pull {
 }
 
 const longestDelaySeconds = 15;
-/** What is set any further goes off at once. */
-const longestTimerMilliseconds = 2 ** 31 - 1;
 
 /**
  * Makes an action's image present in the engine: pulls it from the first place that has it, unless it is named by digest and already there. When it
@@ -119,7 +118,7 @@ export async function ensureImage(
 
   const pull: Pull = { engine, unreachable, options, copy };
   const limitSeconds = options.pullTimeoutSeconds ?? 3600;
-  const pulled = await inTime(reference.canonical, limitSeconds, events, signal, (limited, told) =>
+  const pulled = await inTime(engine.clock, reference.canonical, limitSeconds, events, signal, (limited, told) =>
     pullFromFirst(pull, mirrors, reference, told, limited),
   );
   if (typeof pulled === 'string') return pulled;
@@ -150,6 +149,7 @@ function withHint(error: PullError, registry: string | undefined): PullError {
 
 /** Ends the pulling after a while. @returns what it returns, or why it was ended. */
 async function inTime(
+  clock: Clock,
   name: string,
   limitSeconds: number,
   events: PullEvents,
@@ -162,15 +162,13 @@ async function inTime(
   };
   const late = new AbortController();
   const giveUp = () => late.abort(new PullTimeoutError(`no image ${name} within ${limitSeconds} s${trouble}`));
-  const timer = setTimeout(giveUp, Math.min(limitSeconds * 1000, longestTimerMilliseconds));
+  using _ = clock.schedule(limitSeconds, giveUp);
   try {
     return await pulling(AbortSignal.any([signal, late.signal]), { ...events, onFailure });
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof PullTimeoutError) return error;
     throw error;
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -223,34 +221,30 @@ async function pullFrom(
   const name = reference.canonical;
   const authentication = await authenticationFor(host, options, events);
   events.onPulling(name);
-  const startedAt = performance.now();
+  const startedAtSeconds = engine.clock.monotonicSeconds();
   let isKnown = false;
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await pullOnce(engine, name, authentication, options.pullStallSeconds ?? 600, events, signal);
-      unreachable.delete(host);
-      events.onPulled(name, (performance.now() - startedAt) / 1000);
-      return undefined;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof EngineError)) throw error;
-      const { api } = engine;
-      const reason = error.pullFailure ?? api.pullFailure(error.message, error.statusCode);
-      const message = explainPullFailure(
-        reason,
-        error.message,
-        reference,
-        authentication !== undefined,
-        api.trustAdvice,
-      );
-      events.onFailure(message);
-      isKnown = reason === 'unreachable' && unreachable.add(host) && (attempt === 1 || isKnown);
-      if (attempt >= attemptsFor(reason, attempts, (await copy(signal)) !== undefined))
-        return new (isKnown ? KnownOutage : PullError)(message, { cause: error });
-      if (attempt === 1) events.onWarning(`${message}; trying again`);
-      await wait(Math.min(0.5 * 2 ** (attempt - 1), longestDelaySeconds) * (0.75 + Math.random() / 2), signal);
-    }
-  }
+  const pull = async (): Promise<undefined> => {
+    await pullOnce(engine, name, authentication, options.pullStallSeconds ?? 600, events, signal);
+    unreachable.delete(host);
+    events.onPulled(name, engine.clock.monotonicSeconds() - startedAtSeconds);
+  };
+  const onFailure = async (error: unknown, attempt: number) => {
+    if (!(error instanceof EngineError)) throw error;
+    const { api } = engine;
+    const reason = error.pullFailure ?? api.pullFailure(error.message, error.statusCode);
+    const message = explainPullFailure(reason, error.message, reference, authentication !== undefined, api.trustAdvice);
+    events.onFailure(message);
+    isKnown = reason === 'unreachable' && unreachable.add(host) && (attempt === 1 || isKnown);
+    if (attempt >= attemptsFor(reason, attempts, (await copy(signal)) !== undefined))
+      throw new (isKnown ? KnownOutage : PullError)(message, { cause: error });
+    if (attempt === 1) events.onWarning(`${message}; trying again`);
+  };
+  const { clock } = engine;
+  const waits = { initialSeconds: 0.5, maximumSeconds: longestDelaySeconds, growth: 2 };
+  return await retry(pull, { clock, signal, ...waits, onFailure }).catch((error: unknown) => {
+    if (error instanceof PullError && !(error instanceof PullTimeoutError)) return error;
+    throw error;
+  });
 }
 
 async function isPresent(engine: Engine, name: string, signal: AbortSignal): Promise<boolean> {
@@ -284,21 +278,17 @@ async function pullOnce(
 ): Promise<void> {
   const stalled = new AbortController();
   const stall = () => stalled.abort(new EngineError(`no progress for ${stallSeconds} s`, undefined));
-  const timer = setTimeout(stall, stallSeconds * 1000);
+  using timer = engine.clock.schedule(stallSeconds, stall);
   const either = AbortSignal.any([signal, stalled.signal]);
-  try {
-    const progress = await engine.call(
-      (api, limited) => api.pullImage(name, authentication, limited),
-      either,
-      stallSeconds,
-    );
-    await followProgress(progress, either, (now) => {
-      timer.refresh();
-      if (now !== undefined) events.onProgress(name, now);
-    });
-  } finally {
-    clearTimeout(timer);
-  }
+  const progress = await engine.call(
+    (api, limited) => api.pullImage(name, authentication, limited),
+    either,
+    stallSeconds,
+  );
+  await followProgress(progress, engine.clock, either, (now) => {
+    timer.restart();
+    if (now !== undefined) events.onProgress(name, now);
+  });
 }
 
 /** One line of the progress report (engine API, "Create an image"). */
@@ -312,11 +302,12 @@ const progressLine = z.object({
 
 async function followProgress(
   source: Readable,
+  clock: Clock,
   signal: AbortSignal,
   onLine: (progress: PullProgress | undefined) => void,
 ): Promise<void> {
   const layers = new Map<string, { current: number; total: number }>();
-  let reportedAt = performance.now();
+  let reportedAt = clock.monotonicSeconds();
   const stop = () => source.destroy();
   signal.addEventListener('abort', stop, { once: true });
   try {
@@ -326,8 +317,8 @@ async function followProgress(
       const { error, errorDetail } = line;
       if (error !== undefined) throw new EngineError(plainly(error), undefined, { pullFailure: errorDetail?.reason });
       count(layers, line);
-      const isDue = layers.size > 0 && performance.now() - reportedAt >= 1000;
-      if (isDue) reportedAt = performance.now();
+      const isDue = layers.size > 0 && clock.monotonicSeconds() - reportedAt >= 1;
+      if (isDue) reportedAt = clock.monotonicSeconds();
       onLine(isDue ? sumOf(layers) : undefined);
     }
     signal.throwIfAborted();

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
+import type { Clock } from '../../clock/clock.ts';
 
 /** A line of a container's output, without its line end. */
 export interface OutputLine {
@@ -11,6 +12,7 @@ export interface OutputLine {
 }
 
 export interface OutputOptions {
+  readonly clock: Clock;
   /** Longer lines come in pieces. Unit: bytes. Default: 16 KiB. */
   readonly maxLineBytes?: number;
   /** A promise holds up the source, and in the end the container, until it is settled. */
@@ -30,8 +32,8 @@ export interface OutputReader {
 type StreamName = OutputLine['stream'];
 
 /** Makes a reader of Docker's multiplexed format (engine API, "Attach to a container", "Stream format"). */
-export function createOutputReader({ maxLineBytes = 16 * 1024, onLine }: OutputOptions): OutputReader {
-  const tail = new Tail();
+export function createOutputReader({ clock, maxLineBytes = 16 * 1024, onLine }: OutputOptions): OutputReader {
+  const tail = new Tail(clock);
   const pass = (stream: StreamName) => (line: string, continues: boolean) => {
     tail.add(stream, line, continues);
     return onLine({ stream, line, continues });
@@ -157,26 +159,31 @@ function asShown(line: string): string {
 
 interface KeptLine {
   readonly line: string;
-  readonly arrivedAtMilliseconds: number;
+  readonly arrivedAtSeconds: number;
 }
 
 /**
  * Engines copy the two streams independently of each other: of lines that arrive within so much time nobody can say which was printed first. A busy machine
- * takes that long now and then. Unit: milliseconds.
+ * takes that long now and then. Unit: seconds.
  */
-const simultaneousMilliseconds = 250;
+const simultaneousSeconds = 0.25;
 
 /** The end of the output. Lines are made presentable only when somebody asks, for there may be millions. */
 class Tail {
+  readonly #clock: Clock;
   readonly #kept: Record<StreamName, KeptLine[]> = { stdout: [], stderr: [] };
   readonly #inside = { stdout: false, stderr: false };
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   add(stream: StreamName, line: string, continues: boolean): void {
     const isRest = this.#inside[stream];
     this.#inside[stream] = continues;
     if (isRest || line === '') return;
     const kept = this.#kept[stream];
-    kept.push({ line, arrivedAtMilliseconds: performance.now() });
+    kept.push({ line, arrivedAtSeconds: this.#clock.monotonicSeconds() });
     if (kept.length > 12) kept.shift();
   }
 
@@ -201,7 +208,7 @@ class Tail {
       if (out === undefined && error === undefined) return ordered.reverse();
       const isOut =
         error === undefined ||
-        (out !== undefined && out.arrivedAtMilliseconds > error.arrivedAtMilliseconds + simultaneousMilliseconds);
+        (out !== undefined && out.arrivedAtSeconds > error.arrivedAtSeconds + simultaneousSeconds);
       const next = isOut ? stdout.pop() : stderr.pop();
       if (next !== undefined) ordered.push(next.line);
     }

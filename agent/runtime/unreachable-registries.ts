@@ -1,3 +1,5 @@
+import type { Clock } from '../../clock/clock.ts';
+
 /** For how long a registry that could not be reached is not asked again. Unit: seconds. */
 const rememberedSeconds = 30;
 
@@ -7,22 +9,24 @@ const rememberedSeconds = 30;
  */
 export class UnreachableRegistries {
   readonly #until = new Map<string, number>();
+  readonly #clock: Clock;
   readonly #rememberedSeconds: number;
 
   /** @param seconds Default: 30. */
-  constructor(seconds = rememberedSeconds) {
+  constructor(clock: Clock, seconds = rememberedSeconds) {
+    this.#clock = clock;
     this.#rememberedSeconds = seconds;
   }
 
   /** Whether it was unreachable a moment ago. */
   has(host: string): boolean {
-    return (this.#until.get(host) ?? 0) > performance.now();
+    return (this.#until.get(host) ?? Number.NEGATIVE_INFINITY) > this.#clock.monotonicSeconds();
   }
 
   /** @returns whether it was known to be unreachable before, however long ago: somebody has been told. */
   add(host: string): boolean {
     const wasKnown = this.#until.has(host);
-    this.#until.set(host, performance.now() + this.#rememberedSeconds * 1000);
+    this.#until.set(host, this.#clock.monotonicSeconds() + this.#rememberedSeconds);
     return wasKnown;
   }
 

@@ -20,9 +20,6 @@ const buildPrograms = [
   'installer/decompress/bzip2/build-kernel.ts',
 ];
 
-/** Folders that do not take a clock yet. */
-const notYet: readonly string[] = ['agent/runtime/', 'agent/backoff.ts'];
-
 /** Globals that read the time, wait, or draw a random number; random bytes for names and keys are another matter. */
 const globals = [
   ...['setTimeout', 'setInterval', 'clearTimeout', 'clearInterval', 'performance'],
@@ -62,7 +59,7 @@ test('only clock/ reads the time, waits and draws random numbers', async () => {
   assert.ok(files.length > 150, `${files.length} files`);
   const violations: string[] = [];
   for (const file of files.sort()) {
-    if ([...buildPrograms, ...notYet].some((exception) => file.startsWith(exception))) continue;
+    if (buildPrograms.some((exception) => file.startsWith(exception))) continue;
     const uses = await usesOf(await readFile(join(root, file), 'utf8'));
     violations.push(...uses.map((use) => `${file} uses ${use}; take a Clock instead (clock/clock.ts)`));
   }

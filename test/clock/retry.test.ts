@@ -25,7 +25,7 @@ function failing(count: number, clock: VirtualClock) {
 test('retry() returns what the first attempt that works returns, and tells of each that does not', async () => {
   const clock = new VirtualClock();
   const failures: string[] = [];
-  const onFailure = (error: unknown, attempt: number) => failures.push(`${attempt}: ${error}`);
+  const onFailure = (error: unknown, attempt: number) => void failures.push(`${attempt}: ${error}`);
   assert.equal(await retry(failing(3, clock).attempt, optionsOf({ clock, onFailure })), 'done');
   assert.deepEqual(failures, ['1: Error: failure 1', '2: Error: failure 2', '3: Error: failure 3']);
 });

@@ -73,7 +73,7 @@ test('a registry whose certificate is not valid yet is no matter of trust', asyn
     tls: { authorities: [authority], clientCertificates: [], verify: true },
     ...{ isRegistry: true, resolves: true, pulls: true, plainHttpWillDo: false, headers: {} },
   };
-  using connection = new RegistryConnection(host, 20);
+  using connection = new RegistryConnection(host, 20, systemClock);
   await assert.rejects(
     connection.ask(new URL(url), { headers: {}, privateHeaders: {} }, signal),
     (error: Error & { reason?: string }) => {

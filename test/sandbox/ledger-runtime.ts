@@ -6,8 +6,8 @@
  * what has ended is kept until `release`. Not reproduced: images, output, limits, stopping a container when the agent is told to stop.
  */
 import type { Action, Outcome } from '../../agent/action.ts';
-import { wait } from '../../agent/backoff.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
+import { systemClock } from '../../clock/system.ts';
 import type { Ledger } from './ledger.ts';
 
 /** How an action goes. */
@@ -37,7 +37,7 @@ export function createLedgerRuntime({ ledger, courseOf, onStep }: LedgerRuntimeO
     if (startedAt === undefined) return undefined;
     const { milliseconds, exitCode } = courseOf(action);
     const endedAt = startedAt + milliseconds;
-    await wait(Math.max(0, endedAt - Date.now()) / 1000, signal);
+    await systemClock.wait(Math.max(0, endedAt - Date.now()) / 1000, signal);
     onStep('ended');
     return {
       verdict: exitCode === 0 ? 'SUCCESS' : 'FAILED',

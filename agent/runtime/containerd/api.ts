@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import type { ContainerCreateOptions } from 'dockerode';
+import type { Clock } from '../../../clock/clock.ts';
 import {
   type Container,
   ContainersDefinition,
@@ -14,11 +15,10 @@ import {
   TasksDefinition,
   VersionDefinition,
 } from '../../../proto/containerd.pb.ts';
-import { wait } from '../../backoff.ts';
 import type { EngineAuthentication } from '../credentials.ts';
 import type { ContainerDetails, ContainerSummary, EngineApi, TrustAdvice } from '../engine-api.ts';
 import type { PullFailureReason } from '../pull-failure.ts';
-import { alreadyExists, ContainerdClient, ContainerdError, isNotFound } from './client.ts';
+import { alreadyExists, ContainerdClient, ContainerdError, cleanUp, isNotFound } from './client.ts';
 import { ContainerNetworks, type NetworkKind } from './container-networks.ts';
 import { type ContainerUser, resolveUser } from './container-user.ts';
 import { inLease } from './lease.ts';
@@ -30,6 +30,8 @@ import { withMounted } from './snapshot-mount.ts';
 
 /** Where containerd is and what it works with. */
 export interface ContainerdOptions {
+  /** Default: the machine's. */
+  readonly clock?: Clock | undefined;
   /** Path. Default of containerd: /run/containerd/containerd.sock. */
   readonly socket: string;
   /** containerd's namespace; what others have in other namespaces is not seen. */
@@ -91,7 +93,7 @@ class ContainerdApi implements EngineApi {
 
   constructor(options: ContainerdOptions) {
     this.#options = options;
-    this.#client = new ContainerdClient(options.socket, options.namespace);
+    this.#client = new ContainerdClient(options.socket, options.namespace, options.clock);
     const { registryConfigPath } = options;
     this.#images = { client: this.#client, snapshotter, registryConfigPath, dockerCertsPath: '/etc/docker/certs.d' };
     this.#stateDirectory = join(options.stateRoot ?? '/run/nibs', options.namespace);
@@ -125,7 +127,7 @@ class ContainerdApi implements EngineApi {
       Names: [container.labels[notes.name] ?? container.id],
       Image: container.image,
       Labels: container.labels,
-      State: statusOf(container, processes.get(container.id)),
+      State: statusOf(container, processes.get(container.id), this.#client.clock.now()),
     }));
   }
 
@@ -175,7 +177,11 @@ class ContainerdApi implements EngineApi {
       await this.#attended.get(id)?.recorded;
       container = await this.#get(id, signal);
     }
-    return { Id: id, Config: { Labels: container.labels }, State: stateOf(container, process) };
+    return {
+      Id: id,
+      Config: { Labels: container.labels },
+      State: stateOf(container, process, this.#client.clock.now()),
+    };
   }
 
   async startContainer(id: string, signal: AbortSignal): Promise<void> {
@@ -192,12 +198,12 @@ class ContainerdApi implements EngineApi {
       await this.#client.call(TasksDefinition, 'create', task, { signal });
       await this.#client.call(TasksDefinition, 'start', { containerId: id, execId: '' }, { signal });
     } catch (error) {
-      await this.#clearTask(id, AbortSignal.timeout(10_000));
+      await cleanUp(this.#client, (options) => this.#clearTask(id, options.signal));
       throw error;
     }
     // First of all: if the note fails, the caller looks, sees that it was started, and does not come here again.
     attendance.recorded = this.#record(id, attendance, outOfMemory);
-    await this.#note(id, { [notes.started]: new Date().toISOString() }, signal);
+    await this.#note(id, { [notes.started]: this.#client.clock.now().toISOString() }, signal);
   }
 
   async attach(id: string, signal: AbortSignal): Promise<Readable> {
@@ -242,7 +248,8 @@ class ContainerdApi implements EngineApi {
     if (!(await this.#kill(id, signalNumber(labels[notes.stopSignal]), false, signal))) {
       throw new EngineRefusal(304, 'it has ended already');
     }
-    if (!(await isInTime(gone, graceSeconds))) await this.#kill(id, constants.signals.SIGKILL, true, signal);
+    if (!(await isInTime(this.#client.clock, gone, graceSeconds)))
+      await this.#kill(id, constants.signals.SIGKILL, true, signal);
     await gone;
   }
 
@@ -405,7 +412,7 @@ class ContainerdApi implements EngineApi {
         return await work();
       } catch (error) {
         if (!isAway(error)) throw error;
-        await wait(0.5, signal);
+        await this.#client.clock.wait(0.5, signal);
       }
     }
   }
@@ -415,9 +422,13 @@ class ContainerdApi implements EngineApi {
     const question = { containerId: id, execId: '' };
     const answer = await ignoring(isNotFound, this.#client.call(TasksDefinition, 'wait', question, { signal }));
     if (answer === undefined) return undefined;
-    const { exitStatus: exitCode, exitedAt = new Date() } = answer;
+    const { exitStatus: exitCode, exitedAt = this.#client.clock.now() } = answer;
     const killed = exitCode === exitCodeOfSigkill;
-    return { exitCode, exitedAt, outOfMemory: killed && (await isInTime(outOfMemory, outOfMemoryPatienceSeconds)) };
+    return {
+      exitCode,
+      exitedAt,
+      outOfMemory: killed && (await isInTime(this.#client.clock, outOfMemory, outOfMemoryPatienceSeconds)),
+    };
   }
 
   /** Fulfilled if containerd says so; else never. */
@@ -489,14 +500,10 @@ function isGone(error: unknown): boolean {
 }
 
 /** Whether it is fulfilled in time. @throws what it is rejected with */
-async function isInTime(awaited: Promise<unknown>, seconds: number): Promise<boolean> {
+async function isInTime(clock: Clock, awaited: Promise<unknown>, seconds: number): Promise<boolean> {
   const late = Promise.withResolvers<false>();
-  const timer = setTimeout(() => late.resolve(false), seconds * 1000);
-  try {
-    return await Promise.race([awaited.then(() => true), late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  using _ = clock.schedule(seconds, () => late.resolve(false));
+  return await Promise.race([awaited.then(() => true), late.promise]);
 }
 
 async function ignoring<Result>(

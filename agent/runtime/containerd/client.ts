@@ -7,6 +7,9 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import type { Clock } from '../../../clock/clock.ts';
+import { startDeadline } from '../../../clock/deadline.ts';
+import { systemClock } from '../../../clock/system.ts';
 import type { MessageFns } from '../../../proto/containerd.pb.ts';
 
 /** A service as the generator describes it. */
@@ -52,10 +55,12 @@ export interface CallOptions {
 /** containerd, at a socket and in a namespace of its. Connects when first needed, and again when the connection broke. */
 export class ContainerdClient {
   readonly namespace: string;
+  readonly clock: Clock;
   readonly #client: Client;
 
   /** @param socket path */
-  constructor(socket: string, namespace: string) {
+  constructor(socket: string, namespace: string, clock: Clock = systemClock) {
+    this.clock = clock;
     this.namespace = namespace;
     this.#client = new Client(`unix:${socket}`, credentials.createInsecure(), {
       'grpc.initial_reconnect_backoff_ms': 100,
@@ -175,6 +180,18 @@ function describe<S extends Service, M extends keyof S['methods'] & string>(serv
     serialize: (message: unknown) => Buffer.from(request.encode(message).finish()),
     deserialize: (bytes: Buffer) => response.decode(bytes),
   };
+}
+
+/** Longest time for what must be done when the reason to go on is gone. Unit: seconds. */
+const cleanUpSeconds = 10;
+
+/** Makes a call that clears up, whatever the signal of the work says. @throws as {@link ContainerdClient.call} */
+export async function cleanUp<Result>(
+  { clock }: ContainerdClient,
+  call: (options: CallOptions) => Promise<Result>,
+): Promise<Result> {
+  using deadline = startDeadline(clock, { seconds: cleanUpSeconds, awaited: 'answer' });
+  return await call({ signal: deadline.signal });
 }
 
 export function isNotFound(error: unknown): boolean {

@@ -5,13 +5,11 @@ import {
   type WriteContentRequest,
   type WriteContentResponse,
 } from '../../../proto/containerd.pb.ts';
-import { alreadyExists, answersOf, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';
+import { alreadyExists, answersOf, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from './client.ts';
 import type { BlobDescriptor } from './registry.ts';
 
 const pieceBytes = 1024 * 1024;
 const longestDocumentBytes = 8 * 1024 * 1024;
-/** For what must be done when the reason to go on is gone. */
-const cleanUpMilliseconds = 10_000;
 
 /** A manifest or a configuration in the content store; `undefined` if it is not there. @throws {ContainerdError} */
 export async function readContent(
@@ -140,7 +138,7 @@ async function withWrite<Result>(
 
 async function abortWrite(client: ContainerdClient, ref: string): Promise<void> {
   try {
-    await client.call(ContentDefinition, 'abort', { ref }, { signal: AbortSignal.timeout(cleanUpMilliseconds) });
+    await cleanUp(client, (options) => client.call(ContentDefinition, 'abort', { ref }, options));
   } catch {
     // It was never begun, or containerd is gone; what is left of it goes with the lease.
   }

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { LeasesDefinition } from '../../../proto/containerd.pb.ts';
-import type { ContainerdClient } from './client.ts';
+import { type ContainerdClient, cleanUp } from './client.ts';
 
 /** Longer than any work takes; a lease of an agent that was killed ends by itself. */
 const leaseHours = 24;
-const cleanUpMilliseconds = 10_000;
 
 /** Until the lease ends, containerd collects nothing of what is made in it, although no image and no container needs it yet. */
 export async function inLease<Result>(
@@ -13,7 +12,7 @@ export async function inLease<Result>(
   work: (lease: string) => Promise<Result>,
 ): Promise<Result> {
   const id = `nibs-${randomUUID()}`;
-  const until = new Date(Date.now() + leaseHours * 3600 * 1000).toISOString();
+  const until = new Date(client.clock.now().getTime() + leaseHours * 3600 * 1000).toISOString();
   await client.call(LeasesDefinition, 'create', { id, labels: { 'containerd.io/gc.expire': until } }, { signal });
   try {
     return await work(id);
@@ -24,7 +23,7 @@ export async function inLease<Result>(
 
 async function endLease(client: ContainerdClient, id: string): Promise<void> {
   try {
-    await client.call(LeasesDefinition, 'delete', { id }, { signal: AbortSignal.timeout(cleanUpMilliseconds) });
+    await cleanUp(client, (options) => client.call(LeasesDefinition, 'delete', { id }, options));
   } catch {
     // containerd is gone; the lease ends by itself.
   }

@@ -52,7 +52,7 @@ export interface UnpackedImage {
 }
 
 const simultaneousDownloads = 3;
-const shortestReportMilliseconds = 100;
+const shortestReportSeconds = 0.1;
 
 /** What a pull is about, and how containerd is to be called for it. */
 interface Pull {
@@ -78,7 +78,7 @@ export async function pullImage(
 ): Promise<void> {
   const reference = parseReference(name);
   const hosts = await registryHosts(reference.host, store);
-  using repository = new Repository(reference.repository, reference.host, hosts, authentication);
+  using repository = new Repository(reference.repository, reference.host, hosts, authentication, store.client.clock);
   const { client } = store;
   await inLease(client, signal, async (lease) => {
     const pull: Pull = { store, client, reference, repository, options: { signal, lease }, onProgress };
@@ -241,10 +241,11 @@ async function extractAll(
 async function fetchLayer(pull: Pull, { blob }: Layer): Promise<void> {
   const { onProgress } = pull;
   const id = shortDigest(blob.digest);
-  let reportedAt = 0;
+  let reportedAt = Number.NEGATIVE_INFINITY;
   const wasThere = await fetchBlob(pull, blob, (current) => {
-    if (performance.now() - reportedAt < shortestReportMilliseconds) return;
-    reportedAt = performance.now();
+    const now = pull.client.clock.monotonicSeconds();
+    if (now - reportedAt < shortestReportSeconds) return;
+    reportedAt = now;
     onProgress({ id, status: 'Downloading', progressDetail: { current, total: blob.size } });
   });
   onProgress({ id, status: wasThere ? 'Already exists' : 'Download complete' });

@@ -46,8 +46,11 @@ export function exitNotes({ exitCode, exitedAt, outOfMemory }: Exit): Record<str
   };
 }
 
-/** @param process the container's first one; `undefined`: there is none, not even an ended one */
-export function stateOf(container: Container, process: Process | undefined): ContainerState {
+/**
+ * @param process the container's first one; `undefined`: there is none, not even an ended one
+ * @param now stands for the end where nobody knows it
+ */
+export function stateOf(container: Container, process: Process | undefined, now: Date): ContainerState {
   const { labels } = container;
   const started = labels[notes.started] ?? (wasStarted(process) ? container.createdAt?.toISOString() : undefined);
   const running = { Running: false, ExitCode: 0, OOMKilled: false, Error: '', StartedAt: started ?? never };
@@ -61,17 +64,17 @@ export function stateOf(container: Container, process: Process | undefined): Con
     };
   }
   if (started === undefined) return { ...running, FinishedAt: never };
-  if (process === undefined) return { ...running, ...lost, FinishedAt: new Date().toISOString() };
+  if (process === undefined) return { ...running, ...lost, FinishedAt: now.toISOString() };
   if (process.status !== TaskStatus.STOPPED) return { ...running, Running: true, FinishedAt: never };
-  return { ...running, ExitCode: process.exitStatus, FinishedAt: (process.exitedAt ?? new Date()).toISOString() };
+  return { ...running, ExitCode: process.exitStatus, FinishedAt: (process.exitedAt ?? now).toISOString() };
 }
 
 /** After a power failure, or when somebody else has cleared up. */
 const lost = { ExitCode: 255, Error: 'its process is gone, and how it ended is not known' };
 
 /** In the words of the Docker API's list. */
-export function statusOf(container: Container, process: Process | undefined): string {
-  const { Running, StartedAt } = stateOf(container, process);
+export function statusOf(container: Container, process: Process | undefined, now: Date): string {
+  const { Running, StartedAt } = stateOf(container, process, now);
   if (StartedAt === never) return 'created';
   return Running ? 'running' : 'exited';
 }

@@ -1,7 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
-import { systemClock } from '../../../clock/system.ts';
+import type { Clock } from '../../../clock/clock.ts';
 import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
 import { HttpAgents } from '../../../net/http-agents.ts';
 import { proxyRulesOf, targetOf } from '../../../net/proxy.ts';
@@ -60,11 +60,13 @@ const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 export class RegistryConnection implements Disposable {
   readonly #host: RegistryHost;
   readonly #silenceSeconds: number;
+  readonly #clock: Clock;
   /** Proxies of the environment that cannot be used were named when the configuration was read. */
   readonly #agents = new HttpAgents({ proxy: proxyRulesOf(process.env, () => {}), tls: () => this.#tlsOptions() });
 
   /** @param silenceSeconds Longest time in which nothing comes. */
-  constructor(host: RegistryHost, silenceSeconds: number) {
+  constructor(host: RegistryHost, silenceSeconds: number, clock: Clock) {
+    this.#clock = clock;
     this.#host = host;
     this.#silenceSeconds = silenceSeconds;
   }
@@ -105,7 +107,7 @@ export class RegistryConnection implements Disposable {
       reject(reason);
       request.destroy(reason);
     };
-    const timer = setTimeout(() => giveUp(this.#silence(url, 'unreachable')), this.#silenceSeconds * 1000);
+    using _ = this.#clock.schedule(this.#silenceSeconds, () => giveUp(this.#silence(url, 'unreachable')));
     const abort = () => giveUp(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
     request.once('response', resolve);
@@ -118,10 +120,9 @@ export class RegistryConnection implements Disposable {
       signal.throwIfAborted();
       if (error instanceof RegistryError) throw error;
       if (isNotYetValid(error))
-        throw notYetValid(url, await explainNotYetValid(error, targetOf(url), systemClock, signal));
+        throw notYetValid(url, await explainNotYetValid(error, targetOf(url), this.#clock, signal));
       throw unreachable(url, error as NodeJS.ErrnoException);
     } finally {
-      clearTimeout(timer);
       signal.removeEventListener('abort', abort);
     }
   }
@@ -150,11 +151,11 @@ export class RegistryConnection implements Disposable {
     if (signal.aborted) stop();
     // The time that the reader takes for itself does not count.
     const watch = () =>
-      setTimeout(() => response.destroy(this.#silence(url, 'temporary')), this.#silenceSeconds * 1000);
+      this.#clock.schedule(this.#silenceSeconds, () => response.destroy(this.#silence(url, 'temporary')));
     let timer = watch();
     try {
       for await (const chunk of response) {
-        clearTimeout(timer);
+        timer[Symbol.dispose]();
         yield chunk;
         timer = watch();
       }
@@ -165,7 +166,7 @@ export class RegistryConnection implements Disposable {
         cause: error,
       });
     } finally {
-      clearTimeout(timer);
+      timer[Symbol.dispose]();
       signal.removeEventListener('abort', stop);
       response.destroy();
     }

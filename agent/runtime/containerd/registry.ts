@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Clock } from '../../../clock/clock.ts';
 import type { EngineAuthentication } from '../credentials.ts';
 import type { RegistryHost } from './hosts.ts';
 import { authorizationFor, parseChallenges, readText, refusal } from './registry-authorization.ts';
@@ -58,9 +59,10 @@ export class Repository implements Disposable {
     registry: string,
     hosts: readonly RegistryHost[],
     authentication: EngineAuthentication | undefined,
+    clock: Clock,
     silenceSeconds = 60,
   ) {
-    this.#places = hosts.map((host) => new Place(name, registry, host, authentication, silenceSeconds));
+    this.#places = hosts.map((host) => new Place(name, registry, host, authentication, clock, silenceSeconds));
   }
 
   /**
@@ -169,13 +171,14 @@ class Place implements Disposable {
     registry: string,
     host: RegistryHost,
     authentication: EngineAuthentication | undefined,
+    clock: Clock,
     silenceSeconds: number,
   ) {
     this.host = host;
     this.#name = name;
     this.#registry = registry;
     this.#credentials = host.isRegistry ? authentication : undefined;
-    this.#connection = new RegistryConnection(host, silenceSeconds);
+    this.#connection = new RegistryConnection(host, silenceSeconds, clock);
     this.#api = host.url;
   }
 

@@ -1,7 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../proto/containerd.pb.ts';
-import { alreadyExists, type CallOptions, type ContainerdClient, ContainerdError, isNotFound } from './client.ts';
+import {
+  alreadyExists,
+  type CallOptions,
+  type ContainerdClient,
+  ContainerdError,
+  cleanUp,
+  isNotFound,
+} from './client.ts';
 import { type ContentDescriptor, UnusableImageError } from './image-manifest.ts';
 
 /** A layer of an image, and where it belongs. */
@@ -14,9 +21,6 @@ export interface Layer {
   /** Name that the snapshot gets. */
   readonly chainId: string;
 }
-
-/** For what must be done when the reason to go on is gone. */
-const cleanUpMilliseconds = 10_000;
 
 /** @throws {ContainerdError} */
 export async function snapshotExists(
@@ -85,8 +89,7 @@ function isOfLayer({ code, message }: ContainerdError): boolean {
 
 async function removeSnapshot(client: ContainerdClient, snapshotter: string, key: string): Promise<void> {
   try {
-    const signal = AbortSignal.timeout(cleanUpMilliseconds);
-    await client.call(SnapshotsDefinition, 'remove', { snapshotter, key }, { signal });
+    await cleanUp(client, (options) => client.call(SnapshotsDefinition, 'remove', { snapshotter, key }, options));
   } catch {
     // It was never made, or containerd is gone; it goes with the lease.
   }

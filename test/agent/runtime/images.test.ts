@@ -12,11 +12,13 @@ import { connectDocker } from '../../../agent/runtime/docker-api.ts';
 import { createEngine } from '../../../agent/runtime/engine.ts';
 import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
 import { UnreachableRegistries } from '../../../agent/runtime/unreachable-registries.ts';
+import { systemClock } from '../../../clock/system.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../../sandbox/engine.ts';
 import type { Image } from '../../sandbox/image.ts';
 import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
 import { type Registry, startRegistry } from '../../sandbox/registry.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const never = new AbortController().signal;
 let engine: Engine;
@@ -35,13 +37,13 @@ async function ensure(
   signal = never,
   onWarning = () => {},
   registryPrefix: PrefixRule = 'always',
-  unreachable = new UnreachableRegistries(),
+  unreachable = new UnreachableRegistries(systemClock),
 ) {
   const told: string[] = [];
   const progress: number[] = [];
   const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
   const result = await ensureImage(
-    createEngine(connectDocker(engine.host), engine.host, () => {}),
+    createEngine(connectDocker(engine.host), engine.host, systemClock, () => {}),
     unreachable,
     { image: name, registryPrefix },
     given,
@@ -143,7 +145,8 @@ test('an image that is present is enough when its registry cannot be reached', a
 test('a registry that cannot be reached is not asked again for a while where there is a copy, and is logged once', async () => {
   await using other = await startRegistry();
   const reference = await other.push('dead:1', image);
-  const unreachable = new UnreachableRegistries(1);
+  const clock = new VirtualClock();
+  const unreachable = new UnreachableRegistries(clock);
   const options = { registry: other.host, credentials: [other], pullAttempts: 100 };
   const again = () => ensure('dead:1', options, never, () => {}, 'always', unreachable);
   await again();
@@ -152,9 +155,9 @@ test('a registry that cannot be reached is not asked again for a while where the
   assert.equal(first.told.length, 2, first.told.join('\n'));
   assert.match(first.told[1] ?? '', /connection refused; using the copy that is already here/);
   assert.deepEqual(await again(), { result: reference, told: [], progress: [] });
-  while (unreachable.has(other.host)) await new Promise((resolve) => setTimeout(resolve, 50));
+  clock.advance(31);
   assert.deepEqual((await again()).told, [`pulling ${reference}`]);
-  while (unreachable.has(other.host)) await new Promise((resolve) => setTimeout(resolve, 50));
+  clock.advance(31);
   await other.start();
   assert.deepEqual((await again()).told, [`pulling ${reference}`, `pulled ${reference}`]);
   await other.stop();
@@ -162,7 +165,7 @@ test('a registry that cannot be reached is not asked again for a while where the
 });
 
 test('a mirror that cannot be reached is not asked again for a while', async () => {
-  const unreachable = new UnreachableRegistries();
+  const unreachable = new UnreachableRegistries(systemClock);
   const options = { mirrors: [{ of: registry.host, at: '127.0.0.1:1' }] };
   const again = () => ensure('busybox:1', options, never, () => {}, 'always', unreachable);
   assert.match((await again()).told[1] ?? '', /asking the next registry/);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { createOutputReader, type OutputLine } from '../../../agent/runtime/output.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 function frame(stream: 'stdout' | 'stderr', payload: string | Buffer): Buffer {
   const content = Buffer.from(payload);
@@ -19,6 +20,7 @@ function chunks(bytes: Buffer, size: number): Buffer[] {
 async function linesOf(source: Iterable<Buffer>, maxLineBytes?: number) {
   const lines: OutputLine[] = [];
   const reader = createOutputReader({
+    clock: new VirtualClock(),
     onLine: (line) => void lines.push(line),
     ...(maxLineBytes !== undefined && { maxLineBytes }),
   });
@@ -79,7 +81,7 @@ test('a source that has not the format of the engine is refused', async () => {
 
 test('a line that began before the source changed is put together', async () => {
   const lines: string[] = [];
-  const reader = createOutputReader({ onLine: ({ line }) => void lines.push(line) });
+  const reader = createOutputReader({ clock: new VirtualClock(), onLine: ({ line }) => void lines.push(line) });
   await reader.read(Readable.from([frame('stdout', 'one line')]));
   await reader.read(Readable.from([frame('stdout', ' in two parts\n')]));
   assert.deepEqual(lines, ['one line in two parts']);
@@ -91,7 +93,7 @@ test('the source waits for whoever takes the lines', async () => {
     for (; produced < 1000; produced++) yield frame('stdout', `${'x'.repeat(1000)}\n`);
   }
   const taken = Promise.withResolvers<void>();
-  const reader = createOutputReader({ onLine: () => taken.promise });
+  const reader = createOutputReader({ clock: new VirtualClock(), onLine: () => taken.promise });
   const reading = reader.read(Readable.from(flood(), { highWaterMark: 4 }));
   await new Promise((resolve) => setImmediate(resolve));
   assert.ok(produced < 10, `${produced} were read ahead`);
@@ -110,7 +112,8 @@ test('the last lines are the last ones that say something, fit for a message', a
 });
 
 test('of lines of both streams that arrive together, those of standard error are last; later ones come later', async () => {
-  const reader = createOutputReader({ onLine: () => {} });
+  const clock = new VirtualClock();
+  const reader = createOutputReader({ clock, onLine: () => {} });
   const read = (...frames: Buffer[]) => reader.read(Readable.from(frames));
   await read(
     frame('stderr', 'why\n'),
@@ -119,8 +122,7 @@ test('of lines of both streams that arrive together, those of standard error are
     frame('stdout', 'two\n'),
   );
   assert.deepEqual(reader.lastLines(), ['one', 'two', 'why', 'and why']);
-  // The time between them is what is tested.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  clock.advance(0.3);
   await read(frame('stdout', 'later\n'));
   assert.deepEqual(reader.lastLines(), ['one', 'two', 'why', 'and why', 'later']);
 });

@@ -10,7 +10,6 @@ import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { z } from 'zod';
 import type { Action, Outcome } from '../../../agent/action.ts';
 import { runAgent } from '../../../agent/agent.ts';
-import { retry } from '../../../agent/backoff.ts';
 import { openJournal } from '../../../agent/journal.ts';
 import { createLog } from '../../../agent/log.ts';
 import { PowerError } from '../../../agent/power.ts';
@@ -18,6 +17,8 @@ import { createRedactor } from '../../../agent/redact.ts';
 import { type NatsOptions, NatsOptionsError, openNats } from '../../../agent/transport/nats.ts';
 import type { NatsTls } from '../../../agent/transport/nats-bus.ts';
 import { type Transport, TransportError } from '../../../agent/transport/transport.ts';
+import { retry } from '../../../clock/retry.ts';
+import { systemClock } from '../../../clock/system.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { loopbackAddress } from '../../sandbox/loopback-address.ts';
 import { type NatsServer, startNatsServer } from '../../sandbox/nats-server.ts';
@@ -88,7 +89,7 @@ class Sender implements AsyncDisposable {
 }
 
 const { signal } = new AbortController();
-const patience = { initialSeconds: 0.05, maximumSeconds: 0.2, onFailure: () => {} };
+const patience = { clock: systemClock, initialSeconds: 0.05, maximumSeconds: 0.2, onFailure: () => {} };
 
 let server: NatsServer;
 let worker: string;

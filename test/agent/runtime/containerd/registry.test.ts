@@ -11,6 +11,7 @@ import { type RegistryHost, registryHosts } from '../../../../agent/runtime/cont
 import { RegistryError, Repository } from '../../../../agent/runtime/containerd/registry.ts';
 import { parseChallenges } from '../../../../agent/runtime/containerd/registry-authorization.ts';
 import type { EngineAuthentication } from '../../../../agent/runtime/credentials.ts';
+import { systemClock } from '../../../../clock/system.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../../sandbox/certificates.ts';
 import { startConnectProxy } from '../../../sandbox/connect-proxy.ts';
 import { digestOf, type FakeRegistryOptions, refuse, startFakeRegistry } from '../../../sandbox/fake-registry.ts';
@@ -57,7 +58,14 @@ async function open(
     await writeFile(join(registryConfigPath, host, 'ca.pem'), authority.certificate);
   }
   const hosts: RegistryHost[] = await registryHosts(host, { registryConfigPath });
-  const repository = new Repository('tools/thing', host, hosts, options.authentication, options.silenceSeconds);
+  const repository = new Repository(
+    'tools/thing',
+    host,
+    hosts,
+    options.authentication,
+    systemClock,
+    options.silenceSeconds,
+  );
   test.after(() => repository[Symbol.dispose]());
   return repository;
 }
