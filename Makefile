@@ -95,6 +95,10 @@ test-hosts: export PATH := $(MACHINE_PATH)
 test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 and 11
 	test/hosts/npm-versions.sh
 
+.PHONY: test-debian-13
+test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests that run programs of the host
+	test/hosts/debian-13.sh
+
 .PHONY: bench
 bench: bench-agent bench-decompress bench-install ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
 
