@@ -10,7 +10,7 @@ import { checkIgnition } from './configure/ignition/check.ts';
 import { installIgnition } from './configure/ignition/install.ts';
 import { checkKernelArguments, installKernelArguments, type KernelArguments } from './configure/kernel-arguments.ts';
 import { installNetworkUnits, listNetworkUnits } from './configure/network.ts';
-import type { TargetDisk } from './disk/device.ts';
+import type { TargetDisk } from './disk/target-disk.ts';
 import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';

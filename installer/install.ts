@@ -3,8 +3,8 @@ import { reasonOf } from '../errors/reason.ts';
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
 import { decompress } from './decompress/decompress.ts';
-import { openDisk, type TargetDisk } from './disk/device.ts';
-import { IncompleteWriteError } from './disk/errors.ts';
+import { openDisk } from './disk/device.ts';
+import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
 import type { HttpClient } from './fetch/client.ts';
@@ -52,7 +52,7 @@ export async function install(
   await using disk = await openTarget(plan.target, surroundings);
   if (!plan.zeroOffload) disk.disableZeroOffload();
   await warnOfEarlierInstallations(disk.path, surroundings);
-  disk.saved = await findPartitionsToSave(disk, plan.savedLabels, report, signal);
+  disk.save(await findPartitionsToSave(disk, plan.savedLabels, report, signal));
   const release = await findRelease(plan, client, signal);
 
   const { image, signedBy } = await writeVerified({ ...plan, release }, disk, surroundings);
@@ -89,11 +89,9 @@ interface VerifiedImage {
 
 /** Writes all of the image but what makes it bootable, and returns when the signature is good. Starts over when the server replaced the image. */
 async function writeVerified(plan: InstallPlan, disk: TargetDisk, surroundings: Surroundings): Promise<VerifiedImage> {
-  return await withRestarts(plan.release, surroundings.report, async (release, touched) => {
-    const write = () => writeOnce({ ...plan, release }, disk, surroundings);
-    // What fails then before anything is written finds the disk as the attempt before has left it.
-    return touched ? await untilCommitted(disk, surroundings.signal, write) : await write();
-  });
+  return await withRestarts(plan.release, surroundings.report, (release) =>
+    untilCommitted(disk, surroundings.signal, () => writeOnce({ ...plan, release }, disk, surroundings)),
+  );
 }
 
 async function writeOnce(
@@ -111,7 +109,7 @@ async function writeOnce(
   report.detail(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
   );
-  const signedBy = await untilCommitted(disk, signal, () => source.verdict());
+  const signedBy = await source.verdict();
   if (signedBy !== undefined)
     report.phase(
       'verify',
@@ -120,18 +118,12 @@ async function writeOnce(
   return { image, signedBy };
 }
 
-/** Whatever fails between the image and its partition table leaves the disk without one; the error says so. */
+/** Whatever fails between the first change of the disk and its partition table leaves the disk without one; the error says so. */
 async function untilCommitted<T>(disk: TargetDisk, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (cause) {
-    if (cause instanceof IncompleteWriteError) throw cause;
-    const why = signal.aborted ? 'it was interrupted' : reasonOf(cause);
-    throw new IncompleteWriteError(
-      { what: 'install to', target: disk.path, why, cause },
-      true,
-      disk.saved !== undefined,
-    );
+    throw await disk.abandon(cause, signal);
   }
 }
 

@@ -8,26 +8,22 @@ const maxRestarts = 3;
 
 /**
  * Runs `attempt`, and runs it again from its beginning where the server replaced the image meanwhile.
- * @param attempt is told which release, with the mirror first that is to be asked first, and whether an earlier attempt has changed the disk
+ * @param attempt is told which release, with the mirror first that is to be asked first
  */
 export async function withRestarts<Result>(
   original: Release,
   report: Report,
-  attempt: (release: Release, touched: boolean) => Promise<Result>,
+  attempt: (release: Release) => Promise<Result>,
 ): Promise<Result> {
   let release = original;
-  let touched = false;
   for (let restarts = 0; ; restarts++) {
     try {
-      return await attempt(release, touched);
+      return await attempt(release);
     } catch (error) {
       const change = findChange(error);
       if (change === undefined || restarts === maxRestarts) throw error;
-      if (error instanceof IncompleteWriteError) {
-        // A disk that cannot even be cleared is not worth another try.
-        if (!error.tableRemoved) throw error;
-        touched = true;
-      }
+      // A disk that cannot even be cleared is not worth another try.
+      if (error instanceof IncompleteWriteError && !error.tableRemoved) throw error;
       // Where the rest is different, the beginning is to be had too.
       release = preferMirrorOf(change.url, release);
       report.warn(`${change.url.href}: ${change.message}; starting over`);

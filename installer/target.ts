@@ -1,11 +1,11 @@
 import { open } from 'node:fs/promises';
 import type { Clock } from '../clock/clock.ts';
-import { endBytes } from './disk/device.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
 import { parseTable } from './disk/gpt.ts';
 import { SavedPartitions } from './disk/saved-partitions.ts';
 import { chooseSmallest, type Disk, defaultMinimumBytes, listDisks, NoDiskError } from './disk/select.ts';
+import { endBytes } from './disk/target-disk.ts';
 import type { Target } from './plan.ts';
 import type { Report } from './progress.ts';
 

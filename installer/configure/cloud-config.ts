@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TargetDisk } from '../disk/device.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
 import { writeSecretFile } from './file.ts';
 import { editPartition } from './partition.ts';
 

@@ -1,6 +1,6 @@
 import { runTool, ToolError } from '../../tools/run-tool.ts';
-import type { TargetDisk } from '../disk/device.ts';
 import { findPartition } from '../disk/gpt.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 
 export interface EfiEntryOptions {

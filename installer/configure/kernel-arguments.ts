@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TargetDisk } from '../disk/device.ts';
 import { codeOf } from '../disk/in-use.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 import { writeFileWhole } from './file.ts';
 import { editPartition } from './partition.ts';

@@ -2,8 +2,8 @@ import { access, mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runTool } from '../../tools/run-tool.ts';
-import type { TargetDisk } from '../disk/device.ts';
 import type { Partition } from '../disk/gpt.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 
 /** File systems that Flatcar's images have their configuration on. */

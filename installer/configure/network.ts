@@ -1,8 +1,8 @@
 import { cp, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from '../../tools/run-tool.ts';
-import type { TargetDisk } from '../disk/device.ts';
 import { codeOf } from '../disk/in-use.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 import { editPartition } from './partition.ts';
 

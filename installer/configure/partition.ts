@@ -1,6 +1,6 @@
 import { reasonOf } from '../../errors/reason.ts';
-import type { TargetDisk } from '../disk/device.ts';
 import { findPartition, type Partition } from '../disk/gpt.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
 import { editBtrfs } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { canMount, type Filesystem, mountPartition } from './mount.ts';

@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises';
 import { runTool } from '../../tools/run-tool.ts';
-import { endBytes } from './device.ts';
 import { type Partition, parseTable } from './gpt.ts';
 import type { Disk } from './lsblk.ts';
+import { endBytes } from './target-disk.ts';
 
 /** A disk that Flatcar was installed to before. */
 export interface EarlierInstallation {

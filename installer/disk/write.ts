@@ -1,10 +1,9 @@
-import { reasonOf } from '../../errors/reason.ts';
 import type { Extent } from '../extent.ts';
-import { endBytes, type TargetDisk } from './device.ts';
-import { DiskError, IncompleteWriteError } from './errors.ts';
+import { DiskError } from './errors.ts';
 import { encodeTable, type PartitionTable, parseTable } from './gpt.ts';
 import { ImageDigests, windowBytes } from './read-back.ts';
 import { formatGigabytes } from './select.ts';
+import { endBytes, type TargetDisk } from './target-disk.ts';
 import { WriteQueue } from './write-queue.ts';
 
 export interface WriteOptions {
@@ -42,7 +41,7 @@ export interface WrittenImage {
   readonly readBack: ((onProgress?: (doneBytes: number) => void) => Promise<void>) | undefined;
   /**
    * Writes what was withheld and returns when the disk holds all of the image. To be called last: after the signature was verified, and best
-   * after the configuration was written too (`disk.table` already says where the partitions are).
+   * after the configuration was written too (`disk.readTable()` already says where the partitions are).
    * @throws IncompleteWriteError
    */
   commit(): Promise<void>;
@@ -79,7 +78,6 @@ class ImageWriter {
   readonly #tailStart: number;
   readonly #digests: ImageDigests | undefined;
   #table: PartitionTable | undefined;
-  #touched = false;
   #position = 0;
   #doneBytes = 0;
   #writtenBytes = 0;
@@ -125,8 +123,7 @@ class ImageWriter {
     await this.#queue.drain();
     await this.#disk.sync();
     this.#options.signal?.throwIfAborted();
-    const whole = this.#disk.saved?.addTo(table) ?? table;
-    this.#disk.table = whole;
+    const whole = this.#disk.setWritten(table);
     const [writtenBytes, zeroedBytes] = [this.#writtenBytes, this.#zeroedBytes];
     this.#digests?.end();
     const digests = this.#digests;
@@ -137,34 +134,23 @@ class ImageWriter {
     return { sizeBytes, writtenBytes, zeroedBytes, table: whole, readBack, commit: () => this.#commit(whole) };
   }
 
-  /** Leaves the disk without a table if it was touched. @returns the error to throw. */
+  /** Leaves the disk without a table if it was changed. @returns the error to throw. */
   async abandon(error: unknown): Promise<unknown> {
     await this.#queue.settle();
-    if (!this.#touched) return error;
-    this.#disk.table = undefined;
-    // Collects the errors of what was written before, so that those of removing the table can be told from them.
-    await this.#disk.sync().catch(() => undefined);
-    const removed = await this.#disk.invalidate().then(
-      () => true,
-      () => false,
-    );
-    const why = this.#options.signal?.aborted ? 'it was interrupted' : reasonOf(error);
-    return new IncompleteWriteError(
-      { what: 'install to', target: this.#disk.path, why, cause: error },
-      removed,
-      this.#disk.saved !== undefined,
-    );
+    return await this.#disk.abandon(error, this.#options.signal);
   }
 
   async #commit(table: PartitionTable): Promise<void> {
     try {
-      if (this.#disk.saved !== undefined) await this.#includeSaved(table);
-      const tailBytes = this.#position - this.#tailStart;
-      if (tailBytes > 0) await this.#disk.write(this.#tail.subarray(0, tailBytes), this.#tailStart);
-      await this.#disk.sync();
-      await this.#disk.write(this.#head, 0);
-      await this.#disk.sync();
-      if (this.#digests !== undefined) await this.#readBackEnds(Math.max(0, tailBytes));
+      await this.#disk.commit(async () => {
+        if (this.#disk.saved !== undefined) await this.#includeSaved(table);
+        const tailBytes = this.#position - this.#tailStart;
+        if (tailBytes > 0) await this.#disk.write(this.#tail.subarray(0, tailBytes), this.#tailStart);
+        await this.#disk.sync();
+        await this.#disk.write(this.#head, 0);
+        await this.#disk.sync();
+        if (this.#digests !== undefined) await this.#readBackEnds(Math.max(0, tailBytes));
+      });
     } catch (error) {
       throw await this.abandon(error);
     }
@@ -213,7 +199,6 @@ class ImageWriter {
     this.#table = table;
     if (this.#imageSizeBytes > this.#disk.sizeBytes) throw this.#tooLarge(this.#imageSizeBytes);
     this.#disk.saved?.requireRoomBeside(table);
-    this.#touched = true;
     await this.#disk.invalidate();
     return table;
   }

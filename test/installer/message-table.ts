@@ -98,10 +98,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'it has neither btrfs nor ext4 on it': 'an image with another file system there',
   },
   'disk/device.ts': {
-    'the partitions of …': 'target: a disk without table',
-    'it has no GPT': 'a disk without table',
-    'it has been released': 'a mistake in this program',
-    '… (at byte … of …)': 'the disk refuses to be written to, with the error of the kernel',
     'list the disks with --list-disks': 'hint: the name of the disk is wrong',
     'it is not a block device': '-d with a file',
     'there is no such device': '-d with a name that does not exist',
@@ -186,10 +182,18 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '… is in use by …': 'the disk is in use',
     'something outside of what this process can see': 'the disk is in use by the host of this container',
   },
+  'disk/target-disk.ts': {
+    'the partitions of …': 'target: a disk without table',
+    'it has no GPT': 'a disk without table',
+    'it is …, and should be …': 'a mistake in this program',
+    'it has been released': 'a mistake in this program',
+    'more than … bytes cannot be read back at once': 'a mistake in this program',
+    'it was interrupted': 'Ctrl-C while it is written, verified or configured',
+    '… (at byte … of …)': 'the disk refuses to be written to, with the error of the kernel',
+  },
   'disk/write.ts': {
     'it ends after … bytes, within its partition table': 'a page of an error in place of an image',
     'it ends after … bytes, and its partition table tells of …': 'an image that was cut short when it was made',
-    'it was interrupted': 'Ctrl-C while it is written',
     'what the disk gives back is not what was written to it, within the … after byte …': '--read-back: a broken disk',
     'do not trust this disk, its cable or its controller; look for errors in dmesg and choose another disk with -d':
       'hint: --read-back',
@@ -241,7 +245,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
       'warning: --insecure, in capitals to be seen',
   },
   'install.ts': {
-    'it was interrupted': 'Ctrl-C while it is verified or configured',
     'this system does not see the new partitions (…); the disk is complete nevertheless':
       'warning: after the installation',
     '…; the disk itself is completely installed': '-u fails after the installation',

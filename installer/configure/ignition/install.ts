@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { TargetDisk } from '../../disk/device.ts';
+import type { TargetDisk } from '../../disk/target-disk.ts';
 import { writeSecretFile } from '../file.ts';
 import { editPartition } from '../partition.ts';
 

@@ -34,7 +34,7 @@ export type PieceEvent =
   | { readonly kind: 'nothing found' }
   /** The loaded bytes do not contain the whole of what begins at `bit`. */
   | { readonly kind: 'cut'; readonly bit: number }
-  | { readonly kind: 'end of file'; readonly bit: number; readonly garbage: boolean }
+  | { readonly kind: 'end of file'; readonly bit: number }
   | { readonly kind: 'invalid'; readonly bit: number; readonly reason: string };
 
 /** Where decoded bytes go; `buffer` waits until the reader gives one back. */
@@ -112,7 +112,7 @@ export class PieceDecoder {
         if (level === 'cut' && !piece.last) return { kind: 'cut', bit };
         this.#outlet.send({ kind: 'end of stream', bit, crc });
         if (level === 'cut' && header < loadedBits) return this.#cut(header, piece);
-        if (typeof level === 'string') return { kind: 'end of file', bit: header, garbage: level === 'garbage' };
+        if (typeof level === 'string') return { kind: 'end of file', bit: header };
         this.#outlet.send({ kind: 'stream', level });
         bit = header + 32;
       } else {
@@ -123,7 +123,7 @@ export class PieceDecoder {
   }
 
   /** Reads the four bytes `BZh1` to `BZh9` that begin a further stream; anything else after a stream is ignored, as bzip2 does. */
-  #streamHeader(bit: number, loadedBits: number): number | 'garbage' | 'cut' {
+  #streamHeader(bit: number, loadedBits: number): number | 'none' | 'cut' {
     const header = this.#kernel.read24(bit) * 256 + (this.#kernel.read24(bit + 24) >>> 16);
     for (let byte = 0; byte < 4; byte++) {
       if (bit + byte * 8 >= loadedBits) return 'cut';
@@ -134,7 +134,7 @@ export class PieceDecoder {
         [0x68, 0x68],
         [0x31, 0x39],
       ][byte] as [number, number];
-      if (is < least || is > most) return 'garbage';
+      if (is < least || is > most) return 'none';
     }
     return (header & 255) - 0x30;
   }

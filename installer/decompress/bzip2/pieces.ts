@@ -5,6 +5,18 @@ export interface StoredPiece {
   readonly last: boolean;
 }
 
+/** How reading stands. */
+type PiecesState =
+  /** Pieces are read and kept, until there are as many as may be kept. */
+  | { readonly kind: 'keeping' }
+  /** What is read is thrown away. */
+  | { readonly kind: 'discarding' }
+  /** The source was read to its end. */
+  | { readonly kind: 'ended' }
+  /** Nobody wants more; the source may never give another byte. */
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
 /** Reads a file into pieces of equal length (but the last) and keeps those that are still needed, a limited number of them. */
 export class Pieces {
   readonly pieceBytes: number;
@@ -16,11 +28,8 @@ export class Pieces {
   #firstKept = 0;
   readonly #free: SharedArrayBuffer[] = [];
   #sizeBytes = 0;
-  #ended = false;
-  #discarding = false;
-  #stopped = false;
+  #state: PiecesState = { kind: 'keeping' };
   #onStop: () => void = () => undefined;
-  #failure: unknown;
   #roomMade: (() => void) | undefined;
 
   constructor(pieceBytes: number, limit: number) {
@@ -35,9 +44,9 @@ export class Pieces {
 
   /** The piece and those after it: `count` pieces, fewer only where the file ends. Undefined while they are not read yet. */
   from(index: number, count: number): StoredPiece[] | undefined {
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#state.kind === 'failed') throw this.#state.error;
     const found = this.#kept.slice(index - this.#firstKept, index - this.#firstKept + count);
-    return found.length === count || this.#ended ? found : undefined;
+    return found.length === count || this.#state.kind === 'ended' ? found : undefined;
   }
 
   releaseBefore(index: number): void {
@@ -50,13 +59,13 @@ export class Pieces {
 
   /** Keeps nothing from here on, but still reads to the end. */
   discard(): void {
-    this.#discarding = true;
+    if (this.#isKeeping) this.#state = { kind: 'discarding' };
     this.#roomMade?.();
   }
 
   /** Lets `read` return, even if the source never gives another byte. */
   stop(): void {
-    this.#stopped = true;
+    if (!this.#isDone) this.#state = { kind: 'stopped' };
     this.#onStop();
     this.#roomMade?.();
   }
@@ -66,7 +75,7 @@ export class Pieces {
     try {
       await this.#read(source);
     } catch (error) {
-      this.#failure = error;
+      this.#state = { kind: 'failed', error };
     }
     this.onChange();
   }
@@ -76,7 +85,7 @@ export class Pieces {
     let filled = 0;
     for await (const chunk of this.#untilStopped(source)) {
       this.#sizeBytes += chunk.length;
-      for (let rest = chunk; rest.length > 0 && !this.#discarding; ) {
+      for (let rest = chunk; rest.length > 0 && this.#isKeeping; ) {
         // Only when a further byte is there is it known that a full piece is not the last one.
         if (filled === this.pieceBytes) {
           await this.#keep({ memory, lengthBytes: filled, last: false });
@@ -89,14 +98,14 @@ export class Pieces {
         rest = rest.subarray(taken.length);
       }
     }
-    if (this.#stopped) return;
+    if (this.#isStopped) return;
     await this.#keep({ memory, lengthBytes: filled, last: true });
-    this.#ended = true;
+    if (!this.#isStopped) this.#state = { kind: 'ended' };
   }
 
   async *#untilStopped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const iterator = source[Symbol.asyncIterator]();
-    while (!this.#stopped) {
+    while (!this.#isStopped) {
       // Not Promise.race with a promise that outlives it: that would keep every chunk ever read.
       const next = await new Promise<IteratorResult<Uint8Array> | 'stopped'>((resolve, reject) => {
         this.#onStop = () => resolve('stopped');
@@ -111,13 +120,26 @@ export class Pieces {
   }
 
   async #keep(piece: StoredPiece): Promise<void> {
-    while (this.#kept.length >= this.limit && !this.#discarding && !this.#stopped) {
+    while (this.#kept.length >= this.limit && this.#isKeeping) {
       await new Promise<void>((resolve) => {
         this.#roomMade = resolve;
       });
     }
     this.#kept.push(piece);
     this.onChange();
+  }
+
+  get #isKeeping(): boolean {
+    return this.#state.kind === 'keeping';
+  }
+
+  get #isStopped(): boolean {
+    return this.#state.kind === 'stopped';
+  }
+
+  /** Nothing more is read, and it was not `stop` that ended it. */
+  get #isDone(): boolean {
+    return this.#state.kind === 'ended' || this.#state.kind === 'failed';
   }
 
   #memory(): SharedArrayBuffer {

@@ -1,0 +1,355 @@
+import { constants, type FileHandle, open } from 'node:fs/promises';
+import type { Clock } from '../../clock/clock.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { runTool } from '../../tools/run-tool.ts';
+import { DiskError, IncompleteWriteError } from './errors.ts';
+import { type PartitionTable, parseTable } from './gpt.ts';
+import { codeOf } from './in-use.ts';
+import { windowBytes } from './read-back.ts';
+import { forgetPartitions, type Reread, remapPartitions, rereadPartitions } from './reread.ts';
+import type { SavedPartitions } from './saved-partitions.ts';
+import type { Disk } from './select.ts';
+
+/** Both ends that are cleared: enough for every partition table and for the signatures of LVM, RAID, ZFS, LUKS and file systems. */
+export const endBytes = 1024 * 1024;
+
+const pageBytes = 4096;
+/** Shorter runs of zeroes are written sooner than the device is asked. */
+const offloadBytes = 4 * 1024 * 1024;
+/** Offloaded zeroing cannot be interrupted, so it is asked for in pieces. */
+const offloadPieceBytes = 1024 * 1024 * 1024;
+
+/** How far an installation has come with a disk. `table`: that of the image, with the saved partitions. */
+type DiskState =
+  /** Nothing was changed. */
+  | { readonly kind: 'claimed' }
+  /** It has no partition table, or only that of the saved partitions; or that is about to be so. */
+  | { readonly kind: 'invalidated' }
+  /** As before, and all of the image is there but its table. */
+  | { readonly kind: 'written'; readonly table: PartitionTable }
+  /** The table is being written, and may be there already. */
+  | { readonly kind: 'committing'; readonly table: PartitionTable }
+  | { readonly kind: 'committed'; readonly table: PartitionTable }
+  /** Given back to the system; nothing can be done with it any more. */
+  | { readonly kind: 'released' };
+
+function isState<Kind extends DiskState['kind']>(
+  state: DiskState,
+  kind: Kind,
+): state is Extract<DiskState, { kind: Kind }> {
+  return state.kind === kind;
+}
+
+/**
+ * A disk that is being installed to. It is claimed exclusively (`O_EXCL`) until it is released or disposed of.
+ * Offsets and lengths are in bytes from the start of the disk.
+ */
+export class TargetDisk implements AsyncDisposable {
+  /** The device itself, never a link to it. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly sectorSizeBytes: number;
+  #state: DiskState = { kind: 'claimed' };
+  #saved: SavedPartitions | undefined;
+  readonly #clock: Clock;
+  #claimed: FileHandle | undefined;
+  /** Opened when first needed; undefined where the device does not take direct writes. */
+  #direct: Promise<FileHandle | undefined> | undefined;
+  #zeroOffload = true;
+  #readBackMemory: Uint8Array | undefined;
+  readonly #mapped: boolean;
+  /** Devices of its partitions were removed to claim it. */
+  readonly #hadMaps: boolean;
+
+  constructor(disk: Disk, claimed: FileHandle, clock: Clock) {
+    this.#clock = clock;
+    this.path = disk.path;
+    this.sizeBytes = disk.sizeBytes;
+    this.sectorSizeBytes = disk.sectorSizeBytes;
+    this.#claimed = claimed;
+    this.#mapped = isMapped(disk);
+    this.#hadMaps = this.#mapped && disk.partitions.length > 0;
+  }
+
+  /** Partitions that stay whatever happens, and are then the only ones there are until the image is committed. */
+  get saved(): SavedPartitions | undefined {
+    return this.#saved;
+  }
+
+  /** Keeps these partitions. To be called before anything is changed. */
+  save(partitions: SavedPartitions | undefined): void {
+    this.#require('claimed');
+    this.#saved = partitions;
+  }
+
+  async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(lengthBytes);
+    let filled = 0;
+    while (filled < lengthBytes) {
+      const { bytesRead } = await this.#handle.read(bytes, filled, lengthBytes - filled, offsetBytes + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return bytes.subarray(0, filled);
+  }
+
+  /**
+   * As `read`, but what the disk itself has, not what the kernel remembers of it. To be called after `sync`.
+   * @param lengthBytes {@link windowBytes} at most
+   * @returns memory that is used again by the next call
+   */
+  async readBack(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    if (lengthBytes > windowBytes) throw new RangeError(`more than ${windowBytes} bytes cannot be read back at once`);
+    this.#readBackMemory ??= new Uint8Array(new WebAssembly.Memory({ initial: windowBytes / 65536 }).buffer);
+    const bytes = this.#readBackMemory.subarray(0, lengthBytes);
+    const aligned = offsetBytes % pageBytes === 0 && lengthBytes % pageBytes === 0;
+    const handle = aligned ? await this.#openDirectly(constants.O_RDONLY) : undefined;
+    if (handle === undefined) {
+      await runTool('blockdev', ['--flushbufs', this.path], { timeoutSeconds: 60 });
+      bytes.set(await this.read(offsetBytes, lengthBytes));
+      return bytes;
+    }
+    await using direct = handle;
+    for (let filled = 0; filled < lengthBytes; ) {
+      const { bytesRead } = await direct.read(bytes, filled, lengthBytes - filled, offsetBytes + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return bytes;
+  }
+
+  /**
+   * Writes past the kernel's cache where offset, length and memory are aligned to pages and the device allows it, else through it.
+   * The bytes are safe only after `sync`.
+   */
+  async write(bytes: Uint8Array, offsetBytes: number): Promise<void> {
+    const aligned = offsetBytes % pageBytes === 0 && bytes.length % pageBytes === 0;
+    const direct = aligned ? await this.#openDirect() : undefined;
+    if (direct !== undefined) {
+      try {
+        return await writeFully(direct, bytes, offsetBytes);
+      } catch (error) {
+        // The memory is not aligned, or the device wants more than pages. Node cannot tell beforehand.
+        if (codeOf(error) !== 'EINVAL') throw this.#writeError(error, offsetBytes);
+      }
+    }
+    try {
+      await writeFully(this.#handle, bytes, offsetBytes);
+    } catch (error) {
+      throw this.#writeError(error, offsetBytes);
+    }
+  }
+
+  /**
+   * Makes a range read back as zeroes: by the device itself where it can do that in one go, else by writing them. Never discards, because
+   * discarded ranges may read back as anything.
+   * Source: fallocate(2) FALLOC_FL_PUNCH_HOLE on a block device is the kernel's "write zeroes, no fall-back" (block/fops.c).
+   * @returns how many bytes of it the device did.
+   */
+  async zero(offsetBytes: number, lengthBytes: number, signal?: AbortSignal): Promise<number> {
+    const end = offsetBytes + lengthBytes;
+    const pagesStart = Math.ceil(offsetBytes / pageBytes) * pageBytes;
+    const pagesEnd = Math.floor(end / pageBytes) * pageBytes;
+    const offloadedEnd = await this.#offload(pagesStart, pagesEnd, signal);
+    if (offloadedEnd === pagesStart) {
+      await this.#writeZeroes(offsetBytes, end, signal);
+    } else {
+      await this.#writeZeroes(offsetBytes, pagesStart, signal);
+      await this.#writeZeroes(offloadedEnd, end, signal);
+    }
+    return offloadedEnd - pagesStart;
+  }
+
+  /** Writes zeroes even where the device offers to do that itself. */
+  disableZeroOffload(): void {
+    this.#zeroOffload = false;
+  }
+
+  /**
+   * Removes every partition table and every signature of what was on the disk before: both ends are overwritten with zeroes, or with a table of
+   * nothing but the saved partitions, and that is on the disk when this returns.
+   */
+  async invalidate(): Promise<void> {
+    this.#state = { kind: 'invalidated' };
+    const zeroes = zeroMemory().subarray(0, Math.min(endBytes, this.sizeBytes));
+    const { head, tail } = this.#saved?.ends(endBytes) ?? { head: zeroes, tail: zeroes };
+    await this.write(head, 0);
+    await this.write(tail, this.sizeBytes - tail.length);
+    await this.sync();
+  }
+
+  /**
+   * All of an image is on the disk but what makes it bootable.
+   * @param image its partition table
+   * @returns that table with the saved partitions, which `readTable` gives from now on
+   */
+  setWritten(image: PartitionTable): PartitionTable {
+    this.#require('invalidated');
+    const table = this.#saved?.addTo(image) ?? image;
+    this.#state = { kind: 'written', table };
+    return table;
+  }
+
+  /** Puts the partition table on the disk. @param write writes it, and returns when it is there */
+  async commit(write: () => Promise<void>): Promise<void> {
+    const { table } = this.#require('written');
+    this.#state = { kind: 'committing', table };
+    await write();
+    this.#state = { kind: 'committed', table };
+  }
+
+  /**
+   * Leaves the disk without a partition table after something failed.
+   * @param cause what failed
+   * @param signal whether it was aborted
+   * @returns the error to throw: `cause` itself where the disk was not changed, else an IncompleteWriteError that says how the disk was left
+   */
+  async abandon(cause: unknown, signal: AbortSignal | undefined): Promise<unknown> {
+    const { kind } = this.#state;
+    if (kind === 'claimed' || cause instanceof IncompleteWriteError) return cause;
+    const tableRemoved = kind === 'written' || (await this.#removeTable());
+    const why = signal?.aborted ? 'it was interrupted' : reasonOf(cause);
+    const problem = { what: 'install to', target: this.path, why, cause };
+    return new IncompleteWriteError(problem, tableRemoved, this.#saved !== undefined);
+  }
+
+  /** Returns when everything written so far is on the disk. */
+  async sync(): Promise<void> {
+    try {
+      await this.#handle.sync();
+    } catch (error) {
+      throw new DiskError({ what: 'write to', target: this.path, why: reasonOf(error), cause: error });
+    }
+  }
+
+  /** The table of the image being installed, or else the one on the disk. @throws DiskError when there is none. */
+  async readTable(): Promise<PartitionTable> {
+    const known = 'table' in this.#state ? this.#state.table : undefined;
+    const table = known ?? parseTable(await this.read(0, endBytes), this.path, this.sectorSizeBytes);
+    if (table !== undefined) return table;
+    throw new DiskError({ what: 'find', target: `the partitions of ${this.path}`, why: 'it has no GPT' });
+  }
+
+  /**
+   * Gives up the claim and has the kernel see the new partitions.
+   * @returns how that went. That it did not work is not an error: the disk is complete, and the next start reads it anyway.
+   */
+  async rereadPartitions(signal?: AbortSignal): Promise<Reread> {
+    const table = await this.readTable();
+    await this.#close();
+    if (this.#mapped) return await remapPartitions(this.path, signal);
+    return await rereadPartitions(this.path, table, this.#clock, signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { kind } = this.#state;
+    await this.#close();
+    if (kind === 'claimed') {
+      if (this.#hadMaps) await remapPartitions(this.path);
+    } else if (kind !== 'released' && !this.#mapped) {
+      // Those that the kernel knows are no longer on the disk.
+      await forgetPartitions(this.path);
+    }
+  }
+
+  #require<Kind extends DiskState['kind']>(kind: Kind): Extract<DiskState, { kind: Kind }> {
+    const state = this.#state;
+    if (isState(state, kind)) return state;
+    throw new DiskError({ what: 'use', target: this.path, why: `it is ${state.kind}, and should be ${kind}` });
+  }
+
+  /** @returns whether there is no table on the disk now */
+  async #removeTable(): Promise<boolean> {
+    // Collects the errors of what was written before, so that those of removing the table can be told from them.
+    await this.sync().catch(() => undefined);
+    return await this.invalidate().then(
+      () => true,
+      () => false,
+    );
+  }
+
+  get #handle(): FileHandle {
+    if (this.#claimed !== undefined) return this.#claimed;
+    throw new DiskError({ what: 'use', target: this.path, why: 'it has been released' });
+  }
+
+  async #openDirect(): Promise<FileHandle | undefined> {
+    this.#direct ??= this.#openDirectly(constants.O_WRONLY);
+    return await this.#direct;
+  }
+
+  /** @returns undefined where the device cannot be read or written past the kernel's cache. */
+  async #openDirectly(access: number): Promise<FileHandle | undefined> {
+    try {
+      return await open(this.path, access | constants.O_DIRECT);
+    } catch (error) {
+      if (codeOf(error) === 'EINVAL') return undefined;
+      throw error;
+    }
+  }
+
+  /** @returns the end of what the device has zeroed, `start` if it has not. */
+  async #offload(start: number, end: number, signal: AbortSignal | undefined): Promise<number> {
+    let done = start;
+    while (this.#zeroOffload && end - start >= offloadBytes && done < end) {
+      const length = Math.min(offloadPieceBytes, end - done);
+      const range = ['--offset', String(done), '--length', String(length)];
+      try {
+        await runTool('fallocate', ['--punch-hole', ...range, this.path], { signal, timeoutSeconds: 600 });
+        done += length;
+      } catch {
+        signal?.throwIfAborted();
+        // Whatever the reason, the zeroes are written instead; a broken disk says so then.
+        this.#zeroOffload = false;
+      }
+    }
+    return done;
+  }
+
+  async #writeZeroes(start: number, end: number, signal: AbortSignal | undefined): Promise<void> {
+    const zeroes = zeroMemory();
+    for (let offset = start; offset < end; ) {
+      signal?.throwIfAborted();
+      // Up to a multiple of its size first, so that all others are aligned.
+      const length = Math.min(zeroes.length - (offset % zeroes.length), end - offset);
+      await this.write(zeroes.subarray(0, length), offset);
+      offset += length;
+    }
+  }
+
+  #writeError(error: unknown, offsetBytes: number): DiskError {
+    const why = `${reasonOf(error)} (at byte ${offsetBytes} of ${this.sizeBytes})`;
+    return new DiskError({ what: 'write to', target: this.path, why, cause: error });
+  }
+
+  async #close(): Promise<void> {
+    const direct = await this.#direct?.catch(() => undefined);
+    this.#direct = undefined;
+    const claimed = this.#claimed;
+    this.#claimed = undefined;
+    this.#state = { kind: 'released' };
+    await direct?.close();
+    await claimed?.close();
+  }
+}
+
+/** Whether it is made by the device-mapper, of other disks. */
+export function isMapped({ type }: Disk): boolean {
+  return type === 'mpath' || type === 'lvm';
+}
+
+async function writeFully(handle: FileHandle, bytes: Uint8Array, offsetBytes: number): Promise<void> {
+  let written = 0;
+  while (written < bytes.length) {
+    const result = await handle.write(bytes, written, bytes.length - written, offsetBytes + written);
+    written += result.bytesWritten;
+  }
+}
+
+let zeroes: Uint8Array | undefined;
+
+/** One MiB of zeroes in memory that direct writes accept: WebAssembly's is the only one of Node's whose address is aligned to pages. */
+function zeroMemory(): Uint8Array {
+  zeroes ??= new Uint8Array(new WebAssembly.Memory({ initial: endBytes / 65536 }).buffer);
+  return zeroes;
+}

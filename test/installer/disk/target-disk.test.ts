@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { openDisk } from '../../../installer/disk/device.ts';
+import { IncompleteWriteError } from '../../../installer/disk/errors.ts';
+import type { PartitionTable } from '../../../installer/disk/gpt.ts';
+import { windowBytes } from '../../../installer/disk/read-back.ts';
+import { createLoopDevice } from '../../sandbox/loop-device.ts';
+
+const sizeBytes = 16 * 1024 * 1024;
+const table: PartitionTable = { sectorSizeBytes: 512, diskGuid: '', alternateLba: 1, partitions: [] };
+const failure = new Error('the cable was pulled');
+
+test('a disk goes from claimed to invalidated, written, committed and released, and leaves out none of these', async () => {
+  await using loop = await createLoopDevice({ sizeBytes });
+  await using disk = await openDisk(loop.path);
+  assert.throws(() => disk.setWritten(table), /it is claimed, and should be invalidated/);
+  await disk.invalidate();
+  assert.throws(() => disk.save(undefined), /it is invalidated, and should be claimed/);
+  await assert.rejects(
+    disk.commit(async () => assert.fail()),
+    /it is invalidated, and should be written/,
+  );
+  assert.equal(disk.setWritten(table), table);
+  assert.equal(await disk.readTable(), table);
+  await disk.commit(async () => {});
+  await assert.rejects(
+    disk.commit(async () => assert.fail()),
+    /it is committed, and should be written/,
+  );
+  await disk[Symbol.asyncDispose]();
+  await assert.rejects(disk.sync(), /it has been released/);
+});
+
+test('a disk that was not changed is abandoned without a word about its table', async () => {
+  await using loop = await createLoopDevice({ sizeBytes });
+  await using disk = await openDisk(loop.path);
+  assert.equal(await disk.abandon(failure, undefined), failure);
+});
+
+for (const state of ['invalidated', 'written', 'committing'] as const) {
+  test(`a disk that is ${state} is abandoned without a partition table, and the error says so`, async () => {
+    await using loop = await createLoopDevice({ sizeBytes });
+    await using disk = await openDisk(loop.path);
+    await disk.invalidate();
+    if (state !== 'invalidated') disk.setWritten(table);
+    if (state === 'committing') {
+      const write = async () => {
+        await disk.write(Buffer.alloc(4096, 0xee), 0);
+        throw failure;
+      };
+      await assert.rejects(disk.commit(write), failure);
+    }
+    const error = await disk.abandon(failure, undefined);
+    assert.ok(error instanceof IncompleteWriteError && error.tableRemoved);
+    assert.match(error.message, /: the cable was pulled; the disk was left without a partition table/);
+    assert.ok((await disk.read(0, 4096)).every((byte) => byte === 0));
+    assert.equal(await disk.abandon(error, undefined), error);
+    const interrupted = await disk.abandon(failure, AbortSignal.abort());
+    assert.match(String(interrupted), /: it was interrupted; /);
+  });
+}
+
+test('as much as a window is read back at once, and no more', async () => {
+  await using loop = await createLoopDevice({ sizeBytes });
+  await using disk = await openDisk(loop.path);
+  assert.equal((await disk.readBack(0, windowBytes)).length, windowBytes);
+  await assert.rejects(disk.readBack(0, windowBytes + 4096), RangeError);
+});
