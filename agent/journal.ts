@@ -19,7 +19,7 @@ export interface EndedAction {
 }
 
 /** What is known of an action. */
-export type History =
+type History =
   /** Nothing. */
   | { readonly kind: 'unknown' }
   /** It was about to start, and no end is known: it may have done nothing, something or all of its work. */

@@ -14,7 +14,7 @@ export const text = () => z.string('must be text').trim().min(1, 'must not be em
 export const absolutePath = () => text().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
 
 /** A host and perhaps a port: `host`, `host:port`, `[address]:port`; an address of IPv6 alone needs no brackets. */
-export class HostAndPort {
+class HostAndPort {
   /** Without brackets. */
   readonly host: string;
   readonly port: number | undefined;
@@ -150,7 +150,7 @@ export const natsServer = () =>
   });
 
 /** An HTTP proxy. Shows itself without the password in its URL. */
-export class ProxyAddress {
+class ProxyAddress {
   readonly url: Secret;
   readonly #shown: string;
   readonly #password: string;
@@ -186,7 +186,7 @@ export const proxyAddress = () =>
   });
 
 /** A registry and another place of its images; `host[:port]` and `host[:port][/path]`. */
-export class Mirror {
+class Mirror {
   readonly of: string;
   readonly at: string;
 
@@ -209,7 +209,7 @@ export class RegistryAccounts extends Map<string, { readonly username: string; r
 }
 
 /** `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be secrets. */
-export class TemplateValues extends Map<string, string> {
+class TemplateValues extends Map<string, string> {
   override toString(): string {
     return [...this.keys()].join(', ');
   }

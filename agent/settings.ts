@@ -39,7 +39,7 @@ export interface Names {
 }
 
 /** What belongs to a setting besides its type: its names and its help. */
-export const names = z.registry<Names>();
+const names = z.registry<Names>();
 
 /**
  * Every setting: its type, its default and all its names. The names are those of tink-worker v0.1 to v0.12, of tink-agent, and of the kernel command

@@ -59,7 +59,7 @@ export interface Hash {
   readonly digest: string;
 }
 
-export interface DownloadPlan {
+interface DownloadPlan {
   readonly tries: number;
   readonly timeoutSeconds: number;
 }

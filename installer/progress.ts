@@ -1,10 +1,10 @@
 import type { Clock } from '../clock/clock.ts';
 
 /** What the installer is busy with, in the order in which it happens. */
-export type Phase = 'prepare' | 'write' | 'download' | 'verify' | 'configure' | 'commit' | 'finish';
+type Phase = 'prepare' | 'write' | 'download' | 'verify' | 'configure' | 'commit' | 'finish';
 
 /** How far a phase with a measurable length is. */
-export interface Transfer {
+interface Transfer {
   /** Bytes of the image as it is transferred (compressed). */
   readonly doneBytes: number;
   readonly totalBytes: number | undefined;
@@ -164,7 +164,7 @@ function bar(transfer: Transfer, width: number): string {
 }
 
 /** ` 42 % of 490.7 MB, 51.2 MB/s, 1:03 left` */
-export function describeTransfer(transfer: Transfer): string {
+function describeTransfer(transfer: Transfer): string {
   const rate = `${formatBytes(transfer.bytesPerSecond)}/s`;
   if (transfer.totalBytes === undefined) return `${formatBytes(transfer.doneBytes)}, ${rate}`;
   const done = `${Math.floor(percent(transfer)).toString().padStart(3)} % of ${formatBytes(transfer.totalBytes)}, ${rate}`;

@@ -7,9 +7,7 @@ import { fetchSmallFile } from './fetch/fetch.ts';
 /** Fingerprint of the primary key of "Flatcar Buildbot (Official Builds)". It never expires and certifies each year's signing subkey. */
 export const flatcarFingerprint = 'F88CFEDEFF29A5B4D9523864E25D9AED0593B34A';
 
-export const flatcarKeyUrl = new URL(
-  'https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc',
-);
+const flatcarKeyUrl = new URL('https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc');
 
 /** Name of the key's file on a mirror, below the mirror's base. */
 const keyFileName = 'Flatcar_Image_Signing_Key.asc';

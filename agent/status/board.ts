@@ -5,7 +5,7 @@ import type { LoopEvent } from '../observe.ts';
 import type { ActionName, RuntimeEvent } from '../runtime/event.ts';
 
 /** Who this agent is; does not change while it runs. */
-export interface Identity {
+interface Identity {
   /** As the server knows the machine. */
   readonly machine: string;
   readonly hostName: string;
@@ -31,7 +31,7 @@ export interface Status extends Identity {
   readonly lastErrors: readonly { readonly at: string; readonly message: string }[];
 }
 
-export interface CurrentAction {
+interface CurrentAction {
   readonly name: string;
   readonly task: string;
   readonly image: string;

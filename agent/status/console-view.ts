@@ -143,7 +143,7 @@ export function drawScreen(status: Status, lines: readonly string[], own: readon
 }
 
 /** One line, which changes when a step does; progress would fill a serial console's log. */
-export function drawLine(status: Status): string {
+function drawLine(status: Status): string {
   const last = status.action === undefined && status.lastAction !== undefined ? `; last: ${lastLine(status)}` : '';
   return `${printable(`nibs ${status.machine}: ${actionLine(status)}${last}`)}\r\n`;
 }

@@ -51,8 +51,8 @@ class CurrentTransport implements Transport {
     const request = { agentId: workerId, agentAttributes: this.#attributes };
     try {
       const response = await channel.call(service, rpc.getAction, request, signal, callTimeoutSeconds);
-      // Only the server knows which one is the last, and whether it was reported as started.
-      return { kind: 'action', action: toAction(response, workerId), last: false, startedBefore: false };
+      // Only the server knows whether it was reported as started.
+      return { kind: 'action', action: toAction(response, workerId), startedBefore: false };
     } catch (error) {
       if (!(error instanceof RpcError) || !IDLE.has(error.code)) throw error;
       return { kind: 'idle', reason: `the server says: ${error.details}`, unfinished: !saysOver(error) };

@@ -9,7 +9,7 @@ import { readTemplate, type Task, type TaskAction, type Template } from '../temp
 import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 
 /** What happens to a workflow that is run from a file; one line of JSON each, with the time in front. */
-export type WorkflowEvent = { readonly workflow: string } & (
+type WorkflowEvent = { readonly workflow: string } & (
   | { readonly event: 'workflow-started'; readonly template: string; readonly actions: number }
   | { readonly event: 'task-skipped'; readonly task: string; readonly worker: string; readonly reason: string }
   | ({ readonly event: 'action-started' } & ActionFacts)
@@ -141,7 +141,7 @@ class TemplateTransport implements FileTransport {
       if (this.#verdict !== undefined) this.#end(this.#verdict);
       return { kind: 'idle', reason: 'the workflow has ended' };
     }
-    return { kind: 'action', action, last: this.#position === this.#actions.length - 1, startedBefore: false };
+    return { kind: 'action', action, startedBefore: false };
   }
 
   async demand(): Promise<Demand> {

@@ -88,7 +88,6 @@ class LegacyTransport implements Transport {
         return {
           kind: 'action',
           action: toAction(position.workflowId, action, todo.index),
-          last: todo.index === actions.length - 1,
           startedBefore: todo.started,
         };
       }

@@ -96,7 +96,7 @@ class NatsTransport implements Transport {
     if (this.#lists.length === 0 && !this.#endIsNews) await this.#awaitList(signal);
     this.#endIsNews = false;
     const current = this.#lists[0]?.current();
-    if (current !== undefined) return { kind: 'action', ...current, startedBefore: false };
+    if (current !== undefined) return { kind: 'action', action: current, startedBefore: false };
     const { finishDue = () => false } = this.#options;
     const reason = `no list of actions waits; they come on ${this.#bus.listenOn}`;
     return { kind: 'idle', reason, unfinished: !this.#hasEnded && !finishDue() };
@@ -190,20 +190,19 @@ class ListInWork {
   }
 
   /** The attempt that is next, or runs; `undefined` at the end. As with the Go agent, the limit of an action is one for all attempts. */
-  current(): { readonly action: Action; readonly last: boolean } | undefined {
+  current(): Action | undefined {
     const listed = this.#actions[this.#position];
     if (listed === undefined || this.#hasFailed) return undefined;
     const { timeoutSeconds } = listed.action;
-    const action = {
+    return {
       ...listed.action,
       id: idOfAttempt(listed.action.id, this.#attempt),
       timeoutSeconds: timeoutSeconds && Math.max(1, Math.ceil(timeoutSeconds - this.#spentSeconds)),
     };
-    return { action, last: this.#position === this.#actions.length - 1 };
   }
 
   isAt({ workflowId, id }: Action): boolean {
-    const action = this.current()?.action;
+    const action = this.current();
     return action?.workflowId === workflowId && action.id === id;
   }
 

@@ -3,7 +3,7 @@ import type { Action, Event } from '../action.ts';
 /** What the server wants next. */
 export type Next =
   /** Run this action; `startedBefore`: the server already shows it as started, by an agent that did not report its end. */
-  | { readonly kind: 'action'; readonly action: Action; readonly last: boolean; readonly startedBefore: boolean }
+  | { readonly kind: 'action'; readonly action: Action; readonly startedBefore: boolean }
   /**
    * Nothing to do now; ask again later. `unfinished`: the server leaves open whether a workflow goes on, here or on another machine; the machine must not be
    * restarted yet, and an action that ended may be asked for again. Default: false.

@@ -232,7 +232,7 @@ export class ElfImage {
 }
 
 /** An unsigned number of 64 bits; addresses and sizes of files stay below 2^53. */
-export function word(bytes: Buffer, at: number): number {
+function word(bytes: Buffer, at: number): number {
   return Number(bytes.readBigUInt64LE(at));
 }
 

@@ -25,9 +25,6 @@ export interface PartitionTable {
   readonly partitions: readonly Partition[];
 }
 
-/** Reads `lengthBytes` at `offsetBytes`; returns less only at the end. */
-export type ReadAt = (offsetBytes: number, lengthBytes: number) => Promise<Uint8Array>;
-
 const signature = 'EFI PART';
 const headerBytes = 92;
 const nilGuid = '00000000-0000-0000-0000-000000000000';
@@ -138,11 +135,6 @@ function writeEntry(entries: Buffer, partition: Partition): void {
   entry.writeBigUInt64LE(BigInt(partition.lastLba), 40);
   entry.writeBigUInt64LE(partition.attributes, 48);
   entry.write(partition.label, 56, 72, 'utf16le');
-}
-
-/** As `parseTable`, of a disk that can be read at any place. */
-export async function readTable(readAt: ReadAt, name: string, sectorSizeBytes = 512) {
-  return parseTable(await readAt(0, 1024 * 1024), name, sectorSizeBytes);
 }
 
 /** The only partition with this label. @throws DiskError when there is none, or more than one. */

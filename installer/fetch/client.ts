@@ -22,7 +22,7 @@ export interface DownloadOptions {
   readonly onRetry: (notice: string) => void;
 }
 
-export const defaultDownloadOptions: DownloadOptions = {
+const defaultDownloadOptions: DownloadOptions = {
   clock: systemClock,
   tries: 10,
   timeoutSeconds: 20,

@@ -552,7 +552,7 @@ test('runAgent() reports an action again that the server asks for again, and doe
   const reports: string[] = [];
   const enough = Promise.withResolvers<void>();
   const transport: Transport = {
-    next: async (): Promise<Next> => ({ kind: 'action', action, last: true, startedBefore: true }),
+    next: async (): Promise<Next> => ({ kind: 'action', action, startedBefore: true }),
     report: async (event) => {
       reports.push(event.kind === 'ended' ? event.outcome.verdict : event.kind);
       if (reports.length === 4) enough.resolve();

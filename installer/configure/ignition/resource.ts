@@ -41,7 +41,7 @@ function isGzip(data: Buffer): boolean {
   return data[0] === 0x1f && data[1] === 0x8b;
 }
 
-export function whyNotSource(source: string, dialect: Dialect): string | undefined {
+function whyNotSource(source: string, dialect: Dialect): string | undefined {
   const url = parseUrl(source);
   if (url === undefined) return `${shorten(source)} is not a valid URL`;
   if (!dialect.urlSchemes.includes(url.scheme)) {

@@ -138,4 +138,3 @@ export type Filesystem2 = z.infer<typeof filesystem>;
 export type Node2 = z.infer<typeof node>;
 export type Partition2 = z.infer<typeof partition>;
 export type User2 = z.infer<typeof passwdUser>;
-export type NetworkdUnit = z.infer<typeof networkdUnit>;

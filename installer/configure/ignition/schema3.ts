@@ -150,7 +150,6 @@ export type Partition = z.infer<typeof partition>;
 export type Filesystem3 = z.infer<typeof filesystem>;
 export type Raid = z.infer<typeof raid>;
 export type Luks = z.infer<typeof luks>;
-export type Unit = z.infer<typeof unit>;
 export type File3 = z.infer<typeof file>;
 export type Link = z.infer<typeof link>;
 export type Passwd = NonNullable<Config3['passwd']>;
