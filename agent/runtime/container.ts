@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { ContainerCreateOptions } from 'dockerode';
 import { startDeadline } from '../../clock/deadline.ts';
+import { withAcceptedCapabilities } from './accepted-capabilities.ts';
 import { ranOutOfMemory, watchForSuccess } from './container-events.ts';
 import { alternativeName, withName } from './container-settings.ts';
 import { type Engine, EngineError } from './engine.ts';
@@ -84,25 +85,17 @@ export class Container implements AsyncDisposable {
   ): Promise<Container> {
     const wanted = settings.name ?? '';
     let name = wanted;
-    let { HostConfig = {} } = settings;
     for (;;) {
       try {
-        const id = await engine.call(
-          (api, limited) => api.createContainer(withName({ ...settings, HostConfig }, name), limited),
-          signal,
+        const id = await withAcceptedCapabilities(settings.HostConfig ?? {}, (HostConfig) =>
+          engine.call(
+            (api, limited) => api.createContainer(withName({ ...settings, HostConfig }, name), limited),
+            signal,
+          ),
         );
         return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
       } catch (error) {
-        if (!(error instanceof EngineError)) throw error;
-        const refused = refusedCapability(error);
-        if (refused !== undefined && HostConfig.CapDrop?.includes(refused)) {
-          HostConfig = {
-            ...HostConfig,
-            CapDrop: HostConfig.CapDrop.filter((capability: string) => capability !== refused),
-          };
-          continue;
-        }
-        if (error.statusCode !== 409) throw error;
+        if (!(error instanceof EngineError) || error.statusCode !== 409) throw error;
         const id = await ownerOf(engine, name, settings, signal);
         if (id !== undefined)
           return new Container(engine, options, { id, name, image: settings.Image ?? '', adopted: false });
@@ -373,14 +366,6 @@ export class Container implements AsyncDisposable {
       if (isDone || clock.now().getTime() - Math.max(endedAt, lastLineAt()) > 5000) return;
     }
   }
-}
-
-/**
- * A capability that is to be dropped and that the engine cannot give anyway: Docker before 23 does not know the newest ones, later ones refuse those
- * that dockerd itself lacks (moby's oci/caps).
- */
-function refusedCapability({ message }: EngineError): string | undefined {
-  return /\binvalid CapDrop: .*"CAP_(\w+)"/.exec(message)?.[1];
 }
 
 /** The id of the container of that name if it is ours: made by a request whose answer got lost. */

@@ -153,7 +153,7 @@ async function measureBeside(
 ): Promise<[AgentFigures, AgentFigures]> {
   await using server = await startTinkServer({ dialect: agent.dialect });
   await writeFile(authorityFile(options.directory, server), server.certificate.bundle);
-  await using _ = await workerDirectory();
+  await using worker = await createWorkerDirectory();
   await using ours = await startOurs(server, options);
   await using theirs = await startTheirs(program, server, options);
   const idle = [await idleFigures(server, ours), await idleFigures(server, theirs)] as const;
@@ -164,7 +164,8 @@ async function measureBeside(
   ] as const;
   for (let done = 0; done < options.actions; done += ACTIONS_IN_A_ROW) {
     for (const [index, contestant] of [ours, theirs].entries()) {
-      const { times, cpu } = await runWorkflow(server, template, contestant);
+      const { workflow, times, cpu } = await runWorkflow(server, template, contestant);
+      worker.workflows.push(workflow);
       samples[index]?.times.push(...times);
       samples[index]?.cpu.push(cpu);
     }
@@ -192,7 +193,7 @@ async function runWorkflow(server: TinkServer, template: string, { process, mac 
   if (failure) throw new Error(`${process.spawnfile}: ${failure.actionName} ${failure.status} ${failure.message}`);
   const times = ends.slice(1).map((end, index) => end - (ends[index] ?? Number.NaN));
   const [first = Number.NaN, last = Number.NaN] = [await cpu[0], await cpu.at(-1)];
-  return { times, cpu: (last - first) / ACTIONS_IN_A_ROW };
+  return { workflow, times, cpu: (last - first) / ACTIONS_IN_A_ROW };
 }
 
 /** Of the workflow, before its last action. */
@@ -292,15 +293,15 @@ async function start(
   };
 }
 
-/** The Go agents need it. Removed again: what was added to it, and the directory, if it was not there before. */
-async function workerDirectory(): Promise<AsyncDisposable> {
-  await mkdir(WORKER_DIRECTORY, { recursive: true });
-  const before = new Set(await readdir(WORKER_DIRECTORY));
+/** The Go agents need it. Removed again: the directories of these workflows, and it itself if this made it and nobody else uses it. */
+async function createWorkerDirectory(): Promise<AsyncDisposable & { readonly workflows: string[] }> {
+  const made = await mkdir(WORKER_DIRECTORY, { recursive: true });
+  const workflows: string[] = [];
   return {
+    workflows,
     async [Symbol.asyncDispose]() {
-      const added = (await readdir(WORKER_DIRECTORY)).filter((name) => !before.has(name));
-      for (const name of added) await rm(join(WORKER_DIRECTORY, name), { recursive: true });
-      if (before.size === 0) await rmdir(WORKER_DIRECTORY);
+      for (const name of workflows) await rm(join(WORKER_DIRECTORY, name), { recursive: true, force: true });
+      if (made !== undefined && (await readdir(WORKER_DIRECTORY)).length === 0) await rmdir(WORKER_DIRECTORY);
     },
   };
 }

@@ -12,6 +12,7 @@ import { buffer } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerCreateOptions } from 'dockerode';
 import { execa } from 'execa';
+import { withAcceptedCapabilities } from '../../agent/runtime/accepted-capabilities.ts';
 import { containerSettings } from '../../agent/runtime/container-settings.ts';
 import { actionOf } from '../agent/runtime/workshop.ts';
 import { type Hall, startHall } from '../agent/site.ts';
@@ -110,10 +111,10 @@ describe('the container image of the agent runs a workflow as it is started by',
       const reference = `${registry.host}/${host.image}`;
       const authconfig = { username: registry.username, password: registry.password };
       await buffer(await engine.docker.pull(reference, { authconfig }));
-      const container = await engine.docker.createContainer({
-        ...(await settingsOf(host, server, worker)),
-        Image: reference,
-      });
+      const settings = { ...(await settingsOf(host, server, worker)), Image: reference };
+      const container = await withAcceptedCapabilities(settings.HostConfig ?? {}, (HostConfig) =>
+        engine.docker.createContainer({ ...settings, HostConfig }),
+      );
       try {
         await container.start();
         const isEnd = (status: string) => /(SUCCESS|FAILED|TIMEOUT)$/.test(status);

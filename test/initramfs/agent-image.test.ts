@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { withAcceptedCapabilities } from '../../agent/runtime/accepted-capabilities.ts';
 import { containerSettings } from '../../agent/runtime/container-settings.ts';
 import { actionOf } from '../agent/runtime/workshop.ts';
 import { ended, eventsOf, type Hall, makeSite, type Site, startHall, until } from '../agent/site.ts';
@@ -42,7 +43,7 @@ async function startContainer({ server, directory: site }: Site) {
     networkMode: 'host',
     privileges: 'all-available',
   });
-  const container = await engine.docker.createContainer({
+  const settings = {
     Image: 'tink-worker:latest',
     Tty: true,
     Env: [
@@ -58,7 +59,10 @@ async function startContainer({ server, directory: site }: Site) {
       ...HostConfig,
       Binds: [`${worker}:/worker`, `${worker}:${worker}`, `${engine.socketPath}:/var/run/docker.sock`],
     },
-  });
+  };
+  const container = await withAcceptedCapabilities(settings.HostConfig, (HostConfig) =>
+    engine.docker.createContainer({ ...settings, HostConfig }),
+  );
   await container.start();
   return container;
 }
