@@ -3,6 +3,7 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { z } from 'zod';
+import { diskStatistics } from '../sandbox/disk-statistics.ts';
 import type { Machine } from '../sandbox/machine.ts';
 
 /** A disk of the demonstration's machine. */
@@ -68,25 +69,7 @@ export async function checksum(disk: DemoDisk): Promise<string> {
   return hash.digest('hex');
 }
 
-const blockStatistics = z.array(
-  z.looseObject({
-    device: z.string().optional(),
-    stats: z.looseObject({ rd_bytes: z.number(), wr_bytes: z.number() }),
-  }),
-);
-
 /** Bytes that the machine has written to each disk since it was started, by the disk's position. */
 export async function bytesWritten(machine: Machine): Promise<readonly number[]> {
   return (await diskStatistics(machine)).map(({ stats }) => stats.wr_bytes);
-}
-
-/** Bytes that the machine has read from and written to all its disks since it was started. */
-export async function bytesTransferred(machine: Machine): Promise<number> {
-  return (await diskStatistics(machine)).reduce((sum, { stats }) => sum + stats.rd_bytes + stats.wr_bytes, 0);
-}
-
-async function diskStatistics(machine: Machine) {
-  const answer = await machine.monitor.command('query-blockstats');
-  // The firmware's own flash memory is among them.
-  return blockStatistics.parse(answer).filter(({ device }) => /^disk\d+$/.test(device ?? ''));
 }

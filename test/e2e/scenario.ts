@@ -2,12 +2,12 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { type Machine, startMachine } from '../sandbox/machine.ts';
+import { whileProgressing } from '../sandbox/patience.ts';
 import { type Provisioner, startProvisioner } from '../sandbox/provisioner.ts';
 import type { SeedMachine } from '../sandbox/seed.ts';
 import type { ServerDialect, TinkEvent } from '../sandbox/tink-server/server.ts';
 import type { SandboxWorkflow } from '../sandbox/workflows/workflow.ts';
 import { bytesWritten, checksum, createDisks, type DemoDisk } from './disks.ts';
-import { whileProgressing } from './patience.ts';
 import { type Phase, Story } from './phases.ts';
 
 export interface DemoOptions {
@@ -57,9 +57,6 @@ const machineOfTheSeed: SeedMachine = {
   mac: '08:00:27:00:00:01',
   address: '192.168.1.5',
 };
-
-/** Of the machine's own seconds, about ten times of what an emulated machine needs. */
-const limits = { stallSeconds: 300, totalSeconds: 1200 };
 
 const loginSeconds = 120;
 
@@ -214,7 +211,7 @@ function whileItRuns<T>(
     story.note(
       `this host is busy: the machine waits ${Math.round(waitedShare * 100)} % of the time for a processor; the demo goes on as long as there is progress`,
     );
-  return story.phase(name, machine.consoleLog, () => whileProgressing(machine, tap, limits, { signal, onSlow }, wait));
+  return story.phase(name, machine.consoleLog, () => whileProgressing(machine, { tap, signal, onSlow }, wait));
 }
 
 /** What the agent says on the console at the server's first answer. */

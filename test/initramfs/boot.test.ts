@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { exists, fetchSystem } from '../../initramfs/system.ts';
+import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
+import { whileProgressing } from '../sandbox/patience.ts';
 
 const build = resolve(import.meta.dirname, '../../build');
 
@@ -14,10 +16,9 @@ const build = resolve(import.meta.dirname, '../../build');
 const settings =
   'worker_id=ce2e62ed-826f-4485-a39f-a82bb74338e2 grpc_authority=10.0.2.99:42113 docker_registry=10.0.2.99';
 
-/** Generous: an emulated machine beside other tests. */
-const limits = { timeoutSeconds: 240 };
-
-test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, shows what it does, and reboots', async () => {
+test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, shows what it does, and reboots', {
+  timeout: 3_600_000,
+}, async () => {
   await using scratch = await makeScratch();
   await using web = await startWebServer({ '/workflow/ca.pem': '-----BEGIN CERTIFICATE-----\n' });
   const disks = (['virtio', 'sata', 'scsi', 'nvme'] as const).map((bus) => ({
@@ -47,7 +48,7 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
     'registry 10.0.2.99 trusted',
   ];
   phases.push('agent starts', 'engine ready');
-  await Promise.all(phases.map((phase) => machine.console.waitForLine(new RegExp(`nibs: ${phase}.*s\\)`), limits)));
+  await Promise.all(phases.map((phase) => waitForLine(machine, new RegExp(`nibs: ${phase}.*s\\)`))));
 
   const shell = openShell(machine);
   match(await shell('ls /dev/vda /dev/sda /dev/sdb /dev/nvme0n1 && echo all'), /all/);
@@ -72,31 +73,30 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   match(await shell('grep -c "said by the kernel" /dev/vcs1 /dev/vcs2'), /vcs1:1 .*vcs2:0/);
   match(await shell('cat /sys/class/tty/tty0/active'), /tty2/, 'the view is in front');
 
-  const killed = await machine.console.waitForLine(/nibs: agent starts/, limits);
+  const killed = await waitForLine(machine, /nibs: agent starts/);
   machine.type('kill -9 $(pidof tink-agent)\n');
-  await machine.console.waitForLine(/nibs: agent ended with status 137, starting it again in 1 s/, {
-    ...limits,
-    after: killed,
-  });
+  await waitForLine(machine, /nibs: agent ended with status 137, starting it again in 1 s/, killed);
   await shell('until pidof tink-agent; do sleep 0.1; done');
 
   machine.type('reboot\n');
-  await machine.console.waitForLine(/nibs: the machine goes down/, limits);
+  await waitForLine(machine, /nibs: the machine goes down/);
   equal(await machine.exited, 0);
 });
 
-test('the boot image without a network and with a clock in 1970 still gives engine and console, and says what is missing', async () => {
+test('the boot image without a network and with a clock in 1970 still gives engine and console, and says what is missing', {
+  timeout: 3_600_000,
+}, async () => {
   await using scratch = await makeScratch();
   await using machine = await boot(scratch.directory, {
     commandLine: `${settings} nibs_shell quiet`,
     clock: '1970-01-01T00:00:00',
     cards: [],
   });
-  await machine.console.waitForLine(/nibs: engine ready/, limits);
+  await waitForLine(machine, /nibs: engine ready/);
   const shell = openShell(machine);
   const { timeSeconds } = await fetchSystem(join(build, 'cache'));
   ok(Number.parseInt(await shell('date +%s'), 10) >= timeSeconds, 'no certificate of today is valid at that time');
-  await machine.console.waitForLine(/nibs: still no address: no network card/, limits);
+  await waitForLine(machine, /nibs: still no address: no network card/);
 });
 
 /** Serves `files` on the host's loopback, which the machine sees at 10.0.2.2. */
@@ -142,6 +142,12 @@ async function boot(
   });
 }
 
+function waitForLine(machine: Machine, pattern: RegExp, after?: ConsoleLine): Promise<ConsoleLine> {
+  return whileProgressing(machine, {}, (signal) =>
+    machine.console.waitForLine(pattern, { signal, ...(after !== undefined && { after }) }),
+  );
+}
+
 /** Opens the shell on the serial console of a machine that is up. The function runs a command there and returns what it printed, on one line. */
 function openShell(machine: Machine): (command: string) => Promise<string> {
   machine.type('\n'); // "Please press Enter to activate this console."
@@ -150,7 +156,7 @@ function openShell(machine: Machine): (command: string) => Promise<string> {
     count += 1;
     // Taken apart, so that the echo of what is typed is not taken for the answer; gathered, so that other messages of the console fall between answers.
     machine.type(`answer=$({ ${command}; } 2>&1 | tr '\\n' ' '); echo "answer""${count}: $answer"\n`);
-    const { text } = await machine.console.waitForLine(new RegExp(`answer${count}: `), limits);
+    const { text } = await waitForLine(machine, new RegExp(`answer${count}: `));
     return text.slice(text.indexOf(`answer${count}: `) + `answer${count}: `.length);
   };
 }

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
-import type { Machine } from '../sandbox/machine.ts';
-import { bytesTransferred } from './disks.ts';
+import { bytesTransferred } from './disk-statistics.ts';
+import type { Machine } from './machine.ts';
 
 /** How long a phase may take. All seconds are the machine's own: those in which it did not wait for a processor of the host. */
 export interface PatienceLimits {
@@ -24,6 +24,9 @@ export interface Observation extends Progress {
   /** Seconds of the host's monotonic clock. */
   readonly atSeconds: number;
 }
+
+/** About ten times of what the longest phase of an emulated machine needs. */
+export const usualLimits: PatienceLimits = { stallSeconds: 300, totalSeconds: 1200 };
 
 /** Less than that is a poll, and an agent that polls may be one that hangs. */
 const significantNetworkBytes = 1 << 20;
@@ -85,18 +88,24 @@ function hasProgressed(before: Progress, now: Progress): boolean {
   );
 }
 
+export interface PatienceOptions {
+  readonly tap?: string;
+  /** Default: {@link usualLimits}. */
+  readonly limits?: PatienceLimits;
+  readonly signal?: AbortSignal;
+  readonly onSlow?: (waitedShare: number) => void;
+}
+
 /**
  * Runs `work` as long as the machine makes progress.
  *
- * @param tap the host's end of the machine's cable, in this network namespace
+ * @param tap the host's end of the machine's cable, in this network namespace. Default: traffic is not looked at
  * @param onSlow is called once, when the machine has waited for the host for more than half of at least a minute
  * @throws {Error} what `work` throws; when the machine has ended, or the limits are exceeded
  */
 export async function whileProgressing<T>(
   machine: Machine,
-  tap: string,
-  limits: PatienceLimits,
-  { signal, onSlow }: { readonly signal: AbortSignal; readonly onSlow: (waitedShare: number) => void },
+  { tap, limits = usualLimits, signal, onSlow }: PatienceOptions,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const over = new AbortController();
@@ -106,7 +115,7 @@ export async function whileProgressing<T>(
     const reason = meter.observe(await observe(machine, tap));
     if (!isSlow && meter.hostSeconds >= 60 && meter.waitedShare > 0.5) {
       isSlow = true;
-      onSlow(meter.waitedShare);
+      onSlow?.(meter.waitedShare);
     }
     if (reason === undefined) return;
     const slowness = isSlow ? `; it waited ${Math.round(meter.waitedShare * 100)} % of the time for a processor` : '';
@@ -116,16 +125,16 @@ export async function whileProgressing<T>(
   // A look that fails is one at a machine that has just ended.
   const timer = setInterval(() => void look().catch(() => {}), lookEverySeconds * 1000);
   try {
-    return await work(AbortSignal.any([signal, over.signal]));
+    return await work(signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]));
   } finally {
     clearInterval(timer);
   }
 }
 
-async function observe(machine: Machine, tap: string): Promise<Observation> {
+async function observe(machine: Machine, tap: string | undefined): Promise<Observation> {
   const [diskBytes, networkBytes, waitedSeconds] = await Promise.all([
     bytesTransferred(machine),
-    bytesOnCable(tap),
+    tap === undefined ? 0 : bytesOnCable(tap),
     secondsOnRunQueue(machine.pid),
   ]);
   const consoleLines = machine.console.lines.length;
