@@ -30,8 +30,8 @@ type DiskState =
   /** The table is being written, and may be there already. */
   | { readonly kind: 'committing'; readonly table: PartitionTable }
   | { readonly kind: 'committed'; readonly table: PartitionTable }
-  /** Given back to the system; nothing can be done with it any more. */
-  | { readonly kind: 'released' };
+  /** Given back to the system: it cannot be read or written any more. The table is that of an image that was installed. */
+  | { readonly kind: 'released'; readonly table: PartitionTable | undefined };
 
 function isState<Kind extends DiskState['kind']>(
   state: DiskState,
@@ -224,8 +224,7 @@ export class TargetDisk implements AsyncDisposable {
 
   /** The table of the image being installed, or else the one on the disk. @throws DiskError when there is none. */
   async readTable(): Promise<PartitionTable> {
-    const known = 'table' in this.#state ? this.#state.table : undefined;
-    const table = known ?? parseTable(await this.read(0, endBytes), this.path, this.sectorSizeBytes);
+    const table = this.#knownTable ?? parseTable(await this.read(0, endBytes), this.path, this.sectorSizeBytes);
     if (table !== undefined) return table;
     throw new DiskError({ what: 'find', target: `the partitions of ${this.path}`, why: 'it has no GPT' });
   }
@@ -266,6 +265,10 @@ export class TargetDisk implements AsyncDisposable {
       () => true,
       () => false,
     );
+  }
+
+  get #knownTable(): PartitionTable | undefined {
+    return 'table' in this.#state ? this.#state.table : undefined;
   }
 
   get #handle(): FileHandle {
@@ -327,7 +330,7 @@ export class TargetDisk implements AsyncDisposable {
     this.#direct = undefined;
     const claimed = this.#claimed;
     this.#claimed = undefined;
-    this.#state = { kind: 'released' };
+    this.#state = { kind: 'released', table: this.#knownTable };
     await direct?.close();
     await claimed?.close();
   }

@@ -29,6 +29,7 @@ test('a disk goes from claimed to invalidated, written, committed and released, 
   );
   await disk[Symbol.asyncDispose]();
   await assert.rejects(disk.sync(), /it has been released/);
+  assert.equal(await disk.readTable(), table, 'the table of the image is still known, for the boot entry');
 });
 
 test('a disk that was not changed is abandoned without a word about its table', async () => {
