@@ -226,7 +226,7 @@ export const mirrors = () =>
       .transform((texts) => texts.map((text) => new Mirror(text))),
   );
 
-/** Several `HOST=USERNAME:PASSWORD` with blanks between them or each in a flag of its own; in a file a mapping. */
+/** Several `HOST=USERNAME:PASSWORD` separated by spaces or each in a flag of its own; in a file a mapping. */
 export const registryAccounts = () =>
   z.preprocess(
     (value) => (typeof value === 'string' ? accountsOf(value) : value),

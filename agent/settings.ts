@@ -242,7 +242,7 @@ export const schema = z.object({
     .register(names, {
       group: 'Without a server',
       description:
-        'Template to run with --transport file. What happens is told on standard output, a line of JSON each; the log goes to standard error. Of several workers, --id says whose tasks are run; without it, all.',
+        'Template to run with --transport file. Events are written to standard output, one line of JSON each; the log goes to standard error. Of several workers, --id says whose tasks are run; without it, all.',
       value: 'FILE',
       flags: ['template'],
       environment: ['NIBS_TEMPLATE'],
@@ -311,7 +311,7 @@ export const schema = z.object({
     .register(names, {
       group: 'Registry and engine',
       description:
-        'User name and password at further registries, each sent to exactly this host[:port]. May be repeated, or a list with blanks. In a configuration file a mapping: {"HOST": {"username": "…", "password": "…"}}.',
+        'User name and password at further registries, each sent to exactly this host[:port]. May be repeated, or a list separated by spaces. In a configuration file a mapping: {"HOST": {"username": "…", "password": "…"}}.',
       value: 'HOST=NAME:PASSWORD',
       flags: ['registries', 'registry-credentials'],
       environment: ['NIBS_REGISTRIES'],
@@ -423,7 +423,7 @@ export const schema = z.object({
     .register(names, {
       group: 'Registry and engine',
       description:
-        'Network of actions that name none: that of the machine (host), none, or the own one of the engine (default); auto: the own one of the engine if it has a bridge, else that of the machine.',
+        'Network of actions that name none: that of the machine (host), none, or that of the engine (default); auto: that of the engine if it has a bridge, else that of the machine.',
       value: 'NETWORK',
       flags: ['network'],
       environment: ['NIBS_NETWORK'],
@@ -583,7 +583,7 @@ export const schema = z.object({
     .default('reboot')
     .register(names, {
       group: 'Behaviour',
-      description: 'Command that restarts the machine; words are separated by blanks.',
+      description: 'Command that restarts the machine; words are separated by spaces.',
       value: 'COMMAND',
       flags: ['reboot-command'],
       environment: ['NIBS_REBOOT_COMMAND'],
@@ -593,7 +593,7 @@ export const schema = z.object({
     .default('poweroff')
     .register(names, {
       group: 'Behaviour',
-      description: 'Command that switches the machine off; words are separated by blanks.',
+      description: 'Command that switches the machine off; words are separated by spaces.',
       value: 'COMMAND',
       flags: ['poweroff-command'],
       environment: ['NIBS_POWEROFF_COMMAND'],

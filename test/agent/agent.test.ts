@@ -424,7 +424,7 @@ describe('the end of the work', () => {
 });
 
 describe('trouble', () => {
-  test('an outage of the server is said once, and its end, too', async (test) => {
+  test('an outage of the server and its end are logged once each', async (test) => {
     const bench = await startBench(test);
     const transport = bench.connect();
     const attempts = new EventEmitter<{ attempt: [] }>();
