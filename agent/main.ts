@@ -34,7 +34,7 @@ import { RegistryAccounts } from './setting-values.ts';
 import type { Config } from './settings.ts';
 import { TemplateError } from './template/problem.ts';
 import { readTlsFiles } from './tls-files.ts';
-import type { FileTransport } from './transport/file.ts';
+import type { FileTransport } from './transport/file/file.ts';
 import type { Transport } from './transport/transport.ts';
 
 /**
@@ -160,7 +160,7 @@ async function workFromFile(config: FileConfig, tools: Tools, signal: AbortSigna
 }
 
 async function createFileTransport(config: FileConfig, { log, redactor, clock }: Tools): Promise<FileTransport> {
-  const { openTemplate } = await import('./transport/file.ts');
+  const { openTemplate } = await import('./transport/file/file.ts');
   for (const [name, value] of config.values ?? []) if (looksSecret(name)) redactor.learn(value);
   return await openTemplate({
     ...config,
@@ -276,7 +276,7 @@ async function createTransport(
 ): Promise<Transport> {
   switch (config.transport) {
     case 'grpc': {
-      const { createServerTransport } = await import('./transport/server.ts');
+      const { createServerTransport } = await import('./transport/grpc/server.ts');
       return createServerTransport({
         clock,
         authority: config.grpcAuthority,
@@ -300,7 +300,7 @@ async function createTransport(
       });
     }
     case 'nats': {
-      const { NatsOptionsError, openNats } = await import('./transport/nats.ts');
+      const { NatsOptionsError, openNats } = await import('./transport/nats/nats.ts');
       try {
         return openNats({
           clock,

@@ -1,4 +1,4 @@
-import type { BlockAttributes } from '../transport/attributes.ts';
+import type { BlockAttributes } from './attributes.ts';
 import { readDiskIdentity } from './disk-identity.ts';
 import { humanSize } from './human-size.ts';
 import type { MachineFiles } from './machine-files.ts';

@@ -1,4 +1,4 @@
-import type { CpuAttributes, ProcessorAttributes } from '../transport/attributes.ts';
+import type { CpuAttributes, ProcessorAttributes } from './attributes.ts';
 import { firmwareDescription } from './devicetree.ts';
 import type { MachineFiles } from './machine-files.ts';
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import { within } from '../../clock/within.ts';
-import type { AgentAttributes } from '../transport/attributes.ts';
+import type { AgentAttributes } from './attributes.ts';
 import { readBlock } from './block.ts';
 import { readCpu } from './cpu.ts';
 import { readIdentity } from './identity.ts';

@@ -1,9 +1,4 @@
-import type {
-  BaseboardAttributes,
-  BiosAttributes,
-  ChassisAttributes,
-  ProductAttributes,
-} from '../transport/attributes.ts';
+import type { BaseboardAttributes, BiosAttributes, ChassisAttributes, ProductAttributes } from './attributes.ts';
 import { type FirmwareDescription, firmwareDescription } from './devicetree.ts';
 import type { MachineFiles } from './machine-files.ts';
 import { unknown } from './unknown.ts';

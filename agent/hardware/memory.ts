@@ -1,4 +1,4 @@
-import type { MemoryAttributes } from '../transport/attributes.ts';
+import type { MemoryAttributes } from './attributes.ts';
 import { humanSize } from './human-size.ts';
 import type { MachineFiles } from './machine-files.ts';
 

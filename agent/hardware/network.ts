@@ -1,4 +1,4 @@
-import type { NetworkAttributes } from '../transport/attributes.ts';
+import type { NetworkAttributes } from './attributes.ts';
 import type { MachineFiles } from './machine-files.ts';
 
 const directory = '/sys/class/net';

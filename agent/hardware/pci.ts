@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
-import type { PciAttributes } from '../transport/attributes.ts';
+import type { PciAttributes } from './attributes.ts';
 import type { MachineFiles } from './machine-files.ts';
 import { unknown } from './unknown.ts';
 

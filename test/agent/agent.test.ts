@@ -17,7 +17,7 @@ import { type Journal, openJournal } from '../../agent/journal.ts';
 import { createLog } from '../../agent/log.ts';
 import { type Finish, PowerError } from '../../agent/power.ts';
 import { createRedactor } from '../../agent/redact.ts';
-import { createServerTransport } from '../../agent/transport/server.ts';
+import { createServerTransport } from '../../agent/transport/grpc/server.ts';
 import type { Next, Transport } from '../../agent/transport/transport.ts';
 import { systemClock } from '../../clock/system.ts';
 import { hardwareJson, MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';

@@ -17,7 +17,7 @@ import { openJournal } from '../../agent/journal.ts';
 import { type Outlets, openOutlets } from '../../agent/outlets.ts';
 import { createRedactor, type Redactor } from '../../agent/redact.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
-import { createServerTransport } from '../../agent/transport/server.ts';
+import { createServerTransport } from '../../agent/transport/grpc/server.ts';
 import { systemClock } from '../../clock/system.ts';
 import { SyslogServer } from '../sandbox/syslog-server.ts';
 import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';

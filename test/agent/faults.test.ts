@@ -23,7 +23,7 @@ import { containerName, labels } from '../../agent/runtime/container-settings.ts
 import { createDockerRuntime, type DockerRuntimeOptions } from '../../agent/runtime/docker.ts';
 import { workflowDirectory } from '../../agent/runtime/workflow-directory.ts';
 import { createRuntimeLog } from '../../agent/runtime-log.ts';
-import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/server.ts';
+import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../agent/transport/transport.ts';
 import '../sandbox/ends-for-sure.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';

@@ -54,7 +54,7 @@ test('an import between agent/ and installer/, between transport/ and runtime/, 
   for (const [path, target] of [
     ['agent/power.ts', '../installer/tool.ts'],
     ['installer/tool.ts', '../agent/log.ts'],
-    ['agent/transport/nats.ts', '../runtime/runtime.ts'],
+    ['agent/transport/nats/nats.ts', '../../runtime/runtime.ts'],
     ['agent/runtime/engine.ts', '../transport/transport.ts'],
     ['net/proxy.ts', '../agent/log.ts'],
     ['agent/agent.ts', '../test/sandbox/engine.ts'],

@@ -8,7 +8,7 @@ import { parseReference } from '../../agent/image-reference.ts';
 import { RegistryConnection } from '../../agent/runtime/containerd/registry-connection.ts';
 import { dockerPullFailure } from '../../agent/runtime/docker-pull-failure.ts';
 import { explainPullFailure } from '../../agent/runtime/pull-failure.ts';
-import { Channel } from '../../agent/transport/channel.ts';
+import { Channel } from '../../agent/transport/grpc/channel.ts';
 import { systemClock } from '../../clock/system.ts';
 import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
 import { createHttpClient } from '../../net/http-client.ts';

@@ -8,7 +8,7 @@ import { type Journal, openJournal } from '../../../agent/journal.ts';
 import { createLog } from '../../../agent/log.ts';
 import { type Finish, PowerError } from '../../../agent/power.ts';
 import { createRedactor } from '../../../agent/redact.ts';
-import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/server.ts';
+import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../agent/transport/transport.ts';
 
 /** What an action does on this machine. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { Channel } from '../../../agent/transport/channel.ts';
-import { detectDialect } from '../../../agent/transport/detect.ts';
-import type { ServerTransportOptions } from '../../../agent/transport/server.ts';
+import { Channel } from '../../../agent/transport/grpc/channel.ts';
+import { detectDialect } from '../../../agent/transport/grpc/detect.ts';
+import type { ServerTransportOptions } from '../../../agent/transport/grpc/server.ts';
 import {
   ActionState,
   HardwareServiceDefinition,

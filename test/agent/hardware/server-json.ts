@@ -1,4 +1,4 @@
-import type { AgentAttributes } from '../../../agent/transport/attributes.ts';
+import type { AgentAttributes } from '../../../agent/hardware/attributes.ts';
 
 /**
  * The attributes in the form in which the server keeps them and matches rules against them: its names for the lists, and no empty lists.

@@ -9,7 +9,7 @@ import { createLog } from '../../../agent/log.ts';
 import type { Power } from '../../../agent/power.ts';
 import { createRedactor } from '../../../agent/redact.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
-import { createServerTransport } from '../../../agent/transport/server.ts';
+import { createServerTransport } from '../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../agent/transport/transport.ts';
 import { Ledger } from '../../sandbox/ledger.ts';
 import { createLedgerRuntime } from '../../sandbox/ledger-runtime.ts';

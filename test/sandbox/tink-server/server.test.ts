@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
-import { Channel, type Method, RpcError } from '../../../agent/transport/channel.ts';
+import { Channel, type Method, RpcError } from '../../../agent/transport/grpc/channel.ts';
 import {
   ActionState,
   HardwareServiceDefinition,

@@ -1,11 +1,12 @@
 import { status } from '@grpc/grpc-js';
-import type { Clock } from '../../clock/clock.ts';
-import type { WorkflowAction } from '../../proto/tink.pb.ts';
-import type { Action, Event } from '../action.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import type { WorkflowAction } from '../../../proto/tink.pb.ts';
+import type { Action, Event } from '../../action.ts';
+import { toMessage } from '../message.ts';
+import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';
 import type { LegacyDialect } from './dialect.ts';
 import { LegacyClient, type Overview, type Report } from './legacy-client.ts';
-import { toMessage } from './message.ts';
 import {
   describe,
   isLost,
@@ -16,7 +17,6 @@ import {
   step,
   upcoming,
 } from './standing.ts';
-import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
 import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
 
 export interface LegacyTransportOptions {

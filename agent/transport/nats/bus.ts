@@ -3,14 +3,14 @@ import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
 import { z } from 'zod';
-import type { Clock } from '../../clock/clock.ts';
-import { DeadlineError, startDeadline } from '../../clock/deadline.ts';
-import { within } from '../../clock/within.ts';
-import { reasonOf } from '../../errors/reason.ts';
-import { withoutBrackets } from '../../net/authority.ts';
-import { trustSystemCertificates } from '../../net/trust.ts';
-import { isSameTrouble } from '../same-trouble.ts';
-import { TransportError } from './transport.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
+import { within } from '../../../clock/within.ts';
+import { reasonOf } from '../../../errors/reason.ts';
+import { withoutBrackets } from '../../../net/authority.ts';
+import { trustSystemCertificates } from '../../../net/trust.ts';
+import { isSameTrouble } from '../../same-trouble.ts';
+import { TransportError } from '../transport.ts';
 
 /** Options with which nothing can be connected to or subscribed to. */
 export class NatsOptionsError extends Error {

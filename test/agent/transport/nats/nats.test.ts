@@ -8,20 +8,20 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { z } from 'zod';
-import type { Action, Outcome } from '../../../agent/action.ts';
-import { runAgent } from '../../../agent/agent.ts';
-import { openJournal } from '../../../agent/journal.ts';
-import { createLog } from '../../../agent/log.ts';
-import { PowerError } from '../../../agent/power.ts';
-import { createRedactor } from '../../../agent/redact.ts';
-import { type NatsOptions, NatsOptionsError, openNats } from '../../../agent/transport/nats.ts';
-import type { NatsTls } from '../../../agent/transport/nats-bus.ts';
-import { type Transport, TransportError } from '../../../agent/transport/transport.ts';
-import { retry } from '../../../clock/retry.ts';
-import { systemClock } from '../../../clock/system.ts';
-import { type CertificateAuthority, createCertificateAuthority } from '../../sandbox/certificates.ts';
-import { loopbackAddress } from '../../sandbox/loopback-address.ts';
-import { type NatsServer, startNatsServer } from '../../sandbox/nats-server.ts';
+import type { Action, Outcome } from '../../../../agent/action.ts';
+import { runAgent } from '../../../../agent/agent.ts';
+import { openJournal } from '../../../../agent/journal.ts';
+import { createLog } from '../../../../agent/log.ts';
+import { PowerError } from '../../../../agent/power.ts';
+import { createRedactor } from '../../../../agent/redact.ts';
+import type { NatsTls } from '../../../../agent/transport/nats/bus.ts';
+import { type NatsOptions, NatsOptionsError, openNats } from '../../../../agent/transport/nats/nats.ts';
+import { type Transport, TransportError } from '../../../../agent/transport/transport.ts';
+import { retry } from '../../../../clock/retry.ts';
+import { systemClock } from '../../../../clock/system.ts';
+import { type CertificateAuthority, createCertificateAuthority } from '../../../sandbox/certificates.ts';
+import { loopbackAddress } from '../../../sandbox/loopback-address.ts';
+import { type NatsServer, startNatsServer } from '../../../sandbox/nats-server.ts';
 
 const event = z.strictObject({
   workflow_id: z.string(),

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/server.ts';
-import type { Transport } from '../../../agent/transport/transport.ts';
-import { createCertificateAuthority } from '../../sandbox/certificates.ts';
-import { MACHINE_ONE } from '../../sandbox/tink-server/example.ts';
+import { createServerTransport, type ServerTransportOptions } from '../../../../agent/transport/grpc/server.ts';
+import type { Transport } from '../../../../agent/transport/transport.ts';
+import { createCertificateAuthority } from '../../../sandbox/certificates.ts';
+import { MACHINE_ONE } from '../../../sandbox/tink-server/example.ts';
 import {
   SERVER_DIALECTS,
   startTinkServer,
   type TinkServer,
   type TinkServerOptions,
-} from '../../sandbox/tink-server/server.ts';
+} from '../../../sandbox/tink-server/server.ts';
 
 const never = new AbortController().signal;
 

@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Action, Event, Verdict } from '../../../agent/action.ts';
-import type { LegacyDialect } from '../../../agent/transport/dialect.ts';
-import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/server.ts';
-import { type Next, type Transport, TransportError } from '../../../agent/transport/transport.ts';
+import type { Action, Event, Verdict } from '../../../../agent/action.ts';
+import type { LegacyDialect } from '../../../../agent/transport/grpc/dialect.ts';
+import { createServerTransport, type ServerTransportOptions } from '../../../../agent/transport/grpc/server.ts';
+import { type Next, type Transport, TransportError } from '../../../../agent/transport/transport.ts';
 import {
   type ExampleTask,
   hardwareJson,
   MACHINE_ONE,
   MACHINE_TWO,
   templateOf,
-} from '../../sandbox/tink-server/example.ts';
-import { type Interference, onKubernetes, startTinkServer, type TinkServer } from '../../sandbox/tink-server/server.ts';
-import { VirtualClock } from '../../sandbox/virtual-clock.ts';
+} from '../../../sandbox/tink-server/example.ts';
+import {
+  type Interference,
+  onKubernetes,
+  startTinkServer,
+  type TinkServer,
+} from '../../../sandbox/tink-server/server.ts';
+import { VirtualClock } from '../../../sandbox/virtual-clock.ts';
 
 const DIALECTS = ['v0.1', 'v0.2', 'v0.9'] as const;
 const never = new AbortController().signal;

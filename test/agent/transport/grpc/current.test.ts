@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Action, Event, Verdict } from '../../../agent/action.ts';
-import { toDuration } from '../../../agent/transport/current.ts';
-import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/server.ts';
-import { type Transport, TransportError } from '../../../agent/transport/transport.ts';
-import type { ActionRequest } from '../../../proto/agent.pb.ts';
-import { MACHINE_ONE, templateOf } from '../../sandbox/tink-server/example.ts';
-import { startTinkServer, type TinkServer, type TinkServerOptions } from '../../sandbox/tink-server/server.ts';
+import type { Action, Event, Verdict } from '../../../../agent/action.ts';
+import { toDuration } from '../../../../agent/transport/grpc/current.ts';
+import { createServerTransport, type ServerTransportOptions } from '../../../../agent/transport/grpc/server.ts';
+import { type Transport, TransportError } from '../../../../agent/transport/transport.ts';
+import type { ActionRequest } from '../../../../proto/agent.pb.ts';
+import { MACHINE_ONE, templateOf } from '../../../sandbox/tink-server/example.ts';
+import { startTinkServer, type TinkServer, type TinkServerOptions } from '../../../sandbox/tink-server/server.ts';
 
 const never = new AbortController().signal;
 

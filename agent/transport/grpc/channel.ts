@@ -9,20 +9,20 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
-import type { Clock } from '../../clock/clock.ts';
-import { DeadlineError, startDeadline } from '../../clock/deadline.ts';
-import { systemClock } from '../../clock/system.ts';
-import { splitAuthority } from '../../net/authority.ts';
-import { explainNotYetValid, isNotYetValid } from '../../net/certificate-time.ts';
-import { type ProxyRules, type ProxyTarget, targetOf } from '../../net/proxy.ts';
-import { trustSystemCertificates } from '../../net/trust.ts';
-import { openTunnel } from '../../net/tunnel.ts';
-import type { MessageFns } from '../../proto/tink.pb.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
+import { systemClock } from '../../../clock/system.ts';
+import { splitAuthority } from '../../../net/authority.ts';
+import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
+import { type ProxyRules, type ProxyTarget, targetOf } from '../../../net/proxy.ts';
+import { trustSystemCertificates } from '../../../net/trust.ts';
+import { openTunnel } from '../../../net/tunnel.ts';
+import type { MessageFns } from '../../../proto/tink.pb.ts';
+import { TransportError } from '../transport.ts';
 import { fetchCertificates } from './certificate.ts';
 import { TrackedCredentials } from './connections.ts';
 import { advice, isPlaintext, mayBeTls, plainDetails, type Spoken } from './failure.ts';
 import { speaksTls } from './speaks-tls.ts';
-import { TransportError } from './transport.ts';
 
 export interface ChannelOptions {
   /** Default: the machine's. */

@@ -1,11 +1,11 @@
-import type { Clock } from '../../clock/clock.ts';
-import { systemClock } from '../../clock/system.ts';
-import { reasonOf } from '../../errors/reason.ts';
-import type { Action, Event, Outcome } from '../action.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import { systemClock } from '../../../clock/system.ts';
+import { reasonOf } from '../../../errors/reason.ts';
+import type { Action, Event, Outcome } from '../../action.ts';
+import { toMessage } from '../message.ts';
+import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
 import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
-import { toMessage } from './message.ts';
-import { Bus, NatsOptionsError, type NatsTls, parseAddress } from './nats-bus.ts';
-import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
+import { Bus, NatsOptionsError, type NatsTls, parseAddress } from './bus.ts';
 
 export { NatsOptionsError };
 

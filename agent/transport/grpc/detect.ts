@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { WorkflowServiceDefinition } from '../../proto/tink.pb.ts';
+import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
 import { type Channel, RpcError } from './channel.ts';
 import { type Dialect, WORDINGS } from './dialect.ts';
 

@@ -1,11 +1,11 @@
 import { status } from '@grpc/grpc-js';
-import type { Action, Event } from '../action.ts';
+import type { Action, Event } from '../../action.ts';
+import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from '../transport.ts';
 import { Channel, type ChannelOptions, RpcError } from './channel.ts';
 import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';
 import { detectDialect, isUnimplemented } from './detect.ts';
 import type { Dialect } from './dialect.ts';
 import { createLegacyTransport } from './legacy.ts';
-import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from './transport.ts';
 import type { WorkflowDataOptions } from './workflow-data.ts';
 
 export interface ServerTransportOptions extends Omit<ChannelOptions, 'tls'>, Omit<CurrentTransportOptions, 'channel'> {

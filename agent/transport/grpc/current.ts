@@ -5,12 +5,12 @@ import {
   ActionStatusRequest_StateType as StateType,
   type AgentAttributes as WireAttributes,
   WorkflowServiceDefinition,
-} from '../../proto/agent.pb.ts';
-import type { Action, Event } from '../action.ts';
-import type { AgentAttributes } from './attributes.ts';
+} from '../../../proto/agent.pb.ts';
+import type { Action, Event } from '../../action.ts';
+import type { AgentAttributes } from '../../hardware/attributes.ts';
+import { toMessage } from '../message.ts';
+import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';
-import { toMessage } from './message.ts';
-import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from './transport.ts';
 
 export interface CurrentTransportOptions {
   /** Stays the caller's to dispose of. */

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ActionListError, idOfAttempt, parseAttemptId, readActionList } from '../../../agent/transport/action-list.ts';
+import {
+  ActionListError,
+  idOfAttempt,
+  parseAttemptId,
+  readActionList,
+} from '../../../../agent/transport/nats/action-list.ts';
 
 const options = { workerId: 'me', listId: 'list-1', source: 'list' };
 const read = (text: string) => readActionList(text, options);

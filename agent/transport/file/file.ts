@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import type { Clock } from '../../clock/clock.ts';
-import { systemClock } from '../../clock/system.ts';
-import type { Action, Event, Verdict } from '../action.ts';
-import { TemplateEngine } from '../template/engine/engine.ts';
-import { describeProblem, TemplateError } from '../template/problem.ts';
-import type { HardwareFile } from '../template/render.ts';
-import { readTemplate, type Task, type TaskAction, type Template } from '../template/template.ts';
-import type { Acknowledgement, Demand, Next, Transport } from './transport.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import { systemClock } from '../../../clock/system.ts';
+import type { Action, Event, Verdict } from '../../action.ts';
+import { TemplateEngine } from '../../template/engine/engine.ts';
+import { describeProblem, TemplateError } from '../../template/problem.ts';
+import type { HardwareFile } from '../../template/render.ts';
+import { readTemplate, type Task, type TaskAction, type Template } from '../../template/template.ts';
+import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
 
 /** What happens to a workflow that is run from a file; one line of JSON each, with the time in front. */
 type WorkflowEvent = { readonly workflow: string } & (

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Action } from '../../../agent/action.ts';
-import { Channel } from '../../../agent/transport/channel.ts';
-import type { LegacyDialect } from '../../../agent/transport/dialect.ts';
-import { createServerTransport } from '../../../agent/transport/server.ts';
-import { TransportError } from '../../../agent/transport/transport.ts';
-import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
-import { hardwareJson, MACHINE_ONE, MACHINE_TWO, templateOf } from '../../sandbox/tink-server/example.ts';
-import { startTinkServer, type TinkServer } from '../../sandbox/tink-server/server.ts';
+import type { Action } from '../../../../agent/action.ts';
+import { Channel } from '../../../../agent/transport/grpc/channel.ts';
+import type { LegacyDialect } from '../../../../agent/transport/grpc/dialect.ts';
+import { createServerTransport } from '../../../../agent/transport/grpc/server.ts';
+import { TransportError } from '../../../../agent/transport/transport.ts';
+import { WorkflowServiceDefinition } from '../../../../proto/tink.pb.ts';
+import { hardwareJson, MACHINE_ONE, MACHINE_TWO, templateOf } from '../../../sandbox/tink-server/example.ts';
+import { startTinkServer, type TinkServer } from '../../../sandbox/tink-server/server.ts';
 
 const never = new AbortController().signal;
 const SERVICES = {

@@ -10,20 +10,20 @@ import { before, describe, it, type TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
-import { messageOf } from '../../../agent/log.ts';
-import { Channel, type ChannelOptions, RpcError } from '../../../agent/transport/channel.ts';
-import { TransportError } from '../../../agent/transport/transport.ts';
-import { createProxyRules } from '../../../net/proxy.ts';
-import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
-import { createCertificateAuthority } from '../../sandbox/certificates.ts';
-import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
+import { messageOf } from '../../../../agent/log.ts';
+import { Channel, type ChannelOptions, RpcError } from '../../../../agent/transport/grpc/channel.ts';
+import { TransportError } from '../../../../agent/transport/transport.ts';
+import { createProxyRules } from '../../../../net/proxy.ts';
+import { WorkflowServiceDefinition } from '../../../../proto/tink.pb.ts';
+import { createCertificateAuthority } from '../../../sandbox/certificates.ts';
+import { type ConnectProxyOptions, startConnectProxy } from '../../../sandbox/connect-proxy.ts';
 import {
   makeCertificate,
   type ServerCertificate,
   startTinkServer,
   type TinkServer,
-} from '../../sandbox/tink-server/server.ts';
-import { VirtualClock } from '../../sandbox/virtual-clock.ts';
+} from '../../../sandbox/tink-server/server.ts';
+import { VirtualClock } from '../../../sandbox/virtual-clock.ts';
 
 const SERVICE = 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc';
 const { getWorkflowActions, updateWorkflowData } = WorkflowServiceDefinition.methods;
@@ -123,8 +123,8 @@ describe('a channel trusts', () => {
     await writeFile(file, usual.bundle);
     // OpenSSL looks there once in the life of a process.
     const ask = `
-      import { Channel } from '${import.meta.resolve('../../../agent/transport/channel.ts')}';
-      import { WorkflowServiceDefinition } from '${import.meta.resolve('../../../proto/tink.pb.ts')}';
+      import { Channel } from '${import.meta.resolve('../../../../agent/transport/grpc/channel.ts')}';
+      import { WorkflowServiceDefinition } from '${import.meta.resolve('../../../../proto/tink.pb.ts')}';
       const { getWorkflowActions } = WorkflowServiceDefinition.methods;
       await using channel = new Channel({ authority: '${server.authority}', rpcTimeoutSeconds: 5 });
       const { actionList } = await channel.call('${SERVICE}', getWorkflowActions, { workflowId: 'any' }, new AbortController().signal);

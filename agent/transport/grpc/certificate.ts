@@ -1,12 +1,12 @@
 import type { Readable } from 'node:stream';
-import type { Clock } from '../../clock/clock.ts';
-import { startDeadline } from '../../clock/deadline.ts';
-import { reasonOf } from '../../errors/reason.ts';
-import { createHttpClient, HttpTimeoutError } from '../../net/http-client.ts';
-import { parseCertificates } from '../../net/pem.ts';
-import type { ProxyRules } from '../../net/proxy.ts';
-import { trustBesides } from '../../net/trust.ts';
-import { TransportError } from './transport.ts';
+import type { Clock } from '../../../clock/clock.ts';
+import { startDeadline } from '../../../clock/deadline.ts';
+import { reasonOf } from '../../../errors/reason.ts';
+import { createHttpClient, HttpTimeoutError } from '../../../net/http-client.ts';
+import { parseCertificates } from '../../../net/pem.ts';
+import type { ProxyRules } from '../../../net/proxy.ts';
+import { trustBesides } from '../../../net/trust.ts';
+import { TransportError } from '../transport.ts';
 
 const MAX_BUNDLE_BYTES = 1024 * 1024;
 

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { chmod, chown, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { status } from '@grpc/grpc-js';
-import { reasonOf } from '../../errors/reason.ts';
-import type { Action } from '../action.ts';
+import { reasonOf } from '../../../errors/reason.ts';
+import type { Action } from '../../action.ts';
+import { TransportError } from '../transport.ts';
 import { RpcError } from './channel.ts';
 import type { LegacyClient } from './legacy-client.ts';
-import { TransportError } from './transport.ts';
 
 export interface WorkflowDataOptions {
   /** The directory that the actions of a workflow see as `/workflow`. */

@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
 import { z } from 'zod';
-import { busyboxImage } from '../../sandbox/busybox-image.ts';
-import { type Engine, startEngine } from '../../sandbox/engine.ts';
-import { type Registry, startRegistry } from '../../sandbox/registry.ts';
-import { seedHardware, seedIgnition, seedTemplate } from '../../sandbox/seed.ts';
+import { busyboxImage } from '../../../sandbox/busybox-image.ts';
+import { type Engine, startEngine } from '../../../sandbox/engine.ts';
+import { type Registry, startRegistry } from '../../../sandbox/registry.ts';
+import { seedHardware, seedIgnition, seedTemplate } from '../../../sandbox/seed.ts';
 
-const program = join(import.meta.dirname, '../../../executable/main.ts');
+const program = join(import.meta.dirname, '../../../../executable/main.ts');
 const machine = { id: 'ce2e62ed-826f-4485-a39f-a82bb74338e2', mac: '08:00:27:00:00:01', address: '192.168.1.5' };
 
 /** Stands in for the installer of the image: says how it was called, and what it found. */

@@ -1,4 +1,4 @@
-import { ActionState, State } from '../../proto/tink.pb.ts';
+import { ActionState, State } from '../../../proto/tink.pb.ts';
 
 /**
  * Generation of the tink protocol, by the first version that spoke it: `v0.1` (v0.1.0), `v0.2` (v0.2.0 to v0.6.0), `v0.7` (v0.7.0 and v0.8.0: the same on the wire),
