@@ -3,15 +3,14 @@ import type { Clock } from '../clock/clock.ts';
 import { pollIntervalSeconds } from '../clock/poll-interval.ts';
 import { retry } from '../clock/retry.ts';
 import { systemClock } from '../clock/system.ts';
-import type { Action, Outcome } from './action.ts';
+import { isSameFailure } from '../errors/same-failure.ts';
+import type { Action, ActionName, Outcome } from './action/action.ts';
+import type { Observe } from './action/observe.ts';
 import type { EndedAction, Journal } from './journal.ts';
-import { factsOf, type Log, messageOf } from './log.ts';
-import type { Observe } from './observe.ts';
-import type { Finish, Power } from './power.ts';
-import type { Redactor } from './redact.ts';
-import type { ActionName } from './runtime/event.ts';
+import { factsOf, type Log, messageOf } from './log/log.ts';
+import type { Redactor } from './log/redact.ts';
+import type { Finish, Power } from './power/power.ts';
 import type { Runtime } from './runtime/runtime.ts';
-import { isSameTrouble } from './same-trouble.ts';
 import type { Next, Transport } from './transport/transport.ts';
 import { watchDemand } from './watch.ts';
 
@@ -281,7 +280,7 @@ class Agent {
       onFailure: (error) => {
         attempts += 1;
         const message = messageOf(error);
-        if (!isSameTrouble(message, trouble)) {
+        if (!isSameFailure(message, trouble)) {
           log.warn(`cannot ${task}: ${message}; trying again`);
           observe?.({ kind: 'trouble', message: `cannot ${task}: ${message}` });
         }

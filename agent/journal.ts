@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { reasonOf } from '../errors/reason.ts';
-import type { Action, Outcome } from './action.ts';
+import type { Action, Outcome } from './action/action.ts';
 
 /** The journal cannot be read or written; the message names the file. */
 export class JournalError extends Error {

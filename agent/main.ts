@@ -5,8 +5,20 @@ import { setFlagsFromString } from 'node:v8';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { createProxyRules } from '../net/proxy.ts';
+import type { LoopEvent } from './action/observe.ts';
 import { type AgentParts, runAgent } from './agent.ts';
-import { ArgumentError, helpText, parseArguments } from './arguments.ts';
+import { createInventory, takeInventory } from './hardware/hardware.ts';
+import { type Journal, JournalError, openJournal } from './journal.ts';
+import { createRedactor, looksSecret, type Redactor } from './log/redact.ts';
+import { type Outlets, openOutlets } from './outlets.ts';
+import type { KexecOptions } from './power/kexec.ts';
+import { createPower, type Power, PowerError } from './power/power.ts';
+import type { ContainerRuntimeOptions } from './runtime/container-runtime.ts';
+import type { RegistryCredentials } from './runtime/credentials.ts';
+import type { OnRuntimeEvent, RuntimeEvent } from './runtime/event.ts';
+import type { Runtime } from './runtime/runtime.ts';
+import { workflowDirectory } from './runtime/workflow-directory.ts';
+import { ArgumentError, helpText, parseArguments } from './settings/arguments.ts';
 import {
   type CompleteConfig,
   ConfigError,
@@ -17,23 +29,11 @@ import {
   type NatsConfig,
   type ServerConfig,
   serverOf,
-} from './config.ts';
-import { createInventory, takeInventory } from './hardware/hardware.ts';
-import { type Journal, JournalError, openJournal } from './journal.ts';
-import type { KexecOptions } from './kexec.ts';
-import type { LoopEvent } from './observe.ts';
-import { type Outlets, openOutlets } from './outlets.ts';
-import { createPower, type Power, PowerError } from './power.ts';
-import { createRedactor, looksSecret, type Redactor } from './redact.ts';
-import type { ContainerRuntimeOptions } from './runtime/container-runtime.ts';
-import type { RegistryCredentials } from './runtime/credentials.ts';
-import type { OnRuntimeEvent, RuntimeEvent } from './runtime/event.ts';
-import type { Runtime } from './runtime/runtime.ts';
-import { workflowDirectory } from './runtime/workflow-directory.ts';
-import { RegistryAccounts } from './setting-values.ts';
-import type { Config } from './settings.ts';
+} from './settings/config.ts';
+import type { Config } from './settings/settings.ts';
+import { readTlsFiles } from './settings/tls-files.ts';
+import { RegistryAccounts } from './settings/values.ts';
 import { TemplateError } from './template/problem.ts';
-import { readTlsFiles } from './tls-files.ts';
 import type { FileTransport } from './transport/file/file.ts';
 import type { Transport } from './transport/transport.ts';
 

@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { ActionName, RuntimeEvent } from './runtime/event.ts';
+import type { ActionName } from './action/action.ts';
+import type { RuntimeEvent } from './runtime/event.ts';
 
 /**
  * How many bytes can still be written to the file system that holds a directory, existing or not.

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import { pollIntervalSeconds } from '../clock/poll-interval.ts';
-import type { Action } from './action.ts';
-import { factsOf, type Log } from './log.ts';
+import type { Action } from './action/action.ts';
+import { factsOf, type Log } from './log/log.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface WatchOptions {

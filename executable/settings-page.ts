@@ -3,7 +3,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { settingsAsMarkdown } from '../agent/arguments.ts';
+import { settingsAsMarkdown } from '../agent/settings/arguments.ts';
 
 const path = join(import.meta.dirname, '../docs/settings.md');
 const [begin, end] = ['<!-- settings: made by `make generate` -->\n', '<!-- /settings -->'];

@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
-import type { Action, Outcome } from '../action.ts';
+import type { Action, Outcome } from '../action/action.ts';
 import { Container, type Ending, type RunOptions } from './container.ts';
 import { containerSettings, hasOwnName, labels, labelsOf } from './container-settings.ts';
 import { createEngine, type Engine, EngineError } from './engine.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, HostConfig } from 'dockerode';
-import type { Action } from '../action.ts';
+import type { Action } from '../action/action.ts';
 import { missingCapabilities } from './capabilities.ts';
 import type { ContainerSummary } from './engine-api.ts';
 import type { Role } from './event.ts';

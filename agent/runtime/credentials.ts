@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { normaliseHost } from '../image-reference.ts';
+import { normaliseHost } from '../action/image-reference.ts';
 
 /** What a registry asks for. */
 export interface RegistryCredentials {

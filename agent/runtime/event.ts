@@ -1,10 +1,6 @@
-/** Which action an event is about. Never the action itself: its environment may hold secrets. */
-export interface ActionName {
-  readonly workflowId: string;
-  readonly taskName: string;
-  readonly name: string;
-  readonly id: string;
-}
+import type { ActionName } from '../action/action.ts';
+
+export type { ActionName };
 
 /** `action`: the action's command; the others are the commands that react to its failure. */
 export type Role = 'action' | 'on-timeout' | 'on-failure';

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import type { Clock } from '../../clock/clock.ts';
 import { retry } from '../../clock/retry.ts';
-import type { Action } from '../action.ts';
+import type { Action } from '../action/action.ts';
 import {
   type ImageReference,
   namesNoRegistry,
@@ -11,7 +11,7 @@ import {
   type PrefixRule,
   parseReference,
   withRegistry,
-} from '../image-reference.ts';
+} from '../action/image-reference.ts';
 import {
   credentialsFor,
   type EngineAuthentication,

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import type { Verdict } from '../action.ts';
+import type { Verdict } from '../action/action.ts';
 import type { Ending } from './container.ts';
 import { plainly } from './engine.ts';
 

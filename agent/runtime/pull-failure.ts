@@ -1,5 +1,5 @@
 import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
-import type { ImageReference } from '../image-reference.ts';
+import type { ImageReference } from '../action/image-reference.ts';
 import type { TrustAdvice } from './engine-api.ts';
 
 /** Why an image could not be pulled. */

@@ -1,4 +1,4 @@
-import type { Action, Outcome } from '../action.ts';
+import type { Action, Outcome } from '../action/action.ts';
 
 /** Port to a container engine. */
 export interface Runtime {

@@ -1,8 +1,8 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
-import type { Verdict } from '../action.ts';
-import type { LoopEvent } from '../observe.ts';
-import type { ActionName, RuntimeEvent } from '../runtime/event.ts';
+import type { ActionName, Verdict } from '../action/action.ts';
+import type { LoopEvent } from '../action/observe.ts';
+import type { RuntimeEvent } from '../runtime/event.ts';
 
 /** Who this agent is; does not change while it runs. */
 interface Identity {

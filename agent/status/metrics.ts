@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { LoopEvent } from '../observe.ts';
+import type { LoopEvent } from '../action/observe.ts';
 import type { RuntimeEvent } from '../runtime/event.ts';
 import { addMachineMetrics } from './machine-metrics.ts';
 

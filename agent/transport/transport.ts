@@ -1,4 +1,4 @@
-import type { Action, Event } from '../action.ts';
+import type { Action, Event } from '../action/action.ts';
 
 /** What the server wants next. */
 export type Next =

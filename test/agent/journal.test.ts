@@ -5,7 +5,7 @@ import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import type { Action, Outcome, Verdict } from '../../agent/action.ts';
+import type { Action, Outcome, Verdict } from '../../agent/action/action.ts';
 import { type Journal, JournalError, openJournal } from '../../agent/journal.ts';
 
 let directory: string;

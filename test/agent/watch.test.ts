@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import type { Action } from '../../agent/action.ts';
-import { createLog } from '../../agent/log.ts';
-import { createRedactor } from '../../agent/redact.ts';
+import type { Action } from '../../agent/action/action.ts';
+import { createLog } from '../../agent/log/log.ts';
+import { createRedactor } from '../../agent/log/redact.ts';
 import { type Demand, TransportError } from '../../agent/transport/transport.ts';
 import { watchDemand } from '../../agent/watch.ts';
 import { VirtualClock } from '../sandbox/virtual-clock.ts';

@@ -52,11 +52,11 @@ test('each file imports only what docs/architecture.md allows to its folder', ()
 
 test('an import between agent/ and installer/, between transport/ and runtime/, or of test/ is a violation', () => {
   for (const [path, target] of [
-    ['agent/power.ts', '../installer/tool.ts'],
-    ['installer/tool.ts', '../agent/log.ts'],
+    ['agent/power/power.ts', '../../installer/tool.ts'],
+    ['installer/tool.ts', '../agent/log/log.ts'],
     ['agent/transport/nats/nats.ts', '../../runtime/runtime.ts'],
     ['agent/runtime/engine.ts', '../transport/transport.ts'],
-    ['net/proxy.ts', '../agent/log.ts'],
+    ['net/proxy.ts', '../agent/log/log.ts'],
     ['agent/agent.ts', '../test/sandbox/engine.ts'],
   ] as const) {
     for (const source of [
@@ -68,4 +68,13 @@ test('an import between agent/ and installer/, between transport/ and runtime/, 
       assert.equal(violations(path, source).length, 1, `${path}: ${source}`);
   }
   assert.deepEqual(violations('agent/agent.ts', "import { a } from './runtime/runtime.ts';"), []);
+});
+
+test('no folder below agent/ may import agent/ itself', () => {
+  const below = [...rules].filter(([folder]) => folder.startsWith('agent/') && folder !== 'agent/');
+  assert.ok(below.length > 5);
+  assert.deepEqual(
+    below.filter(([, allowed]) => allowed.includes('agent/')).map(([folder]) => folder),
+    [],
+  );
 });

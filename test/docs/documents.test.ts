@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
-import { settings } from '../../agent/settings.ts';
+import { settings } from '../../agent/settings/settings.ts';
 import { parseOptions } from '../../installer/options.ts';
 import { anchorsOf, readPages, root } from './pages.ts';
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseReference } from '../../agent/image-reference.ts';
+import { parseReference } from '../../agent/action/image-reference.ts';
 import { RegistryConnection } from '../../agent/runtime/containerd/registry-connection.ts';
 import { dockerPullFailure } from '../../agent/runtime/docker-pull-failure.ts';
 import { explainPullFailure } from '../../agent/runtime/pull-failure.ts';

@@ -5,7 +5,7 @@
  * its action if that was ever started, and removes all others first, also the one of its own that was made and never started; `resume` does only the former;
  * what has ended is kept until `release`. Not reproduced: images, output, limits, stopping a container when the agent is told to stop.
  */
-import type { Action, Outcome } from '../../agent/action.ts';
+import type { Action, Outcome } from '../../agent/action/action.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
 import { systemClock } from '../../clock/system.ts';
 import type { Ledger } from './ledger.ts';

@@ -1,5 +1,5 @@
 import { type Image, ImagesDefinition } from '../../../proto/containerd.pb.ts';
-import { type ImageReference, parseReference } from '../../image-reference.ts';
+import { type ImageReference, parseReference } from '../../action/image-reference.ts';
 import type { EngineAuthentication } from '../credentials.ts';
 import type { PullFailureReason } from '../pull-failure.ts';
 import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../../clock/clock.ts';
 import { systemClock } from '../../../clock/system.ts';
-import type { Action, Event, Verdict } from '../../action.ts';
+import type { Action, Event, Verdict } from '../../action/action.ts';
 import { TemplateEngine } from '../../template/engine/engine.ts';
 import { describeProblem, TemplateError } from '../../template/problem.ts';
 import type { HardwareFile } from '../../template/render.ts';

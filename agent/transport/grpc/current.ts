@@ -6,7 +6,7 @@ import {
   type AgentAttributes as WireAttributes,
   WorkflowServiceDefinition,
 } from '../../../proto/agent.pb.ts';
-import type { Action, Event } from '../../action.ts';
+import type { Action, Event } from '../../action/action.ts';
 import type { AgentAttributes } from '../../hardware/attributes.ts';
 import { toMessage } from '../message.ts';
 import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from '../transport.ts';

@@ -5,7 +5,7 @@ import {
   type WorkflowContext,
   WorkflowServiceDefinition,
 } from '../../../proto/tink.pb.ts';
-import type { Action } from '../../action.ts';
+import type { Action } from '../../action/action.ts';
 import type { Channel, Method } from './channel.ts';
 import { RpcError } from './channel.ts';
 import { type ActionProgress, type LegacyDialect, progressOf, type Wording, wordingOf } from './dialect.ts';

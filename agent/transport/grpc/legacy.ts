@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../../../clock/clock.ts';
 import type { WorkflowAction } from '../../../proto/tink.pb.ts';
-import type { Action, Event } from '../../action.ts';
+import type { Action, Event } from '../../action/action.ts';
 import { toMessage } from '../message.ts';
 import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';

@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import type { Action, Event } from '../../action.ts';
+import type { Action, Event } from '../../action/action.ts';
 import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from '../transport.ts';
 import { Channel, type ChannelOptions, RpcError } from './channel.ts';
 import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';

@@ -1,4 +1,4 @@
-import type { Event } from '../../action.ts';
+import type { Event } from '../../action/action.ts';
 import type { ActionProgress } from './dialect.ts';
 
 /** What the server says of a workflow. */

@@ -3,7 +3,7 @@ import { chmod, chown, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/
 import path from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { reasonOf } from '../../../errors/reason.ts';
-import type { Action } from '../../action.ts';
+import type { Action } from '../../action/action.ts';
 import { TransportError } from '../transport.ts';
 import { RpcError } from './channel.ts';
 import type { LegacyClient } from './legacy-client.ts';

@@ -2,8 +2,8 @@
  * Lists of actions, as the current agent takes them where no server keeps workflows: a YAML list (JSON is YAML) of `spec.Action` of tinkerbell/tinkerbell,
  * `tink/agent/internal/spec/spec.go`.
  */
-import type { Action } from '../../action.ts';
-import { ImageReferenceError, parseReference } from '../../image-reference.ts';
+import type { Action } from '../../action/action.ts';
+import { ImageReferenceError, parseReference } from '../../action/image-reference.ts';
 import { parseYaml } from '../../template/document.ts';
 import { type Diagnostic, describeProblem, type Problem } from '../../template/problem.ts';
 import { type Mapping, YamlReader } from '../../template/yaml.ts';

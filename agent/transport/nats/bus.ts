@@ -7,9 +7,9 @@ import type { Clock } from '../../../clock/clock.ts';
 import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
 import { within } from '../../../clock/within.ts';
 import { reasonOf } from '../../../errors/reason.ts';
+import { isSameFailure } from '../../../errors/same-failure.ts';
 import { withoutBrackets } from '../../../net/authority.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
-import { isSameTrouble } from '../../same-trouble.ts';
 import { TransportError } from '../transport.ts';
 
 /** Options with which nothing can be connected to or subscribed to. */
@@ -242,7 +242,7 @@ export class Bus implements AsyncDisposable {
 
   #hear(error: Error): void {
     if (error instanceof errors.PermissionViolationError && error.operation === 'publish') this.#refusal = error;
-    else if (!isSameTrouble(error.message, this.#lastProblem))
+    else if (!isSameFailure(error.message, this.#lastProblem))
       this.#options.onProblem(`${this.#place} says: ${error.message}`);
     this.#lastProblem = error.message;
   }

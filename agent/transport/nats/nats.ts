@@ -1,7 +1,7 @@
 import type { Clock } from '../../../clock/clock.ts';
 import { systemClock } from '../../../clock/system.ts';
 import { reasonOf } from '../../../errors/reason.ts';
-import type { Action, Event, Outcome } from '../../action.ts';
+import type { Action, Event, Outcome } from '../../action/action.ts';
 import { toMessage } from '../message.ts';
 import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
 import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';

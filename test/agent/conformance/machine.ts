@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Action, Outcome } from '../../../agent/action.ts';
+import type { Action, Outcome } from '../../../agent/action/action.ts';
 import { type AgentParts, runAgent } from '../../../agent/agent.ts';
 import { type Journal, openJournal } from '../../../agent/journal.ts';
-import { createLog } from '../../../agent/log.ts';
-import { type Finish, PowerError } from '../../../agent/power.ts';
-import { createRedactor } from '../../../agent/redact.ts';
+import { createLog } from '../../../agent/log/log.ts';
+import { createRedactor } from '../../../agent/log/redact.ts';
+import { type Finish, PowerError } from '../../../agent/power/power.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../agent/transport/transport.ts';
 

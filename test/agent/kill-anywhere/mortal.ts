@@ -5,9 +5,9 @@
 import { join } from 'node:path';
 import { runAgent } from '../../../agent/agent.ts';
 import { type Journal, openJournal } from '../../../agent/journal.ts';
-import { createLog } from '../../../agent/log.ts';
-import type { Power } from '../../../agent/power.ts';
-import { createRedactor } from '../../../agent/redact.ts';
+import { createLog } from '../../../agent/log/log.ts';
+import { createRedactor } from '../../../agent/log/redact.ts';
+import type { Power } from '../../../agent/power/power.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
 import { createServerTransport } from '../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../agent/transport/transport.ts';

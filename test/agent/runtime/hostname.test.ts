@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { execa } from 'execa';
-import type { Action } from '../../../agent/action.ts';
+import type { Action } from '../../../agent/action/action.ts';
 import { containerName } from '../../../agent/runtime/container-settings.ts';
 import { waitdaemonImage } from '../../sandbox/waitdaemon.ts';
 import {

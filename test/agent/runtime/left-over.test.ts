@@ -5,7 +5,7 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import type { Action } from '../../../agent/action.ts';
+import type { Action } from '../../../agent/action/action.ts';
 import { containerName, labelsOf } from '../../../agent/runtime/container-settings.ts';
 import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
 

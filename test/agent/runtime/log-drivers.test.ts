@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import type { Action } from '../../../agent/action.ts';
+import type { Action } from '../../../agent/action/action.ts';
 import { SyslogServer } from '../../sandbox/syslog-server.ts';
 import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';
 

@@ -1,5 +1,5 @@
 /** A process that runs one action and can be killed: `node mortal.ts <place as JSON> <work directory> <registry> <action as JSON>`. */
-import type { Action } from '../../../agent/action.ts';
+import type { Action } from '../../../agent/action/action.ts';
 import { createRuntime, type Place } from './workshop.ts';
 
 const [place = '', workDirectory = '', registry = '', action = ''] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Action } from '../../../agent/action.ts';
+import type { Action } from '../../../agent/action/action.ts';
 import type { ContainerRuntimeOptions } from '../../../agent/runtime/container-runtime.ts';
 import type { containerName } from '../../../agent/runtime/container-settings.ts';
 import { ContainerdClient } from '../../../agent/runtime/containerd/client.ts';

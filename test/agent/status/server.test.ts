@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { statfs } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { test } from 'node:test';
-import { createRedactor } from '../../../agent/redact.ts';
+import { createRedactor } from '../../../agent/log/redact.ts';
 import type { ActionName } from '../../../agent/runtime/event.ts';
 import { createStatusBoard } from '../../../agent/status/board.ts';
 import { createMetrics } from '../../../agent/status/metrics.ts';

@@ -3,7 +3,7 @@ import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { execa } from 'execa';
-import type { Action } from '../../../../agent/action.ts';
+import type { Action } from '../../../../agent/action/action.ts';
 import { containerName } from '../../../../agent/runtime/container-settings.ts';
 import { idOf } from '../../../../agent/runtime/containerd/record.ts';
 import { busyboxImage } from '../../../sandbox/busybox-image.ts';

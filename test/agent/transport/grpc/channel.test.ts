@@ -10,7 +10,7 @@ import { before, describe, it, type TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
-import { messageOf } from '../../../../agent/log.ts';
+import { messageOf } from '../../../../agent/log/log.ts';
 import { Channel, type ChannelOptions, RpcError } from '../../../../agent/transport/grpc/channel.ts';
 import { TransportError } from '../../../../agent/transport/transport.ts';
 import { createProxyRules } from '../../../../net/proxy.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Action, Event, Verdict } from '../../../../agent/action.ts';
+import type { Action, Event, Verdict } from '../../../../agent/action/action.ts';
 import { toDuration } from '../../../../agent/transport/grpc/current.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../../../agent/transport/grpc/server.ts';
 import { type Transport, TransportError } from '../../../../agent/transport/transport.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Action, Event, Verdict } from '../../../../agent/action.ts';
+import type { Action, Event, Verdict } from '../../../../agent/action/action.ts';
 import type { LegacyDialect } from '../../../../agent/transport/grpc/dialect.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../../../agent/transport/grpc/server.ts';
 import { type Next, type Transport, TransportError } from '../../../../agent/transport/transport.ts';

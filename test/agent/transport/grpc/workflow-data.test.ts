@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import type { Action } from '../../../../agent/action.ts';
+import type { Action } from '../../../../agent/action/action.ts';
 import { Channel } from '../../../../agent/transport/grpc/channel.ts';
 import type { LegacyDialect } from '../../../../agent/transport/grpc/dialect.ts';
 import { createServerTransport } from '../../../../agent/transport/grpc/server.ts';

@@ -1,4 +1,4 @@
-import { runTool, ToolError } from '../tools/run-tool.ts';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
 
 /**
  * Runs a command that may take the machine down, for as long as it takes.

@@ -1,6 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
-import { repetition } from './setting-values.ts';
 import { ignoredFlags, type Names, type SettingKey, settings } from './settings.ts';
+import { repetition } from './values.ts';
 
 /** A flag that does not exist or lacks its value. */
 export class ArgumentError extends Error {

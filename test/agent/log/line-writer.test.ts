@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Writable } from 'node:stream';
 import { test } from 'node:test';
-import { createLineWriter, type LineWriterOptions } from '../../agent/line-writer.ts';
+import { createLineWriter, type LineWriterOptions } from '../../../agent/log/line-writer.ts';
 
 /** A reader that takes what was written when it is told to. */
 class Reader extends Writable {

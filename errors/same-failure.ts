@@ -6,6 +6,6 @@ const variable =
  * Whether two messages tell of the same failure. Times, durations, the local port of a connection, and numbers of requests and objects do not count; all other
  * numbers do, for example the status of an answer.
  */
-export function isSameTrouble(one: string, other: string | undefined): boolean {
+export function isSameFailure(one: string, other: string | undefined): boolean {
   return other !== undefined && one.replace(variable, '…') === other.replace(variable, '…');
 }

@@ -1,7 +1,7 @@
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { reasonOf } from '../errors/reason.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Arguments } from './arguments.ts';
 import { parseKernelCommandLine } from './kernel-cmdline.ts';
 import { ignoredFlags, type SettingKey, settings } from './settings.ts';

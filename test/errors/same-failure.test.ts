@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isSameTrouble } from '../../agent/same-trouble.ts';
+import { isSameFailure } from '../../errors/same-failure.ts';
 
 const same = [
   ['Failed to connect (2026-11-28T18:48:44.040Z)', 'Failed to connect (2026-11-28T18:48:49.984Z)'],
@@ -13,8 +13,8 @@ const same = [
   ['lock at 0xc000123456', 'lock at 0xc0009abcde'],
 ] as const;
 for (const [one, other] of same)
-  test(`isSameTrouble() takes "${one}" for the same at another attempt`, () => {
-    assert.ok(isSameTrouble(one, other));
+  test(`isSameFailure() takes "${one}" for the same at another attempt`, () => {
+    assert.ok(isSameFailure(one, other));
   });
 
 const different = [
@@ -25,6 +25,6 @@ const different = [
   ['acknowledged', undefined],
 ] as const;
 for (const [one, other] of different)
-  test(`isSameTrouble() tells "${one}" from "${other}"`, () => {
-    assert.ok(!isSameTrouble(one, other));
+  test(`isSameFailure() tells "${one}" from "${other}"`, () => {
+    assert.ok(!isSameFailure(one, other));
   });

@@ -1,9 +1,9 @@
 import type { Arguments } from './arguments.ts';
-import { ConfigError, type Given, readSources } from './config-sources.ts';
-import type { NatsServer } from './setting-values.ts';
 import { type Config, type SettingKey, schema, settings } from './settings.ts';
+import { ConfigError, type Given, readSources } from './sources.ts';
+import type { NatsServer } from './values.ts';
 
-export { ConfigError } from './config-sources.ts';
+export { ConfigError } from './sources.ts';
 
 /** A {@link Config} with all that the agent cannot do without. */
 export type CompleteConfig = ServerConfig | NatsConfig | FileConfig;

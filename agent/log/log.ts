@@ -1,7 +1,7 @@
 import { type Logger, pino } from 'pino';
-import type { Clock } from '../clock/clock.ts';
-import { systemClock } from '../clock/system.ts';
-import type { Action } from './action.ts';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
+import type { Action } from '../action/action.ts';
 import type { Redactor } from './redact.ts';
 
 /** The log of the agent: one event a call, `log.info({ action: 'install' }, 'the action ended')`. */

@@ -3,9 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ConfigError } from '../../agent/config.ts';
-import { readTlsFiles } from '../../agent/tls-files.ts';
-import { createCertificateAuthority } from '../sandbox/certificates.ts';
+import { ConfigError } from '../../../agent/settings/config.ts';
+import { readTlsFiles } from '../../../agent/settings/tls-files.ts';
+import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 
 test('readTlsFiles() reads what is named, and says which file cannot be used', async (test) => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-tls-'));

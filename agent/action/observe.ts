@@ -1,5 +1,4 @@
-import type { Verdict } from './action.ts';
-import type { ActionName } from './runtime/event.ts';
+import type { ActionName, Verdict } from './action.ts';
 
 /** What the loop tells of its work, for whoever shows it. Texts are free of secrets that are known. */
 export type LoopEvent =

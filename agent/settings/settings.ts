@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Secret } from './redact.ts';
+import { Secret } from '../log/redact.ts';
 import {
   absolutePath,
   authority,
@@ -18,7 +18,7 @@ import {
   syslogHost,
   templateValues,
   text,
-} from './setting-values.ts';
+} from './values.ts';
 
 /** Under which names a setting can be given. In each list a later name wins over an earlier one. */
 export interface Names {
@@ -34,7 +34,7 @@ export interface Names {
   readonly environment: readonly string[];
   /** Keys on the kernel command line. */
   readonly kernel: readonly string[];
-  /** The flag may be given several times; the values arrive with `repetition` (setting-values.ts) between them. Default: the last one counts. */
+  /** The flag may be given several times; the values arrive with `repetition` (values.ts) between them. Default: the last one counts. */
   readonly repeatable?: true;
 }
 

@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { reasonOf } from '../errors/reason.ts';
-import { parseCertificates } from '../net/pem.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { parseCertificates } from '../../net/pem.ts';
 import { ConfigError } from './config.ts';
 import type { Config } from './settings.ts';
 

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { execa } from 'execa';
-import type { KexecKernel } from '../../agent/kexec.ts';
-import { createPower, PowerError } from '../../agent/power.ts';
-import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
+import type { KexecKernel } from '../../../agent/power/kexec.ts';
+import { createPower, PowerError } from '../../../agent/power/power.ts';
+import { createLoopDevice, type LoopDevice } from '../../sandbox/loop-device.ts';
 
 const never = new AbortController().signal;
 let directory: string;

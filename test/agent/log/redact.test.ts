@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { createRedactor, looksSecret, Secret } from '../../agent/redact.ts';
+import { createRedactor, looksSecret, Secret } from '../../../agent/log/redact.ts';
 
 test('looksSecret() tells secrets by their name', () => {
   for (const name of [

@@ -1,6 +1,6 @@
 import type { PrefixRule } from './image-reference.ts';
 
-/** The domain's words: what the agent is told to do and what it says of it. Nothing here knows a wire format or an engine. */
+/** Actions and their ends, in terms that are independent of wire formats and engines. */
 
 /** One step of a workflow: a container to run to its end. Strings are exactly as the server sent them. */
 export interface Action {
@@ -36,6 +36,14 @@ export interface Action {
   readonly onTimeout: readonly string[];
   /** Command to run in the same image when the action did not succeed; empty: none. */
   readonly onFailure: readonly string[];
+}
+
+/** Which action an event or a log line is about. Never the action itself: its environment may hold secrets. */
+export interface ActionName {
+  readonly workflowId: string;
+  readonly taskName: string;
+  readonly name: string;
+  readonly id: string;
 }
 
 /** How an action ended. */

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { formatAuthority } from '../net/authority.ts';
-import { ProxyError, parseProxy } from '../net/proxy.ts';
-import { Secret } from './redact.ts';
+import { formatAuthority } from '../../net/authority.ts';
+import { ProxyError, parseProxy } from '../../net/proxy.ts';
+import { Secret } from '../log/redact.ts';
 
 // What the text of a setting may be, and what comes out of it.
 

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
-import type { Clock } from '../clock/clock.ts';
-import { systemClock } from '../clock/system.ts';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 
 /** Writes lines to a stream whose reader may be slow, stuck or gone, with a bounded amount of memory. */
 export interface LineWriter extends AsyncDisposable {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseKernelCommandLine } from '../../agent/kernel-cmdline.ts';
+import { parseKernelCommandLine } from '../../../agent/settings/kernel-cmdline.ts';
 
 function parse(commandLine: string) {
   return Object.fromEntries(parseKernelCommandLine(commandLine));

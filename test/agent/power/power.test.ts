@@ -3,8 +3,8 @@ import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { createPower, PowerError } from '../../agent/power.ts';
-import { VirtualClock } from '../sandbox/virtual-clock.ts';
+import { createPower, PowerError } from '../../../agent/power/power.ts';
+import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 /** What nothing here asks for. */
 const noKexec = { kexec: { command: 'false', kernel: undefined }, warn: assert.fail };

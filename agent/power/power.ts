@@ -1,7 +1,7 @@
 import { access, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../clock/clock.ts';
-import { systemClock } from '../clock/system.ts';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
 import { KexecError, type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
 import { runCommand } from './run-command.ts';
 

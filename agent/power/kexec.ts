@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runTool } from '../tools/run-tool.ts';
+import { runTool } from '../../tools/run-tool.ts';
 import { runCommand } from './run-command.ts';
 
 /** A kernel cannot be started in place of the running one; the message says at which step that failed. */

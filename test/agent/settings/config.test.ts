@@ -3,10 +3,10 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { parseArguments } from '../../agent/arguments.ts';
-import { ConfigError, describeConfig, loadConfig } from '../../agent/config.ts';
-import { RegistryAccounts } from '../../agent/setting-values.ts';
-import { type Config, schema } from '../../agent/settings.ts';
+import { parseArguments } from '../../../agent/settings/arguments.ts';
+import { ConfigError, describeConfig, loadConfig } from '../../../agent/settings/config.ts';
+import { type Config, schema } from '../../../agent/settings/settings.ts';
+import { RegistryAccounts } from '../../../agent/settings/values.ts';
 
 interface Sources {
   readonly flags?: readonly string[];
@@ -716,7 +716,7 @@ test('a wrong password is not shown by the error about it', async () => {
 });
 
 test('every setting has a name in the configuration file, and no name means two things', async () => {
-  const { settings } = await import('../../agent/settings.ts');
+  const { settings } = await import('../../../agent/settings/settings.ts');
   assert.equal(settings.length, Object.keys(schema.shape).length);
   for (const kind of ['flags', 'environment', 'kernel'] as const) {
     const all = settings.flatMap(({ names }) => names[kind]);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLog, type LogOptions, messageOf, withoutSecretFields } from '../../agent/log.ts';
-import { createRedactor } from '../../agent/redact.ts';
+import { createLog, type LogOptions, messageOf, withoutSecretFields } from '../../../agent/log/log.ts';
+import { createRedactor } from '../../../agent/log/redact.ts';
 
 function logOf(options: Partial<LogOptions>) {
   const lines: string[] = [];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { helpText, parseArguments, settingsAsMarkdown } from '../../agent/arguments.ts';
-import { settings } from '../../agent/settings.ts';
+import { helpText, parseArguments, settingsAsMarkdown } from '../../../agent/settings/arguments.ts';
+import { settings } from '../../../agent/settings/settings.ts';
 
 test('helpText() and settingsAsMarkdown() name every flag, environment variable and kernel parameter', () => {
   const help = helpText('tink-worker');

@@ -1,7 +1,7 @@
-import type { Clock } from '../clock/clock.ts';
-import { systemClock } from '../clock/system.ts';
+import type { Clock } from '../../clock/clock.ts';
+import { systemClock } from '../../clock/system.ts';
+import type { OnRuntimeEvent, RuntimeEvent } from '../runtime/event.ts';
 import { factsOf, type Log, withoutSecretFields } from './log.ts';
-import type { OnRuntimeEvent, RuntimeEvent } from './runtime/event.ts';
 
 /** How often the progress of a pull is told; the runtime tells it more often than anybody reads. */
 const progressIntervalSeconds = 5;
