@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock/clock.ts';
 import { pollIntervalSeconds } from '../clock/poll-interval.ts';
 import { retry } from '../clock/retry.ts';
@@ -15,7 +14,7 @@ import type { Next, Transport } from './transport/transport.ts';
 import { watchDemand } from './watch.ts';
 
 /** What the agent works with and how it behaves. */
-export interface AgentParts {
+export interface AgentDependencies {
   readonly transport: Transport;
   readonly runtime: Runtime;
   readonly journal: Journal;
@@ -54,8 +53,8 @@ type Idle = Extract<Next, { kind: 'idle' }>;
  *    is stopped.
  * 8. The journal records its end, which is reported by 1.
  */
-export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<void> {
-  const agent = new Agent(parts, signal);
+export async function runAgent(dependencies: AgentDependencies, signal: AbortSignal): Promise<void> {
+  const agent = new Agent(dependencies, signal);
   try {
     for (;;) {
       await agent.reportEnds(); // 1
@@ -69,7 +68,7 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
   } catch (error) {
     await agent.released();
     if (!signal.aborted) throw error;
-    parts.log.info(`the agent stops: ${messageOf(signal.reason)}`);
+    dependencies.log.info(`the agent stops: ${messageOf(signal.reason)}`);
   }
 }
 
@@ -80,29 +79,27 @@ export async function runAgent(parts: AgentParts, signal: AbortSignal): Promise<
 const COPY_SECONDS = 2;
 
 class Agent {
-  readonly #parts: AgentParts;
+  readonly #dependencies: AgentDependencies;
   readonly #signal: AbortSignal;
   readonly #clock: Clock;
   #idleReason: string | undefined;
-  /** Whether the server has answered the first question for work. */
-  #hasAnswer = false;
   /** Actions that ended, as the journal knows, and of which the runtime keeps something. */
   readonly #toRelease: Action[] = [];
   #released: Promise<void> = Promise.resolve();
   /** The end that was acknowledged last, and when it first was. */
   #acknowledged: { readonly workflowId: string; readonly id: string; readonly at: number } | undefined;
 
-  constructor(parts: AgentParts, signal: AbortSignal) {
-    this.#parts = parts;
+  constructor(dependencies: AgentDependencies, signal: AbortSignal) {
+    this.#dependencies = dependencies;
     this.#signal = signal;
-    this.#clock = parts.clock ?? systemClock;
+    this.#clock = dependencies.clock ?? systemClock;
   }
 
   async reportEnds(): Promise<void> {
-    for (const ended of this.#parts.journal.unsent()) await this.#reportEnd(ended);
+    for (const ended of this.#dependencies.journal.unsent()) await this.#reportEnd(ended);
     const ended = this.#toRelease.splice(0);
     if (ended.length === 0) return;
-    const releases = ended.map((action) => this.#parts.runtime.release(action));
+    const releases = ended.map((action) => this.#dependencies.runtime.release(action));
     // Without a result: one that had those before it in it would grow for as long as the agent lives.
     this.#released = Promise.all([this.#released, ...releases]).then(() => undefined);
   }
@@ -113,23 +110,21 @@ class Agent {
   }
 
   async restartIfRequested(): Promise<void> {
-    if (await this.#parts.power.rebootRequested()) await this.#finish('reboot', 'an action asked for it');
+    if (await this.#dependencies.power.rebootRequested()) await this.#finish('reboot', 'an action asked for it');
   }
 
   async ask(): Promise<Next> {
-    const next = await this.#persist('ask the server for work', (signal) => this.#parts.transport.next(signal));
-    if (!this.#hasAnswer) this.#parts.log.info({ memoryUsedKiB: await memoryUsedKiB() }, 'the server answers');
-    this.#hasAnswer = true;
-    this.#parts.observe?.({ kind: 'asked', answer: next.kind, reason: next.kind === 'idle' ? next.reason : '' });
+    const next = await this.#persist('ask the server for work', (signal) => this.#dependencies.transport.next(signal));
+    this.#dependencies.observe?.({ kind: 'asked', answer: next.kind, reason: next.kind === 'idle' ? next.reason : '' });
     if (next.kind === 'idle' && next.unfinished === true) return next;
     // Whatever the server is done with is history: a later workflow may bear the name of an earlier one.
     const current = next.kind === 'action' ? next.action.workflowId : undefined;
-    await this.#persist('settle the journal', () => this.#parts.journal.settle(current));
+    await this.#persist('settle the journal', () => this.#dependencies.journal.settle(current));
     return next;
   }
 
   async idle({ reason, unfinished = false }: Idle): Promise<void> {
-    const { journal, finish, log } = this.#parts;
+    const { journal, finish, log } = this.#dependencies;
     await this.released();
     if (reason !== this.#idleReason) log.info(`nothing to do: ${reason}`);
     this.#idleReason = reason;
@@ -141,12 +136,12 @@ class Agent {
   }
 
   hasEnded(action: Action): boolean {
-    return this.#parts.journal.historyOf(action).kind === 'ended';
+    return this.#dependencies.journal.historyOf(action).kind === 'ended';
   }
 
   /** Makes the known end of an action one that is to be reported. */
   async reopen(action: Action): Promise<void> {
-    const { journal, log } = this.#parts;
+    const { journal, log } = this.#dependencies;
     const history = journal.historyOf(action);
     if (history.kind !== 'ended') return;
     const age = this.#sinceAcknowledged(action);
@@ -172,7 +167,7 @@ class Agent {
   }
 
   async work(next: NextAction): Promise<void> {
-    const { journal, redactor, interrupted, log, observe } = this.#parts;
+    const { journal, redactor, interrupted, log, observe } = this.#dependencies;
     const { action } = next;
     this.#idleReason = undefined;
     redactor.learnEnvironment(action.environment);
@@ -199,7 +194,7 @@ class Agent {
 
   /** False: nobody wants the action any more. */
   async #reportStart(action: Action, at: Date): Promise<boolean> {
-    const { journal, transport, log } = this.#parts;
+    const { journal, transport, log } = this.#dependencies;
     const answer = await this.#persist('report the start of an action', (signal) =>
       transport.report({ kind: 'started', action, at }, signal),
     );
@@ -211,10 +206,10 @@ class Agent {
   }
 
   async #run(action: Action, startedAt: Date, mayStart: boolean): Promise<Outcome> {
-    const { runtime, log, redactor } = this.#parts;
+    const { runtime, log, redactor } = this.#dependencies;
     await this.released();
     log.info(factsOf(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
-    await using watch = watchDemand(action, { ...this.#parts, clock: this.#clock, signal: this.#signal });
+    await using watch = watchDemand(action, { ...this.#dependencies, clock: this.#clock, signal: this.#signal });
     const signal = AbortSignal.any([this.#signal, watch.signal]);
     const attempt = async () =>
       mayStart ? runtime.run(action, signal) : ((await runtime.resume(action, signal)) ?? notRunAgain(startedAt));
@@ -229,7 +224,7 @@ class Agent {
   }
 
   async #reportEnd({ action, outcome }: EndedAction): Promise<void> {
-    const { journal, transport, log, observe } = this.#parts;
+    const { journal, transport, log, observe } = this.#dependencies;
     const answer = await this.#persist('report the end of an action', (signal) =>
       transport.report({ kind: 'ended', action, outcome }, signal),
     );
@@ -253,7 +248,7 @@ class Agent {
   }
 
   async #finish(how: Finish, why: string): Promise<void> {
-    const { journal, power, log } = this.#parts;
+    const { journal, power, log } = this.#dependencies;
     log.info(`${how}: ${why}`);
     await this.released();
     // Recorded first: a journal that outlives the machine must not make it restart for ever.
@@ -268,7 +263,7 @@ class Agent {
 
   /** Tries until it works. Says what is wrong when that changes, and when it is over. */
   async #persist<T>(task: string, attempt: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { log, observe, maximumBackoffSeconds } = this.#parts;
+    const { log, observe, maximumBackoffSeconds } = this.#dependencies;
     let trouble: string | undefined;
     let attempts = 1;
     const begin = this.#clock.monotonicSeconds();
@@ -295,7 +290,7 @@ class Agent {
   }
 
   async #waitForPoll(): Promise<void> {
-    await this.#clock.wait(pollIntervalSeconds(this.#clock, this.#parts.pollSeconds), this.#signal);
+    await this.#clock.wait(pollIntervalSeconds(this.#clock, this.#dependencies.pollSeconds), this.#signal);
   }
 
   /** The clock may have been set meanwhile. */
@@ -317,12 +312,4 @@ function notRunAgain(at: Date): Outcome {
     startedAt: at,
     endedAt: at,
   };
-}
-
-/** What the machine cannot use for anything else, as `free` counts it: the cost of boot image, engine and agent. `undefined` where there is no /proc. */
-async function memoryUsedKiB(): Promise<number | undefined> {
-  const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
-  const amount = (name: string) => new RegExp(`^${name}: *(\\d+) kB$`, 'm').exec(text)?.[1];
-  const [total, available] = [amount('MemTotal'), amount('MemAvailable')];
-  return total === undefined || available === undefined ? undefined : Number(total) - Number(available);
 }

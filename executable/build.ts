@@ -32,7 +32,7 @@ const bundleDirectory = '/tmp/nibs-executable';
  * Options of Node that the executable always has. What both programs allocate much of is short-lived; V8 would let 16 MiB of it gather before it
  * looks, several times over. With 1 MiB an agent spends a tenth of the CPU of an action on looking. Its first looks at what is long-lived come when that has
  * just been loaded and nothing of it can be given back; an agent that waits for work would spend more on them, and on tidying up whenever little happens, than
- * on waiting; it says itself when to look (agent/main.ts).
+ * on waiting; it says itself when to look (agent/memory-care.ts).
  */
 const execArgv = ['--max-semi-space-size=4', '--initial-old-space-size=18', '--no-memory-reducer', '--expose-gc'];
 

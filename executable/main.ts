@@ -1,11 +1,13 @@
 import { basename } from 'node:path';
 import { loadAgent, loadInstaller } from './bundles.ts';
-import { versionLine } from './version.ts';
+import { version, versionLine } from './version.ts';
 
 /** The programs in this one executable. */
 const programs = {
-  'tink-agent': async (args: readonly string[]) => (await loadAgent()).main(args, 'tink-agent'),
-  'tink-worker': async (args: readonly string[]) => (await loadAgent()).main(args, 'tink-worker'),
+  'tink-agent': async (args: readonly string[]) =>
+    (await loadAgent()).main(args, { name: 'tink-agent', build: version }),
+  'tink-worker': async (args: readonly string[]) =>
+    (await loadAgent()).main(args, { name: 'tink-worker', build: version }),
   'flatcar-install': async (args: readonly string[]) => (await loadInstaller()).main(args, process.env),
 } as const;
 

@@ -1,4 +1,5 @@
 import { Gauge, type Registry } from 'prom-client';
+import { usedMemoryBytes } from './used-memory.ts';
 
 /**
  * Adds how the machine is to the metrics: in a system that lives in memory a full memory is what fails first. Read at each request for the metrics, and only then.
@@ -12,6 +13,14 @@ export function addMachineMetrics(registry: Registry): void {
     async collect() {
       const { mem } = await systemInformation();
       this.set((await mem()).available);
+    },
+  });
+  new Gauge({
+    name: 'nibs_machine_memory_used_bytes',
+    help: 'Memory of the machine that programs and images cannot take any more; NaN without /proc.',
+    registers,
+    async collect() {
+      this.set((await usedMemoryBytes()) ?? Number.NaN);
     },
   });
   new Gauge({

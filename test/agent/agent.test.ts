@@ -12,7 +12,7 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Action, Outcome, Verdict } from '../../agent/action/action.ts';
-import { type AgentParts, runAgent } from '../../agent/agent.ts';
+import { type AgentDependencies, runAgent } from '../../agent/agent.ts';
 import { type Journal, openJournal } from '../../agent/journal.ts';
 import { createLog } from '../../agent/log/log.ts';
 import { createRedactor } from '../../agent/log/redact.ts';
@@ -60,7 +60,7 @@ class Bench implements AsyncDisposable {
     return this.server.createWorkflow(template, { one: MACHINE_ONE.mac });
   }
 
-  async start(parts: Partial<AgentParts> = {}): Promise<void> {
+  async start(parts: Partial<AgentDependencies> = {}): Promise<void> {
     const stop = new AbortController();
     const journal = await openJournal(this.stateDirectory, (message) => assert.fail(message));
     const redactor = createRedactor();

@@ -13,10 +13,10 @@ import type { Action } from '../../agent/action/action.ts';
 import { runAgent } from '../../agent/agent.ts';
 import { openJournal } from '../../agent/journal.ts';
 import { createRedactor, type Redactor } from '../../agent/log/redact.ts';
-import { type Outlets, openOutlets } from '../../agent/outlets.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
 import { parseArguments } from '../../agent/settings/arguments.ts';
 import { loadConfig } from '../../agent/settings/config.ts';
+import { startTelemetry, type Telemetry } from '../../agent/telemetry.ts';
 import { createServerTransport } from '../../agent/transport/grpc/server.ts';
 import { systemClock } from '../../clock/system.ts';
 import { SyslogServer } from '../sandbox/syslog-server.ts';
@@ -50,7 +50,7 @@ tasks:
 `;
 
 /** Says every secret in every way in which an engine, a registry or an action may say it. */
-function createLoudRuntime({ onRuntimeEvent, log }: Outlets, { redact }: Redactor): Runtime {
+function createLoudRuntime({ onRuntimeEvent, log }: Telemetry, { redact }: Redactor): Runtime {
   const shout = Object.values(canaries).join(' ');
   return {
     async run(action: Action) {
@@ -118,19 +118,26 @@ test('no secret leaves the agent, whatever says it', async (t) => {
   const pages: string[] = [];
   const stop = new AbortController();
   {
+    const build = { version: 'test', commit: 'none', node: process.version };
     const stream = new PassThrough().on('data', (lines) => log.push(String(lines)));
-    await using outlets = await openOutlets(config, { clock: systemClock, format: 'text', redactor, stream });
+    await using telemetry = await startTelemetry(config, {
+      build,
+      clock: systemClock,
+      format: 'text',
+      redactor,
+      stream,
+    });
     await using journal = await openJournal(directory, assert.fail);
     await using transport = createServerTransport({
       authority: server.authority,
       workerId: MACHINE_ONE.id,
       certificateUrl: server.certificateUrl,
-      onDialect: outlets.onDialect,
+      onDialect: telemetry.onDialect,
     });
     const power = { rebootRequested: async () => false, finish: () => Promise.reject(new Error('stays up')) };
-    const { observe } = outlets;
-    const runtime = createLoudRuntime(outlets, redactor);
-    const parts = { ...config, transport, runtime, journal, power, log: outlets.log, redactor, observe };
+    const { observe } = telemetry;
+    const runtime = createLoudRuntime(telemetry, redactor);
+    const parts = { ...config, transport, runtime, journal, power, log: telemetry.log, redactor, observe };
     const done = runAgent(parts, stop.signal);
     await server.waitFor(workflow, (events) => events.some(({ progress }) => progress === 'FAILED'));
     for (const page of ['status', 'metrics', 'healthz']) {
@@ -148,6 +155,7 @@ test('no secret leaves the agent, whatever says it', async (t) => {
     pages: pages.join('\n'),
     reports: JSON.stringify(reports),
   };
+  assert.match(outputs.log, /the server answers \(memoryUsedKiB=\d+\)/);
   for (const [name, text] of Object.entries(outputs)) {
     assert.match(text, /\*\*\*/, `nothing was masked in ${name}, so nothing was tried`);
     for (const form of ['canary-of', encodeURIComponent(canaries.registryPassword)]) {

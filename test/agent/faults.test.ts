@@ -14,7 +14,7 @@ import { type TestContext, test } from 'node:test';
 import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { execa } from 'execa';
 import type { Action } from '../../agent/action/action.ts';
-import { type AgentParts, runAgent } from '../../agent/agent.ts';
+import { type AgentDependencies, runAgent } from '../../agent/agent.ts';
 import { openJournal } from '../../agent/journal.ts';
 import { createLog } from '../../agent/log/log.ts';
 import { createRedactor } from '../../agent/log/redact.ts';
@@ -64,7 +64,7 @@ interface Surroundings {
 interface MachineOptions {
   readonly transport?: Partial<ServerTransportOptions>;
   readonly runtime?: Partial<DockerRuntimeOptions>;
-  readonly parts?: Partial<AgentParts>;
+  readonly parts?: Partial<AgentDependencies>;
 }
 
 /** A server with one machine of its own. */

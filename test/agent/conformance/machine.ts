@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Action, Outcome } from '../../../agent/action/action.ts';
-import { type AgentParts, runAgent } from '../../../agent/agent.ts';
+import { type AgentDependencies, runAgent } from '../../../agent/agent.ts';
 import { type Journal, openJournal } from '../../../agent/journal.ts';
 import { createLog } from '../../../agent/log/log.ts';
 import { createRedactor } from '../../../agent/log/redact.ts';
@@ -38,7 +38,7 @@ export class Machine implements AsyncDisposable {
     return new Machine(options, await mkdtemp(join(tmpdir(), 'nibs-conformance-')));
   }
 
-  async start(parts: Partial<AgentParts> = {}): Promise<void> {
+  async start(parts: Partial<AgentDependencies> = {}): Promise<void> {
     const stop = new AbortController();
     const journal = await openJournal(this.#stateDirectory, (message) => assert.fail(message));
     const transport = createServerTransport(this.#options);

@@ -134,11 +134,13 @@ test('/metrics counts', async () => {
   assert.match(text, /^nibs_last_error_timestamp_seconds 1[\d.]{9,}$/m);
 });
 
-test('/metrics tells how much memory the machine has left, and no temperature where there is no sensor', async () => {
+test('/metrics shows used and available memory of the machine, and no temperature where there is no sensor', async () => {
   await using status = await startStatus();
   const { text } = await status.get('/metrics');
   const [, available] = /^nibs_machine_memory_available_bytes ([\d.e+]+)$/m.exec(text) ?? [];
   assert.ok(Number(available) > 0 && Number(available) < totalmem(), text);
+  const [, used] = /^nibs_machine_memory_used_bytes ([\d.e+]+)$/m.exec(text) ?? [];
+  assert.ok(Number(used) > 0 && Number(used) < totalmem(), text);
   const [, celsius = '20'] = /^nibs_machine_temperature_celsius\{sensor="cpu"\} (.*)$/m.exec(text) ?? [];
   assert.ok(Number(celsius) > 0 && Number(celsius) < 120, text);
 });

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Writable } from 'node:stream';
 import type { Clock } from '../clock/clock.ts';
-import { version } from '../executable/version.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { splitAuthority } from '../net/authority.ts';
 import type { LoopEvent } from './action/observe.ts';
 import { createLineWriter } from './log/line-writer.ts';
@@ -13,35 +13,47 @@ import { serverOf } from './settings/config.ts';
 import type { Config } from './settings/settings.ts';
 import { createStatusBoard, type StatusBoard } from './status/board.ts';
 import type { Metrics } from './status/metrics.ts';
+import { usedMemoryBytes } from './status/used-memory.ts';
 import { createSpaceWatch } from './storage.ts';
 import type { Syslog } from './syslog/syslog.ts';
 
-/** Where people learn what the agent does: its log, the syslog server, the pages of its status, the machine's screen. */
-export interface Outlets extends AsyncDisposable {
+/** Which build of the program this is. */
+export interface Build {
+  readonly version: string;
+  /** Short git commit. */
+  readonly commit: string;
+  /** Version of Node. */
+  readonly node: string;
+}
+
+/** Shows what the agent does: log, syslog server, status pages, console view. */
+export interface Telemetry extends AsyncDisposable {
   readonly log: Log;
   observe(event: LoopEvent): void;
-  /** For a line of output may return a promise: whoever has many of them is to wait until the reader of the log has caught up. */
+  /** A line of output may return a promise: the back-pressure of the log's reader. */
   onRuntimeEvent(event: RuntimeEvent): void | Promise<void>;
-  /** The generation of the server's protocol is known, or has changed. */
+  /** The server's protocol version was detected, or has changed. */
   onDialect(dialect: string): void;
 }
 
-export interface OutletOptions {
+export interface TelemetryOptions {
+  readonly build: Build;
   readonly clock: Clock;
   readonly format: 'text' | 'json';
   readonly redactor: Redactor;
-  /** Takes the log. Stays the caller's. */
+  /** Takes the log. It is not closed. */
   readonly stream: Writable;
 }
 
-/** Opens the outlets that are configured. Never fails: one that cannot be opened is told to the others. */
-export async function openOutlets(given: Config, { clock, format, redactor, stream }: OutletOptions): Promise<Outlets> {
-  const config = given.transport === 'file' ? { ...given, ...onlyLog } : given;
+/** Starts what is configured. Never fails: what cannot be started is logged as a warning. */
+export async function startTelemetry(given: Config, options: TelemetryOptions): Promise<Telemetry> {
+  const { build, clock, format, redactor, stream } = options;
+  const config = given.transport === 'file' ? { ...given, ...logOnly } : given;
   await using opened = new AsyncDisposableStack();
   const writer = opened.use(
     createLineWriter(stream, {
       clock,
-      onLost: (count) => log.warn(`${count} lines of this log are missing here: nobody read it for a while`),
+      onLost: (count) => log.warn(`${count} log lines dropped: the reader was too slow`),
     }),
   );
   const syslog = await openSyslog(config, clock, (reachable, message) => log[reachable ? 'info' : 'warn'](message));
@@ -57,13 +69,13 @@ export async function openOutlets(given: Config, { clock, format, redactor, stre
 
   let dialect: string | undefined;
   const { createMetrics } = await import('./status/metrics.ts');
-  const metrics = createMetrics({ build: version, dialect: () => dialect });
+  const metrics = createMetrics({ build: { ...build }, dialect: () => dialect });
   const board = createStatusBoard({
     clock,
     machine: config.workerId ?? 'unknown',
     hostName: hostname(),
     server: serverOf(config),
-    version: version.version,
+    version: build.version,
     dialect: () => dialect,
     redact: redactor.redact,
   });
@@ -79,10 +91,12 @@ export async function openOutlets(given: Config, { clock, format, redactor, stre
   const watchSpace = createSpaceWatch(config.engineStorage ?? `/var/lib/${config.runtime}`, (action, message) =>
     log.warn(factsOf(action), message),
   );
+  const logUsedMemory = createUsedMemoryLog(log);
   const closing = opened.move();
   return {
     log,
     observe(event) {
+      logUsedMemory(event);
       metrics.observe(event);
       board.observe(event);
     },
@@ -101,8 +115,24 @@ export async function openOutlets(given: Config, { clock, format, redactor, stre
   };
 }
 
-/** Who tries a template on a bench is not a machine of the fleet. */
-const onlyLog = { syslogHost: undefined, statusAddress: 'off', consoleView: 'off' } as const;
+/** A template is tried locally: nothing is sent to the site's servers. */
+const logOnly = { syslogHost: undefined, statusAddress: 'off', consoleView: 'off' } as const;
+
+/**
+ * Logs, at the server's first answer, how much memory boot image, engine and agent take: a machine
+ * whose system lives in memory has only the rest for images.
+ */
+function createUsedMemoryLog(log: Log): (event: LoopEvent) => void {
+  let isLogged = false;
+  return ({ kind }) => {
+    if (kind !== 'asked' || isLogged) return;
+    isLogged = true;
+    void usedMemoryBytes().then((bytes) => {
+      const memoryUsedKiB = bytes === undefined ? undefined : bytes / 1024;
+      log.info({ memoryUsedKiB }, 'the server answers');
+    });
+  };
+}
 
 async function openSyslog(
   { syslogHost, syslogPort, syslogProtocol, syslogFormat, workerId }: Config,
@@ -111,7 +141,7 @@ async function openSyslog(
 ): Promise<Syslog | undefined> {
   if (syslogHost === undefined) return undefined;
   const { startSyslog } = await import('./syslog/syslog.ts');
-  // A boot image may have no name of its own; ours is called nibs where DHCP gives it none.
+  // A boot image may have no host name. Ours is named nibs where DHCP names none.
   const named = hostname();
   const hostName = ['', '(none)', 'localhost', 'nibs'].includes(named) ? (workerId ?? '-') : named;
   const sender = { hostName, programName: 'tink-agent', processId: process.pid };
@@ -137,11 +167,11 @@ async function openStatusServer(
       metrics,
       redact,
     });
-    log.debug(`/healthz, /metrics and /status are at port ${server.port} of ${host}`);
+    log.debug(`/healthz, /metrics and /status are served on port ${server.port} of ${host}`);
     return server;
   } catch (error) {
     log.warn(
-      `there is no status page at ${statusAddress}: ${(error as Error).message} (choose another address with --status-address)`,
+      `cannot serve /status at ${statusAddress}: ${reasonOf(error)} (choose another address with --status-address)`,
     );
     return undefined;
   }

@@ -1,0 +1,52 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Redactor } from './log/redact.ts';
+import type { ContainerRuntimeOptions } from './runtime/container-runtime.ts';
+import type { OnRuntimeEvent } from './runtime/event.ts';
+import type { Runtime } from './runtime/runtime.ts';
+import { registryCredentialsFrom } from './settings/credentials.ts';
+import type { Config } from './settings/settings.ts';
+
+export interface RuntimeDependencies {
+  readonly clock: Clock;
+  readonly redactor: Redactor;
+  readonly onEvent: OnRuntimeEvent;
+}
+
+/** Creates the runtime that the configuration names. Loads only the client of its engine. */
+export async function createRuntime(
+  config: Config,
+  { clock, redactor, onEvent }: RuntimeDependencies,
+): Promise<Runtime> {
+  const options: ContainerRuntimeOptions = {
+    clock,
+    workDirectory: config.workDirectory,
+    network: config.network === 'auto' ? undefined : config.network,
+    registry: config.dockerRegistry,
+    prefix: config.registryPrefix === 'auto' ? undefined : config.registryPrefix,
+    credentials: registryCredentialsFrom(config),
+    mirrors: config.registryMirrors,
+    dockerConfigDirectory: config.dockerConfig,
+    pullTimeoutSeconds: config.pullTimeoutSeconds,
+    defaultTimeoutSeconds: config.actionTimeoutSeconds,
+    stopGraceSeconds: config.stopGraceSeconds,
+    privileges: config.privileged ? 'privileged' : 'all-available',
+    redact: redactor.redact,
+    onEvent,
+  };
+  switch (config.runtime) {
+    case 'docker': {
+      const { createDockerRuntime } = await import('./runtime/docker.ts');
+      return createDockerRuntime({ ...options, host: config.dockerHost });
+    }
+    case 'containerd': {
+      const { createContainerdRuntime } = await import('./runtime/containerd/runtime.ts');
+      return createContainerdRuntime({
+        ...options,
+        socket: config.containerdSocket,
+        namespace: config.containerdNamespace,
+        dataRoot: config.containerdDataRoot,
+        registryConfigPath: config.containerdRegistryConfigPath,
+      });
+    }
+  }
+}

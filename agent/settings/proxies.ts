@@ -1,0 +1,34 @@
+import { createProxyRules, type ProxyRules } from '../../net/proxy.ts';
+import type { Config } from './settings.ts';
+
+type ProxyConfig = Pick<Config, 'httpProxy' | 'httpsProxy' | 'proxyBypass'>;
+
+/** The rules by which the agent's own connections use a proxy. */
+export function proxyRulesFrom({ httpProxy, httpsProxy, proxyBypass }: ProxyConfig): ProxyRules {
+  return createProxyRules({
+    httpProxy: httpProxy?.url.reveal(),
+    httpsProxy: httpsProxy?.url.reveal(),
+    noProxy: proxyBypass,
+  });
+}
+
+/**
+ * Puts the proxies into the environment, under their names in lower and upper case: connections to
+ * registries and the commands that the agent starts take them from there.
+ */
+export function exportProxies(
+  { httpProxy, httpsProxy, proxyBypass }: ProxyConfig,
+  environment: Record<string, string | undefined>,
+): void {
+  const proxies = {
+    http_proxy: httpProxy?.url.reveal(),
+    https_proxy: httpsProxy?.url.reveal(),
+    no_proxy: proxyBypass,
+  };
+  for (const [lowerCase, value] of Object.entries(proxies)) {
+    for (const name of [lowerCase, lowerCase.toUpperCase()]) {
+      if (value === undefined) delete environment[name];
+      else environment[name] = value;
+    }
+  }
+}

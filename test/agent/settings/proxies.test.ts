@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseArguments } from '../../../agent/settings/arguments.ts';
+import { loadConfig } from '../../../agent/settings/config.ts';
+import { exportProxies, proxyRulesFrom } from '../../../agent/settings/proxies.ts';
+
+async function configWith(...flags: readonly string[]) {
+  const usual = ['--id=m', '--grpc-server=h:1', '--kernel-command-line=/dev/null'];
+  return (await loadConfig(parseArguments([...usual, ...flags]), {})).config;
+}
+
+test('exportProxies() sets the names in both cases, and removes those of proxies that are not set', async () => {
+  const config = await configWith('--https-proxy=user:secret@proxy:3128', '--proxy-bypass=10.0.0.0/8');
+  const environment: Record<string, string | undefined> = {
+    HTTP_PROXY: 'http://old:1',
+    http_proxy: 'http://old:1',
+    A: 'b',
+  };
+  exportProxies(config, environment);
+  const proxy = 'http://user:secret@proxy:3128/';
+  assert.deepEqual(environment, {
+    A: 'b',
+    https_proxy: proxy,
+    HTTPS_PROXY: proxy,
+    no_proxy: '10.0.0.0/8',
+    NO_PROXY: '10.0.0.0/8',
+  });
+});
+
+test('proxyRulesFrom() uses the proxy for HTTPS, except for hosts of the bypass', async () => {
+  const rules = proxyRulesFrom(await configWith('--https-proxy=proxy:3128', '--proxy-bypass=10.0.0.0/8'));
+  assert.equal(rules({ protocol: 'https:', host: '192.0.2.1', port: 443 })?.host, 'proxy:3128');
+  assert.equal(rules({ protocol: 'https:', host: '10.1.2.3', port: 443 }), undefined);
+  assert.equal(rules({ protocol: 'http:', host: '192.0.2.1', port: 80 }), undefined);
+});
