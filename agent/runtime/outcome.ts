@@ -3,6 +3,16 @@ import type { Verdict } from '../action/action.ts';
 import type { Ending } from './container.ts';
 import { plainly } from './engine.ts';
 
+/** What engines give for a container whose exit code they do not have; it may also be the real one. */
+const exitCodeOfLost = 255;
+
+/**
+ * When containerd starts, it deletes each task that has no process any more, and the exit code with
+ * it: `shouldCleanupShim()` in its core/runtime/v2/shim_load.go. dockerd then reports 255.
+ */
+const lossOfExitCode =
+  'containerd 1.7 and newer do not keep the exit code of a container that ends while containerd is down';
+
 /** What the end of a container means for its action. */
 export function verdictOf({ exitCode, timedOut }: Ending): Verdict {
   if (timedOut) return 'TIMEOUT';
@@ -19,8 +29,10 @@ export function messageOf(ending: Ending, limitSeconds: number): string {
   return `${how}: ${output}${earlier}`;
 }
 
-function howItEnded({ timedOut, outOfMemory, exitCode }: Ending, limitSeconds: number): string {
+function howItEnded(ending: Ending, limitSeconds: number): string {
+  const { timedOut, outOfMemory, exitCode, engineWasAway } = ending;
   if (timedOut) return `timed out after ${limitSeconds} s`;
+  if (engineWasAway && exitCode === exitCodeOfLost) return `exit code ${exitCode}, or lost (${lossOfExitCode})`;
   if (outOfMemory) return `out of memory (exit code ${exitCode})`;
   const signal = signalOf(exitCode);
   return signal === undefined ? `exit code ${exitCode}` : `ended by ${signal} (exit code ${exitCode})`;

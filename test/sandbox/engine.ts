@@ -36,8 +36,10 @@ export interface Engine extends AsyncDisposable {
   readonly logPath: string;
   /** Puts an image into the engine's store without a registry, under the given reference. */
   load(reference: string, image: Image): Promise<void>;
-  /** Ends the engine: `SIGTERM` lets it stop its containers (unless they live on), `SIGKILL` does not ask. */
+  /** Ends the engine and its containerd: `SIGTERM` lets it stop its containers (unless they live on), `SIGKILL` does not ask. */
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Ends dockerd alone with SIGTERM, as `systemctl restart docker` does where containerd is a service of its own. */
+  stopDockerd(): Promise<void>;
   /** Starts it again with the same store, and waits until it answers. */
   start(): Promise<void>;
 }
@@ -54,7 +56,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
 
   async function start(): Promise<void> {
     const address = at('containerd.sock');
-    containerd = await startDaemon({
+    containerd ??= await startDaemon({
       program: 'containerd',
       parameters: ['--address', address, '--root', at('containerd'), '--state', at('containerd-state')],
       logPath: at('containerd.log'),
@@ -74,10 +76,14 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
     });
   }
 
-  async function stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+  async function stopDockerd(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     await dockerd?.end(signal);
-    await containerd?.end(signal);
     dockerd = undefined;
+  }
+
+  async function stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    await stopDockerd(signal);
+    await containerd?.end(signal);
     containerd = undefined;
   }
 
@@ -97,6 +103,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
   if (options.started !== false) await start();
   return {
     ...{ socketPath, host: `unix://${socketPath}`, docker, logPath: at('dockerd.log'), start, stop },
+    stopDockerd: () => stopDockerd(),
     load: (reference, image) => load(docker, reference, image),
     [Symbol.asyncDispose]: dispose,
   };
