@@ -1,8 +1,17 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import 'reflect-metadata'; // first: what @peculiar/x509 is built with needs it
+import type { webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { execa } from 'execa';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  type X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
 
 /** A key with its certificate, both PEM. */
 export interface Certificate {
@@ -29,95 +38,55 @@ export interface CertificateAuthority extends Certificate {
   issue(names: readonly [string, ...string[]], options?: CertificateOptions): Promise<Certificate>;
 }
 
-/** Makes an authority (ECDSA P-256, 30 days) with openssl. */
+const signingAlgorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+
+/** Makes an authority (ECDSA P-256, 30 days). */
 export async function createCertificateAuthority(commonName = 'sandbox authority'): Promise<CertificateAuthority> {
-  return await inScratch(async (directory) => {
-    await openssl(directory, [...newKey('ca.key'), ...subject(commonName)], '-x509', '-days', '30', '-out', 'ca.pem');
-    const authority = {
-      certificate: await readFile(join(directory, 'ca.pem'), 'utf8'),
-      key: await readFile(join(directory, 'ca.key'), 'utf8'),
-    };
-    return { ...authority, issue: (names, options = {}) => issue(authority, names, options) };
+  const keys = await generateKeys();
+  const identifier = await SubjectKeyIdentifierExtension.create(keys.publicKey);
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    ...{ name: `CN=${commonName}`, keys, signingAlgorithm, notBefore: new Date(), notAfter: inThirtyDays() },
+    extensions: [new BasicConstraintsExtension(true, undefined, true), identifier],
   });
+  return {
+    ...(await toPem(certificate, keys)),
+    issue: (names, options = {}) => issue({ certificate, keys }, names, options),
+  };
 }
 
 async function issue(
-  authority: Certificate,
+  authority: { readonly certificate: X509Certificate; readonly keys: webcrypto.CryptoKeyPair },
   names: readonly [string, ...string[]],
   options: CertificateOptions,
 ): Promise<Certificate> {
-  return await inScratch(async (directory) => {
-    await writeFile(join(directory, 'ca.pem'), authority.certificate);
-    await writeFile(join(directory, 'ca.key'), authority.key, { mode: 0o600 });
-    await writeFile(join(directory, 'extensions'), extensions(names, options.usage ?? 'server'));
-    await openssl(directory, [...newKey('leaf.key'), ...subject(names[0])], '-out', 'leaf.csr');
-    await openssl(
-      directory,
-      ['x509', '-req', '-in', 'leaf.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-extfile', 'extensions'],
-      ...[
-        '-set_serial',
-        `0x${crypto.randomUUID().replaceAll('-', '').slice(0, 30)}`,
-        '-days',
-        '30',
-        '-out',
-        'leaf.pem',
-      ],
-    );
-    if (options.validFrom !== undefined || options.validUntil !== undefined) await redate(directory, options);
-    return {
-      certificate: await readFile(join(directory, 'leaf.pem'), 'utf8'),
-      key: await readFile(join(directory, 'leaf.key'), 'utf8'),
-    };
+  const { validFrom = new Date(), validUntil = inThirtyDays(), usage = 'server' } = options;
+  const keys = await generateKeys();
+  const purpose = usage === 'server' ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth;
+  const certificate = await X509CertificateGenerator.create({
+    ...{ subject: `CN=${names[0]}`, issuer: authority.certificate.subject, publicKey: keys.publicKey },
+    ...{ signingKey: authority.keys.privateKey, signingAlgorithm, notBefore: validFrom, notAfter: validUntil },
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new ExtendedKeyUsageExtension([purpose]),
+      new SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const), value })),
+      ),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await AuthorityKeyIdentifierExtension.create(authority.certificate),
+    ],
   });
+  return await toPem(certificate, keys);
 }
 
-/** `openssl x509 -req` knows only whole days from now; `openssl ca` takes dates, at the price of a database. */
-async function redate(directory: string, options: CertificateOptions): Promise<void> {
-  const month = 30 * 24 * 3600 * 1000;
-  await writeFile(join(directory, 'index.txt'), '');
-  await writeFile(
-    join(directory, 'ca.cnf'),
-    '[ca]\ndefault_ca=a\n[a]\ndatabase=index.txt\nnew_certs_dir=.\ndefault_md=sha256\nrand_serial=yes\npolicy=p\n[p]\ncommonName=supplied\n',
-  );
-  await openssl(
-    directory,
-    ['ca', '-batch', '-notext', '-config', 'ca.cnf', '-cert', 'ca.pem', '-keyfile', 'ca.key', '-extfile', 'extensions'],
-    ...['-in', 'leaf.csr', '-out', 'leaf.pem', '-startdate', asn1Time(options.validFrom ?? new Date())],
-    ...['-enddate', asn1Time(options.validUntil ?? new Date(Date.now() + month))],
-  );
+async function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return await crypto.subtle.generateKey(signingAlgorithm, true, ['sign', 'verify']);
 }
 
-function newKey(file: string): readonly string[] {
-  return ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', file];
+async function toPem(certificate: X509Certificate, { privateKey }: webcrypto.CryptoKeyPair): Promise<Certificate> {
+  const key = PemConverter.encode(await crypto.subtle.exportKey('pkcs8', privateKey), 'PRIVATE KEY');
+  return { certificate: `${certificate.toString('pem')}\n`, key: `${key}\n` };
 }
 
-function subject(commonName: string): readonly string[] {
-  return ['-subj', `/CN=${commonName}`];
-}
-
-function extensions(names: readonly string[], usage: 'server' | 'client'): string {
-  const alternatives = names.map((name) => `${isIP(name) === 0 ? 'DNS' : 'IP'}:${name}`);
-  return [
-    'basicConstraints=critical,CA:FALSE',
-    `extendedKeyUsage=${usage}Auth`,
-    `subjectAltName=${alternatives.join(',')}`,
-    '',
-  ].join('\n');
-}
-
-function asn1Time(date: Date): string {
-  return `${date.toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}Z`;
-}
-
-async function openssl(directory: string, command: readonly string[], ...options: string[]): Promise<void> {
-  await execa('openssl', [...command, ...options], { cwd: directory });
-}
-
-async function inScratch<Result>(work: (directory: string) => Promise<Result>): Promise<Result> {
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-certificates-'));
-  try {
-    return await work(directory);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+function inThirtyDays(): Date {
+  return new Date(Date.now() + 30 * 24 * 3600 * 1000);
 }

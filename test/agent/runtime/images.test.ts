@@ -13,10 +13,10 @@ import { createEngine } from '../../../agent/runtime/engine.ts';
 import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
 import { UnreachableRegistries } from '../../../agent/runtime/unreachable-registries.ts';
 import { systemClock } from '../../../clock/system.ts';
+import { addLoopbackAddress } from '../../sandbox/added-address.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../../sandbox/engine.ts';
 import type { Image } from '../../sandbox/image.ts';
-import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
 import { type Registry, startRegistry } from '../../sandbox/registry.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { addLoopbackAddress } from '../../sandbox/added-address.ts';
 import { makeImage } from '../../sandbox/image.ts';
-import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
 import { startRegistry } from '../../sandbox/registry.ts';
 import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
 

@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createHttpClient } from '../../../installer/fetch/client.ts';
 import { fetchImage } from '../../../installer/fetch/fetch.ts';
+import { addLoopbackAddress } from '../../sandbox/added-address.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type ConnectProxyOptions, startConnectProxy } from '../../sandbox/connect-proxy.ts';
-import { addLoopbackAddress } from '../../sandbox/loopback-address.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 
 const content = randomBytes(1_000_000);

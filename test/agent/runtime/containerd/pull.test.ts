@@ -18,6 +18,7 @@ import {
 } from '../../../../agent/runtime/containerd/pull.ts';
 import { RegistryError } from '../../../../agent/runtime/containerd/registry.ts';
 import { SnapshotsDefinition } from '../../../../proto/containerd.pb.ts';
+import { addLoopbackAddress, type LoopbackAddress } from '../../../sandbox/added-address.ts';
 import { busyboxImage } from '../../../sandbox/busybox-image.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../../sandbox/certificates.ts';
 import { type Containerd, startContainerd } from '../../../sandbox/containerd.ts';
@@ -28,7 +29,6 @@ import {
   startFakeRegistry,
 } from '../../../sandbox/fake-registry.ts';
 import { type Image, type ImageConfiguration, makeImage } from '../../../sandbox/image.ts';
-import { addLoopbackAddress, type LoopbackAddress } from '../../../sandbox/loopback-address.ts';
 import { type Registry, startRegistry } from '../../../sandbox/registry.ts';
 
 const never = new AbortController().signal;

@@ -12,11 +12,11 @@ import { RegistryError, Repository } from '../../../../agent/runtime/containerd/
 import { parseChallenges } from '../../../../agent/runtime/containerd/registry-authorization.ts';
 import type { EngineAuthentication } from '../../../../agent/runtime/credentials.ts';
 import { systemClock } from '../../../../clock/system.ts';
+import { addLoopbackAddress, type LoopbackAddress } from '../../../sandbox/added-address.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../../sandbox/certificates.ts';
 import { startConnectProxy } from '../../../sandbox/connect-proxy.ts';
 import { digestOf, type FakeRegistryOptions, refuse, startFakeRegistry } from '../../../sandbox/fake-registry.ts';
 import { type Image, makeImage } from '../../../sandbox/image.ts';
-import { addLoopbackAddress, type LoopbackAddress } from '../../../sandbox/loopback-address.ts';
 import { type Registry, startRegistry } from '../../../sandbox/registry.ts';
 
 const never = new AbortController().signal;
