@@ -18,7 +18,7 @@ SOURCES = $(shell git ls-files agent clock errors installer net proto tools exec
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 # --- what the machine needs -------------------------------------------------------------------------------------------------
 
@@ -84,10 +84,24 @@ os-image: setup ## The small operating system that the demo installs, signed and
 demo: setup build initramfs images os-image ## A virtual machine from power-on to an ssh login on the system it installed
 	$(NODE) test/e2e/demo.ts $(DEMO)
 
+.PHONY: unit
+unit: node_modules/.package-lock.json ## Tests that need nothing but Node: no root, no Debian packages, no build
+	$(NODE) test/run.ts --unit
+
 .PHONY: test
-test: setup build initramfs images ## Types, lint, unit and integration tests
+ifdef FILE
+# What the file needs is made first: nothing for a unit test.
+test: node_modules/.package-lock.json
+	@case "$$($(NODE) test/files.ts $(FILE))" in \
+	  *machine*) $(MAKE) --no-print-directory setup build initramfs ;; \
+	  *integration*) $(MAKE) --no-print-directory setup build ;; \
+	esac
+	$(NODE) test/run.ts $(FILE)
+else
+test: setup build initramfs images ## Types, lint and all tests; FILE=path runs one test file
 	$(NODE) --run check
 	$(NODE) test/run.ts
+endif
 
 # npm is the machine's, on its own Node.
 .PHONY: test-hosts
@@ -96,7 +110,7 @@ test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 
 	test/hosts/npm-versions.sh
 
 .PHONY: test-debian-13
-test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests that run programs of the host
+test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests without a virtual machine
 	test/hosts/debian-13.sh
 
 .PHONY: bench

@@ -25,7 +25,7 @@ import { createDockerRuntime, type DockerRuntimeOptions } from '../../agent/runt
 import { workflowDirectory } from '../../agent/runtime/workflow-directory.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../agent/transport/transport.ts';
-import '../sandbox/ends-for-sure.ts';
+import '../sandbox/force-exit.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../sandbox/engine.ts';
 import type { Image } from '../sandbox/image.ts';

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect } from '@nats-io/transport-node';
-import '../sandbox/ends-for-sure.ts';
+import '../sandbox/force-exit.ts';
 import { type Containerd, startContainerd } from '../sandbox/containerd.ts';
 import { startNatsServer } from '../sandbox/nats-server.ts';
 import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';

@@ -42,7 +42,7 @@ make_root() {
   cp --dereference /etc/resolv.conf /etc/hosts "$root/etc/"
   cp --dereference /etc/ssl/certs/ca-certificates.crt "$root/etc/authorities.crt"
   mkdir -p "$root/var/cache/npm"
-  git clone --quiet --no-local . "$root/root/nibs"
+  git clone --quiet --no-local . "$root/srv/nibs"
 }
 
 # Everything that processes in the chroot get of this machine's environment is what they need to reach the network.
@@ -78,7 +78,7 @@ env --ignore-environment "${environment[@]}" setpriv --pdeathsig KILL unshare --
   # pivot_root, because engines and unshare(1) need the root of a mount namespace, not only of a process.
   cd "$root"
   pivot_root . mnt
-  exec chroot . sh -ec "umount --lazy /mnt; cd /root/nibs; exec \"\$@\"" sh "$@"
+  exec chroot . sh -ec "umount --lazy /mnt; cd /srv/nibs; exec \"\$@\"" sh "$@"
 ' bash "$root" "$cache/archives" "$npm_cache" "${command[@]}" <&3 &
 chroot_pid=$!
 status=0
