@@ -138,7 +138,7 @@ fuzz: node_modules/.package-lock.json system-packages ## Compare the bzip2 decod
 	timeout 300 $(NODE) test/installer/decompress/fuzz.ts --seconds 60
 
 .PHONY: check
-check: node_modules/.package-lock.json ## Types and lint only
+check: node_modules/.package-lock.json ## Types, lint, unused files and exports
 	$(NODE) --run check
 
 .PHONY: format
