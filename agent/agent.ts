@@ -32,7 +32,7 @@ export interface AgentDependencies {
   /** Shortest wait between two questions for work; up to two thirds more are added at random. */
   readonly pollSeconds: number;
   /** Longest wait between two attempts at something that fails. */
-  readonly maximumBackoffSeconds: number;
+  readonly maxBackoffSeconds: number;
 }
 
 type NextAction = Extract<Next, { kind: 'action' }>;
@@ -263,7 +263,7 @@ class Agent {
 
   /** Tries until it works. Says what is wrong when that changes, and when it is over. */
   async #persist<T>(task: string, attempt: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { log, observe, maximumBackoffSeconds } = this.#dependencies;
+    const { log, observe, maxBackoffSeconds } = this.#dependencies;
     let trouble: string | undefined;
     let attempts = 1;
     const begin = this.#clock.monotonicSeconds();
@@ -271,7 +271,7 @@ class Agent {
       clock: this.#clock,
       signal: this.#signal,
       initialSeconds: 0.5,
-      maximumSeconds: maximumBackoffSeconds,
+      maximumSeconds: maxBackoffSeconds,
       onFailure: (error) => {
         attempts += 1;
         const message = messageOf(error);

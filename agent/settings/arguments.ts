@@ -1,8 +1,9 @@
 import { Command, CommanderError, Option } from 'commander';
-import { ignoredFlags, type Names, type SettingKey, settings } from './settings.ts';
+import type { Names } from './names.ts';
+import { ignoredFlags, type SettingKey, settings } from './settings.ts';
 import { repetition } from './values.ts';
 
-/** A flag that does not exist or lacks its value. */
+/** An unknown flag, or one without its value. */
 export class ArgumentError extends Error {
   override readonly name = 'ArgumentError';
 }
@@ -23,15 +24,15 @@ const metaFlags = {
   config: {
     value: 'FILE',
     description:
-      'Read settings from this file (YAML, JSON, or TOML where its name ends so; keys are the long flags). Also NIBS_CONFIG, nibs_config. Default: tink-worker.yaml, .yml, .json or .toml in /etc/tinkerbell, should there be one.',
+      'Configuration file (YAML or JSON, TOML if its name ends in .toml; keys are the long flags). Default: the first of tink-worker.yaml, .yml, .json and .toml in /etc/tinkerbell that exists. Also NIBS_CONFIG, nibs_config=.',
   },
   'kernel-command-line': {
     value: 'FILE',
-    description: 'Read this instead of /proc/cmdline. Also NIBS_KERNEL_COMMAND_LINE.',
+    description: 'File to read instead of /proc/cmdline. Only as a flag or NIBS_KERNEL_COMMAND_LINE.',
   },
   'print-config': {
     value: undefined,
-    description: 'Print the settings in force and where each comes from, then exit.',
+    description: 'Print the values in force and their sources, then exit.',
   },
   version: { value: undefined, description: 'Print the version, then exit.' },
   help: { value: undefined, description: 'Print this help, then exit.' },
@@ -137,7 +138,10 @@ function createCommand(name: string): Command {
   const command = new Command(name)
     .usage('[flags]')
     .description(
-      'Asks a tink server for work and runs each action as a container.\n\nSettings come from, the later winning: defaults, the configuration file, the kernel command line, the environment, flags.',
+      [
+        'Executes workflows: gets actions from a tink server and runs each as a container.',
+        'Sources of settings, a later one overrides an earlier one: defaults, the configuration file, the kernel command line, the environment, flags. Each setting has three names of the same form: --log-level, NIBS_LOG_LEVEL in the environment, nibs_log_level= on the kernel command line. After "Also" are further names, from other programs.',
+      ].join('\n\n'),
     )
     .helpOption(false)
     .allowExcessArguments(false)
@@ -157,11 +161,12 @@ function createCommand(name: string): Command {
 
 function optionOf(names: Names, defaultValue?: unknown): Option {
   const [preferred, ...others] = names.flags;
+  // The last of each list is ours; the description of the program has the rule for it.
   const also = [
     ...others.map((flag) => `--${flag}`),
     ...(names.letter === undefined ? [] : [`-${names.letter}`]),
-    ...names.environment,
-    ...names.kernel.map((key) => `${key}=`),
+    ...names.environment.slice(0, -1),
+    ...names.kernel.slice(0, -1).map((key) => `${key}=`),
   ];
   const initial = defaultValue === undefined ? '' : ` Default: ${String(defaultValue)}.`;
   const description = `${names.description}${initial}${also.length > 0 ? ` Also ${also.join(', ')}.` : ''}`;

@@ -5,7 +5,7 @@ import type { NatsServer } from './values.ts';
 
 export { ConfigError } from './sources.ts';
 
-/** A {@link Config} with all that the agent cannot do without. */
+/** A {@link Config} with the settings that its transport requires. */
 export type CompleteConfig = ServerConfig | NatsConfig | FileConfig;
 
 /** To work for a tink server. */
@@ -15,7 +15,7 @@ export type ServerConfig = Config & {
   readonly grpcAuthority: string;
 };
 
-/** To work for whoever sends lists of actions by way of a NATS server. */
+/** To execute lists of actions that a NATS server delivers. */
 export type NatsConfig = Config & {
   readonly transport: 'nats';
   readonly workerId: string;
@@ -27,21 +27,23 @@ export type FileConfig = Config & { readonly transport: 'file'; readonly templat
 
 export interface LoadedConfig {
   readonly config: CompleteConfig;
-  /** Where the value of each setting came from, for people. Those that are missing have their default. */
+  /** Source of each value, for people. Settings without one have their default. */
   readonly sources: ReadonlyMap<SettingKey, string>;
-  /** What was given and is not used, and what is used instead, a line each; without secrets. */
+  /** Values that are not used, and what is used instead, a line each; without secrets. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Reads the configuration: defaults, then the configuration file, the kernel command line, the environment, the flags; what comes later wins.
+ * Reads the configuration: defaults, configuration file, kernel command line, environment, flags. A
+ * later source overrides an earlier one.
  *
- * A machine that has booted from the network cannot be typed at, so a value that cannot be used does not end the agent: the warning names it, and what the
- * next lower source says is used instead, or the default. What a person typed, a flag, is refused. So is what work is impossible without: a server that is not
- * named, a machine that has no worker id.
+ * Nobody can type at a machine that has booted from the network. An invalid value therefore does not
+ * end the agent: a warning names it, and the value of the next lower source or the default is used. An
+ * invalid flag, which a person typed, is an error. So is a missing server or worker ID.
  *
- * @param directory where `tink-worker.yaml`, `.yml`, `.json` or `.toml` is the configuration file when none is named
- * @throws {ConfigError} for flags that cannot be used, files they name that cannot be read, and settings that are missing
+ * @param directory with `tink-worker.yaml`, `.yml`, `.json` or `.toml`, read if no configuration file
+ * is named
+ * @throws {ConfigError} invalid flags, unreadable files that a flag names, missing settings
  */
 export async function loadConfig(
   flags: Arguments,
@@ -70,14 +72,14 @@ export async function loadConfig(
     return { config: complete({ ...config, workerId: config.workerId ?? config.bootMac }), sources, warnings };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    // What is missing may be there, but wrong.
+    // The missing value may have been given, but invalid.
     throw new ConfigError([...warnings, error.message].join('\n'));
   }
 }
 
 interface Choice {
   readonly chosen: Given | undefined;
-  /** Those that win over it and cannot be used. */
+  /** Invalid values of higher sources. */
   readonly rejected: readonly { readonly problem: string; readonly isTyped: boolean }[];
 }
 
@@ -91,7 +93,7 @@ function choose(key: SettingKey, given: readonly Given[]): Choice {
   return { chosen: undefined, rejected };
 }
 
-/** Why a value cannot be used. */
+/** Why a value is invalid. */
 function problemOf(key: SettingKey, { value, source }: Given): string | undefined {
   const why = isUnexpanded(key, value) ? 'the variable in it was not replaced by its value' : mistakeIn(key, value);
   return why && `${nameOf(key)} (${source}): ${why}; it is ${shown(key, value)}`;
@@ -109,8 +111,13 @@ function instead(key: SettingKey, chosen: Given | undefined): string {
   return `used instead: ${String(value ?? '(not set)')} (${chosen?.source ?? 'default'})`;
 }
 
-/** Settings that are shown to nobody, and that may contain anything. */
-const secretSettings: ReadonlySet<SettingKey> = new Set(['registryPassword', 'registries', 'values', 'natsServer']);
+/** Never shown; may contain any character. */
+const secretSettings: ReadonlySet<SettingKey> = new Set([
+  'registryPassword',
+  'registries',
+  'templateVariables',
+  'natsServer',
+]);
 const freeTexts: ReadonlySet<SettingKey> = new Set([
   ...secretSettings,
   'kexecCmdline',
@@ -118,13 +125,13 @@ const freeTexts: ReadonlySet<SettingKey> = new Set([
   'poweroffCommand',
 ]);
 
-/** Whether a boot script has left a variable in the value, as iPXE does with `${net0/mac}` where it does not know it. */
+/** Whether a boot script left a variable in the value, as iPXE does with an unknown `${net0/mac}`. */
 function isUnexpanded(key: SettingKey, value: unknown): boolean {
   const variable = freeTexts.has(key) ? /^\$\{[\w:./-]+\}$/ : /\$\{[\w:./-]+\}/;
   return typeof value === 'string' && variable.test(value);
 }
 
-/** Of a URL not the name and password. */
+/** Without user name and password of a URL. */
 function shown(key: SettingKey, value: unknown): string {
   return secretSettings.has(key) ? '***' : JSON.stringify(value).replace(/[^\s/"]*@/, '***@');
 }
@@ -136,38 +143,41 @@ function nameOf(key: SettingKey): string {
 function complete(config: Config): CompleteConfig {
   const { transport, template, grpcAuthority, natsServer, workerId } = config;
   const missing = (...problems: (string | false)[]) => new ConfigError(problems.filter(Boolean).join('\n'));
-  const nobody = workerId === undefined && noWorkerId;
+  const noIdentity = workerId === undefined && noWorkerId;
   switch (transport) {
     case 'file':
       if (template === undefined) throw missing(noTemplate);
       return { ...config, transport, template };
     case 'grpc':
       if (grpcAuthority === undefined || workerId === undefined)
-        throw missing(grpcAuthority === undefined && noServer, nobody);
+        throw missing(grpcAuthority === undefined && noServer, noIdentity);
       return { ...config, transport, workerId, grpcAuthority };
     case 'nats':
       if (natsServer === undefined || workerId === undefined)
-        throw missing(natsServer === undefined && noNatsServer, nobody);
+        throw missing(natsServer === undefined && noNatsServer, noIdentity);
       return { ...config, transport, workerId, natsServer };
   }
 }
 
-/** Where work comes from, for people; `undefined`: from a file. */
+/** Address of the server, for people; `undefined` without a server. */
 export function serverOf({ transport, grpcAuthority, natsServer }: Config): string | undefined {
   return transport === 'nats' ? natsServer?.toString() : grpcAuthority;
 }
 
-const noTemplate = 'no template is named: with --transport file, --template says which one to run';
+const noTemplate = 'no template: --transport file needs --template';
 
 const noServer =
-  'no server is named: give its host:port as grpc_authority= on the kernel command line, as environment variable TINKERBELL_GRPC_AUTHORITY or as flag --tinkerbell-grpc-authority';
+  'no server: give its host:port as grpc_authority= on the kernel command line, as environment variable TINKERBELL_GRPC_AUTHORITY or as flag --grpc-authority';
 
-const noNatsServer = 'no server is named: with --transport nats, --nats-server says where it is';
+const noNatsServer = 'no server: --transport nats needs --nats-server';
 
 const noWorkerId =
-  'it is not known who this machine is: give worker_id= (or the MAC address of the boot interface as hw_addr=, packet_bootdev_mac= or BOOTIF=) on the kernel command line, environment variable WORKER_ID or flag --id';
+  'no worker ID: give worker_id= (or the MAC address of the boot interface as hw_addr=, packet_bootdev_mac= or BOOTIF=) on the kernel command line, environment variable WORKER_ID or flag --worker-id';
 
-/** The configuration as people may see it: one line a setting, with where it came from, secrets as `***`; what is not used as comments before them. */
+/**
+ * The output of `--print-config`: warnings as comments, then a line for each setting with its source;
+ * secrets as `***`.
+ */
 export function describeConfig({ config, sources, warnings }: LoadedConfig): string {
   const lines = settings.map(
     ({ key, names }) => `${names.flags[0]} = ${String(config[key] ?? '(not set)')}  # ${sources.get(key) ?? 'default'}`,

@@ -31,11 +31,18 @@ export function registryCredentialsFrom(config: Config): RegistryCredentials[] {
  * variables with the name of a secret.
  */
 export function secretsFrom(config: Config): string[] {
-  const { registryPassword, registries = new RegistryAccounts(), natsServer, httpProxy, httpsProxy, values } = config;
+  const {
+    registryPassword,
+    registries = new RegistryAccounts(),
+    natsServer,
+    httpProxy,
+    httpsProxy,
+    templateVariables,
+  } = config;
   const passwords = [registryPassword, ...[...registries.values()].map(({ password }) => password)];
   return [
     ...passwords.flatMap((password) => password?.reveal() ?? []),
     ...[natsServer, httpProxy, httpsProxy].flatMap((url) => url?.secrets() ?? []),
-    ...[...(values ?? [])].flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
+    ...[...(templateVariables ?? [])].flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
   ];
 }

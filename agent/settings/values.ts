@@ -9,9 +9,9 @@ import { Secret } from '../log/redact.ts';
 /** What no argument of a program can contain. */
 export const repetition = '\0';
 
-export const text = () => z.string('must be text').trim().min(1, 'must not be empty');
+export const string = () => z.string('must be text').trim().min(1, 'must not be empty');
 
-export const absolutePath = () => text().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
+export const absolutePath = () => string().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
 
 /** A host and perhaps a port: `host`, `host:port`, `[address]:port`; an address of IPv6 alone needs no brackets. */
 class HostAndPort {
@@ -37,7 +37,7 @@ class HostAndPort {
 
 /** @param example of how it should be written */
 const hostAndPort = (example: string) =>
-  text().transform((value, context) => {
+  string().transform((value, context) => {
     try {
       return new HostAndPort(value);
     } catch {
@@ -67,7 +67,7 @@ export const httpUrl = () =>
   );
 
 /** Go's words for true and false (strconv.ParseBool), as the Go workers take them, and those of YAML; a bare kernel parameter or flag is true. */
-export const flag = () =>
+export const boolean = () =>
   z.preprocess((value) => {
     const word = String(value).trim().toLowerCase();
     if (['1', 't', 'true', 'y', 'yes', 'on'].includes(word)) return true;
@@ -138,7 +138,7 @@ export class NatsServer {
 }
 
 export const natsServer = () =>
-  text().transform((value, context) => {
+  string().transform((value, context) => {
     try {
       return new NatsServer(value);
     } catch {
@@ -175,7 +175,7 @@ class ProxyAddress {
 }
 
 export const proxyAddress = () =>
-  text().transform((value, context) => {
+  string().transform((value, context) => {
     try {
       return new ProxyAddress(value);
     } catch (error) {
@@ -209,7 +209,7 @@ export class RegistryAccounts extends Map<string, { readonly username: string; r
 }
 
 /** `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be secrets. */
-class TemplateValues extends Map<string, string> {
+class TemplateVariables extends Map<string, string> {
   override toString(): string {
     return [...this.keys()].join(', ');
   }
@@ -234,7 +234,7 @@ export const registryAccounts = () =>
       .record(
         z.string().regex(/^[^\s/=]+$/, 'must be host or host:port'),
         z.strictObject(
-          { username: text(), password: text().transform((password) => new Secret(password)) },
+          { username: string(), password: string().transform((password) => new Secret(password)) },
           'must be a mapping with username and password',
         ),
         'must be HOST=USERNAME:PASSWORD',
@@ -250,7 +250,7 @@ function accountsOf(text: string): unknown {
   return Object.fromEntries(found.map(([, host, username, password]) => [host, { username, password }]));
 }
 
-export const templateValues = () =>
+export const templateVariables = () =>
   z.preprocess(
     (value) =>
       typeof value !== 'string'
@@ -264,7 +264,7 @@ export const templateValues = () =>
         z.union([z.string(), z.number(), z.boolean()]).transform(String),
         'must be NAME=VALUE, the name of letters, digits and underscores',
       )
-      .transform((values) => new TemplateValues(Object.entries(values))),
+      .transform((values) => new TemplateVariables(Object.entries(values))),
   );
 
 /** The level names of tink-worker (logrus) and the verbosity numbers of tink-agent, in pino's words. */

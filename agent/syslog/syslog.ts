@@ -16,7 +16,7 @@ export interface SyslogOptions extends Omit<Receiver, 'framing'> {
   /** Size of the spool. Default: 8 MiB, at the usual rates many minutes of output. */
   readonly spoolBytes?: number | undefined;
   /** Longest wait between two attempts to reach the receiver. Default: 5. */
-  readonly maximumBackoffSeconds?: number | undefined;
+  readonly maxBackoffSeconds?: number | undefined;
 }
 
 /** Forwards the log. Disposing of it waits two seconds at most for what is still to be sent. */
@@ -94,7 +94,7 @@ class Forwarder {
 
   async run(): Promise<void> {
     const { signal } = this.#stop;
-    const maximumSeconds = this.#options.maximumBackoffSeconds ?? 5;
+    const maximumSeconds = this.#options.maxBackoffSeconds ?? 5;
     const onFailure = (error: unknown) => this.#tell(false, reasonOf(error));
     const options = { clock: this.#clock, signal, initialSeconds: 0.1, maximumSeconds, growth: 2, onFailure };
     while (!signal.aborted) {

@@ -92,7 +92,7 @@ class Bench implements AsyncDisposable {
         finish: 'none',
         clock: this.clock,
         pollSeconds: 3,
-        maximumBackoffSeconds: 10,
+        maxBackoffSeconds: 10,
         ...parts,
       },
       stop.signal,

@@ -120,7 +120,7 @@ class Machine implements AsyncDisposable {
             throw new PowerError('this machine stays up');
           },
         },
-        ...{ pollSeconds: 0.05, maximumBackoffSeconds: 0.1 },
+        ...{ pollSeconds: 0.05, maxBackoffSeconds: 0.1 },
         ...parts,
       },
       stop.signal,

@@ -257,7 +257,7 @@ describe('the command line', () => {
     const { code, error } = await run([], { NIBS_BOOT_MAC: 'eth0', AGENT_GRPC_SERVER: 'h' });
     assert.equal(code, 2);
     assert.match(error, /^tink-agent: boot-mac \(environment variable NIBS_BOOT_MAC\): must be a MAC address.*\n/);
-    assert.match(error, /\ntink-agent: it is not known who this machine is: give worker_id=/);
+    assert.match(error, /\ntink-agent: no worker ID: give worker_id=/);
   });
 
   test('a state directory that cannot be used ends with 1 and says so', async () => {

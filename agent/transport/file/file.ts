@@ -41,8 +41,8 @@ export interface TemplateOptions {
   readonly clock?: Clock | undefined;
   /** File of the template. */
   readonly template: string;
-  /** What its variables stand for. */
-  readonly values?: ReadonlyMap<string, string> | undefined;
+  /** Values of its variables, by name. */
+  readonly templateVariables?: ReadonlyMap<string, string> | undefined;
   /** Path of a {@link HardwareFile}, which describes the machine. */
   readonly hardware?: string | undefined;
   /** Only tasks of this worker are run; `undefined`: all. */
@@ -71,7 +71,7 @@ export async function openTemplate(options: TemplateOptions): Promise<FileTransp
   try {
     const hardware = options.hardware === undefined ? undefined : await readHardware(options.hardware);
     const text = await contentOf(source, 'the template');
-    const data = { variables: Object.fromEntries(options.values ?? []), hardware };
+    const data = { variables: Object.fromEntries(options.templateVariables ?? []), hardware };
     const { template, warnings } = readTemplate(await TemplateEngine.load(clock), text, data, source);
     for (const warning of warnings) options.onWarning(redact(describeProblem(source, warning)));
     const tell = (event: WorkflowEvent) => options.onEvent(toLine(event, clock.now(), redact));

@@ -58,7 +58,7 @@ export class Machine implements AsyncDisposable {
         interrupted: 'rerun',
         finish: 'none',
         pollSeconds: 0.05,
-        maximumBackoffSeconds: 0.1,
+        maxBackoffSeconds: 0.1,
         ...parts,
       },
       stop.signal,

@@ -40,7 +40,7 @@ async function main(settings: MortalSettings): Promise<void> {
     journal: watchJournal(journal, ledger, pass),
     power: createLedgerPower(journal, ledger, pass),
     log: createLog({ level: 'info', format: 'text', redactor, write: (line) => process.stdout.write(line) }),
-    ...{ redactor, interrupted, finish: 'reboot' as const, pollSeconds: 0.01, maximumBackoffSeconds: 0.05 },
+    ...{ redactor, interrupted, finish: 'reboot' as const, pollSeconds: 0.01, maxBackoffSeconds: 0.05 },
   };
   await runAgent(parts, new AbortController().signal);
 }

@@ -235,7 +235,7 @@ describe('names that other programs gave to settings', () => {
     assert.doesNotMatch(describeConfig(loaded), /canary/);
     assert.match(
       await problemsOf({ kernel: 'worker_id=m1', flags: ['-transport', 'nats'] }),
-      /^no server .*--nats-server/,
+      /^no server: .*--nats-server/,
     );
   });
 
@@ -350,8 +350,8 @@ describe('the worker id', () => {
 
   test('loadConfig() says how to give the worker id and the server when they are missing', async () => {
     const problems = await problemsOf({ kernel: '' });
-    assert.match(problems, /^no server is named: .*grpc_authority=.*TINKERBELL_GRPC_AUTHORITY/m);
-    assert.match(problems, /^it is not known who this machine is: .*worker_id=.*WORKER_ID/m);
+    assert.match(problems, /^no server: .*grpc_authority=.*TINKERBELL_GRPC_AUTHORITY/m);
+    assert.match(problems, /^no worker ID: .*worker_id=.*WORKER_ID/m);
   });
 });
 
@@ -360,19 +360,19 @@ describe('values that cannot be', () => {
   const borne: readonly [Sources, RegExp][] = [
     [
       { kernel: least, environment: { TINKERBELL_GRPC_AUTHORITY: 'no where' } },
-      /^tinkerbell-grpc-authority \(environment variable TINKERBELL_GRPC_AUTHORITY\): must be host:port.*; it is "no where"; used instead: 192\.168\.1\.1:42113 \(kernel command line, grpc_authority\)$/,
+      /^grpc-authority \(environment variable TINKERBELL_GRPC_AUTHORITY\): must be host:port.*; it is "no where"; used instead: 192\.168\.1\.1:42113 \(kernel command line, grpc_authority\)$/,
     ],
     [
       { kernel: `${least} grpc_cert_url=ftp://192.168.1.1/cert` },
-      /^tinkerbell-cert-url \(kernel command line, grpc_cert_url\): must be a URL.*; used instead: \(not set\) \(default\)$/,
+      /^cert-url \(kernel command line, grpc_cert_url\): must be a URL.*; used instead: \(not set\) \(default\)$/,
     ],
     [
       { environment: { TINKERBELL_TLS: 'maybe' } },
-      /^tinkerbell-tls \(environment variable TINKERBELL_TLS\): must be true or false; it is "maybe"; used instead: \(not set\) \(default\)$/,
+      /^tls \(environment variable TINKERBELL_TLS\): must be true or false; it is "maybe"; used instead: \(not set\) \(default\)$/,
     ],
     [
       { environment: { RETRY_INTERVAL: '0', NIBS_POLL_INTERVAL: 'soon' }, kernel: `${least} nibs_poll_interval=7` },
-      /^retry-interval \(environment variable NIBS_POLL_INTERVAL\): must be a duration.*; used instead: 7 \(kernel command line, nibs_poll_interval\)\nretry-interval \(environment variable RETRY_INTERVAL\): must be more than 0; it is "0"; used instead: 7 /,
+      /^poll-interval \(environment variable NIBS_POLL_INTERVAL\): must be a duration.*; used instead: 7 \(kernel command line, nibs_poll_interval\)\npoll-interval \(environment variable RETRY_INTERVAL\): must be more than 0; it is "0"; used instead: 7 /,
     ],
     [
       { kernel: `${least} nibs_finish=explode` },
@@ -398,7 +398,7 @@ describe('values that cannot be', () => {
     ],
     [
       { kernel: `${least} nibs_registry_mirrors=10.0.0.1:5000` },
-      /^registry-mirror \(kernel command line, nibs_registry_mirrors\): must be REGISTRY=MIRROR/,
+      /^registry-mirrors \(kernel command line, nibs_registry_mirrors\): must be REGISTRY=MIRROR/,
     ],
     [
       { environment: { NIBS_NATS_SERVER: 'nats://me:canary@ host' } },
@@ -428,9 +428,9 @@ describe('values that cannot be', () => {
   }
 
   const refused: readonly [Sources, RegExp][] = [
-    [{ flags: ['-retry-interval', 'soon'] }, /^retry-interval \(flag -retry-interval\): must be a duration/],
-    [{ flags: ['--poll-interval=0'] }, /^retry-interval \(flag --poll-interval\): must be more than 0/],
-    [{ flags: ['--id', `\${mac}`] }, /^id \(flag --id\): the variable in it was not replaced by its value/],
+    [{ flags: ['-retry-interval', 'soon'] }, /^poll-interval \(flag -retry-interval\): must be a duration/],
+    [{ flags: ['--poll-interval=0'] }, /^poll-interval \(flag --poll-interval\): must be more than 0/],
+    [{ flags: ['--id', `\${mac}`] }, /^worker-id \(flag --id\): the variable in it was not replaced by its value/],
     [{ file: '- a\n- b' }, /cannot read the configuration file .*must be a mapping of settings/],
     [{ file: '{"id": ' }, /cannot read the configuration file/],
     [
@@ -476,8 +476,8 @@ describe('values that cannot be', () => {
   test('loadConfig() says that a setting was given, but wrong, where it cannot do without', async () => {
     const problems = await problemsOf({ kernel: `grpc_authority=\${server} hw_addr=eth0` });
     assert.match(problems, /^boot-mac \(kernel command line, hw_addr\): must be a MAC address/m);
-    assert.match(problems, /^tinkerbell-grpc-authority \(.*\): the variable in it was not replaced/m);
-    assert.match(problems, /^no server is named/m);
+    assert.match(problems, /^grpc-authority \(.*\): the variable in it was not replaced/m);
+    assert.match(problems, /^no server:/m);
   });
 
   test('parseArguments() refuses an unknown flag and offers the one that was meant', () => {
@@ -538,7 +538,7 @@ describe('addresses', () => {
 
   for (const given of ['', 'a b', 'host:0', 'host:70000', 'host:port', '[host]:1', ':42113', 'http://host']) {
     test(`loadConfig() does not take ${given || 'nothing'} for a server`, async () => {
-      assert.match(await problemsOf({ kernel: `worker_id=w1 "grpc_authority=${given}"` }), /^no server is named/m);
+      assert.match(await problemsOf({ kernel: `worker_id=w1 "grpc_authority=${given}"` }), /^no server:/m);
     });
   }
 
@@ -604,7 +604,7 @@ test('loadConfig() takes off for the syslog server that the kernel command line 
 test('loadConfig() says which engines serve when one is asked for that does not', async () => {
   assert.match(
     await problemsOf({ flags: ['-runtime', 'kubernetes'] }),
-    /^runtime \(flag -runtime\): must be docker \(any engine that answers the Docker API, .*\) or containerd; .*; it is "kubernetes"$/,
+    /^runtime \(flag -runtime\): must be docker \(any engine with the Docker API, .*\) or containerd; .*; it is "kubernetes"$/,
   );
 });
 
@@ -651,7 +651,7 @@ test('loadConfig() takes mirrors as a list with commas, as repeated flags and as
   for (const source of sources) assert.deepEqual((await configOf(source)).registryMirrors?.map(String), mirrors);
   assert.match(
     await problemsOf({ flags: ['--registry-mirror', '10.0.0.1:5000'] }),
-    /^registry-mirror \(flag --registry-mirror\): must be REGISTRY=MIRROR, .*; it is "10\.0\.0\.1:5000"$/,
+    /^registry-mirrors \(flag --registry-mirror\): must be REGISTRY=MIRROR, .*; it is "10\.0\.0\.1:5000"$/,
   );
 });
 
@@ -660,14 +660,17 @@ describe('a template from a file', () => {
 
   test('loadConfig() needs neither server nor worker id, but the template', async () => {
     const config = await configOf({ kernel: '', flags: template });
-    assert.deepEqual([config.template, config.workerId, config.values], ['t.yaml', undefined, undefined]);
-    assert.match(await problemsOf({ kernel: '', flags: ['--transport=file'] }), /^no template is named/);
+    assert.deepEqual([config.template, config.workerId, config.templateVariables], ['t.yaml', undefined, undefined]);
+    assert.match(await problemsOf({ kernel: '', flags: ['--transport=file'] }), /^no template:/);
   });
 
   test('loadConfig() takes several values, from flags or as a mapping, and does not show them', async () => {
     const flags = [...template, '--set', 'a=b=c', '-set=empty=', '--set', 'token=hunter22'];
     const loaded = await load({ kernel: '', flags });
-    assert.deepEqual([...(loaded.config.values ?? [])], Object.entries({ a: 'b=c', empty: '', token: 'hunter22' }));
+    assert.deepEqual(
+      [...(loaded.config.templateVariables ?? [])],
+      Object.entries({ a: 'b=c', empty: '', token: 'hunter22' }),
+    );
     assert.match(describeConfig(loaded), /^set = a, empty, token {2}# flag --set$/m);
     const fromFile = await configOf({
       kernel: '',
@@ -675,7 +678,7 @@ describe('a template from a file', () => {
       file: 'set: {machine1: "08:00:27:00:00:01", n: 5}',
     });
     assert.deepEqual(
-      [...(fromFile.values ?? [])],
+      [...(fromFile.templateVariables ?? [])],
       [
         ['machine1', '08:00:27:00:00:01'],
         ['n', '5'],
@@ -698,7 +701,7 @@ test('describeConfig() names the source of each setting and hides the password, 
   const text = describeConfig(loaded);
   assert.match(text, /^finish = reboot {2}# flag --finish$/m);
   assert.match(text, /^registry-password = \*\*\* {2}# environment variable REGISTRY_PASSWORD$/m);
-  assert.match(text, /^id = w1 {2}# kernel command line, worker_id$/m);
+  assert.match(text, /^worker-id = w1 {2}# kernel command line, worker_id$/m);
   for (const output of [
     text,
     JSON.stringify(loaded.config),
@@ -722,4 +725,33 @@ test('every setting has a name in the configuration file, and no name means two 
     const all = settings.flatMap(({ names }) => names[kind]);
     assert.equal(new Set(all).size, all.length, `${kind}: ${all.filter((name, index) => all.indexOf(name) !== index)}`);
   }
+});
+
+test('every setting is read from NIBS_NAME in the environment and from nibs_name on the kernel command line', async () => {
+  const { settings } = await import('../../../agent/settings/settings.ts');
+  for (const { key, names } of settings) {
+    const ownName = `nibs_${names.flags[0].replaceAll('-', '_')}`;
+    // Valid for some settings; the others name the source that they have it from.
+    for (const [source, origin] of [
+      [{ environment: { [ownName.toUpperCase()]: '17' } }, `environment variable ${ownName.toUpperCase()}`],
+      [{ kernel: `${least} ${ownName}=17` }, `kernel command line, ${ownName}`],
+    ] as const) {
+      const { sources, warnings } = await load(source);
+      assert.ok(
+        sources.get(key) === origin || warnings.some((warning) => warning.includes(origin)),
+        `${key}: ${origin}`,
+      );
+    }
+  }
+});
+
+test('NIBS_DOCKER_HOST, NIBS_DOCKER_CONFIG and NIBS_CAPTURE_ACTION_LOGS have an effect', async () => {
+  const { dockerHost, dockerConfig, captureActionLogs } = await configOf({
+    environment: {
+      NIBS_DOCKER_HOST: 'tcp://192.0.2.1:2375',
+      NIBS_DOCKER_CONFIG: '/docker',
+      NIBS_CAPTURE_ACTION_LOGS: 'false',
+    },
+  });
+  assert.deepEqual([dockerHost, dockerConfig, captureActionLogs], ['tcp://192.0.2.1:2375', '/docker', false]);
 });

@@ -202,7 +202,7 @@ class Machine implements AsyncDisposable {
     };
     const log = createLog({ level: 'info', format: 'text', redactor, write });
     const power = { rebootRequested: async () => false, finish };
-    const manner = { interrupted: 'rerun', finish: 'reboot', pollSeconds: 0.02, maximumBackoffSeconds: 0.1 } as const;
+    const manner = { interrupted: 'rerun', finish: 'reboot', pollSeconds: 0.02, maxBackoffSeconds: 0.1 } as const;
     await runAgent({ transport, runtime, journal, power, log, redactor, ...manner }, stop);
   }
 }
