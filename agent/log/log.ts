@@ -1,6 +1,7 @@
 import { type Logger, pino } from 'pino';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Action } from '../action/action.ts';
 import type { Redactor } from './redact.ts';
 
@@ -94,7 +95,7 @@ export function messageOf(error: unknown): string {
     cause !== undefined && cause !== null && messages.length < 5;
     cause = cause instanceof Error ? cause.cause : undefined
   ) {
-    const message = (cause instanceof Error ? cause.message || cause.name : String(cause))
+    const message = reasonOf(cause)
       .replace(/\s+/g, ' ')
       // gRPC puts the number of a status before its name.
       .replace(/^\d+ (?=[A-Z_]+: )/, '')

@@ -1,4 +1,5 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
+import { withoutNodeAdvice } from '../../../errors/node-advice.ts';
 
 /**
  * What gRPC says of a failed call, without what differs from attempt to attempt (the time of the attempt, how long it took, the number of OpenSSL's thread), so that
@@ -6,7 +7,7 @@ import { type ServiceError, status } from '@grpc/grpc-js';
  */
 export function plainDetails(details: string): string {
   return (
-    details
+    withoutNodeAdvice(details)
       .replace(/^No connection established\. Last error: (?:Error: )?/, '')
       .replace(/\.? *Resolution note: *$/, '')
       .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)/g, '')
