@@ -35,7 +35,7 @@ export async function createRuntime(
   };
   switch (config.runtime) {
     case 'docker': {
-      const { createDockerRuntime } = await import('./runtime/docker.ts');
+      const { createDockerRuntime } = await import('./runtime/docker/runtime.ts');
       return createDockerRuntime({ ...options, host: config.dockerHost });
     }
     case 'containerd': {

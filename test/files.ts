@@ -47,7 +47,7 @@ export const longFiles: readonly { readonly path: string; readonly elsewhere?: f
   { path: 'test/agent/runtime/hostname.test.ts' },
   { path: 'test/agent/runtime/log-drivers.test.ts' },
   { path: 'test/agent/runtime/flood.test.ts', elsewhere: false },
-  { path: 'test/agent/runtime/containerd/pull.test.ts' },
+  { path: 'test/agent/runtime/containerd/image/pull.test.ts' },
   { path: 'test/agent/runtime/images.test.ts' },
   { path: 'test/agent/main.test.ts' },
   { path: 'test/sandbox/machine.test.ts' },

@@ -21,7 +21,7 @@ import { createRedactor } from '../../agent/log/redact.ts';
 import { createRuntimeLog } from '../../agent/log/runtime-log.ts';
 import { PowerError } from '../../agent/power/power.ts';
 import { containerName, labels } from '../../agent/runtime/container-settings.ts';
-import { createDockerRuntime, type DockerRuntimeOptions } from '../../agent/runtime/docker.ts';
+import { createDockerRuntime, type DockerRuntimeOptions } from '../../agent/runtime/docker/runtime.ts';
 import { workflowDirectory } from '../../agent/runtime/workflow-directory.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../agent/transport/transport.ts';

@@ -19,14 +19,14 @@ import type { EngineAuthentication } from '../credentials.ts';
 import type { ContainerDetails, ContainerSummary, EngineApi, TrustAdvice } from '../engine-api.ts';
 import type { PullFailureReason } from '../pull-failure.ts';
 import { alreadyExists, ContainerdClient, ContainerdError, cleanUp, isNotFound } from './client.ts';
-import { ContainerNetworks, type NetworkKind } from './container-networks.ts';
-import { type ContainerUser, resolveUser } from './container-user.ts';
+import { type ImageStore, imageConfiguration, pullFailureOf, pullImage } from './image/pull.ts';
 import { inLease } from './lease.ts';
-import { type ImageConfig, makeSpec } from './oci-spec.ts';
+import { ContainerNetworks, type NetworkKind } from './network/container-networks.ts';
 import { OutputPipes } from './output-pipes.ts';
-import { type ImageStore, imageConfiguration, pullFailureOf, pullImage } from './pull.ts';
 import { type Exit, exitNotes, idOf, notes, stateOf, statusOf } from './record.ts';
-import { withMounted } from './snapshot-mount.ts';
+import { type ContainerUser, resolveUser } from './spec/container-user.ts';
+import { type ImageConfig, makeSpec } from './spec/oci-spec.ts';
+import { withMounted } from './spec/snapshot-mount.ts';
 
 /** Where containerd is and what it works with. */
 export interface ContainerdOptions {

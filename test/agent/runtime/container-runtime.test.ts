@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { containerName } from '../../../agent/runtime/container-settings.ts';
-import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
+import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import {
   actionOf,

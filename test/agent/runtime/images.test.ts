@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { PrefixRule } from '../../../agent/action/image-reference.ts';
-import { connectDocker } from '../../../agent/runtime/docker-api.ts';
+import { connectDocker } from '../../../agent/runtime/docker/api.ts';
 import { createEngine } from '../../../agent/runtime/engine.ts';
 import { ensureImage, type ImageOptions, PullError, PullTimeoutError } from '../../../agent/runtime/images.ts';
 import { UnreachableRegistries } from '../../../agent/runtime/unreachable-registries.ts';

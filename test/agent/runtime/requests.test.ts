@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { createContainerRuntime } from '../../../agent/runtime/container-runtime.ts';
-import { connectDocker } from '../../../agent/runtime/docker-api.ts';
+import { connectDocker } from '../../../agent/runtime/docker/api.ts';
 import type { EngineApi } from '../../../agent/runtime/engine-api.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
 import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';

@@ -7,7 +7,7 @@ import type { containerName } from '../../../agent/runtime/container-settings.ts
 import { ContainerdClient } from '../../../agent/runtime/containerd/client.ts';
 import { idOf, notes } from '../../../agent/runtime/containerd/record.ts';
 import { createContainerdRuntime } from '../../../agent/runtime/containerd/runtime.ts';
-import { createDockerRuntime } from '../../../agent/runtime/docker.ts';
+import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import type { RuntimeEvent } from '../../../agent/runtime/event.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
 import { ContainersDefinition, TasksDefinition } from '../../../proto/containerd.pb.ts';

@@ -1,4 +1,4 @@
-import type { PullFailureReason } from './pull-failure.ts';
+import type { PullFailureReason } from '../pull-failure.ts';
 
 /** In order: the first that matches counts. Words of the Docker Engine 18.09 to 28, of Podman's service where it has others, and of Go's network library. */
 const meanings: readonly (readonly [RegExp, PullFailureReason])[] = [

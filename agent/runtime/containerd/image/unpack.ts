@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../proto/containerd.pb.ts';
+import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../../proto/containerd.pb.ts';
 import {
   alreadyExists,
   type CallOptions,
@@ -8,8 +8,8 @@ import {
   ContainerdError,
   cleanUp,
   isNotFound,
-} from './client.ts';
-import { type ContentDescriptor, UnusableImageError } from './image-manifest.ts';
+} from '../client.ts';
+import { type ContentDescriptor, UnusableImageError } from './manifest.ts';
 
 /** A layer of an image, and where it belongs. */
 export interface Layer {

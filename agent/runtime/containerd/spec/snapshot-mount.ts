@@ -2,7 +2,7 @@ import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, posix } from 'node:path';
 import { ExecaError, execa } from 'execa';
-import type { Mount } from '../../../proto/containerd.pb.ts';
+import type { Mount } from '../../../../proto/containerd.pb.ts';
 import { SpecError } from './spec-error.ts';
 
 /**

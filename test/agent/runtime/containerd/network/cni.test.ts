@@ -9,7 +9,7 @@ import {
   loadNetwork,
   type Network,
   removeNetworkNamespace,
-} from '../../../../agent/runtime/containerd/cni.ts';
+} from '../../../../../agent/runtime/containerd/network/cni.ts';
 
 /** Where Debian's package containernetworking-plugins puts them. */
 const plugins = '/usr/lib/cni';
@@ -236,7 +236,7 @@ test('a process that died while it attached leaves nothing that another one coul
   await site.install('deadly', 'kill -9 $PPID; echo "{}"');
   await site.configure('10-lab.conflist', { ...list(site), plugins: [list(site).plugins[0], { type: 'deadly' }] });
   const namespace = await site.namespace('one');
-  const module = new URL('../../../../agent/runtime/containerd/cni.ts', import.meta.url);
+  const module = new URL('../../../../../agent/runtime/containerd/network/cni.ts', import.meta.url);
   const options = {
     confDirectory: site.at('conf'),
     binDirectories: [site.at('bin')],

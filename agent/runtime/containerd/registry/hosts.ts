@@ -4,7 +4,7 @@ import { BlockList, isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
-import { withoutBrackets } from '../../../net/authority.ts';
+import { withoutBrackets } from '../../../../net/authority.ts';
 
 /** A place that a registry's images are asked for: the registry itself, or a mirror of it. */
 export interface RegistryHost {

@@ -1,7 +1,7 @@
 import { lstat, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { unlessGone } from '../unless-gone.ts';
 import { SpecError } from './spec-error.ts';
-import { unlessGone } from './unless-gone.ts';
 
 /** Who the program of a container runs as. */
 export interface ContainerUser {

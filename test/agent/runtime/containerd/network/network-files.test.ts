@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type ContainerNetwork, networkFiles } from '../../../../agent/runtime/containerd/network-files.ts';
+import { type ContainerNetwork, networkFiles } from '../../../../../agent/runtime/containerd/network/network-files.ts';
 
 const noDns = { nameservers: [], domain: '', search: [], options: [] };
 const network: ContainerNetwork = {

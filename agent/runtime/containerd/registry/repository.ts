@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../../clock/clock.ts';
-import type { EngineAuthentication } from '../credentials.ts';
-import type { RegistryHost } from './hosts.ts';
-import { authorizationFor, parseChallenges, readText, refusal } from './registry-authorization.ts';
+import type { Clock } from '../../../../clock/clock.ts';
+import type { EngineAuthentication } from '../../credentials.ts';
+import { authorizationFor, parseChallenges, readText, refusal } from './authorization.ts';
 import {
   type Answer,
   hungUp,
@@ -11,9 +10,10 @@ import {
   RegistryError,
   shown,
   spokePlainHttp,
-} from './registry-connection.ts';
+} from './connection.ts';
+import type { RegistryHost } from './hosts.ts';
 
-export { RegistryError } from './registry-connection.ts';
+export { RegistryError } from './connection.ts';
 
 /** A manifest or an index of them, exactly as the registry has it. */
 export interface ManifestAnswer {

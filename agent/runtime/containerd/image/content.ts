@@ -4,9 +4,9 @@ import {
   WriteAction,
   type WriteContentRequest,
   type WriteContentResponse,
-} from '../../../proto/containerd.pb.ts';
-import { alreadyExists, answersOf, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from './client.ts';
-import type { BlobDescriptor } from './registry.ts';
+} from '../../../../proto/containerd.pb.ts';
+import { alreadyExists, answersOf, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from '../client.ts';
+import type { BlobDescriptor } from '../registry/repository.ts';
 
 const pieceBytes = 1024 * 1024;
 const longestDocumentBytes = 8 * 1024 * 1024;

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { HostConfig } from 'dockerode';
 import { execa } from 'execa';
-import { resolveUser } from '../../../../agent/runtime/containerd/container-user.ts';
-import { makeSpec, type SpecInput } from '../../../../agent/runtime/containerd/oci-spec.ts';
-import { withMounted } from '../../../../agent/runtime/containerd/snapshot-mount.ts';
-import type { SpecError } from '../../../../agent/runtime/containerd/spec-error.ts';
-import { startContainerd } from '../../../sandbox/containerd.ts';
-import { unmountBelow } from '../../../sandbox/scratch-mount.ts';
+import { resolveUser } from '../../../../../agent/runtime/containerd/spec/container-user.ts';
+import { makeSpec, type SpecInput } from '../../../../../agent/runtime/containerd/spec/oci-spec.ts';
+import { withMounted } from '../../../../../agent/runtime/containerd/spec/snapshot-mount.ts';
+import type { SpecError } from '../../../../../agent/runtime/containerd/spec/spec-error.ts';
+import { startContainerd } from '../../../../sandbox/containerd.ts';
+import { unmountBelow } from '../../../../sandbox/scratch-mount.ts';
 
 const id = `abcdef0123456789${process.pid}`;
 let directory: string;

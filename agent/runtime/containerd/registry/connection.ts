@@ -1,12 +1,12 @@
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
-import type { Clock } from '../../../clock/clock.ts';
-import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
-import { HttpAgents } from '../../../net/http-agents.ts';
-import { proxyRulesOf, targetOf } from '../../../net/proxy.ts';
-import { trustBesides } from '../../../net/trust.ts';
-import type { PullFailureReason } from '../pull-failure.ts';
+import type { Clock } from '../../../../clock/clock.ts';
+import { explainNotYetValid, isNotYetValid } from '../../../../net/certificate-time.ts';
+import { HttpAgents } from '../../../../net/http-agents.ts';
+import { proxyRulesOf, targetOf } from '../../../../net/proxy.ts';
+import { trustBesides } from '../../../../net/trust.ts';
+import type { PullFailureReason } from '../../pull-failure.ts';
 import type { RegistryHost } from './hosts.ts';
 
 /** What a registry, or a server it referred to, did instead of what it was asked for. The message says at which URL, in Docker's words where it has some. */

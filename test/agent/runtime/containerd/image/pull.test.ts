@@ -8,28 +8,28 @@ import { after, before, type TestContext, test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import { execa } from 'execa';
 import { pack } from 'tar-stream';
-import { ContainerdClient } from '../../../../agent/runtime/containerd/client.ts';
-import { UnusableImageError } from '../../../../agent/runtime/containerd/image-manifest.ts';
+import { ContainerdClient } from '../../../../../agent/runtime/containerd/client.ts';
+import { UnusableImageError } from '../../../../../agent/runtime/containerd/image/manifest.ts';
 import {
   type ImageStore,
   imageConfiguration,
   type ProgressLine,
   pullImage,
-} from '../../../../agent/runtime/containerd/pull.ts';
-import { RegistryError } from '../../../../agent/runtime/containerd/registry.ts';
-import { SnapshotsDefinition } from '../../../../proto/containerd.pb.ts';
-import { addLoopbackAddress, type LoopbackAddress } from '../../../sandbox/added-address.ts';
-import { busyboxImage } from '../../../sandbox/busybox-image.ts';
-import { type CertificateAuthority, createCertificateAuthority } from '../../../sandbox/certificates.ts';
-import { type Containerd, startContainerd } from '../../../sandbox/containerd.ts';
+} from '../../../../../agent/runtime/containerd/image/pull.ts';
+import { RegistryError } from '../../../../../agent/runtime/containerd/registry/repository.ts';
+import { SnapshotsDefinition } from '../../../../../proto/containerd.pb.ts';
+import { addLoopbackAddress, type LoopbackAddress } from '../../../../sandbox/added-address.ts';
+import { busyboxImage } from '../../../../sandbox/busybox-image.ts';
+import { type CertificateAuthority, createCertificateAuthority } from '../../../../sandbox/certificates.ts';
+import { type Containerd, startContainerd } from '../../../../sandbox/containerd.ts';
 import {
   digestOf,
   type FakeRegistry,
   type FakeRegistryOptions,
   startFakeRegistry,
-} from '../../../sandbox/fake-registry.ts';
-import { type Image, type ImageConfiguration, makeImage } from '../../../sandbox/image.ts';
-import { type Registry, startRegistry } from '../../../sandbox/registry.ts';
+} from '../../../../sandbox/fake-registry.ts';
+import { type Image, type ImageConfiguration, makeImage } from '../../../../sandbox/image.ts';
+import { type Registry, startRegistry } from '../../../../sandbox/registry.ts';
 
 const never = new AbortController().signal;
 const machine = process.arch === 'arm64' ? 'arm64' : 'amd64';

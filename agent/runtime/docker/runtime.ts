@@ -1,6 +1,6 @@
-import { type ContainerRuntimeOptions, createContainerRuntime } from './container-runtime.ts';
-import { connectDocker } from './docker-api.ts';
-import type { Runtime } from './runtime.ts';
+import { type ContainerRuntimeOptions, createContainerRuntime } from '../container-runtime.ts';
+import type { Runtime } from '../runtime.ts';
+import { connectDocker } from './api.ts';
 
 export interface DockerRuntimeOptions extends ContainerRuntimeOptions {
   /** Where the engine answers: `unix:///path`, `tcp://host:port` or the path of a socket. */

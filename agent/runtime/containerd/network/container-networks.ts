@@ -1,5 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SpecError } from '../spec/spec-error.ts';
+import { unlessGone } from '../unless-gone.ts';
 import {
   createNetworkNamespace,
   loadNetwork,
@@ -8,8 +10,6 @@ import {
   removeNetworkNamespace,
 } from './cni.ts';
 import { networkFiles } from './network-files.ts';
-import { SpecError } from './spec-error.ts';
-import { unlessGone } from './unless-gone.ts';
 
 /** What a container has: the machine's network, none but its own loopback, or one by the plug-ins of the Container Network Interface. */
 export type NetworkKind = 'host' | 'none' | 'cni';

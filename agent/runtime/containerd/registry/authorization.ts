@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { EngineAuthentication } from '../credentials.ts';
-import { type Answer, type Question, RegistryError, shown } from './registry-connection.ts';
+import type { EngineAuthentication } from '../../credentials.ts';
+import { type Answer, type Question, RegistryError, shown } from './connection.ts';
 
 /** One way to authenticate that a server offers (RFC 9110 §11.3). */
 export interface Challenge {

@@ -3,9 +3,9 @@ import { text } from 'node:stream/consumers';
 import { inspect } from 'node:util';
 import Docker from 'dockerode';
 import { z } from 'zod';
-import { dockerPullFailure } from './docker-pull-failure.ts';
-import { plainly } from './engine.ts';
-import type { EngineApi } from './engine-api.ts';
+import { plainly } from '../engine.ts';
+import type { EngineApi } from '../engine-api.ts';
+import { dockerPullFailure } from './pull-failure.ts';
 
 /**
  * The Docker Engine API, or what answers it. Nothing is sent yet.

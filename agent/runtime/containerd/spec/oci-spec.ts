@@ -2,10 +2,10 @@ import type { Stats } from 'node:fs';
 import { lstat, mkdir, readdir, stat, statfs } from 'node:fs/promises';
 import { isAbsolute, join, posix } from 'node:path';
 import type { ContainerCreateOptions, HostConfig } from 'dockerode';
-import { grantedCapabilities } from '../capabilities.ts';
+import { grantedCapabilities } from '../../capabilities.ts';
+import { unlessGone } from '../unless-gone.ts';
 import type { ContainerUser } from './container-user.ts';
 import { SpecError } from './spec-error.ts';
-import { unlessGone } from './unless-gone.ts';
 
 /** What counts here of the `config` of an image (OCI image-spec, config.md). */
 export interface ImageConfig {

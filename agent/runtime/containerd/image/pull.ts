@@ -1,10 +1,12 @@
-import { type Image, ImagesDefinition } from '../../../proto/containerd.pb.ts';
-import { type ImageReference, parseReference } from '../../action/image-reference.ts';
-import type { EngineAuthentication } from '../credentials.ts';
-import type { PullFailureReason } from '../pull-failure.ts';
-import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from './client.ts';
+import { type Image, ImagesDefinition } from '../../../../proto/containerd.pb.ts';
+import { type ImageReference, parseReference } from '../../../action/image-reference.ts';
+import type { EngineAuthentication } from '../../credentials.ts';
+import type { PullFailureReason } from '../../pull-failure.ts';
+import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from '../client.ts';
+import { inLease } from '../lease.ts';
+import { RegistryConfigError, type RegistryDirectories, registryHosts } from '../registry/hosts.ts';
+import { RegistryError, Repository } from '../registry/repository.ts';
 import { adoptContent, labelContent, noteSource, readContent, writeContent } from './content.ts';
-import { RegistryConfigError, type RegistryDirectories, registryHosts } from './hosts.ts';
 import {
   type ContentDescriptor,
   chainIds,
@@ -20,9 +22,7 @@ import {
   parseImageConfiguration,
   parseManifest,
   UnusableImageError,
-} from './image-manifest.ts';
-import { inLease } from './lease.ts';
-import { RegistryError, Repository } from './registry.ts';
+} from './manifest.ts';
 import { type Layer, snapshotExists, unpackLayer } from './unpack.ts';
 
 /** A containerd as the place of images. */
