@@ -12,7 +12,7 @@ import { checkKernelArguments, installKernelArguments, type KernelArguments } fr
 import { installNetworkUnits, listNetworkUnits } from './configure/network.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { InstallError } from './errors.ts';
-import type { HttpClient } from './fetch/client.ts';
+import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 import type { ConfigurationPlan, Hash } from './plan.ts';
 import type { Report } from './progress.ts';
@@ -36,7 +36,7 @@ const maxIgnitionBytes = 64 * 1024 * 1024;
  */
 export async function readConfiguration(
   plan: ConfigurationPlan,
-  client: HttpClient | undefined,
+  client: DownloadClient | undefined,
   report: Report,
   signal: AbortSignal,
 ): Promise<Configuration> {
@@ -81,7 +81,7 @@ export async function writeConfiguration(
 
 async function readIgnition(
   { ignition: path, ignitionUrl: url, ignitionHash: hash }: ConfigurationPlan,
-  client: HttpClient | undefined,
+  client: DownloadClient | undefined,
   report: Report,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {

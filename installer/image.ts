@@ -1,6 +1,6 @@
 import { InstallError } from './errors.ts';
-import type { HttpClient } from './fetch/client.ts';
-import { isNowhere } from './fetch/errors.ts';
+import type { DownloadClient } from './fetch/client.ts';
+import { isNotFoundAnywhere } from './fetch/errors.ts';
 import { fetchImage, fetchSmallFile, type Image, openImageFile } from './fetch/fetch.ts';
 import type { InstallPlan } from './plan.ts';
 import type { Report } from './progress.ts';
@@ -30,7 +30,7 @@ const maxSignatureBytes = 64 * 1024;
  */
 export async function openImage(
   plan: InstallPlan,
-  client: HttpClient,
+  client: DownloadClient,
   report: Report,
   signal: AbortSignal,
 ): Promise<CheckedImage> {
@@ -52,7 +52,7 @@ export async function openImage(
 async function prepareVerifier(
   plan: InstallPlan,
   files: ReleaseFiles,
-  client: HttpClient,
+  client: DownloadClient,
   report: Report,
   signal: AbortSignal,
 ): Promise<Verifier | undefined> {
@@ -61,7 +61,7 @@ async function prepareVerifier(
   try {
     bytes = await fetchSmallFile(client, files.signatures, wording, signal);
   } catch (error) {
-    const isMissing = error instanceof InstallError && isNowhere(error.cause);
+    const isMissing = error instanceof InstallError && isNotFoundAnywhere(error.cause);
     if (!isMissing || !plan.acceptUnsigned) throw error;
     report.warn(
       `${files.images.map(({ href }) => href).join(' or ')} HAS NO SIGNATURE and is installed all the same, because of --insecure`,
@@ -73,7 +73,7 @@ async function prepareVerifier(
 }
 
 /** Where to look for the key, nearest first. */
-function keySources({ keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan, client: HttpClient): KeySource[] {
+function keySources({ keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan, client: DownloadClient): KeySource[] {
   if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint)];
   const siteKeys = siteKeyFile === undefined ? [] : [keyFileSource(siteKeyFile, keyFingerprint)];
   // A site that has keys of its own trusts these alone; with a fingerprint it does not matter where the key comes from.

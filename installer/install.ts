@@ -7,7 +7,7 @@ import { openDisk } from './disk/device.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
-import type { HttpClient } from './fetch/client.ts';
+import type { DownloadClient } from './fetch/client.ts';
 import { openImage } from './image.ts';
 import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
@@ -18,7 +18,7 @@ import type { SignedBy } from './verify.ts';
 
 /** What an installation needs of the world besides the disk. */
 export interface Surroundings {
-  readonly client: HttpClient;
+  readonly client: DownloadClient;
   readonly report: Report;
   readonly clock: Clock;
   /** Aborting it at any moment leaves the disk either untouched or without a partition table, or completely installed. */
@@ -78,7 +78,7 @@ async function openTarget(target: Target, { report, clock, signal }: Surrounding
   return await openDisk(path, { minimumBytes: target.minimumBytes, clock, signal });
 }
 
-async function findRelease(plan: InstallPlan, client: HttpClient, signal: AbortSignal): Promise<Release> {
+async function findRelease(plan: InstallPlan, client: DownloadClient, signal: AbortSignal): Promise<Release> {
   return plan.imageFile === undefined ? await resolveRelease(plan.release, client, signal) : plan.release;
 }
 

@@ -140,8 +140,8 @@ async function showDisks({ options, signal, system }: Run): Promise<void> {
 }
 
 async function createClient(plan: InstallPlan, { environment, report, system: { clock }, site: { authorities } }: Run) {
-  const { createHttpClient } = await import('./fetch/client.ts');
-  return createHttpClient({ ...plan.download, clock, environment, authorities, onRetry: report.warn });
+  const { createDownloadClient } = await import('./fetch/client.ts');
+  return createDownloadClient({ ...plan.download, clock, environment, authorities, onRetry: report.warn });
 }
 
 /** Progress goes where it does not disturb: on standard error, unless a program reads it. */

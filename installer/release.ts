@@ -1,5 +1,5 @@
 import { InstallError } from './errors.ts';
-import type { HttpClient } from './fetch/client.ts';
+import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 
 /** Which image is asked for. */
@@ -52,7 +52,7 @@ export function preferMirrorOf(url: URL, release: Release): Release {
  * told which. Names like `current-2024` stay: the server has directories of these names.
  * @throws {InstallError} `version.txt unavailable` when the server does not say
  */
-export async function resolveRelease(release: Release, client: HttpClient, signal: AbortSignal): Promise<Release> {
+export async function resolveRelease(release: Release, client: DownloadClient, signal: AbortSignal): Promise<Release> {
   if (release.version !== 'current') return release;
   const urls = fileUrls(release, 'current', 'version.txt');
   const wording = {

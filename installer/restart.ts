@@ -1,5 +1,5 @@
 import { IncompleteWriteError } from './disk/errors.ts';
-import { FileChanged } from './fetch/errors.ts';
+import { FileChangedError } from './fetch/errors.ts';
 import type { Report } from './progress.ts';
 import { preferMirrorOf, type Release } from './release.ts';
 
@@ -31,7 +31,7 @@ export async function withRestarts<Result>(
   }
 }
 
-function findChange(error: unknown): FileChanged | undefined {
-  if (error instanceof FileChanged) return error;
+function findChange(error: unknown): FileChangedError | undefined {
+  if (error instanceof FileChangedError) return error;
   return error instanceof Error ? findChange(error.cause) : undefined;
 }

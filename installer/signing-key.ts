@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { reasonOf } from '../errors/reason.ts';
 import { InstallError } from './errors.ts';
-import type { HttpClient } from './fetch/client.ts';
+import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 
 /** Fingerprint of the primary key of "Flatcar Buildbot (Official Builds)". It never expires and certifies each year's signing subkey. */
@@ -52,7 +52,7 @@ export function keyFileSource(path: string, pinnedFingerprint?: string): KeySour
  * trusted, and a subkey newer than this program is found where it was published.
  */
 export function flatcarKeySources(
-  client: HttpClient,
+  client: DownloadClient,
   mirrors: readonly URL[],
   pinnedFingerprint: string = flatcarFingerprint,
 ): KeySource[] {

@@ -5,13 +5,17 @@ import { type ProxyRules, targetOf } from './proxy.ts';
 
 export interface HttpAgentsOptions {
   readonly proxy: ProxyRules;
-  /** TLS of the connections to servers. Called once, when the first is needed: reading all the authorities that the machine trusts takes a while. */
+  /**
+   * TLS of the connections to servers. Called once, when the first is needed: to read all the
+   * authorities that the machine trusts takes a while.
+   */
   readonly tls: () => https.AgentOptions;
 }
 
 /**
- * Agents for Node's HTTP client that keep connections open until they are disposed of. Which proxy is used, if any, is decided for each URL by our rules;
- * Node's own rules know neither networks nor loopback addresses.
+ * Agents for Node's HTTP client that keep connections open until they are disposed of. Our rules
+ * decide for each URL which proxy is used, if any; Node's own rules know neither networks nor
+ * loopback addresses.
  */
 export class HttpAgents implements Disposable {
   readonly #options: HttpAgentsOptions;
@@ -31,11 +35,6 @@ export class HttpAgents implements Disposable {
     return agent;
   }
 
-  /** Ends the connections to proxies that have not become tunnels yet. */
-  abandonTunnels(reason: Error): void {
-    for (const agent of this.#agents.values()) if (agent instanceof TunnellingAgent) agent.abandonTunnels(reason);
-  }
-
   [Symbol.dispose](): void {
     for (const agent of this.#agents.values()) agent.destroy();
   }
@@ -49,31 +48,34 @@ export class HttpAgents implements Disposable {
   }
 }
 
+/** What the agent learns about a request besides Node's own options. */
+export interface ConnectionOptions {
+  /** Ends the attempt to connect. */
+  readonly connectSignal?: AbortSignal;
+}
+
 /**
- * Node's agent does not end a request that is still waiting for the tunnel of a proxy, whatever happens to the request: the wait for a proxy that does
- * not answer would never end.
+ * Node's agent does not end a request that waits for the tunnel of a proxy, whatever happens to the
+ * request: the wait for a proxy that does not respond would never end. Here the signal of the
+ * request ends the connection to the proxy.
  */
 class TunnellingAgent extends https.Agent {
-  readonly #unfinished = new Set<Duplex>();
-
   override createConnection(
-    options: https.RequestOptions,
+    options: https.RequestOptions & ConnectionOptions,
     done?: (error: Error | null, stream: Duplex) => void,
   ): Duplex | null | undefined {
-    let opened: Duplex | null | undefined;
-    opened = super.createConnection(options, (error, stream) => {
-      if (opened) this.#unfinished.delete(opened);
-      done?.(error, stream);
+    const { connectSignal } = options;
+    let stopWatching: (() => void) | undefined;
+    const stream = super.createConnection(options, (error, connected) => {
+      stopWatching?.();
+      done?.(error, connected);
     });
-    const stream = opened;
-    if (!stream) return stream;
-    this.#unfinished.add(stream);
-    // The former comes for one that needs no tunnel.
-    for (const end of ['secureConnect', 'close']) stream.once(end, () => this.#unfinished.delete(stream));
+    if (!stream || connectSignal === undefined) return stream;
+    const abandon = () => void stream.destroy(connectSignal.reason);
+    stopWatching = () => connectSignal.removeEventListener('abort', abandon);
+    connectSignal.addEventListener('abort', abandon, { once: true });
+    // A connection that needs no tunnel ends its handshake with the former.
+    for (const end of ['secureConnect', 'close']) stream.once(end, stopWatching);
     return stream;
-  }
-
-  abandonTunnels(reason: Error): void {
-    for (const stream of this.#unfinished) stream.destroy(reason);
   }
 }

@@ -1,17 +1,30 @@
-import http from 'node:http';
-import https from 'node:https';
+import type http from 'node:http';
 import type { Clock } from '../clock/clock.ts';
+import { DeadlineError } from '../clock/deadline.ts';
 import { explainNotYetValid, isNotYetValid } from './certificate-time.ts';
 import { HttpAgents, type HttpAgentsOptions } from './http-agents.ts';
+import { HttpRequestError, toHttpRequestError } from './http-error.ts';
 import { targetOf } from './proxy.ts';
+import { sendRequest } from './send-request.ts';
 
 export interface HttpClientOptions extends HttpAgentsOptions {
   readonly clock: Clock;
-  /** Longest wait for the connection and the head of the response. */
+  /** Longest wait for the connection and the head of a response. */
   readonly timeoutSeconds: number;
 }
 
-/** A response whose body has not been read yet. The caller must read it to its end or destroy `body`. */
+export interface HttpRequest {
+  readonly url: URL;
+  /** Default: POST with a form, else GET. */
+  readonly method?: 'HEAD' | undefined;
+  readonly headers?: http.OutgoingHttpHeaders | undefined;
+  /** Headers for the server of `url` alone. They are not sent to another one that it redirects to. */
+  readonly privateHeaders?: http.OutgoingHttpHeaders | undefined;
+  /** The body. Redirects are not followed then, because a form may contain a password. */
+  readonly form?: URLSearchParams | undefined;
+}
+
+/** A response whose body has not been read yet. The caller must read `body` to its end or discard it. */
 export interface HttpResponse {
   /** Where the response came from, after redirects. */
   readonly url: URL;
@@ -21,82 +34,90 @@ export interface HttpResponse {
   readonly statusText: string;
   readonly headers: http.IncomingHttpHeaders;
   readonly body: http.IncomingMessage;
+  /** Gives up the body, and its connection too unless the body is short. */
+  discard(): void;
 }
 
-/** Sends GET requests; keeps connections open between them until it is disposed of. */
+/** Sends requests; keeps connections open between them until it is disposed of. */
 export interface HttpClient extends Disposable {
   /**
-   * One attempt: follows redirects, waits at most `timeoutSeconds` for the head of each response. Every HTTP status is a response, not an error.
-   * @throws {Error} with Node's `code` for network failures, {@link HttpTimeoutError}, or the signal's reason; a certificate that is not valid yet is explained
+   * One attempt: follows redirects, waits at most `timeoutSeconds` for the head of each response.
+   * Every HTTP status but that of a redirect is a response, not an error.
+   *
+   * @throws {HttpRequestError} there is no response; {@link DeadlineError} there is none in time;
+   *   the reason of the signal
    */
-  get(url: URL, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<HttpResponse>;
-}
-
-/** There was no response in time. */
-export class HttpTimeoutError extends Error {
-  override readonly name = 'HttpTimeoutError';
+  request(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse>;
 }
 
 const maxRedirects = 20;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+/** To read a body of this size costs less than a new connection. */
+const shortBodyBytes = 64 * 1024;
 
+/** An HTTP client with the proxies, the trusted certificates and the time limit of `options`. */
 export function createHttpClient(options: HttpClientOptions): HttpClient {
   const agents = new HttpAgents(options);
   return {
-    async get(url, headers, signal) {
-      let current = url;
+    async request(request, signal) {
+      let url = request.url;
       let secure = true;
       for (let redirects = 0; ; redirects++) {
-        secure &&= current.protocol === 'https:';
-        const response = await send(current, headers, agents, options, signal).catch(async (error: unknown) => {
-          throw isNotYetValid(error)
-            ? await explainNotYetValid(error, targetOf(current), options.clock, signal)
-            : error;
-        });
-        const location = response.headers.location;
-        if (!redirectStatuses.has(response.status) || location === undefined) return { ...response, secure };
-        response.body.destroy();
-        if (redirects === maxRedirects) throw new Error(`more than ${maxRedirects} redirects`);
-        current = new URL(location, current);
+        secure &&= url.protocol === 'https:';
+        const response = toResponse(url, secure, request, await attempt(request, url, agents, options, signal));
+        const location = redirectOf(request, response);
+        if (location === undefined) return response;
+        response.discard();
+        if (redirects === maxRedirects)
+          throw new HttpRequestError(url, 'redirect', `more than ${maxRedirects} redirects`);
+        if (!URL.canParse(location, url.href))
+          throw new HttpRequestError(url, 'redirect', 'redirected to something that is not a URL');
+        url = new URL(location, url);
       }
     },
     [Symbol.dispose]: () => agents[Symbol.dispose](),
   };
 }
 
-function send(
+async function attempt(
+  request: HttpRequest,
   url: URL,
-  headers: http.OutgoingHttpHeaders,
   agents: HttpAgents,
-  { clock, timeoutSeconds }: HttpClientOptions,
+  options: HttpClientOptions,
   signal: AbortSignal,
-): Promise<Omit<HttpResponse, 'secure'>> {
-  const { promise, resolve, reject } = Promise.withResolvers<Omit<HttpResponse, 'secure'>>();
-  const { request: open } = url.protocol === 'https:' ? https : http;
-  // What the server has is what signatures and digests cover, so it must not be compressed on the way.
-  const request = open(url, { agent: agents.for(url), signal, headers: { 'accept-encoding': 'identity', ...headers } });
-  const giveUp = (reason: Error) => {
-    request.destroy(reason);
-    agents.abandonTunnels(reason);
+): Promise<http.IncomingMessage> {
+  const { form, method = form === undefined ? 'GET' : 'POST' } = request;
+  const headers = {
+    'user-agent': 'nibs',
+    // Signatures and digests are those of the file as the server has it: no compression.
+    'accept-encoding': 'identity',
+    ...(form && { 'content-type': 'application/x-www-form-urlencoded' }),
+    ...request.headers,
+    ...(url.origin === request.url.origin && request.privateHeaders),
   };
-  const timer = clock.schedule(timeoutSeconds, () =>
-    giveUp(new HttpTimeoutError(`no answer within ${timeoutSeconds} s`)),
-  );
-  const abort = () => giveUp(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  const settle = () => {
-    timer[Symbol.dispose]();
-    signal.removeEventListener('abort', abort);
-  };
-  request.once('response', (body) => {
-    settle();
-    const { statusCode: status = 0, statusMessage: statusText = '', headers } = body;
-    resolve({ url, status, statusText, headers, body });
-  });
-  request.on('error', (error) => {
-    settle();
-    reject(signal.aborted ? signal.reason : error);
-  });
-  request.end();
-  return promise;
+  try {
+    return await sendRequest({ url, method, headers, body: form?.toString() }, agents, options, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof DeadlineError) throw error;
+    if (!isNotYetValid(error)) throw toHttpRequestError(url, error);
+    const explained = await explainNotYetValid(error, targetOf(url), options.clock, signal);
+    throw new HttpRequestError(url, 'not-yet-valid', explained.message, explained);
+  }
+}
+
+function redirectOf({ form }: HttpRequest, { status, headers }: HttpResponse): string | undefined {
+  return form === undefined && redirectStatuses.has(status) ? headers.location : undefined;
+}
+
+function toResponse(
+  url: URL,
+  secure: boolean,
+  { method }: HttpRequest,
+  body: http.IncomingMessage,
+): HttpResponse {
+  const { statusCode: status = 0, statusMessage: statusText = '', headers } = body;
+  const isShort = method === 'HEAD' || Number(headers['content-length']) <= shortBodyBytes;
+  const discard = () => void (isShort ? body.resume() : body.destroy());
+  return { url, secure, status, statusText, headers, body, discard };
 }

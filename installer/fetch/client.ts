@@ -1,24 +1,27 @@
 import type http from 'node:http';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
-import { createHttpClient as createClient, type HttpResponse } from '../../net/http-client.ts';
+import { createHttpClient, type HttpResponse } from '../../net/http-client.ts';
 import { proxyRulesOf } from '../../net/proxy.ts';
 import { trustBesides } from '../../net/trust.ts';
 
-/** How a download behaves when the network does not. The defaults are those of the wget calls of the original flatcar-install. */
+/**
+ * How a download reacts to failures of the network. The defaults are those of the wget calls of the
+ * original flatcar-install.
+ */
 export interface DownloadOptions {
   readonly clock: Clock;
   /** Attempts in a row without a single new byte before giving up. */
   readonly tries: number;
-  /** Longest wait for the connection and the answer's head, and then between two pieces of the body. */
+  /** Longest wait for the connection and the head of a response, and then between two pieces of the body. */
   readonly timeoutSeconds: number;
   /** Pause after the n-th failure in a row (n starts at 1), in seconds. */
   readonly pauseSeconds: (failures: number) => number;
-  /** `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in capital or small letters. */
+  /** `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in upper or lower case. */
   readonly environment: NodeJS.ProcessEnv;
   /** Certificate authorities (PEM) to trust besides those of Node and of the machine. */
   readonly authorities: readonly string[];
-  /** Called before each new attempt with what went wrong, and for a proxy that cannot be used; for people to read. */
+  /** Called with a message for people: before each new attempt, and for a proxy that cannot be used. */
   readonly onRetry: (notice: string) => void;
 }
 
@@ -32,23 +35,29 @@ const defaultDownloadOptions: DownloadOptions = {
   onRetry: () => {},
 };
 
-/** Sends GET requests; keeps connections open between them until it is disposed of. */
-export interface HttpClient extends Disposable {
+/** Downloads files; keeps connections open between them until it is disposed of. */
+export interface DownloadClient extends Disposable {
   readonly options: DownloadOptions;
   /**
-   * One attempt: follows redirects, waits at most `timeoutSeconds` for each answer's head. Every HTTP status is an answer, not an error.
-   * @throws {Error} with Node's `code` for network failures, `HttpTimeoutError`, or the signal's reason
+   * One attempt: follows redirects, waits at most `timeoutSeconds` for the head of each response.
+   *
+   * @throws {HttpRequestError}, {DeadlineError} there is no response, or none in time; the reason
+   *   of the signal
    */
   get(url: URL, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<HttpResponse>;
 }
 
-export function createHttpClient(overrides: Partial<DownloadOptions> = {}): HttpClient {
+export function createDownloadClient(overrides: Partial<DownloadOptions> = {}): DownloadClient {
   const options = { ...defaultDownloadOptions, ...overrides };
-  const client = createClient({
+  const client = createHttpClient({
     clock: options.clock,
     timeoutSeconds: options.timeoutSeconds,
     proxy: proxyRulesOf(options.environment, options.onRetry),
     tls: () => trustBesides(options.authorities),
   });
-  return { options, get: client.get, [Symbol.dispose]: () => client[Symbol.dispose]() };
+  return {
+    options,
+    get: (url, headers, signal) => client.request({ url, headers }, signal),
+    [Symbol.dispose]: () => client[Symbol.dispose](),
+  };
 }

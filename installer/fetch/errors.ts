@@ -1,7 +1,7 @@
-/** The file on the server is not the one whose first part was read: what was read is worthless, start over. */
-export class FileChanged extends Error {
-  override readonly name = 'FileChanged';
-  /** Who has the other state of the file: where to start over. */
+/** The file on the server is not the one whose first part was read. Start over. */
+export class FileChangedError extends Error {
+  override readonly name = 'FileChangedError';
+  /** The server that has the other state of the file: where to start over. */
   readonly url: URL;
 
   constructor(message: string, url: URL) {
@@ -10,35 +10,35 @@ export class FileChanged extends Error {
   }
 }
 
-/** The server has the file no longer, or never had it. */
-export class NotAvailable extends Error {
-  override readonly name = 'NotAvailable';
+/** The server does not have the file, or not in a usable form. */
+export class NotFoundError extends Error {
+  override readonly name = 'NotFoundError';
 }
 
-/** The answer was a status that may be another one in a moment. */
-export class PassingStatus extends Error {
-  override readonly name = 'PassingStatus';
+/** The server responded with a status that another attempt may not get. */
+export class TransientStatusError extends Error {
+  override readonly name = 'TransientStatusError';
 }
 
-/** The connection ended before the announced end of the body. */
-export class Interrupted extends Error {
-  override readonly name = 'Interrupted';
+/** The body ended before its announced end, or is not the requested part of the file. */
+export class TruncatedError extends Error {
+  override readonly name = 'TruncatedError';
 }
 
 /** Too many failures in a row. */
-export class TriesExhausted extends Error {
-  override readonly name = 'TriesExhausted';
+export class RetriesExhaustedError extends Error {
+  override readonly name = 'RetriesExhaustedError';
 }
 
-/** What became of one of several mirrors. */
+/** Why one of several mirrors is not asked any more. */
 export interface MirrorFailure {
   readonly url: URL;
   readonly error: Error;
 }
 
 /** None of several mirrors is left to ask; `message` says why for each. */
-export class NoMirrorLeft extends Error {
-  override readonly name = 'NoMirrorLeft';
+export class NoMirrorLeftError extends Error {
+  override readonly name = 'NoMirrorLeftError';
   readonly failures: readonly MirrorFailure[];
 
   constructor(failures: readonly MirrorFailure[]) {
@@ -49,8 +49,8 @@ export class NoMirrorLeft extends Error {
   }
 }
 
-/** Whether the file does not exist anywhere, as opposed to places that could not be asked. */
-export function isNowhere(error: unknown): boolean {
-  if (error instanceof NoMirrorLeft) return error.failures.every((failure) => failure.error instanceof NotAvailable);
-  return error instanceof NotAvailable;
+/** Whether every server was asked and none has the file. */
+export function isNotFoundAnywhere(error: unknown): boolean {
+  if (error instanceof NoMirrorLeftError) return error.failures.every((failure) => failure.error instanceof NotFoundError);
+  return error instanceof NotFoundError;
 }

@@ -2,41 +2,56 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { reasonOf } from '../../errors/reason.ts';
 import type { HttpResponse } from '../../net/http-client.ts';
+import { HttpRequestError } from '../../net/http-error.ts';
+import { BodyTooLargeError, readWholeBody } from '../../net/read-body.ts';
 import { InstallError } from '../errors.ts';
-import type { HttpClient } from './client.ts';
-import { FileChanged, NoMirrorLeft, NotAvailable, TriesExhausted } from './errors.ts';
-import { announcedSizeBytes, readBody, resumingBody, statusError } from './resume.ts';
-import { createPatience, describeFailure } from './retry.ts';
+import type { DownloadClient } from './client.ts';
+import { NoMirrorLeftError, NotFoundError, RetriesExhaustedError } from './errors.ts';
+import { announcedSizeBytes, resumingBody, statusError } from './resume.ts';
+import { createRetryPolicy, describeFailure } from './retry.ts';
 
-/** An image that exists and is about to be read. */
+/** An image that is open for reading. */
 export interface Image extends Disposable {
   /** URL or path, for messages. */
   readonly origin: string;
   /** Size of what is read (the compressed image), if it is known beforehand. */
   readonly sizeBytes: number | undefined;
-  /** To be read once. Ends only at the true end of the image; throws {@link FileChanged} when the image must be read anew from its start. */
+  /**
+   * Can be read once. It ends only at the true end of the image.
+   * @throws {FileChangedError} the image must be read again from its start
+   */
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
 /**
- * Opens an image on a server: when this returns, the server has begun to send it. Reading it survives connections that break or stall, and servers
- * that fail for good as long as another has the same file.
+ * Opens an image on a server: when this returns, the server has begun to send it. Reading it
+ * survives connections that break or stall, and servers that fail permanently as long as another has
+ * the same file.
+ *
  * @param urls the image on each mirror, at least one, the preferred first
- * @throws {InstallError} `Image URL unavailable` when no server has it or can be reached after all tries
+ * @throws {InstallError} `Image URL unavailable`: no server has it, or none responds after all tries
  */
-export async function fetchImage(client: HttpClient, urls: readonly URL[], signal: AbortSignal): Promise<Image> {
-  const what = { what: 'download', unavailable: 'Image URL unavailable' };
+export async function fetchImage(client: DownloadClient, urls: readonly URL[], signal: AbortSignal): Promise<Image> {
+  const purpose = { what: 'download', unavailable: 'Image URL unavailable' };
   const opened = new AbortController();
   const running = AbortSignal.any([signal, opened.signal]);
-  const { answer, url } = await explained(client, urls, what, running, () => getWithRetries(client, urls, running));
+  const { response, url } = await withExplanation(client, urls, purpose, running, () =>
+    getWithRetries(client, urls, running),
+  );
   const others = urls.filter((other) => other !== url);
   return {
     origin: url.href,
-    sizeBytes: announcedSizeBytes(answer),
-    bytes: explainedBytes(client, urls, what, running, resumingBody(client, [url, ...others], answer, running)),
+    sizeBytes: announcedSizeBytes(response),
+    bytes: bytesWithExplanation(
+      client,
+      urls,
+      purpose,
+      running,
+      resumingBody(client, [url, ...others], response, running),
+    ),
     [Symbol.dispose]: () => {
       opened.abort();
-      answer.body.destroy();
+      response.body.destroy();
     },
   };
 }
@@ -63,84 +78,87 @@ export async function openImageFile(path: string, signal: AbortSignal): Promise<
 export interface SmallFile {
   /** What the download is for, in the infinitive: `download the signature`. */
   readonly what: string;
-  /** First words of the error when the server does not have it. */
+  /** First words of the error when no server has it. */
   readonly unavailable?: string;
   readonly maxBytes: number;
-  /** Only over TLS from beginning to end: nothing but the connection vouches for it. Default: false. */
+  /**
+   * Accept it only over TLS, redirects included, because nothing but the connection authenticates
+   * it. Default: false.
+   */
   readonly secure?: boolean;
 }
 
 /**
- * A whole file of at most `maxBytes`.
- * @param urls places that have it, at least one, the preferred first
- * @throws {InstallError} when it cannot be had or is larger
+ * Downloads a whole file of at most `maxBytes`.
+ *
+ * @param urls the file on each mirror, at least one, the preferred first
+ * @throws {InstallError} no server has it, none responds, or it is larger
  */
 export async function fetchSmallFile(
-  client: HttpClient,
+  client: DownloadClient,
   urls: readonly URL[],
   file: SmallFile,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  return explained(client, urls, file, signal, async () => {
-    const patience = createPatience(urls, client.options);
+  return withExplanation(client, urls, file, signal, async () => {
+    const retries = createRetryPolicy(urls, client.options);
     for (;;) {
       try {
-        const answer = await client.get(patience.url, {}, signal);
-        if (answer.status !== 200) throw discarded(answer);
-        if (file.secure === true && !answer.secure) throw refusedAsInsecure(answer);
-        return await readSmallBody(answer, client, file.maxBytes, signal);
+        const response = await client.get(retries.url, {}, signal);
+        if (response.status !== 200) throw discarded(response, statusError(response));
+        if (file.secure === true && !response.secure) throw discarded(response, insecureRedirectError());
+        return await readSmallBody(response, client, file.maxBytes, signal);
       } catch (failure) {
-        await patience.afterFailure(failure, signal);
+        await retries.afterFailure(failure, signal);
       }
     }
   });
 }
 
 async function readSmallBody(
-  answer: HttpResponse,
-  client: HttpClient,
+  response: HttpResponse,
+  { options: { clock, timeoutSeconds } }: DownloadClient,
   maxBytes: number,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let lengthBytes = 0;
-  for await (const chunk of readBody(answer.body, client.options, signal)) {
-    lengthBytes += chunk.length;
-    if (lengthBytes > maxBytes) throw new NotAvailable(`it is larger than the ${maxBytes} bytes expected at most`);
-    chunks.push(chunk);
+  try {
+    return await readWholeBody(response.body, { clock, idleTimeoutSeconds: timeoutSeconds, maxBytes }, signal);
+  } catch (cause) {
+    if (cause instanceof BodyTooLargeError) throw new NotFoundError(`it is ${cause.message}`, { cause });
+    throw cause;
   }
-  return Buffer.concat(chunks);
 }
 
-async function getWithRetries(client: HttpClient, urls: readonly URL[], signal: AbortSignal) {
-  const patience = createPatience(urls, client.options);
+async function getWithRetries(client: DownloadClient, urls: readonly URL[], signal: AbortSignal) {
+  const retries = createRetryPolicy(urls, client.options);
   for (;;) {
     try {
-      const { url } = patience;
-      const answer = await client.get(url, {}, signal);
-      if (answer.status === 200) return { answer, url };
-      throw discarded(answer);
+      const { url } = retries;
+      const response = await client.get(url, {}, signal);
+      if (response.status === 200) return { response, url };
+      throw discarded(response, statusError(response));
     } catch (failure) {
-      await patience.afterFailure(failure, signal);
+      await retries.afterFailure(failure, signal);
     }
   }
 }
 
-function discarded(answer: HttpResponse): Error {
-  answer.body.destroy();
-  return statusError(answer);
+function discarded(response: HttpResponse, error: Error): Error {
+  response.discard();
+  return error;
 }
 
-function refusedAsInsecure(answer: HttpResponse): Error {
-  answer.body.destroy();
-  return new NotAvailable('it was redirected through a connection without TLS, where anybody could change it');
+function insecureRedirectError(): NotFoundError {
+  return new NotFoundError('a redirect leads through plain HTTP, which can be tampered with');
 }
 
-/** Runs `action`; what fails in it is told in terms of the URLs and of what to do. */
-async function explained<T>(
-  client: HttpClient,
+type Purpose = Pick<SmallFile, 'what' | 'unavailable'>;
+
+/** Runs `action`. Its error is described with the URLs and with what the person can do. */
+async function withExplanation<T>(
+  client: DownloadClient,
   urls: readonly URL[],
-  what: Wording,
+  purpose: Purpose,
   signal: AbortSignal,
   action: () => Promise<T>,
 ): Promise<T> {
@@ -148,14 +166,14 @@ async function explained<T>(
     return await action();
   } catch (error) {
     signal.throwIfAborted();
-    throw explain(client, urls, what, error);
+    throw explain(client, urls, purpose, error);
   }
 }
 
-async function* explainedBytes(
-  client: HttpClient,
+async function* bytesWithExplanation(
+  client: DownloadClient,
   urls: readonly URL[],
-  what: Wording,
+  purpose: Purpose,
   signal: AbortSignal,
   bytes: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
@@ -163,40 +181,41 @@ async function* explainedBytes(
     yield* bytes;
   } catch (error) {
     signal.throwIfAborted();
-    throw explain(client, urls, what, error);
+    throw explain(client, urls, purpose, error);
   }
 }
 
-type Wording = Pick<SmallFile, 'what' | 'unavailable'>;
-
 function explain(
-  { options: { clock } }: HttpClient,
+  { options: { clock } }: DownloadClient,
   urls: readonly URL[],
-  { what, unavailable }: Wording,
+  { what, unavailable }: Purpose,
   error: unknown,
 ): unknown {
   const problem = { what, target: urls.map(({ href }) => href).join(' or '), cause: error };
-  if (error instanceof NoMirrorLeft) {
+  if (error instanceof NoMirrorLeftError) {
     const why = `${unavailable ?? 'no mirror has it'}: ${error.message}`;
     return new InstallError({ ...problem, why, hint: 'check the version, channel, board and each base URL' });
   }
-  if (error instanceof NotAvailable) {
+  if (error instanceof NotFoundError) {
     if (unavailable === undefined) return new InstallError({ ...problem, why: error.message });
     const hint = 'check the version, channel, board and base URL';
     return new InstallError({ ...problem, why: `${unavailable}: ${error.message}`, hint });
   }
-  const cause = error instanceof TriesExhausted ? error.cause : error;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
-  if (code === undefined && !(error instanceof TriesExhausted)) return error;
-  return new InstallError({ ...problem, why: describeFailure(error), hint: hintFor(code ?? '', clock.now()) });
+  const isExhausted = error instanceof RetriesExhaustedError;
+  const cause = isExhausted ? error.cause : error;
+  if (!isExhausted && !isNetworkFailure(cause)) return error;
+  return new InstallError({ ...problem, why: describeFailure(error), hint: hintFor(cause, clock.now()) });
 }
 
-/** @param code Node's, for a failure of the network or of TLS */
-function hintFor(code: string, now: Date): string {
-  if (code === 'CERT_NOT_YET_VALID' || code === 'CERT_HAS_EXPIRED')
-    return `check the clock, which says ${now.toISOString()}`;
-  const isDistrust = code.includes('CERT') || code.startsWith('UNABLE_TO_');
-  return isDistrust
+/** A failure before the response, or an error of Node's while the body was read. */
+function isNetworkFailure(error: unknown): boolean {
+  return error instanceof HttpRequestError || (error instanceof Error && 'code' in error);
+}
+
+function hintFor(cause: unknown, now: Date): string {
+  const { reason, code } = cause instanceof HttpRequestError ? cause : {};
+  if (reason === 'not-yet-valid' || code === 'CERT_HAS_EXPIRED') return `check the clock, which says ${now.toISOString()}`;
+  return reason === 'untrusted'
     ? 'name a file with the authority to trust in SSL_CERT_FILE'
     : 'check the network, name resolution and proxy';
 }

@@ -1,17 +1,21 @@
+import { DeadlineError } from '../../clock/deadline.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { HttpTimeoutError } from '../../net/http-client.ts';
+import { HttpRequestError } from '../../net/http-error.ts';
 import type { DownloadOptions } from './client.ts';
 import {
-  Interrupted,
   type MirrorFailure,
-  NoMirrorLeft,
-  NotAvailable,
-  PassingStatus,
-  TriesExhausted,
+  NoMirrorLeftError,
+  NotFoundError,
+  RetriesExhaustedError,
+  TransientStatusError,
+  TruncatedError,
 } from './errors.ts';
 
-/** Network conditions that pass by themselves: a machine that is still coming up, a restarting mirror, a flaky link. */
-const passingCodes: ReadonlySet<string> = new Set([
+/**
+ * Conditions of the network that another attempt may not meet: a machine that is still starting, a
+ * restarting mirror, an unreliable link.
+ */
+const transientCodes: ReadonlySet<string> = new Set([
   'EADDRNOTAVAIL',
   'EAI_AGAIN',
   'ECONNABORTED',
@@ -25,80 +29,87 @@ const passingCodes: ReadonlySet<string> = new Set([
   'ETIMEDOUT',
 ]);
 
-const passingStatuses: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
+const transientStatuses: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 /** Whether an HTTP status says "not now" rather than "no". */
-export function isPassingStatus(status: number): boolean {
-  return passingStatuses.has(status);
+export function isTransientStatus(status: number): boolean {
+  return transientStatuses.has(status);
 }
 
-/** Whether trying again may help. */
-export function isPassing(error: unknown): error is Error {
-  if (error instanceof HttpTimeoutError || error instanceof PassingStatus || error instanceof Interrupted) return true;
-  return error instanceof Error && 'code' in error && passingCodes.has(String(error.code));
+/** Whether another attempt may succeed. */
+export function isTransient(error: unknown): error is Error {
+  if (error instanceof DeadlineError || error instanceof TransientStatusError || error instanceof TruncatedError)
+    return true;
+  return error instanceof Error && 'code' in error && transientCodes.has(String(error.code));
 }
 
-/** Whether it is about the place that was asked, so that another place may do better. */
-function isOfPlace(error: unknown): error is Error {
-  return isPassing(error) || error instanceof NotAvailable || (error instanceof Error && 'code' in error);
+/** Whether the failure is about the mirror that was asked, so that another mirror may have the file. */
+function isMirrorFault(error: unknown): error is Error {
+  if (isTransient(error) || error instanceof NotFoundError || error instanceof HttpRequestError) return true;
+  return error instanceof Error && 'code' in error;
 }
 
-/** The places that have one file, in order of preference, and how many failures in a row are borne with each. */
-export interface Patience {
-  /** Where to ask now. */
+/** The mirrors of one file, in order of preference, and how many failures in a row each may have. */
+export interface RetryPolicy {
+  /** The mirror to ask now. */
   readonly url: URL;
-  /** Forgets earlier failures: something worked. */
-  renew(): void;
+  /** Forgets earlier failures, because data has arrived. */
+  reset(): void;
   /**
-   * Moves on to the next place, and waits where that has failed already.
-   * @throws {TriesExhausted} when no attempt is left; `failure` itself when trying again cannot help; {@link NoMirrorLeft} in place of these where
-   *   there were several places; the signal's reason when it is aborted
+   * Moves on to the next mirror, and waits if that one has failed already.
+   *
+   * @throws {RetriesExhaustedError} no attempt is left; `failure` itself when another attempt
+   *   cannot succeed; {@link NoMirrorLeftError} in place of these if there are several mirrors; the
+   *   reason of the signal
    */
   afterFailure(failure: unknown, signal: AbortSignal): Promise<void>;
 }
 
-interface Place {
+interface MirrorState {
   readonly url: URL;
   failures: number;
 }
 
 /** @param urls at least one */
-export function createPatience(urls: readonly URL[], options: DownloadOptions): Patience {
-  const places: Place[] = urls.map((url) => ({ url, failures: 0 }));
+export function createRetryPolicy(urls: readonly URL[], options: DownloadOptions): RetryPolicy {
+  const mirrors: MirrorState[] = urls.map((url) => ({ url, failures: 0 }));
   const givenUp: MirrorFailure[] = [];
-  const current = (): Place => {
-    const [place] = places;
-    if (place === undefined) throw new Error('there is no place to download from');
-    return place;
+  const current = (): MirrorState => {
+    const [mirror] = mirrors;
+    if (mirror === undefined) throw new Error('there is no URL to download from');
+    return mirror;
   };
-  /** Counts the failure against its place, which goes to the end of the line, or out of it. @returns the error that puts it out */
+  /**
+   * Counts the failure of the current mirror, which becomes the last in the list or leaves it.
+   * @returns the error because of which it leaves the list
+   */
   const count = (failure: Error): Error | undefined => {
-    const place = current();
-    places.shift();
-    place.failures++;
-    if (!isPassing(failure)) return failure;
-    if (place.failures < options.tries) {
-      places.push(place);
+    const mirror = current();
+    mirrors.shift();
+    mirror.failures++;
+    if (!isTransient(failure)) return failure;
+    if (mirror.failures < options.tries) {
+      mirrors.push(mirror);
       return undefined;
     }
-    const tried = place.failures === 1 ? 'once' : `${place.failures} times`;
-    return new TriesExhausted(`${describeFailure(failure)} (tried ${tried})`, { cause: failure });
+    const tried = mirror.failures === 1 ? 'once' : `${mirror.failures} times`;
+    return new RetriesExhaustedError(`${describeFailure(failure)} (tried ${tried})`, { cause: failure });
   };
   return {
     get url() {
       return current().url;
     },
-    renew() {
-      for (const place of places) place.failures = 0;
+    reset() {
+      for (const mirror of mirrors) mirror.failures = 0;
     },
     async afterFailure(failure, signal) {
       signal.throwIfAborted();
-      if (!isOfPlace(failure)) throw failure;
+      if (!isMirrorFault(failure)) throw failure;
       const { url } = current();
       const final = count(failure);
       if (final !== undefined) givenUp.push({ url, error: final });
-      const [next] = places;
-      if (next === undefined) throw urls.length > 1 ? new NoMirrorLeft(givenUp) : (final ?? failure);
+      const [next] = mirrors;
+      if (next === undefined) throw urls.length > 1 ? new NoMirrorLeftError(givenUp) : (final ?? failure);
       const pauseSeconds = next.failures === 0 ? 0 : options.pauseSeconds(next.failures);
       const where = next.url === url ? 'trying again' : `trying ${next.url.href}`;
       const when =
@@ -109,9 +120,9 @@ export function createPatience(urls: readonly URL[], options: DownloadOptions): 
   };
 }
 
-/** A network failure in words. */
+/** The reason of a network failure, for people. */
 export function describeFailure(failure: unknown): string {
   const reason = reasonOf(failure);
-  // Node's word for a connection that the other side closed within a body.
+  // Node's message for a connection that the server closed within a body.
   return reason === 'aborted' ? 'the connection broke' : reason;
 }

@@ -17,7 +17,7 @@ import { parseArgs } from 'node:util';
 import { execa as start } from 'execa';
 import { bzip2 } from '../../installer/decompress/bzip2/bzip2.ts';
 import { openDisk } from '../../installer/disk/device.ts';
-import { createHttpClient } from '../../installer/fetch/client.ts';
+import { createDownloadClient } from '../../installer/fetch/client.ts';
 import { fetchImage } from '../../installer/fetch/fetch.ts';
 import { makeFlatcarImage, todaysSizes } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
@@ -205,7 +205,7 @@ async function measureStages(url: string, imageBytes: number, contentBytes: numb
   const read = () => createReadStream(path, { highWaterMark: mebibyte });
   return {
     network: await secondsOf(async () => {
-      using client = createHttpClient();
+      using client = createDownloadClient();
       using image = await fetchImage(client, [new URL(url)], AbortSignal.timeout(600_000));
       for await (const _ of image.bytes);
     }),

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { readConfiguration } from '../../installer/configuration.ts';
-import { createHttpClient, type HttpClient } from '../../installer/fetch/client.ts';
+import { createDownloadClient, type DownloadClient } from '../../installer/fetch/client.ts';
 import type { ConfigurationPlan } from '../../installer/plan.ts';
 import { createReport } from '../../installer/progress.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
@@ -26,7 +26,7 @@ const report = createReport({
 let directory: string;
 let plain: http.Server;
 let secure: https.Server;
-let client: HttpClient;
+let client: DownloadClient;
 
 const urlOf = (server: http.Server | https.Server, path: string) =>
   new URL(`${server === secure ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}${path}`);
@@ -48,7 +48,7 @@ before(async () => {
   plain = http.createServer(answer);
   secure = https.createServer({ cert, key }, answer);
   for (const server of [plain, secure]) await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  client = createHttpClient({ tries: 1 });
+  client = createDownloadClient({ tries: 1 });
 });
 after(async () => {
   client[Symbol.dispose]();

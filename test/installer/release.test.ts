@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createHttpClient } from '../../installer/fetch/client.ts';
+import { createDownloadClient } from '../../installer/fetch/client.ts';
 import { preferMirrorOf, type Release, releaseFiles, resolveRelease } from '../../installer/release.ts';
 import { startMirror } from '../sandbox/mirror.ts';
 
@@ -53,14 +53,14 @@ for (const [text, version] of [
   test(`resolveRelease() reads ${version} from version.txt`, async () => {
     await using mirror = await startMirror();
     mirror.put('/current/version.txt', Buffer.from(text));
-    using client = createHttpClient();
+    using client = createDownloadClient();
     const release = await resolveRelease({ ...stable, version: 'current', baseUrls: [mirror.url] }, client, never);
     assert.deepEqual(release, { ...stable, version, baseUrls: [mirror.url] });
   });
 }
 
 test('resolveRelease() leaves every other version as it is, without asking', async () => {
-  using client = createHttpClient();
+  using client = createDownloadClient();
   for (const version of ['4152.2.1', 'current-2024']) {
     assert.deepEqual(await resolveRelease({ ...stable, version }, client, never), { ...stable, version });
   }
@@ -70,7 +70,7 @@ test('resolveRelease() asks the next mirror where one does not know its current 
   await using without = await startMirror();
   await using mirror = await startMirror();
   mirror.put('/current/version.txt', Buffer.from('FLATCAR_VERSION=4152.2.1\n'));
-  using client = createHttpClient();
+  using client = createDownloadClient();
   const baseUrls = [without.url, mirror.url];
   assert.equal((await resolveRelease({ ...stable, version: 'current', baseUrls }, client, never)).version, '4152.2.1');
 });

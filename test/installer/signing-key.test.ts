@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '../../clock/system.ts';
-import { createHttpClient } from '../../installer/fetch/client.ts';
+import { createDownloadClient } from '../../installer/fetch/client.ts';
 import { flatcarFingerprint, flatcarKeySources, keyFileSource } from '../../installer/signing-key.ts';
 import { createVerifier } from '../../installer/verify.ts';
 import { startMirror } from '../sandbox/mirror.ts';
@@ -18,7 +18,7 @@ test('flatcarKeySources() looks on the mirror before it goes to flatcar.org, and
   const primary = await gpg.createPrimary('not-flatcar', { usage: 'cert,sign' });
   const keys = await gpg.exportKeys(primary);
   mirror.put('/images/Flatcar_Image_Signing_Key.asc', keys);
-  using client = createHttpClient();
+  using client = createDownloadClient();
   const sources = flatcarKeySources(client, [new URL(`${mirror.url}/images`)]);
   assert.deepEqual(
     sources.map(({ origin, pinnedFingerprint }) => [origin, pinnedFingerprint]),
@@ -40,7 +40,7 @@ test('flatcarKeySources() looks on the mirror before it goes to flatcar.org, and
 });
 
 test('flatcarKeySources() goes to flatcar.org alone without a mirror', () => {
-  using client = createHttpClient();
+  using client = createDownloadClient();
   assert.deepEqual(
     flatcarKeySources(client, []).map(({ origin }) => new URL(origin).hostname),
     ['www.flatcar.org'],

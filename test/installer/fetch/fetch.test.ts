@@ -7,8 +7,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createHttpClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
-import { FileChanged } from '../../../installer/fetch/errors.ts';
+import { createDownloadClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
+import { FileChangedError } from '../../../installer/fetch/errors.ts';
 import { fetchImage, fetchSmallFile, openImageFile } from '../../../installer/fetch/fetch.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type Fault, startMirror } from '../../sandbox/mirror.ts';
@@ -28,7 +28,7 @@ async function download(faults: readonly Fault[], overrides: Partial<DownloadOpt
   await using mirror = await startMirror();
   mirror.put('/image', content);
   mirror.fail('/image', ...faults);
-  using client = createHttpClient({ ...quick, ...overrides });
+  using client = createDownloadClient({ ...quick, ...overrides });
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
   const bytes = await readAll(image.bytes);
   return { bytes, sizeBytes: image.sizeBytes, requests: mirror.requests };
@@ -81,7 +81,7 @@ test('fetchImage() waits no longer than the timeout for a stalled connection', a
 test('fetchImage() does not take the reader being slow for a stall', async () => {
   await using mirror = await startMirror();
   mirror.put('/image', content);
-  using client = createHttpClient({ ...quick, timeoutSeconds: 20 });
+  using client = createDownloadClient({ ...quick, timeoutSeconds: 20 });
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
   let lengthBytes = 0;
   for await (const chunk of image.bytes) {
@@ -96,7 +96,7 @@ test('fetchImage() survives a connection that breaks before the reader begins', 
   await using mirror = await startMirror();
   mirror.put('/image', content);
   mirror.fail('/image', { cutAfterBytes: 0 });
-  using client = createHttpClient(quick);
+  using client = createDownloadClient(quick);
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
   await clock.wait(5);
   assert.ok((await readAll(image.bytes)).equals(content));
@@ -124,7 +124,7 @@ test('fetchImage() gives up on a truncated download after the last try, and says
 
 test('fetchImage() says at once that the server does not have the image', async () => {
   await using mirror = await startMirror();
-  using client = createHttpClient(quick);
+  using client = createDownloadClient(quick);
   await assert.rejects(
     fetchImage(client, [new URL(`${mirror.url}/none`)], never),
     /cannot download http:\S+\/none: Image URL unavailable: the server answers 404 Not Found \(check the version/,
@@ -134,7 +134,7 @@ test('fetchImage() says at once that the server does not have the image', async 
 
 test('fetchImage() retries a refused connection before it gives up', async () => {
   const notices: string[] = [];
-  using client = createHttpClient({ ...quick, onRetry: (notice) => notices.push(notice) });
+  using client = createDownloadClient({ ...quick, onRetry: (notice) => notices.push(notice) });
   // Port 1 (tcpmux) is served by nobody.
   await assert.rejects(fetchImage(client, [new URL('http://127.0.0.1:1/image')], never), /ECONNREFUSED.*tried 3 times/);
   assert.equal(notices.length, 2);
@@ -152,10 +152,10 @@ for (const [name, before, after] of [
     await using mirror = await startMirror();
     mirror.put('/image', content, before);
     mirror.fail('/image', { cutAfterBytes: 1000 });
-    using client = createHttpClient(quick);
+    using client = createDownloadClient(quick);
     using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
     mirror.put('/image', randomBytes(content.length), after);
-    await assert.rejects(readAll(image.bytes), FileChanged);
+    await assert.rejects(readAll(image.bytes), FileChangedError);
   });
 }
 
@@ -163,7 +163,7 @@ test('fetchImage() accepts the same file under another tag, as mirrors behind on
   await using mirror = await startMirror();
   mirror.put('/image', content, { etag: '"here"' });
   mirror.fail('/image', { cutAfterBytes: 1000 });
-  using client = createHttpClient(quick);
+  using client = createDownloadClient(quick);
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
   mirror.put('/image', content, { etag: '"there"' });
   assert.ok((await readAll(image.bytes)).equals(content));
@@ -173,17 +173,17 @@ test('fetchImage() notices that the file became shorter', async () => {
   await using mirror = await startMirror();
   mirror.put('/image', content, { etag: undefined, lastModified: undefined });
   mirror.fail('/image', { cutAfterBytes: 600_000 });
-  using client = createHttpClient(quick);
+  using client = createDownloadClient(quick);
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
   mirror.put('/image', content.subarray(0, 500_000), { etag: undefined, lastModified: undefined });
-  await assert.rejects(readAll(image.bytes), FileChanged);
+  await assert.rejects(readAll(image.bytes), FileChangedError);
 });
 
 test('fetchImage() stops at once when the signal is aborted', async () => {
   await using mirror = await startMirror();
   mirror.put('/image', content);
   mirror.fail('/image', { stallAfterBytes: 1000 });
-  using client = createHttpClient({ ...quick, timeoutSeconds: 60 });
+  using client = createDownloadClient({ ...quick, timeoutSeconds: 60 });
   const abort = new AbortController();
   using image = await fetchImage(client, [new URL(`${mirror.url}/image`)], abort.signal);
   const reading = readAll(image.bytes);
@@ -203,7 +203,7 @@ test('fetchImage() goes through the proxy of the environment, except where no_pr
   try {
     const { port } = proxy.address() as AddressInfo;
     const environment = { http_proxy: `127.0.0.1:${port}`, no_proxy: '127.0.0.1' };
-    using client = createHttpClient({ ...quick, environment });
+    using client = createDownloadClient({ ...quick, environment });
     using distant = await fetchImage(client, [new URL('http://mirror.example/image')], never);
     assert.equal((await readAll(distant.bytes)).toString(), 'by proxy');
     using near = await fetchImage(client, [new URL(`${mirror.url}/image`)], never);
@@ -228,7 +228,7 @@ test('fetchImage() trusts the authorities of the machine over TLS, and says what
       const server = https.createServer({ cert, key }, (_request, response) => response.end(content));
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
       using _closed = { [Symbol.dispose]: () => server.close().closeAllConnections() };
-      using client = createHttpClient(quick);
+      using client = createDownloadClient(quick);
       const url = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}/image`);
       if (index === 0) {
         using image = await fetchImage(client, [url], never);
@@ -250,7 +250,7 @@ test('fetchSmallFile() reads a file, retries it whole, and refuses one that is t
   await using mirror = await startMirror();
   mirror.put('/small', content.subarray(0, 1000));
   mirror.fail('/small', { cutAfterBytes: 10 }, { status: 500 });
-  using client = createHttpClient(quick);
+  using client = createDownloadClient(quick);
   const url = new URL(`${mirror.url}/small`);
   const bytes = await fetchSmallFile(client, [url], { what: 'download the signature', maxBytes: 1000 }, never);
   assert.ok(content.subarray(0, 1000).equals(bytes));

@@ -7,7 +7,7 @@ import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { createHttpClient } from '../../../installer/fetch/client.ts';
+import { createDownloadClient } from '../../../installer/fetch/client.ts';
 import { fetchImage } from '../../../installer/fetch/fetch.ts';
 import { addLoopbackAddress } from '../../sandbox/added-address.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
@@ -58,7 +58,7 @@ const hosts = { 'mirror.example': '127.0.0.1' };
 async function fetchThrough(options: ConnectProxyOptions, user = '') {
   await using proxy = await startConnectProxy({ hosts, ...options });
   const environment = { https_proxy: `http://${user}${proxy.host}`, http_proxy: 'http://127.0.0.1:1' };
-  using client = createHttpClient({ clock: new VirtualClock(), environment, tries: 2 });
+  using client = createDownloadClient({ clock: new VirtualClock(), environment, tries: 2 });
   using image = await fetchImage(client, [target()], never);
   const bytes = Buffer.concat(await Array.fromAsync(image.bytes));
   return { bytes, tunnels: [...proxy.tunnels] };
@@ -126,7 +126,7 @@ test('fetchImage() goes directly where a network of NO_PROXY has the server, and
   const notices: string[] = [];
   const environment = { HTTPS_PROXY: proxy.host, HTTP_PROXY: 'socks5://p:1', NO_PROXY: ` ${address.address}/30 ,` };
   try {
-    using client = createHttpClient({ environment, tries: 1, onRetry: (notice) => notices.push(notice) });
+    using client = createDownloadClient({ environment, tries: 1, onRetry: (notice) => notices.push(notice) });
     for (const host of [`${address.address}:${(forward.address() as AddressInfo).port}`, `127.0.0.1:${port}`]) {
       // The certificate is for another name: what counts is who was asked.
       await assert.rejects(fetchImage(client, [new URL(`https://${host}/image`)], never), /altnames|certificate/i);
@@ -145,7 +145,7 @@ test('fetchImage() goes directly where a network of NO_PROXY has the server, and
 
 test('fetchImage() stops at once when it is interrupted while a proxy does not answer', async () => {
   await using proxy = await startConnectProxy({ silent: true });
-  using client = createHttpClient({ environment: { https_proxy: proxy.host }, timeoutSeconds: 600 });
+  using client = createDownloadClient({ environment: { https_proxy: proxy.host }, timeoutSeconds: 600 });
   const abort = new AbortController();
   const fetching = fetchImage(client, [target()], abort.signal);
   fetching.catch(() => {});
@@ -163,7 +163,7 @@ test('fetchImage() does not take what a proxy says in place of the server', asyn
   await once(fake, 'listening');
   try {
     await using proxy = await startConnectProxy({ hosts });
-    using client = createHttpClient({ environment: { https_proxy: proxy.host }, tries: 1 });
+    using client = createDownloadClient({ environment: { https_proxy: proxy.host }, tries: 1 });
     const url = new URL(`https://mirror.example:${(fake.address() as AddressInfo).port}/image`);
     await assert.rejects(
       fetchImage(client, [url], never),

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { createHttpClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
-import { FileChanged } from '../../../installer/fetch/errors.ts';
+import { createDownloadClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
+import { FileChangedError } from '../../../installer/fetch/errors.ts';
 import { fetchImage, fetchSmallFile } from '../../../installer/fetch/fetch.ts';
 import { type Mirror, startMirror } from '../../sandbox/mirror.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
@@ -20,7 +20,7 @@ interface Told {
 
 function patientClient(overrides: Partial<DownloadOptions> = {}) {
   const told: Told = { notices: [], pauses: [] };
-  const client = createHttpClient({
+  const client = createDownloadClient({
     clock,
     tries: 3,
     pauseSeconds(failures) {
@@ -106,7 +106,7 @@ test('fetchImage() does not glue two different files together: it says who has t
   using _client = client;
   using image = await fetchImage(client, [imageOf(first), imageOf(second)], never);
   await assert.rejects(readAll(image.bytes), (error) => {
-    assert.ok(error instanceof FileChanged, String(error));
+    assert.ok(error instanceof FileChangedError, String(error));
     assert.deepEqual([error.url.href, error.message], [`${second.url}/image`, 'this mirror has another file']);
     return true;
   });
