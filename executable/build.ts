@@ -10,10 +10,10 @@ import { dirname, join, parse, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
-import { execa } from 'execa';
 import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
+import { runTool, ToolError } from '../tools/run-tool.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { lockFile } from './file-lock.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
@@ -153,11 +153,13 @@ async function bundleSources(): Promise<Bundles> {
 
 /** The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout. */
 async function commit(): Promise<string> {
-  const result = await execa('git', ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'], {
-    cwd: root,
-    reject: false,
-  });
-  return result.exitCode === 0 ? result.stdout : 'unknown';
+  try {
+    const options = ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'];
+    return (await runTool('git', options, { workingDirectory: root })).stdout;
+  } catch (error) {
+    if (error instanceof ToolError) return 'unknown';
+    throw error;
+  }
 }
 
 /** An armoured OpenPGP key to trust images by, from the file that `SIGNING_KEY` names; empty: none, the installer gets it from elsewhere. */
@@ -173,7 +175,7 @@ async function makeExecutable({ main, assets }: Bundles, executable: string): Pr
   const { default: makeSingleExecutable }: { default: SingleExecutableMaker } = require('@yao-pkg/pkg/lib-es5/sea.js');
   const base = join(bundleDirectory, 'node');
   await copyFile(process.execPath, base);
-  await execa('strip', ['--strip-unneeded', base]);
+  await runTool('strip', ['--strip-unneeded', base]);
   // Written aside and moved into place: a link to a half-written executable must never be started.
   const unfinished = `${executable}.unfinished`;
   const made = join(bundleDirectory, 'nibs');

@@ -1,11 +1,14 @@
-import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 
-/** URLs of mirrors of Debian: the one that DEBIAN_MIRROR names, those that apt uses, and those that debootstrap knows: it has that of releases that the mirrors no longer have. */
+/**
+ * URLs of mirrors of Debian: the one in DEBIAN_MIRROR, those that apt uses, and those that debootstrap
+ * knows, among them the archive of releases that the mirrors no longer have.
+ */
 export async function debianMirrors(): Promise<string[]> {
   const named = process.env['DEBIAN_MIRROR'];
-  const ofApt = await execa('apt-get', ['indextargets', '--format', '$(ORIGIN) $(SITE)'], { lines: true });
-  const ofDebian = ofApt.stdout.flatMap((line) => line.match(/^Debian (\S+)$/)?.[1] ?? []);
-  const known = await execa(
+  const ofApt = await runTool('apt-get', ['indextargets', '--format', '$(ORIGIN) $(SITE)']);
+  const ofDebian = ofApt.stdout.split('\n').flatMap((line) => line.match(/^Debian (\S+)$/)?.[1] ?? []);
+  const known = await runTool(
     'grep',
     [
       ...[
@@ -17,8 +20,8 @@ export async function debianMirrors(): Promise<string[]> {
       ],
       ...['/usr/sbin/debootstrap', '/usr/share/debootstrap'],
     ],
-    { lines: true, reject: false },
+    { acceptedExitCodes: [0, 1, 2] }, // nothing found; without debootstrap
   );
-  const all = [...(named === undefined || named === '' ? [] : [named]), ...ofDebian, ...known.stdout];
+  const all = [...(named === undefined || named === '' ? [] : [named]), ...ofDebian, ...known.stdout.split('\n').filter(Boolean)];
   return [...new Set(all.map((mirror) => mirror.replace(/\/+$/, '')))];
 }

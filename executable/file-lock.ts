@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 
 /**
  * Waits for a lock that one process of the machine has at a time. It ends with the process that has it, however that ends.
@@ -7,8 +8,8 @@ import { execa } from 'execa';
  * @param onWait called when another process has it
  */
 export async function lockFile(path: string, onWait: () => void): Promise<AsyncDisposable> {
-  const isFree = await execa('flock', ['--nonblock', path, 'true'], { reject: false });
-  if (isFree.exitCode !== 0) onWait();
+  const attempt = await runTool('flock', ['--nonblock', path, 'true'], { acceptedExitCodes: [0, 1] });
+  if (attempt.exitCode !== 0) onWait();
   // The lock is that of a process which ends when nobody can write to its standard input any more.
   const holder = execa('flock', [path, 'sh', '-c', 'echo locked; exec cat'], { stdin: 'pipe', buffer: false });
   await Promise.race([

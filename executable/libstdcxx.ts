@@ -4,6 +4,7 @@
 import { mkdir, mkdtempDisposable, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 import { debianMirrors } from './debian-mirrors.ts';
 
 interface Source {
@@ -59,9 +60,12 @@ async function download({ path, sha256 }: Source, file: string, cache: string): 
   const errors: unknown[] = [];
   for (const mirror of mirrors) {
     try {
-      await execa('/usr/lib/apt/apt-helper', [
-        ...['--option=APT::Sandbox::User=root', 'download-file', `${mirror}/${path}`, arriving, `SHA256:${sha256}`],
-      ]);
+      const options = ['--option=APT::Sandbox::User=root'];
+      await runTool(
+        '/usr/lib/apt/apt-helper',
+        [...options, 'download-file', `${mirror}/${path}`, arriving, `SHA256:${sha256}`],
+        { timeoutSeconds: Number.POSITIVE_INFINITY },
+      );
       await rename(arriving, file);
       return;
     } catch (error) {

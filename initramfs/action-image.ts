@@ -10,7 +10,7 @@
 import { access, copyFile, mkdir, symlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
 import { namesWithDependencies } from './packages.ts';
 import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
@@ -90,7 +90,7 @@ async function locate(unpacked: string, program: string): Promise<string> {
 /** Busybox under each of its names that no real tool has taken. */
 async function layOutBusybox(busybox: string, tree: string): Promise<void> {
   await copyFile(busybox, join(tree, 'usr/bin/busybox'));
-  const { stdout } = await execa(busybox, ['--list']);
+  const { stdout } = await runTool(busybox, ['--list']);
   const names = stdout.split('\n').filter((name) => name !== 'busybox' && !programs.includes(name));
   for (const name of names) await symlink('busybox', join(tree, 'usr/bin', name));
 }

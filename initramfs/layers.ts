@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
 import { Tree } from './tree.ts';
@@ -81,7 +81,7 @@ export async function executableTree(sources: Sources): Promise<Tree> {
 async function addBusybox(tree: Tree, sources: Sources): Promise<void> {
   const busybox = join(sources.packages, 'bin/busybox');
   await tree.copy(busybox, 'bin/busybox');
-  const { stdout } = await execa(busybox, ['--list']);
+  const { stdout } = await runTool(busybox, ['--list']);
   for (const applet of stdout.split('\n')) if (!tree.has(`bin/${applet}`)) tree.link(`bin/${applet}`, 'busybox');
 }
 

@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 
 const directories = ['lib64', 'lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu/systemd'];
 
@@ -30,9 +30,7 @@ export async function findLibraries(programs: readonly string[], root: string): 
 
 /** What the ELF header of a file asks for: its interpreter and its NEEDED entries. */
 async function neededBy(path: string): Promise<string[]> {
-  const { stdout } = await execa('readelf', ['--wide', '--program-headers', '--dynamic', path], {
-    env: { LC_ALL: 'C' },
-  });
+  const { stdout } = await runTool('readelf', ['--wide', '--program-headers', '--dynamic', path]);
   const interpreter = stdout.match(/interpreter: .*\/([^\]/]+)\]/)?.[1];
   const needed = [...stdout.matchAll(/\(NEEDED\).*\[(.+)\]/g)].map((match) => match[1] ?? '');
   return interpreter === undefined ? needed : [...needed, interpreter];

@@ -1,6 +1,6 @@
 import { link, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { execa } from 'execa';
+import { runTool } from '../tools/run-tool.ts';
 import { linkToUsr } from './packages.ts';
 
 /**
@@ -96,7 +96,7 @@ function uncompressed(path: string): string {
 
 /** Makes the files by which modprobe finds modules, for all modules below `root`/lib/modules/<version>. */
 export async function indexModules(root: string, version: string): Promise<void> {
-  await execa('depmod', ['--basedir', root, version]);
+  await runTool('depmod', ['--basedir', root, version], { timeoutSeconds: Number.POSITIVE_INFINITY });
 }
 
 /**
@@ -117,7 +117,10 @@ export async function stageModules(
   }
   const compressed = modules.filter((module) => module !== uncompressed(module));
   // Forced, because a file with a second name is in `from` too; that one stays.
-  if (compressed.length > 0) await execa('xz', ['--decompress', '--force', ...compressed], { cwd: directory });
+  if (compressed.length > 0) {
+    const options = { workingDirectory: directory, timeoutSeconds: Number.POSITIVE_INFINITY };
+    await runTool('xz', ['--decompress', '--force', ...compressed], options);
+  }
   for (const name of await readdir(from)) {
     if (/^modules\.(builtin|builtin\.modinfo|order)$/.test(name)) await link(join(from, name), join(directory, name));
   }

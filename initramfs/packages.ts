@@ -3,12 +3,16 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile
 import { join, resolve } from 'node:path';
 import { execa } from 'execa';
 import { z } from 'zod';
+import { runTool } from '../tools/run-tool.ts';
 
 /**
  * apt's binary caches of an empty system. apt itself finds out whether they still match its package lists. Without them each call reads all lists
  * again: the system's own caches have the packages that are installed, and Debian's container images switch them off.
  */
 const aptCache = resolve(import.meta.dirname, '../build/cache/apt');
+
+/** apt is slow where the network or the disk is. */
+const asLongAsItTakes = { timeoutSeconds: Number.POSITIVE_INFINITY };
 
 /** A package as apt describes it. */
 export interface Package {
@@ -51,18 +55,17 @@ export async function namesWithDependencies(
 
 async function askForDependencies(names: readonly string[], signal: AbortSignal): Promise<string[]> {
   const options = [...(await onEmptySystem()), '--simulate', '--no-install-recommends'];
-  const { stdout } = await execa('apt-get', [...options, 'install', ...names], {
-    cancelSignal: signal,
-    env: { LC_ALL: 'C' },
-  }).catch(unknownPackages);
+  const { stdout } = await runTool('apt-get', [...options, 'install', ...names], { ...asLongAsItTakes, signal }).catch(
+    unknownPackages,
+  );
   return [...stdout.matchAll(/^Inst (\S+) /gm)].map((match) => match[1] ?? '');
 }
 
 /** Changes with all that apt's answers depend on. Asked for its policy, apt prints sources and pins, and makes its cache again if a list has changed. */
 async function stateOfApt(signal: AbortSignal): Promise<string> {
-  const { stdout } = await execa('apt-cache', [...(await onEmptySystem()), 'policy'], {
-    cancelSignal: signal,
-    env: { LC_ALL: 'C' },
+  const { stdout } = await runTool('apt-cache', [...(await onEmptySystem()), 'policy'], {
+    ...asLongAsItTakes,
+    signal,
   });
   const cache = await stat(join(aptCache, 'packages.bin'), { bigint: true });
   return hash(JSON.stringify([stdout, String(cache.ino), String(cache.mtimeNs), String(cache.size)]));
@@ -109,9 +112,9 @@ async function onEmptySystem(): Promise<string[]> {
 
 async function describe(names: readonly string[]): Promise<Record<string, string>[]> {
   const question = ['show', '--no-all-versions', ...names.map((name) => `${name}:amd64`)];
-  const { stdout } = await execa('apt-cache', [...(await onEmptySystem()), ...question], {
-    env: { LC_ALL: 'C' },
-  }).catch(unknownPackages);
+  const { stdout } = await runTool('apt-cache', [...(await onEmptySystem()), ...question], asLongAsItTakes).catch(
+    unknownPackages,
+  );
   const stanzas = stdout.split('\n\n').map((stanza) =>
     Object.fromEntries(
       stanza
@@ -150,9 +153,10 @@ async function download(packages: readonly Package[], directory: string, signal:
   try {
     const versions = packages.map((one) => `${one.name}:amd64=${one.version}`);
     // Without its sandbox user apt need not be able to write into this directory.
-    await execa('apt-get', ['download', '--quiet=2', '--option=APT::Sandbox::User=root', ...versions], {
-      cancelSignal: signal,
-      cwd: arriving,
+    await runTool('apt-get', ['download', '--quiet=2', '--option=APT::Sandbox::User=root', ...versions], {
+      ...asLongAsItTakes,
+      signal,
+      workingDirectory: arriving,
     });
     for (const name of await readdir(arriving)) {
       const path = join(arriving, name);

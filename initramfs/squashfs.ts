@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
-import { execa } from 'execa';
 import { type Pack, pack } from 'tar-stream';
+import { runTool } from '../tools/run-tool.ts';
 import type { Tree } from './tree.ts';
 
 /** The largest blocks: 5 % smaller than with 256 KiB, and the machine is ready no later (64 KiB, 128 KiB, 256 KiB and 1 MiB were measured). */
@@ -8,13 +8,15 @@ export const squashfsOptions = '-comp zstd -Xcompression-level 19 -b 1M -no-xatt
 
 /**
  * Writes a tree as a squashfs image in which everything belongs to root and carries the same time.
- * @throws Error with mksquashfs' message
+ * @throws {ToolError} with the message of mksquashfs
  */
 export async function writeSquashfs(tree: Tree, path: string, timeSeconds: number): Promise<void> {
   const time = ['-mkfs-time', String(timeSeconds), '-all-time', String(timeSeconds)];
-  await execa('mksquashfs', ['-', path, '-tar', '-noappend', '-quiet', '-no-progress', ...time, ...squashfsOptions], {
+  const options = ['-', path, '-tar', '-noappend', '-quiet', '-no-progress', ...time, ...squashfsOptions];
+  await runTool('mksquashfs', options, {
     input: Readable.from(tar(tree)),
-    env: { SOURCE_DATE_EPOCH: undefined }, // mksquashfs refuses to be told the time twice
+    environment: { SOURCE_DATE_EPOCH: undefined }, // mksquashfs refuses two sources of the time
+    timeoutSeconds: Number.POSITIVE_INFINITY,
   });
 }
 

@@ -73,7 +73,10 @@ async function prepareVerifier(
 }
 
 /** Where to look for the key, nearest first. */
-function keySources({ keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan, client: DownloadClient): KeySource[] {
+function keySources(
+  { keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan,
+  client: DownloadClient,
+): KeySource[] {
   if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint)];
   const siteKeys = siteKeyFile === undefined ? [] : [keyFileSource(siteKeyFile, keyFingerprint)];
   // A site that has keys of its own trusts these alone; with a fingerprint it does not matter where the key comes from.

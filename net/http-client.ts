@@ -110,12 +110,7 @@ function redirectOf({ form }: HttpRequest, { status, headers }: HttpResponse): s
   return form === undefined && redirectStatuses.has(status) ? headers.location : undefined;
 }
 
-function toResponse(
-  url: URL,
-  secure: boolean,
-  { method }: HttpRequest,
-  body: http.IncomingMessage,
-): HttpResponse {
+function toResponse(url: URL, secure: boolean, { method }: HttpRequest, body: http.IncomingMessage): HttpResponse {
   const { statusCode: status = 0, statusMessage: statusText = '', headers } = body;
   const isShort = method === 'HEAD' || Number(headers['content-length']) <= shortBodyBytes;
   const discard = () => void (isShort ? body.resume() : body.destroy());

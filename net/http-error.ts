@@ -48,9 +48,7 @@ const unreachableCodes: ReadonlySet<string | undefined> = new Set([
 
 /** An attempt to connect to several addresses fails with an error for each of them. */
 function isUnreachable(error: unknown): boolean {
-  return error instanceof AggregateError
-    ? error.errors.every(isUnreachable)
-    : unreachableCodes.has(codeOf(error));
+  return error instanceof AggregateError ? error.errors.every(isUnreachable) : unreachableCodes.has(codeOf(error));
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { OperationError } from '../errors/operation-error.ts';
 
 export interface ToolOptions {
@@ -8,6 +9,10 @@ export interface ToolOptions {
   readonly acceptedExitCodes?: readonly number[];
   /** Where it runs. Default: the directory of this process. */
   readonly workingDirectory?: string;
+  /** Variables besides those of this process; `undefined` removes one. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Its standard input. Default: empty. */
+  readonly input?: Readable;
 }
 
 export interface ToolOutput {
@@ -15,13 +20,13 @@ export interface ToolOutput {
   readonly stdout: string;
 }
 
-/** A tool of the system is missing, failed, or did not end. `why` is what it said, in English, or how it ended. */
+/** A tool of the system is missing, failed, or did not end. `why` is its error output, in English, or how it ended. */
 export class ToolError extends OperationError {
   override readonly name: string = 'ToolError';
   readonly tool: string;
   readonly args: readonly string[];
   readonly stderr: string;
-  /** `exit code 1`, a signal, or why there is neither. */
+  /** `exit code 1`, a signal, or the reason why there is neither. */
   readonly ending: string;
   readonly missing: boolean;
 
@@ -46,21 +51,29 @@ interface ToolErrorDetails {
 }
 
 /**
- * Runs a tool of the system (util-linux, btrfs-progs, kexec-tools) to its end, without a shell and without input.
- * A boot image's PATH may lack the sbin directories, so they are always searched.
- * @throws ToolError when it is missing, ends with another exit code, or takes too long; the signal's reason when aborted.
+ * Runs a tool of the system (util-linux, btrfs-progs, kexec-tools, apt) to its end, without a shell.
+ * The PATH of a boot image may lack the sbin directories, so they are always searched. A pipe of tools
+ * whose output is too large to keep in memory is not for this function; execa makes it.
+ *
+ * @returns its exit code and standard output without the last newline
+ * @throws {ToolError} it is missing, ends with another exit code, or takes too long; the reason of the
+ *   signal
  */
 export async function runTool(tool: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolOutput> {
   options.signal?.throwIfAborted();
-  const { timeoutSeconds = 120, acceptedExitCodes = [0], workingDirectory } = options;
-  // An agent that waits for work runs no tools, and is half a megabyte smaller without this.
+  const { timeoutSeconds = 120, acceptedExitCodes = [0], workingDirectory, environment, input } = options;
+  // An agent that waits for work runs no tools, and uses half a megabyte less without this.
   const { execa } = await import('execa');
   const result = await execa(tool, args, {
     reject: false,
-    stdin: 'ignore',
-    // Ctrl-C on a terminal goes to us, who stop what may be stopped and clean up with tools that must not be.
+    ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
+    // Ctrl-C on a terminal must reach this process alone: some of its tools clean up and must not be interrupted.
     detached: true,
-    env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin` },
+    env: {
+      LC_ALL: 'C',
+      PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
+      ...environment,
+    },
     ...(Number.isFinite(timeoutSeconds) && { timeout: timeoutSeconds * 1000 }),
     ...(options.signal !== undefined && { cancelSignal: options.signal }),
     ...(workingDirectory !== undefined && { cwd: workingDirectory }),
@@ -69,14 +82,14 @@ export async function runTool(tool: string, args: readonly string[], options: To
   const { exitCode, stdout, stderr } = result;
   if (exitCode !== undefined && acceptedExitCodes.includes(exitCode)) return { exitCode, stdout };
   const ending =
-    exitCode === undefined ? (result.signal ?? result.originalMessage ?? 'an unknown state') : `exit code ${exitCode}`;
+    exitCode === undefined ? (result.signal ?? result.originalMessage ?? 'an unknown status') : `exit code ${exitCode}`;
   const details = { stderr, ending, cause: result };
   if (result.code === 'ENOENT') {
-    const why = 'there is no such program';
+    const why = 'program not found';
     throw new ToolError(tool, args, { ...details, why, hint: `install the package that has ${tool}`, missing: true });
   }
   const why = result.timedOut
-    ? `it did not end within ${timeoutSeconds} seconds`
+    ? `it did not end within ${timeoutSeconds} s`
     : stderr.trim() || stdout.trim() || `it ended with ${ending}`;
   throw new ToolError(tool, args, { ...details, why, missing: false });
 }

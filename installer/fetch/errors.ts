@@ -51,6 +51,7 @@ export class NoMirrorLeftError extends Error {
 
 /** Whether every server was asked and none has the file. */
 export function isNotFoundAnywhere(error: unknown): boolean {
-  if (error instanceof NoMirrorLeftError) return error.failures.every((failure) => failure.error instanceof NotFoundError);
+  if (error instanceof NoMirrorLeftError)
+    return error.failures.every((failure) => failure.error instanceof NotFoundError);
   return error instanceof NotFoundError;
 }

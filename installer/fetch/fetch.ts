@@ -214,7 +214,8 @@ function isNetworkFailure(error: unknown): boolean {
 
 function hintFor(cause: unknown, now: Date): string {
   const { reason, code } = cause instanceof HttpRequestError ? cause : {};
-  if (reason === 'not-yet-valid' || code === 'CERT_HAS_EXPIRED') return `check the clock, which says ${now.toISOString()}`;
+  if (reason === 'not-yet-valid' || code === 'CERT_HAS_EXPIRED')
+    return `check the clock, which says ${now.toISOString()}`;
   return reason === 'untrusted'
     ? 'name a file with the authority to trust in SSL_CERT_FILE'
     : 'check the network, name resolution and proxy';

@@ -132,7 +132,9 @@ function requireSame(before: FileIdentity, after: FileIdentity): void {
   const matches = [equal(before.etag, after.etag), equal(before.lastModified, after.lastModified)];
   const sameSize = equal(before.sizeBytes, after.sizeBytes);
   const sameState =
-    before.url === after.url ? matches.includes(true) || !matches.includes(false) : (sameSize ?? matches.includes(true));
+    before.url === after.url
+      ? matches.includes(true) || !matches.includes(false)
+      : (sameSize ?? matches.includes(true));
   if (sameSize !== false && sameState) return;
   const what = before.url === after.url ? 'the file changed during the download' : 'this mirror has another file';
   throw new FileChangedError(what, after.url);

@@ -285,13 +285,13 @@ const failures: readonly Failure[] = [
       mirror.remove(`${imageFile}.sig`);
       return [];
     },
-    says: /^Error: cannot download http\S+\.sig: Image signature unavailable: the server answers 404 Not Found \(.+\)$/m,
+    says: /^Error: cannot download http\S+\.sig: Image signature unavailable: HTTP status 404 Not Found \(.+\)$/m,
     disk: 'untouched',
   },
   {
     name: 'there is no such image',
     prepare: () => ['-o', 'toaster'],
-    says: /^Error: cannot download http\S+flatcar_production_toaster_image\.bin\.bz2: Image URL unavailable: the server answers 404 Not Found \(check the version, .+\)$/m,
+    says: /^Error: cannot download http\S+flatcar_production_toaster_image\.bin\.bz2: Image URL unavailable: HTTP status 404 Not Found \(check the version, .+\)$/m,
     disk: 'untouched',
   },
   {
@@ -300,7 +300,7 @@ const failures: readonly Failure[] = [
       mirror.remove('/current/version.txt');
       return [];
     },
-    says: /^Error: cannot find out the current version from http\S+\/current\/version\.txt: version\.txt unavailable: the server answers 404/m,
+    says: /^Error: cannot find out the current version from http\S+\/current\/version\.txt: version\.txt unavailable: HTTP status 404/m,
     disk: 'untouched',
   },
   {

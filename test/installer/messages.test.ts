@@ -113,7 +113,7 @@ const table: readonly (readonly [args: string, message: string])[] = [
   ['-D --offline', 'cannot work offline with -D: that needs the network (leave out --offline)'],
   [
     '-d DISK -b MIRROR/large',
-    'cannot find out the current version from MIRROR/large/current/version.txt: version.txt unavailable: it is larger than the 65536 bytes expected at most (check the version, channel, board and base URL)',
+    'cannot find out the current version from MIRROR/large/current/version.txt: version.txt unavailable: it is larger than 65536 bytes (check the version, channel, board and base URL)',
   ],
   [
     '-d DISK -i DIR/bad.ign --ignition-url https://server/a.ign',
@@ -133,7 +133,7 @@ const table: readonly (readonly [args: string, message: string])[] = [
   ],
   [
     '-d DISK -b MIRROR',
-    'cannot find out the current version from MIRROR/current/version.txt: version.txt unavailable: the server answers 404 Not Found (check the version, channel, board and base URL)',
+    'cannot find out the current version from MIRROR/current/version.txt: version.txt unavailable: HTTP status 404 Not Found (check the version, channel, board and base URL)',
   ],
   [
     '-d DISK -b MIRROR/login',
@@ -141,11 +141,11 @@ const table: readonly (readonly [args: string, message: string])[] = [
   ],
   [
     '-d DISK -b MIRROR -V 9.0',
-    'cannot download MIRROR/9.0/flatcar_production_image.bin.bz2: Image URL unavailable: the server answers 404 Not Found (check the version, channel, board and base URL)',
+    'cannot download MIRROR/9.0/flatcar_production_image.bin.bz2: Image URL unavailable: HTTP status 404 Not Found (check the version, channel, board and base URL)',
   ],
   [
     '-d DISK -b MIRROR -V 2.0',
-    'cannot download MIRROR/2.0/flatcar_production_image.bin.bz2.sig: Image signature unavailable: the server answers 404 Not Found (check the version, channel, board and base URL)',
+    'cannot download MIRROR/2.0/flatcar_production_image.bin.bz2.sig: Image signature unavailable: HTTP status 404 Not Found (check the version, channel, board and base URL)',
   ],
   [
     '-d DISK -b http://127.0.0.1:1 -V 1.0 --tries 1',
@@ -153,7 +153,7 @@ const table: readonly (readonly [args: string, message: string])[] = [
   ],
   [
     '-d DISK -b MIRROR -b http://127.0.0.1:1 -V 9.0 --tries 1',
-    'cannot download MIRROR/9.0/flatcar_production_image.bin.bz2 or http://127.0.0.1:1/9.0/flatcar_production_image.bin.bz2: Image URL unavailable: MIRROR/9.0/flatcar_production_image.bin.bz2: the server answers 404 Not Found; http://127.0.0.1:1/9.0/flatcar_production_image.bin.bz2: connect ECONNREFUSED 127.0.0.1:1 (tried once) (check the version, channel, board and each base URL)',
+    'cannot download MIRROR/9.0/flatcar_production_image.bin.bz2 or http://127.0.0.1:1/9.0/flatcar_production_image.bin.bz2: Image URL unavailable: MIRROR/9.0/flatcar_production_image.bin.bz2: HTTP status 404 Not Found; http://127.0.0.1:1/9.0/flatcar_production_image.bin.bz2: connect ECONNREFUSED 127.0.0.1:1 (tried once) (check the version, channel, board and each base URL)',
   ],
   [
     '-d DISK -b MIRROR -V 1.0',

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 
@@ -24,14 +25,21 @@ test('runTool() says that a tool is missing', async () => {
   await assert.rejects(runTool('nibs-no-such-tool', []), (error: unknown) => {
     assert.ok(error instanceof ToolError);
     assert.equal(error.missing, true);
-    assert.match(error.message, /there is no such program \(install the package that has nibs-no-such-tool\)/);
+    assert.match(error.message, /program not found \(install the package that has nibs-no-such-tool\)/);
     return true;
   });
 });
 
+test('runTool() gives a tool its input, its working directory and its environment', async () => {
+  const script = 'printf "%s %s %s %s" "$PWD" "${GIVEN-unset}" "${LC_ALL}" "${HOME-unset}"; cat';
+  const environment = { GIVEN: 'given', HOME: undefined };
+  const options = { input: Readable.from([' first', ' second']), workingDirectory: '/', environment };
+  assert.equal((await runTool('sh', ['-c', script], options)).stdout, '/ given C unset first second');
+});
+
 test('runTool() ends a tool that takes too long, or whose signal is aborted', async () => {
   const started = performance.now();
-  await assert.rejects(runTool('sleep', ['20'], { timeoutSeconds: 0.1 }), /it did not end within 0.1 seconds/);
+  await assert.rejects(runTool('sleep', ['20'], { timeoutSeconds: 0.1 }), /it did not end within 0.1 s$/);
   await assert.rejects(runTool('sleep', ['20'], { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' });
   assert.ok(performance.now() - started < 10_000);
 });

@@ -1,10 +1,10 @@
-import type { Readable } from 'node:stream';
 import type { Clock } from '../../../clock/clock.ts';
-import { startDeadline } from '../../../clock/deadline.ts';
+import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
 import { reasonOf } from '../../../errors/reason.ts';
-import { createHttpClient, HttpTimeoutError } from '../../../net/http-client.ts';
+import { createHttpClient } from '../../../net/http-client.ts';
 import { parseCertificates } from '../../../net/pem.ts';
 import type { ProxyRules } from '../../../net/proxy.ts';
+import { BodyTooLargeError, readWholeBody } from '../../../net/read-body.ts';
 import { trustBesides } from '../../../net/trust.ts';
 import { TransportError } from '../transport.ts';
 
@@ -25,34 +25,24 @@ export async function fetchCertificates(
 ): Promise<string> {
   const problem = (why: string, cause?: unknown) =>
     new TransportError(`cannot fetch the server's certificate from ${url}: ${why}`, { cause });
+  const { clock, timeoutSeconds } = options;
   using client = createHttpClient({ ...options, tls: () => trustBesides([]) });
-  const limit = { seconds: options.timeoutSeconds, awaited: 'answer' };
-  using deadline = startDeadline(options.clock, limit, signal);
+  using deadline = startDeadline(clock, { seconds: timeoutSeconds, awaited: 'response' }, signal);
   try {
-    const { status, statusText, body } = await client.get(new URL(url), {}, deadline.signal);
+    const response = await client.request({ url: new URL(url) }, deadline.signal);
+    const { status, statusText, body } = response;
     if (status !== 200) {
-      body.destroy();
+      response.discard();
       throw problem(`HTTP status ${status} ${statusText} (check the certificate URL)`);
     }
-    return parseBundle(await readBounded(body));
+    const limits = { clock, idleTimeoutSeconds: timeoutSeconds, maxBytes: MAX_BUNDLE_BYTES };
+    return parseBundle((await readWholeBody(body, limits, deadline.signal)).toString('latin1'));
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TransportError) throw error;
-    const isLate = deadline.isOver || error instanceof HttpTimeoutError;
-    throw problem(isLate ? 'no answer in time' : reasonOf(error), error);
+    if (error instanceof BodyTooLargeError) throw problem(`it is ${error.message}, so it is not a certificate`, error);
+    throw problem(error instanceof DeadlineError ? 'no response in time' : reasonOf(error), error);
   }
-}
-
-async function readBounded(body: Readable): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of body) {
-    sizeBytes += chunk.byteLength;
-    if (sizeBytes > MAX_BUNDLE_BYTES)
-      throw new Error(`more than ${MAX_BUNDLE_BYTES} bytes, so it is not a certificate`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('latin1');
 }
 
 function parseBundle(text: string): string {

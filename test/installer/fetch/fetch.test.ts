@@ -127,7 +127,7 @@ test('fetchImage() says at once that the server does not have the image', async 
   using client = createDownloadClient(quick);
   await assert.rejects(
     fetchImage(client, [new URL(`${mirror.url}/none`)], never),
-    /cannot download http:\S+\/none: Image URL unavailable: the server answers 404 Not Found \(check the version/,
+    /cannot download http:\S+\/none: Image URL unavailable: HTTP status 404 Not Found \(check the version/,
   );
   assert.equal(mirror.requests.length, 1);
 });

@@ -108,7 +108,7 @@ for (const [name, options, says] of [
   [
     'does not answer',
     { silent: true },
-    /cannot download https:\S+: no answer within 20 s \(tried 2 times\) \(check the network, name resolution and proxy\)$/,
+    /cannot download https:\S+: no response within 20 s \(tried 2 times\) \(check the network, name resolution and proxy\)$/,
   ],
 ] as const) {
   test(`fetchImage() says so when the proxy ${name}`, async () => {

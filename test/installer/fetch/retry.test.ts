@@ -120,7 +120,7 @@ test('fetchImage() says for each mirror why it could not be used', async () => {
     fetchImage(client, [closed, imageOf(without)], never),
     new RegExp(
       `^InstallError: cannot download ${closed} or ${without.url}/image: Image URL unavailable: ` +
-        `${without.url}/image: the server answers 404 Not Found; ` +
+        `${without.url}/image: HTTP status 404 Not Found; ` +
         `${closed}: connect ECONNREFUSED 127.0.0.1:1 \\(tried 2 times\\) \\(check the version, channel, board and each base URL\\)$`,
     ),
   );

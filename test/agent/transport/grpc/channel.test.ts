@@ -312,7 +312,7 @@ describe('the certificate', () => {
     await once(http, 'listening');
     const certificateUrl = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
     const channel = open(test, await serve(test), { certificateUrl, clock: new VirtualClock() });
-    await assert.rejects(ask(channel), /no answer in time/);
+    await assert.rejects(ask(channel), /no response in time/);
   });
 });
 
