@@ -1,15 +1,22 @@
 /** A piece of code that runs when some time has passed. Disposing of it before that cancels it. */
 export interface Timer extends Disposable {
-  /** Starts the time again, from its beginning; cheap enough to be called for each line of a download. */
+  /**
+   * Starts the time again, from its beginning; cheap enough to be called for each line of a
+   * download.
+   */
   restart(): void;
 }
 
 /**
- * Time and chance. All code that reads the time, waits or draws a random number takes one of these from its caller, so that a test, or a simulation of many
- * hours, can replace both. Only this folder uses the timers, clocks and random numbers of Node (test/architecture/clock.test.ts).
+ * Time and chance. All code that reads the time, waits or draws a random number takes one of these
+ * from its caller, so that a test, or a simulation of many hours, can replace both. Only this
+ * folder uses the timers, clocks and random numbers of Node (test/architecture/clock.test.ts).
  */
 export interface Clock {
-  /** The time of day. It may be set, forwards or backwards, at any moment; durations are measured with {@link monotonicSeconds}. */
+  /**
+   * The time of day. It may be set, forwards or backwards, at any moment; durations are measured
+   * with {@link monotonicSeconds}.
+   */
   now(): Date;
   /** Seconds since some moment in the past, with fractions. Never goes backwards. */
   monotonicSeconds(): number;

@@ -21,9 +21,14 @@ export class DeadlineError extends Error {
   }
 }
 
-/** A signal that is aborted when a limit is exceeded. Disposed of when the work is done; then no deadline comes any more. */
+/**
+ * A signal that is aborted when a limit is exceeded. Disposed of when the work is done; then no
+ * deadline comes any more.
+ */
 export interface Deadline extends Disposable {
-  /** Its reason is a {@link DeadlineError}, or that of the signal that the deadline was made with. */
+  /**
+   * Its reason is a {@link DeadlineError}, or that of the signal that the deadline was made with.
+   */
   readonly signal: AbortSignal;
   /** Whether the limit was exceeded. */
   readonly isOver: boolean;
@@ -31,7 +36,10 @@ export interface Deadline extends Disposable {
   restart(): void;
 }
 
-/** Starts the time of a limit. @param signal aborts the signal of the deadline too, also after the deadline is disposed of */
+/**
+ * Starts the time of a limit.
+ * @param signal aborts the signal of the deadline too, also after the deadline is disposed of
+ */
 export function startDeadline(clock: Clock, limit: Limit, signal?: AbortSignal): Deadline {
   const late = new AbortController();
   const expire = () => late.abort(new DeadlineError(limit));

@@ -14,9 +14,11 @@ export interface RetryOptions {
 }
 
 /**
- * Tries until an attempt succeeds, {@link RetryOptions.onFailure} throws, or the signal is aborted; then the signal's reason is thrown.
+ * Tries until an attempt succeeds, {@link RetryOptions.onFailure} throws, or the signal is aborted;
+ * then the signal's reason is thrown.
  *
- * Waits grow each time and are spread by ±50 %, so that machines which lost their server in the same second do not come back in the same second.
+ * Waits grow each time and are spread by ±50 %, so that machines which lost their server in the
+ * same second do not come back in the same second.
  */
 export async function retry<T>(attempt: (signal: AbortSignal) => Promise<T>, options: RetryOptions): Promise<T> {
   const { clock, signal, initialSeconds, maximumSeconds, growth = 1.5 } = options;

@@ -2,9 +2,11 @@ import type { Clock } from './clock.ts';
 import { type Limit, startDeadline } from './deadline.ts';
 
 /**
- * Waits for work, but no longer than a limit: work that does not notice that its signal is aborted is left to itself.
+ * Waits for work, but no longer than a limit: work that does not notice that its signal is aborted
+ * is left to itself.
  *
- * @param work Its signal is aborted when the limit is exceeded, and with `signal`. What it returns may go on using it: after the return no deadline aborts it.
+ * @param work Its signal is aborted when the limit is exceeded, and with `signal`. What it returns
+ *   may go on using it: after the return no deadline aborts it.
  * @throws {DeadlineError} the limit is exceeded; the reason of `signal`; what the work throws
  */
 export async function within<Result>(

@@ -1,4 +1,6 @@
-/** Parts of a failure, worded so that `cannot {what} {target}: {why} ({hint})` reads as a sentence. */
+/**
+ * Parts of a failure, worded so that `cannot {what} {target}: {why} ({hint})` reads as a sentence.
+ */
 export interface Problem {
   /** What was being done, in the infinitive: `install to`, `download`. */
   readonly what: string;
@@ -10,7 +12,10 @@ export interface Problem {
   readonly cause?: unknown;
 }
 
-/** A failure that a person should read. `message` is complete in itself; `cause` keeps what was underneath. */
+/**
+ * A failure that a person should read. `message` is complete in itself; `cause` keeps what was
+ * underneath.
+ */
 export class OperationError extends Error {
   override readonly name: string = 'OperationError';
   readonly what: string;

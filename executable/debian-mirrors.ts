@@ -22,6 +22,10 @@ export async function debianMirrors(): Promise<string[]> {
     ],
     { acceptedExitCodes: [0, 1, 2] }, // nothing found; without debootstrap
   );
-  const all = [...(named === undefined || named === '' ? [] : [named]), ...ofDebian, ...known.stdout.split('\n').filter(Boolean)];
+  const all = [
+    ...(named === undefined || named === '' ? [] : [named]),
+    ...ofDebian,
+    ...known.stdout.split('\n').filter(Boolean),
+  ];
   return [...new Set(all.map((mirror) => mirror.replace(/\/+$/, '')))];
 }

@@ -17,7 +17,7 @@ import { fetchSmallFile } from './fetch/fetch.ts';
 import type { ConfigurationPlan, Hash } from './plan.ts';
 import type { Report } from './progress.ts';
 
-/** What goes onto the disk beside the image, read and found usable. */
+/** What is written to the disk besides the image, read and checked. */
 export interface Configuration {
   readonly ignition: Uint8Array | undefined;
   readonly cloudConfig: Uint8Array | undefined;
@@ -29,10 +29,10 @@ export interface Configuration {
 const maxIgnitionBytes = 64 * 1024 * 1024;
 
 /**
- * Reads or downloads the configs now and checks them, because what is wrong with them would show only at first boot. What else the configuration needs of
- * this machine is looked for too.
- * @param client for configs on servers; without one these are not looked at
- * @throws {InstallError} when one cannot be read or is not usable
+ * Reads or downloads the configs and checks them, because their errors would show only at first
+ * boot. Also checks what else the configuration needs of this machine.
+ * @param client for configs on servers; without it these are not checked
+ * @throws {InstallError} a config cannot be read or is not usable
  */
 export async function readConfiguration(
   plan: ConfigurationPlan,
@@ -52,7 +52,7 @@ export async function readConfiguration(
   };
 }
 
-/** Puts it onto a disk that has the image; works before the partition table is there. */
+/** Writes it to a disk that has the image. The partition table need not be written yet. */
 export async function writeConfiguration(
   disk: TargetDisk,
   configuration: Configuration,
@@ -108,7 +108,7 @@ async function readIgnition(
 function requireHash(bytes: Uint8Array, { algorithm, digest }: Hash, name: string): void {
   const found = createHash(algorithm).update(bytes).digest('hex');
   if (found === digest) return;
-  const why = `its hash is ${algorithm}-${found}, and --ignition-hash says ${algorithm}-${digest}`;
+  const why = `its hash is ${algorithm}-${found}, but --ignition-hash is ${algorithm}-${digest}`;
   throw new InstallError({
     what: 'use the Ignition config',
     target: name,
@@ -117,14 +117,14 @@ function requireHash(bytes: Uint8Array, { algorithm, digest }: Hash, name: strin
   });
 }
 
-/** The original's check: with the program that will read it, where this machine has it. */
+/** Checked as by the original: with the program that will read it, if it is installed here. */
 async function readCloudConfig(path: string, report: Report, signal: AbortSignal): Promise<Uint8Array> {
   const bytes = await read(path, 'the cloud-config', '-c', signal);
   try {
     await runTool('coreos-cloudinit', ['-from-file', path, '-validate'], { signal });
   } catch (error) {
     if (!(error instanceof ToolError && error.missing)) throw error;
-    report.warn(`${path} was not checked, because coreos-cloudinit is not installed here`);
+    report.warn(`${path} is not checked: coreos-cloudinit is not installed`);
   }
   return bytes;
 }

@@ -4,7 +4,10 @@ import { parseEnv } from 'node:util';
 import { reasonOf } from '../errors/reason.ts';
 import { InstallError } from './errors.ts';
 
-/** What is installed when the command line does not say: on a machine that runs Flatcar, more of the same; else the newest stable release. */
+/**
+ * What to install without options: on a machine that runs Flatcar the same release, else the newest
+ * stable one.
+ */
 export interface ReleaseDefaults {
   readonly board: string;
   readonly channel: string;
@@ -14,10 +17,10 @@ export interface ReleaseDefaults {
 }
 
 /**
- * Reads the defaults of this machine in the order of the original. Its shell also let variables of the environment (`VERSION_ID`, `GROUP`, …) slip in
- * as defaults; here they do not.
+ * Reads the defaults of this machine in the order of the original. Unlike the original's, they do
+ * not depend on variables of the environment (`VERSION_ID`, `GROUP`, …).
  * @param root directory that stands for `/`
- * @throws {InstallError} when one of the files exists and cannot be read
+ * @throws {InstallError} a file exists and cannot be read
  */
 export async function readDefaults(root: string, architecture: string = process.arch): Promise<ReleaseDefaults> {
   const read = (path: string) => readVariables(join(root, path));
@@ -34,7 +37,7 @@ export async function readDefaults(root: string, architecture: string = process.
 
   const oems = [await read('oem/oem-release'), await read('usr/share/oem/oem-release'), await read('etc/oem-release')];
   const oem = oems.findLast((file) => file['ID'] !== undefined)?.['ID'] ?? '';
-  // Images for qemu are for qemu only; a machine that runs one installs the generic image.
+  // A QEMU image runs only in QEMU: a machine that runs one installs the generic image.
   return { board, channel, version, oem: ['qemu', 'qemu_uefi'].includes(oem) ? '' : oem };
 }
 

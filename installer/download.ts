@@ -6,10 +6,10 @@ import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { InstallError } from './errors.ts';
 import { openImage } from './image.ts';
-import type { Surroundings } from './install.ts';
+import type { InstallContext } from './install.ts';
 import type { InstallPlan } from './plan.ts';
 import { imageFileName, type Release, resolveRelease } from './release.ts';
-import { withRestarts } from './restart.ts';
+import { restartIfChanged } from './restart.ts';
 import type { SignedBy } from './verify.ts';
 
 export interface Downloaded {
@@ -19,25 +19,26 @@ export interface Downloaded {
 }
 
 /**
- * Downloads the image of the plan into a directory. It gets its name only when it is complete and its signature is good.
- * @throws {InstallError} and leaves nothing behind
+ * Downloads the image of the plan into a directory. The file gets its name only when it is complete
+ * and its signature is verified.
+ * @throws {InstallError} no file is left then
  */
 export async function downloadImage(
   plan: InstallPlan,
   directory: string,
-  surroundings: Surroundings,
+  context: InstallContext,
 ): Promise<Downloaded> {
-  const { client, report, signal } = surroundings;
+  const { client, report, signal } = context;
   const resolved = await resolveRelease(plan.release, client, signal);
-  return await withRestarts(resolved, report, (release) =>
-    downloadOnce({ ...plan, release, imageFile: undefined }, directory, surroundings),
+  return await restartIfChanged(resolved, report, (release) =>
+    downloadOnce({ ...plan, release, imageFile: undefined }, directory, context),
   );
 }
 
 async function downloadOnce(
   plan: InstallPlan,
   directory: string,
-  { client, report, signal }: Surroundings,
+  { client, report, signal }: InstallContext,
 ): Promise<Downloaded> {
   const { release } = plan;
   const path = join(directory, imageFileName(release));
@@ -46,7 +47,7 @@ async function downloadOnce(
   report.phase('download', `Downloading ${image.origin} to ${path}`);
   try {
     await pipeline(image.bytes, createWriteStream(partial), { signal });
-    const signedBy = await image.verdict();
+    const signedBy = await image.verified();
     if (signedBy !== undefined)
       report.phase(
         'verify',

@@ -1,12 +1,13 @@
 /**
- * A piece of a disk image in order of offset, as the decoders hand it on. A run of zeroes is handed on as its length, because most of a
- * disk image is zeroes and most disks can write those without being sent any.
+ * A piece of a disk image, in order of offset, as a decoder produces it. A run of zeroes is passed
+ * as its length: most of a disk image is zeroes, and most disks can zero a range without receiving
+ * data.
  */
 export type Extent =
   | {
       readonly kind: 'data';
       readonly bytes: Uint8Array;
-      /** Gives the memory of `bytes` back to its producer; called exactly once, when the bytes are no longer needed. */
+      /** Returns the memory of `bytes` to its producer. Must be called exactly once. */
       release(): void;
     }
   | { readonly kind: 'zero'; readonly lengthBytes: number };

@@ -8,25 +8,27 @@ import { type ReleaseFiles, releaseFiles } from './release.ts';
 import { flatcarKeySources, type KeySource, keyFileSource } from './signing-key.ts';
 import { createVerifier, type SignedBy, type Verifier } from './verify.ts';
 
-/** An image that exists and is checked while it is read. */
+/** An image that is open, and verified while it is read. */
 export interface CheckedImage extends Disposable {
   /** URL or path. */
   readonly origin: string;
-  /** As they are transferred (compressed). To be read once, to the end. */
+  /** Compressed, as transferred. Can be read once, and must be read to the end. */
   readonly bytes: AsyncIterable<Uint8Array>;
   /**
-   * Who signed what was read; undefined where the person chose to do without a signature.
-   * @throws {InstallError} when the signature is not good
+   * The signer of what was read; undefined with `-f` or `--insecure`.
+   * @throws {InstallError} the signature is not valid
    */
-  verdict(): Promise<SignedBy | undefined>;
+  verified(): Promise<SignedBy | undefined>;
 }
 
 const maxSignatureBytes = 64 * 1024;
 
 /**
- * Opens the image of the plan, whose `current` version must have been resolved, with its signature and the key to check it. Everything that can
- * be refused without reading the image is refused here.
- * @throws {InstallError} `Image URL unavailable`, `Image signature unavailable`, or why the signature is not trusted
+ * Opens the image of the plan with its signature and the key to check it. The version `current`
+ * must have been resolved. Everything that can be refused without reading the image is refused
+ * here.
+ * @throws {InstallError} `Image URL unavailable`, `Image signature unavailable`, or the reason why
+ *   the signature is not trusted
  */
 export async function openImage(
   plan: InstallPlan,
@@ -35,14 +37,14 @@ export async function openImage(
   signal: AbortSignal,
 ): Promise<CheckedImage> {
   if (plan.imageFile !== undefined) {
-    report.warn(`${plan.imageFile} is installed without verification, as every image given with -f`);
-    return checked(await openImageFile(plan.imageFile, signal), undefined, report);
+    report.warn(`installing ${plan.imageFile} without verification, because it is given with -f`);
+    return withVerification(await openImageFile(plan.imageFile, signal), undefined, report);
   }
   const files = releaseFiles(plan.release);
   const image = await fetchImage(client, files.images, signal);
   try {
     const verifier = await prepareVerifier(plan, files, client, report, signal);
-    return checked(image, verifier, report);
+    return withVerification(image, verifier, report);
   } catch (error) {
     image[Symbol.dispose]();
     throw error;
@@ -64,7 +66,7 @@ async function prepareVerifier(
     const isMissing = error instanceof InstallError && isNotFoundAnywhere(error.cause);
     if (!isMissing || !plan.acceptUnsigned) throw error;
     report.warn(
-      `${files.images.map(({ href }) => href).join(' or ')} HAS NO SIGNATURE and is installed all the same, because of --insecure`,
+      `${files.images.map(({ href }) => href).join(' or ')} HAS NO SIGNATURE; installing it anyway (--insecure)`,
     );
     return undefined;
   }
@@ -72,25 +74,26 @@ async function prepareVerifier(
   return await createVerifier({ bytes, origin }, keySources(plan, client), client.options.clock, signal);
 }
 
-/** Where to look for the key, nearest first. */
+/** Sources of the key, in the order in which they are tried. */
 function keySources(
   { keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan,
   client: DownloadClient,
 ): KeySource[] {
   if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint)];
   const siteKeys = siteKeyFile === undefined ? [] : [keyFileSource(siteKeyFile, keyFingerprint)];
-  // A site that has keys of its own trusts these alone; with a fingerprint it does not matter where the key comes from.
+  // A site with its own keys trusts these alone. With a fingerprint the source of the key does not
+  // matter.
   if (siteKeys.length > 0 && keyFingerprint === undefined) return siteKeys;
   const mirrors = (release.baseUrls ?? []).map((base) => new URL(base));
   return [...siteKeys, ...flatcarKeySources(client, mirrors, keyFingerprint)];
 }
 
-function checked(image: Image, verifier: Verifier | undefined, report: Report): CheckedImage {
+function withVerification(image: Image, verifier: Verifier | undefined, report: Report): CheckedImage {
   const read = counted(image.bytes, (doneBytes) => report.transferred(doneBytes, image.sizeBytes));
   return {
     origin: image.origin,
     bytes: verifier === undefined ? read : verifier.watch(read),
-    verdict: async () => verifier?.verdict(),
+    verified: async () => verifier?.verified(),
     [Symbol.dispose]: () => image[Symbol.dispose](),
   };
 }

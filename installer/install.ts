@@ -12,21 +12,21 @@ import { openImage } from './image.ts';
 import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
-import { withRestarts } from './restart.ts';
+import { restartIfChanged } from './restart.ts';
 import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from './target.ts';
 import type { SignedBy } from './verify.ts';
 
-/** What an installation needs of the world besides the disk. */
-export interface Surroundings {
+/** What an installation uses besides the disk. */
+export interface InstallContext {
   readonly client: DownloadClient;
   readonly report: Report;
   readonly clock: Clock;
-  /** Aborting it at any moment leaves the disk either untouched or without a partition table, or completely installed. */
+  /** Aborting it leaves the disk unchanged, without a partition table, or completely installed. */
   readonly signal: AbortSignal;
 }
 
 export interface Installed {
-  /** The device itself. */
+  /** Path of the device itself, not of a link to it. */
   readonly disk: string;
   /** What was installed; `version` is never `current`. */
   readonly release: Release;
@@ -34,28 +34,28 @@ export interface Installed {
   readonly imageBytes: number;
   readonly writtenBytes: number;
   readonly zeroedBytes: number;
-  /** Undefined where the person chose to do without a signature. */
+  /** Undefined with `-f` or `--insecure`. */
   readonly signedBy: SignedBy | undefined;
 }
 
 /**
- * Installs what the plan says onto the disk that it says. Configs are checked and the image and its signature are found before the disk is touched; the
- * disk can boot only when the image is verified and configured.
- * @throws {InstallError} saying in which state the disk was left if it was touched
+ * Carries out the plan. Before the disk is changed, the configs are checked and the image and its
+ * signature are found. The disk can boot only when the image is verified and configured.
+ * @throws {InstallError} with the state of the disk if it was changed
  */
 export async function install(
   plan: InstallPlan & { readonly target: Target },
-  surroundings: Surroundings,
+  context: InstallContext,
 ): Promise<Installed> {
-  const { client, report, signal } = surroundings;
+  const { client, report, signal } = context;
   const configuration = await readConfiguration(plan.configuration, client, report, signal);
-  await using disk = await openTarget(plan.target, surroundings);
+  await using disk = await openTarget(plan.target, context);
   if (!plan.zeroOffload) disk.disableZeroOffload();
-  await warnOfEarlierInstallations(disk.path, surroundings);
+  await warnOfEarlierInstallations(disk.path, context);
   disk.save(await findPartitionsToSave(disk, plan.savedLabels, report, signal));
   const release = await findRelease(plan, client, signal);
 
-  const { image, signedBy } = await writeVerified({ ...plan, release }, disk, surroundings);
+  const { image, signedBy } = await writeVerified({ ...plan, release }, disk, context);
   await untilCommitted(disk, signal, async () => {
     await readBack(image, disk, report);
     await writeConfiguration(disk, configuration, report, signal);
@@ -64,17 +64,17 @@ export async function install(
     await image.commit();
   });
 
-  // From here on the disk can boot, and an interrupt would only hide that.
-  if (plan.reread) await letKernelSee(disk, report);
+  // From here on the disk can boot. An interrupt must not report it as failed.
+  if (plan.reread) await rescanTable(disk, report);
   if (plan.configuration.uefiEntry) await addEfiEntry(disk, release, report);
   const { sizeBytes: imageBytes, writtenBytes, zeroedBytes } = image;
   return { disk: disk.path, release, imageFile: plan.imageFile, imageBytes, writtenBytes, zeroedBytes, signedBy };
 }
 
-/** The disk that the plan names or that is chosen now, claimed but not changed. */
-async function openTarget(target: Target, { report, clock, signal }: Surroundings): Promise<TargetDisk> {
+/** Claims the disk that the plan names, or the smallest unused one, without changing it. */
+async function openTarget(target: Target, { report, clock, signal }: InstallContext): Promise<TargetDisk> {
   const path = await chooseTarget(target, clock, signal);
-  if (target.kind === 'smallest') report.note(`Chose ${path}, the smallest unused disk`);
+  if (target.kind === 'smallest') report.note(`Selected ${path}, the smallest unused disk`);
   return await openDisk(path, { minimumBytes: target.minimumBytes, clock, signal });
 }
 
@@ -87,17 +87,20 @@ interface VerifiedImage {
   readonly signedBy: SignedBy | undefined;
 }
 
-/** Writes all of the image but what makes it bootable, and returns when the signature is good. Starts over when the server replaced the image. */
-async function writeVerified(plan: InstallPlan, disk: TargetDisk, surroundings: Surroundings): Promise<VerifiedImage> {
-  return await withRestarts(plan.release, surroundings.report, (release) =>
-    untilCommitted(disk, surroundings.signal, () => writeOnce({ ...plan, release }, disk, surroundings)),
+/**
+ * Writes all of the image but its first MiB, and returns when the signature is verified. Starts
+ * over if the server replaced the image.
+ */
+async function writeVerified(plan: InstallPlan, disk: TargetDisk, context: InstallContext): Promise<VerifiedImage> {
+  return await restartIfChanged(plan.release, context.report, (release) =>
+    untilCommitted(disk, context.signal, () => writeOnce({ ...plan, release }, disk, context)),
   );
 }
 
 async function writeOnce(
   plan: InstallPlan,
   disk: TargetDisk,
-  { client, report, signal }: Surroundings,
+  { client, report, signal }: InstallContext,
 ): Promise<VerifiedImage> {
   using source = await openImage(plan, client, report, signal);
   report.phase('write', `Writing ${source.origin} to ${disk.path}`);
@@ -109,7 +112,7 @@ async function writeOnce(
   report.detail(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
   );
-  const signedBy = await source.verdict();
+  const signedBy = await source.verified();
   if (signedBy !== undefined)
     report.phase(
       'verify',
@@ -118,7 +121,10 @@ async function writeOnce(
   return { image, signedBy };
 }
 
-/** Whatever fails between the first change of the disk and its partition table leaves the disk without one; the error says so. */
+/**
+ * A failure between the first change of the disk and the commit leaves it without a partition
+ * table; the error says so.
+ */
 async function untilCommitted<T>(disk: TargetDisk, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
@@ -127,19 +133,19 @@ async function untilCommitted<T>(disk: TargetDisk, signal: AbortSignal, action: 
   }
 }
 
-/** Where that was asked for. */
+/** With `--read-back` only. */
 async function readBack(image: WrittenImage, disk: TargetDisk, report: Report): Promise<void> {
   if (image.readBack === undefined) return;
-  report.phase('verify', `Reading ${disk.path} back`);
+  report.phase('verify', `Reading back ${disk.path}`);
   await image.readBack((doneBytes) => report.transferred(doneBytes, image.sizeBytes));
 }
 
-async function letKernelSee(disk: TargetDisk, report: Report): Promise<void> {
-  report.phase('finish', `Reading the partition table of ${disk.path} again`);
-  const reread = await disk.rereadPartitions();
-  if (reread.how === 'failed')
-    report.warn(`this system does not see the new partitions (${reread.why}); the disk is complete nevertheless`);
-  else report.detail(`the partitions are known by ${reread.how}`);
+async function rescanTable(disk: TargetDisk, report: Report): Promise<void> {
+  report.phase('finish', `Rescanning the partition table of ${disk.path}`);
+  const rescan = await disk.rescanPartitions();
+  if (rescan.how === 'failed')
+    report.warn(`this system does not see the new partitions (${rescan.why}); the installation itself is complete`);
+  else report.detail(`rescanned with ${rescan.how}`);
 }
 
 async function addEfiEntry(disk: TargetDisk, release: Release, report: Report): Promise<void> {
@@ -147,7 +153,7 @@ async function addEfiEntry(disk: TargetDisk, release: Release, report: Report): 
   try {
     await createEfiEntry(disk, release);
   } catch (cause) {
-    const why = `${reasonOf(cause)}; the disk itself is completely installed`;
+    const why = `${reasonOf(cause)}; the installation itself is complete`;
     throw new InstallError({
       what: 'add a boot entry for',
       target: disk.path,

@@ -10,25 +10,25 @@ import { type InstallPlan, makePlan, settingsOf, type Target } from './plan.ts';
 import { createReport, type Output, type Report } from './progress.ts';
 import { readSite, type SiteDefaults } from './site.ts';
 
-/** A stream for people or programs to read; a terminal says how wide it is. */
+/** An output stream; a terminal has a width. */
 export interface Screen extends Output {
   readonly isTTY?: boolean;
   readonly columns?: number;
 }
 
-/** Where the program runs. Tests put these elsewhere. */
+/** What the program uses of the system. Tests replace it. */
 export interface System {
   readonly stdout: Screen;
   readonly stderr: Screen;
-  /** Stands for `/` when the defaults of the running system are read. */
+  /** Directory in place of `/` for the defaults of the running system. */
   readonly root: string;
-  /** Where `-D` puts the image. */
+  /** Directory for the image of `-D`. */
   readonly workingDirectory: string;
   readonly clock: Clock;
 }
 
-/** One run: what was asked for and where to tell about it. */
-interface Run {
+/** One run of the program: its options, its surroundings, its output. */
+interface Invocation {
   readonly options: Options;
   readonly defaults: ReleaseDefaults;
   readonly site: SiteDefaults;
@@ -65,9 +65,9 @@ export async function main(
     const { message: why } = parsed;
     const hint = 'see --help';
     const message = `${why} (${hint})`;
-    // Whoever asked for it wants to read this too, although the rest was not understood.
+    // A caller that asked for JSON gets JSON, even if the other options are wrong.
     if (args.includes('--json'))
-      writeJson(system, { event: 'error', message, what: 'understand', target: 'the command line', why, hint });
+      writeJson(system, { event: 'error', message, what: 'parse', target: 'the command line', why, hint });
     return complain(system, message);
   }
   if (parsed.kind === 'help') {
@@ -87,27 +87,32 @@ export async function main(
   }
 }
 
-async function run(task: Run): Promise<void> {
-  if (task.options.listDisks) return await showDisks(task);
-  const plan = makePlan(task.options, task.defaults, task.site);
-  if (task.options.dryRun) return await checkOnly(plan, task);
-  if (plan.target === undefined) return await downloadOnly(plan, task);
-  return await installNow({ ...plan, target: plan.target }, task);
+async function run(invocation: Invocation): Promise<void> {
+  if (invocation.options.listDisks) return await showDisks(invocation);
+  const plan = makePlan(invocation.options, invocation.defaults, invocation.site);
+  if (invocation.options.dryRun) return await checkOnly(plan, invocation);
+  if (plan.target === undefined) return await downloadOnly(plan, invocation);
+  return await installNow({ ...plan, target: plan.target }, invocation);
 }
 
-async function installNow(plan: InstallPlan & { readonly target: Target }, task: Run): Promise<void> {
+async function installNow(plan: InstallPlan & { readonly target: Target }, invocation: Invocation): Promise<void> {
   const { install } = await import('./install.ts');
-  using client = await createClient(plan, task);
-  const installed = await install(plan, { client, report: task.report, signal: task.signal, clock: task.system.clock });
+  using client = await createClient(plan, invocation);
+  const installed = await install(plan, {
+    client,
+    report: invocation.report,
+    signal: invocation.signal,
+    clock: invocation.system.clock,
+  });
   const { channel, version, oem } = installed.release;
   const name = plan.imageFile ?? `Flatcar Container Linux ${channel} ${version}${oem === '' ? '' : ` (${oem})`}`;
-  succeed(task, `Success! ${name} is installed on ${installed.disk}`, installed);
+  succeed(invocation, `Success! ${name} is installed on ${installed.disk}`, installed);
 }
 
-async function downloadOnly(plan: InstallPlan, task: Run): Promise<void> {
+async function downloadOnly(plan: InstallPlan, invocation: Invocation): Promise<void> {
   const { downloadImage } = await import('./download.ts');
-  using client = await createClient(plan, task);
-  const { report, signal, system } = task;
+  using client = await createClient(plan, invocation);
+  const { report, signal, system } = invocation;
   const downloaded = await downloadImage(plan, system.workingDirectory, {
     client,
     report,
@@ -115,19 +120,19 @@ async function downloadOnly(plan: InstallPlan, task: Run): Promise<void> {
     clock: system.clock,
   });
   const state = downloaded.signedBy === undefined ? 'downloaded, not verified' : 'downloaded and verified';
-  succeed(task, `Success! ${downloaded.path} is ${state}`, downloaded);
+  succeed(invocation, `Success! ${downloaded.path} is ${state}`, downloaded);
 }
 
-async function checkOnly(plan: InstallPlan, { options, report, signal, system }: Run): Promise<void> {
-  const { rehearse } = await import('./rehearse.ts');
-  const disk = await rehearse(plan, { report, signal, clock: system.clock });
+async function checkOnly(plan: InstallPlan, { options, report, signal, system }: Invocation): Promise<void> {
+  const { dryRun } = await import('./dry-run.ts');
+  const disk = await dryRun(plan, { report, signal, clock: system.clock });
   if (options.json) return writeJson(system, { event: 'settings', disk, settings: settingsOf(plan) });
   if (disk !== undefined) report.note(`Would install to ${disk}`);
   const lines = Object.entries(settingsOf(plan)).map(([name, value]) => `${name}: ${value}`.trimEnd());
   system.stdout.write(`${lines.join('\n')}\n`);
 }
 
-async function showDisks({ options, signal, system }: Run): Promise<void> {
+async function showDisks({ options, signal, system }: Invocation): Promise<void> {
   const { chooseSmallest, describeCandidates, listDisks } = await import('./disk/select.ts');
   const { includeMajors, excludeMajors, minSize: minimumBytes } = options;
   const { candidates } = chooseSmallest(await listDisks(system.clock, signal), {
@@ -139,19 +144,25 @@ async function showDisks({ options, signal, system }: Run): Promise<void> {
   else system.stdout.write(`${describeCandidates(candidates)}\n`);
 }
 
-async function createClient(plan: InstallPlan, { environment, report, system: { clock }, site: { authorities } }: Run) {
+async function createClient(
+  plan: InstallPlan,
+  { environment, report, system: { clock }, site: { authorities } }: Invocation,
+) {
   const { createDownloadClient } = await import('./fetch/client.ts');
   return createDownloadClient({ ...plan.download, clock, environment, authorities, onRetry: report.warn });
 }
 
-/** Progress goes where it does not disturb: on standard error, unless a program reads it. */
+/** Progress goes to standard error, or as JSON to standard output. */
 function chooseReport({ json, verbose = false }: Options, { stdout, stderr, clock }: System): Report {
   if (json) return createReport({ style: 'json', verbose, output: stdout, clock });
   const style = stderr.isTTY ? 'terminal' : 'lines';
   return createReport({ style, verbose, output: stderr, clock, columns: () => stderr.columns || 80 });
 }
 
-/** Turns the first Ctrl-C into an orderly end. Later ones change nothing: the disk must not be left half cleared. */
+/**
+ * Turns the first Ctrl-C into an orderly end. Later ones have no effect, because the disk must not
+ * be left half cleared.
+ */
 function listenForInterrupts(): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -159,7 +170,7 @@ function listenForInterrupts(): Disposable & { readonly signal: AbortSignal } {
     controller.abort(
       new InstallError({
         what: 'finish',
-        target: 'what was asked for',
+        target: 'this run',
         why: `interrupted by ${name}`,
         hint: 'no disk was changed',
       }),
@@ -176,10 +187,10 @@ function listenForInterrupts(): Disposable & { readonly signal: AbortSignal } {
   };
 }
 
-/** What has ended with a message and an exit code is not to be killed in its last milliseconds, which would say that it was not orderly. */
+/** A signal in the last milliseconds must not replace the exit code by its own. */
 function ignore(): void {}
 
-function succeed({ options, system }: Run, message: string, result: object): void {
+function succeed({ options, system }: Invocation, message: string, result: object): void {
   if (options.json) writeJson(system, { event: 'success', message, ...result });
   else system.stdout.write(`${message}\n`);
 }
@@ -192,7 +203,7 @@ function fail(error: unknown, options: Options, system: System): 1 {
   if (options.verbose) system.stderr.write(`${inspect(error)}\n`);
   return complain(
     system,
-    error instanceof OperationError ? error.message : `${reasonOf(error)} (this should not happen; -v shows where)`,
+    error instanceof OperationError ? error.message : `${reasonOf(error)} (internal error; run with -v for the stack)`,
   );
 }
 

@@ -41,13 +41,13 @@ export interface Options {
   readonly timeout: number;
 }
 
-/** The command line asks for something other than an installation, or is wrong. */
+/** The result of parsing: options, a request for help, or an error. */
 export type Parsed =
   | { readonly kind: 'options'; readonly options: Options; readonly ignored: readonly string[] }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
-/** Parses the arguments that follow the program's name. Never throws for what a person typed. */
+/** Parses the arguments that follow the program's name. Does not throw for invalid arguments. */
 export function parseOptions(args: readonly string[], defaults: ReleaseDefaults, site: SiteDefaults = noSite): Parsed {
   let help = '';
   const command = buildCommand(defaults, site)
@@ -67,13 +67,13 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
   const { board, channel, version, oem } = defaults;
   return new Command('flatcar-install')
     .description(
-      'Installs Flatcar Container Linux on a disk. The image is downloaded, verified and written in one go; the disk gets its partition table only after ' +
-        'the signature has proved good.',
+      'Installs Flatcar Container Linux on a disk. Downloads, verifies and writes the image in one pass. The partition table is written last, after the ' +
+        'signature is verified.',
     )
     .usage('-d DEVICE | -s | -D  [options]')
     .optionsGroup('Target:')
     .option('-d, --device <device>', 'install to this disk')
-    .option('-s, --smallest', 'install to the smallest unused disk larger than 10 GB (wins over -d)')
+    .option('-s, --smallest', 'install to the smallest unused disk larger than 10 GB (overrides -d)')
     .option(
       '-I, --include-majors <numbers>',
       'with -s: only disks with these major numbers, such as 8,259',
@@ -87,7 +87,7 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       collectList,
     )
     .option('-D, --download-only', 'only download the image to the current directory and verify it')
-    .option('--list-disks', 'show the disks, which one -s chooses, and why not the others')
+    .option('--list-disks', 'list the disks, which one -s would select, and why not the others')
     .optionsGroup('Image:')
     .option('-V, --release-version <version>', `version to install (default: ${version})`)
     .option('-B, --board <board>', `board to install (default: ${board})`)
@@ -95,51 +95,48 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('-o, --oem <oem>', `OEM image to install, '' for none (default: ${oem === '' ? 'none' : oem})`)
     .option(
       '-b, --base-url <url>',
-      `mirror to download from: <url>/<version>/flatcar_production_image.bin.bz2; may be repeated, and the next is used where one fails${ofSite(site.baseUrls.join(', '))}`,
+      `mirror to download from: <url>/<version>/flatcar_production_image.bin.bz2; may be repeated; if one fails, the next is used${ofSite(site.baseUrls.join(', '))}`,
       collect,
     )
     .option('-f, --image-file <file>', 'install this local image; it is not verified')
     .optionsGroup('Trust:')
     .option('-k, --key <file>', `trust the signing keys in this file instead of Flatcar's${ofSite(site.keyFile)}`)
     .option('--key-fingerprint <fingerprint>', 'trust only the primary key with this fingerprint', parseFingerprint)
-    .option('--insecure', 'accept an image that has no signature at all (a wrong one is refused nevertheless)')
+    .option('--insecure', 'accept an image without a signature; a bad signature is still refused')
     .optionsGroup('Configuration of the installed system:')
     .option('-i, --ignition <file>', 'Ignition config, - for standard input')
     .option('--ignition-url <url>', 'Ignition config to download now; over http only with --ignition-hash')
-    .option('--ignition-hash <hash>', 'what the Ignition config must hash to: sha512-… or sha256-… in hexadecimal')
+    .option('--ignition-hash <hash>', 'required hash of the Ignition config: sha512-HEX or sha256-HEX')
     .option('-c, --cloud-config <file>', 'cloud-config')
-    .option('--append-karg <argument>', 'kernel argument for every start; may be repeated', collect)
+    .option('--append-karg <argument>', 'kernel argument for every boot; may be repeated', collect)
     .option(
       '--console <console>',
-      'kernel console, such as ttyS0,115200n8, instead of the usual; may be repeated',
+      'kernel console, such as ttyS0,115200n8, instead of those of the image; may be repeated',
       collect,
     )
     .option('-n, --copy-network', 'copy the network units of the running system (/run/systemd/network)')
     .option('-u, --uefi-entry', 'add a boot entry to the UEFI firmware')
     .optionsGroup('Behaviour:')
-    .option(
-      '-y, --dry-run',
-      'check everything that can be checked without the network, show the settings, write nothing',
-    )
-    .option('--offline', 'use nothing but local files, and say what is missing')
-    .option('--read-back', 'read everything back from the disk and compare it before the disk can boot')
-    .option('--no-reread', 'do not have the kernel read the new partition table')
+    .option('-y, --dry-run', 'dry run: check everything that needs no network, show the settings, write nothing')
+    .option('--offline', 'use local files only, and name what would have to be downloaded')
+    .option('--read-back', 'read the disk back and compare it with what was written, before it can boot')
+    .option('--no-reread', 'do not rescan the partition table')
     .option(
       '--no-zero-offload',
-      'write zeroes instead of having the disk make them, for disks that cannot be trusted with it',
+      'write zeroes instead of punching them, for disks whose write-zeroes command is unreliable',
     )
     .option('--json', 'report progress and result as JSON lines on standard output')
-    .option('--tries <number>', 'attempts before a download without progress is given up', parsePositive, 10)
-    .option('--timeout <seconds>', 'longest silence of a server before the next attempt', parsePositive, 20)
-    .option('-t, --temp-dir <directory>', 'accepted and ignored, as ever')
-    .option('-v, --verbose', 'say more, and where in the program an error came from')
+    .option('--tries <number>', 'attempts without progress before a download fails', parsePositive, 10)
+    .option('--timeout <seconds>', 'seconds without data from the server before the next attempt', parsePositive, 20)
+    .option('-t, --temp-dir <directory>', 'ignored; kept for compatibility')
+    .option('-v, --verbose', 'more output, and the stack of an error')
     .helpOption('-h, --help', 'show this help')
     .allowExcessArguments();
 }
 
-/** A default that only a system prepared for a site has. */
+/** A default of a system that was prepared for a site. */
 function ofSite(value = ''): string {
-  return value === '' ? '' : ` (default of this site: ${value})`;
+  return value === '' ? '' : ` (site default: ${value})`;
 }
 
 function collect(value: string, previous: readonly string[] = []): string[] {
@@ -171,7 +168,7 @@ function parseSize(text: string): number {
 function parseFingerprint(text: string): string {
   const digits = text.replaceAll(' ', '').toUpperCase();
   if (/^(0X)?([0-9A-F]{40}|[0-9A-F]{64})$/.test(digits)) return digits.replace(/^0X/, '');
-  throw new InvalidArgumentError('Give all 40 hexadecimal digits of it, as gpg --fingerprint shows them.');
+  throw new InvalidArgumentError('Give all 40 hexadecimal digits, as gpg --fingerprint shows them.');
 }
 
 function parsePositive(text: string): number {

@@ -4,15 +4,15 @@ import type { Options } from './options.ts';
 import { imageFileName, type Release, releaseBases } from './release.ts';
 import { noSite, type SiteDefaults } from './site.ts';
 
-/** What is to be done, with nothing left to decide by default. */
+/** What to do, with all defaults filled in. */
 export interface InstallPlan {
   readonly target: Target | undefined;
   readonly release: Release;
   /** A local image, installed unverified in place of the release. */
   readonly imageFile?: string | undefined;
-  /** Keys that replace Flatcar's, and the trust in them. */
+  /** File of keys to trust in place of Flatcar's. */
   readonly keyFile?: string | undefined;
-  /** Those of the site, when no others are named. */
+  /** File of the site's keys, unless other keys are given. */
   readonly siteKeyFile?: string | undefined;
   /** The only primary key to trust, in place of Flatcar's or among those of the key file. */
   readonly keyFingerprint?: string | undefined;
@@ -21,11 +21,11 @@ export interface InstallPlan {
   readonly download: DownloadPlan;
   /** Patterns of the labels of partitions to keep. */
   readonly savedLabels: readonly string[];
-  /** Compare what the disk gives back with what was written. */
+  /** Read the disk back and compare it with what was written. */
   readonly readBack: boolean;
-  /** Have the kernel see the new partitions. */
+  /** Rescan the partition table when the disk is complete. */
   readonly reread: boolean;
-  /** Have the disk zero long ranges by itself where it can. */
+  /** Let the disk zero long ranges itself if it supports that. */
   readonly zeroOffload: boolean;
 }
 
@@ -43,11 +43,11 @@ export type Target =
 export interface ConfigurationPlan {
   /** Path of an Ignition config, `-` for standard input. */
   readonly ignition?: string | undefined;
-  /** Where to download one. */
+  /** URL of an Ignition config to download. */
   readonly ignitionUrl?: URL | undefined;
   readonly ignitionHash?: Hash | undefined;
   readonly cloudConfig?: string | undefined;
-  /** For every start of the installed system. */
+  /** For every boot of the installed system. */
   readonly kernelArguments?: { readonly append: readonly string[]; readonly consoles: readonly string[] } | undefined;
   readonly copyNetwork: boolean;
   readonly uefiEntry: boolean;
@@ -66,7 +66,10 @@ interface DownloadPlan {
 
 const channels: ReadonlySet<string> = new Set(['alpha', 'beta', 'stable', 'edge']);
 
-/** Fills in the defaults as the original does. @throws {InstallError} when no target is given and one is needed, or what is asked for contradicts itself */
+/**
+ * Fills in the defaults as the original does.
+ * @throws {InstallError} no target is given, or options contradict each other
+ */
 export function makePlan(options: Options, defaults: ReleaseDefaults, site: SiteDefaults = noSite): InstallPlan {
   if (options.offline) refuseDownloads(options);
   return {
@@ -103,14 +106,17 @@ function chooseTarget({ device, smallest, includeMajors, excludeMajors, minSize:
   });
 }
 
-/** @throws {InstallError} naming what would have to be there instead of a download */
+/**
+ * @throws {InstallError} a download would be needed; the message names the local file to give
+ *   instead
+ */
 function refuseDownloads({ downloadOnly, imageFile, ignitionUrl }: Options): void {
   const refuse = (target: string, hint: string) => {
     throw new InstallError({ what: 'work offline', target, why: 'that needs the network', hint });
   };
   if (downloadOnly) refuse('with -D', 'leave out --offline');
   if (imageFile === undefined) refuse('without a local image', 'give the path of one with -f, or leave out --offline');
-  if (ignitionUrl !== undefined) refuse(`with ${ignitionUrl}`, 'download it before and give the file with -i');
+  if (ignitionUrl !== undefined) refuse(`with ${ignitionUrl}`, 'download it first and give the file with -i');
 }
 
 function chooseIgnition({ ignition, ignitionUrl, ignitionHash }: Options): Partial<ConfigurationPlan> {
@@ -120,7 +126,7 @@ function chooseIgnition({ ignition, ignitionUrl, ignitionHash }: Options): Parti
     throw new InstallError({
       what: 'check',
       target: 'the Ignition config',
-      why: 'there is a hash of it but no config',
+      why: 'there is a hash but no config',
       hint: 'give it with -i or --ignition-url',
     });
   }
@@ -131,7 +137,7 @@ function chooseIgnition({ ignition, ignitionUrl, ignitionHash }: Options): Parti
   if (url?.protocol !== 'https:' && url?.protocol !== 'http:')
     throw refuse('it is not an HTTP URL', 'give a file with -i');
   if (url.protocol === 'http:' && hash === undefined)
-    throw refuse('whoever is on the way could change it', 'use https, or add --ignition-hash sha512-…');
+    throw refuse('plain HTTP can be tampered with', 'use https, or add --ignition-hash sha512-…');
   return { ignitionUrl: url, ignitionHash: hash };
 }
 
@@ -148,7 +154,7 @@ function parseHash(text: string): Hash {
   throw new InstallError({
     what: 'use the hash',
     target: text,
-    why: 'it is not sha512- with 128 or sha256- with 64 hexadecimal digits',
+    why: 'it must be sha512- with 128 or sha256- with 64 hexadecimal digits',
     hint: 'make one with: echo sha512-$(sha512sum FILE | cut -d " " -f 1)',
   });
 }
@@ -157,14 +163,14 @@ function chooseRelease(options: Options, defaults: ReleaseDefaults, site: SiteDe
   const { board = defaults.board, oem = defaults.oem } = options;
   const mirrors = (options.baseUrl ?? site.baseUrls).filter((text) => text !== '').map(normalBase);
   const baseUrls = mirrors.length === 0 ? undefined : [...new Set(mirrors)];
-  const asked = options.releaseVersion;
-  if (asked !== undefined && channels.has(asked)) return { board, oem, baseUrls, channel: asked, version: 'current' };
+  const given = options.releaseVersion;
+  if (given !== undefined && channels.has(given)) return { board, oem, baseUrls, channel: given, version: 'current' };
   // The version this machine runs need not exist in another channel.
-  const version = asked ?? (options.channel === undefined ? defaults.version : 'current');
+  const version = given ?? (options.channel === undefined ? defaults.version : 'current');
   return { board, oem, baseUrls, channel: options.channel ?? defaults.channel, version };
 }
 
-/** As wget takes it: without a scheme it is HTTP. One slash at the end does not count. */
+/** As wget reads it: HTTP without a scheme. One slash at the end is ignored. */
 function normalBase(text: string): string {
   const url = text.includes('://') ? text : `http://${text}`;
   return url.replace(/\/$/, '');

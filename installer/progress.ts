@@ -1,37 +1,36 @@
 import type { Clock } from '../clock/clock.ts';
 
-/** What the installer is busy with, in the order in which it happens. */
+/** The phases of an installation, in order. */
 type Phase = 'prepare' | 'write' | 'download' | 'verify' | 'configure' | 'commit' | 'finish';
 
-/** How far a phase with a measurable length is. */
+/** Progress of a phase that has a length. */
 interface Transfer {
   /** Bytes of the image as it is transferred (compressed). */
   readonly doneBytes: number;
   readonly totalBytes: number | undefined;
   readonly bytesPerSecond: number;
-  /** Absent while it cannot be told. */
+  /** Absent while it is unknown. */
   readonly secondsLeft?: number | undefined;
 }
 
-/** Where the installer tells what it does. */
+/** Receives what the installer does. */
 export interface Report {
-  /** A phase begins; `message` says so to people. */
+  /** A phase begins; `message` is for people. */
   phase(phase: Phase, message: string): void;
   /** Bytes have been transferred; cheap enough to call for every chunk. */
   transferred(doneBytes: number, totalBytes: number | undefined): void;
   note(message: string): void;
-  /** Something a person must know although it goes on. */
+  /** A problem that does not stop the installation. */
   warn(message: string): void;
-  /** Told only when asked to say more. */
+  /** Only with `--verbose`. */
   detail(message: string): void;
 }
 
-/** One way of showing it: on a terminal, in a log, for programs. */
+/** One form of output: terminal, log, JSON. */
 interface View {
   say(kind: 'phase' | 'note' | 'warning' | 'detail', message: string, phase: Phase): void;
-  /** @returns whether enough has changed for it to be shown */
   show(transfer: Transfer, phase: Phase): void;
-  /** When the next transfer is worth showing. */
+  /** Whether enough has changed since the last output. */
   isDue(transfer: Transfer, secondsSinceShown: number, shown: Transfer | undefined): boolean;
 }
 
@@ -79,7 +78,10 @@ export function createReport(options: ReportOptions): Report {
   };
 }
 
-/** Speed over about the last five seconds: an average since the start hides a link that has become slow. */
+/**
+ * Speed over about the last five seconds. An average since the start would hide a link that has
+ * become slow.
+ */
 function createMeter(now: () => number) {
   const windowSeconds = 5;
   let samples: { at: number; doneBytes: number }[] = [];
@@ -90,14 +92,14 @@ function createMeter(now: () => number) {
     measure(doneBytes: number, totalBytes: number | undefined): Transfer {
       const at = now();
       const last = samples.at(-1);
-      // Chunks come by the thousand a second; ten samples a second are enough.
+      // Thousands of chunks arrive in a second; ten samples are enough.
       if (last === undefined || at - last.at >= 0.1) samples.push({ at, doneBytes });
       while (samples.length > 2 && at - (samples[0]?.at ?? at) > windowSeconds) samples.shift();
       const first = samples[0] ?? { at, doneBytes };
       const seconds = at - first.at;
       const bytesPerSecond = seconds > 0 ? Math.max(0, doneBytes - first.doneBytes) / seconds : 0;
-      const canTell = totalBytes !== undefined && bytesPerSecond > 0;
-      const secondsLeft = canTell ? Math.round((totalBytes - doneBytes) / bytesPerSecond) : undefined;
+      const isKnown = totalBytes !== undefined && bytesPerSecond > 0;
+      const secondsLeft = isKnown ? Math.round((totalBytes - doneBytes) / bytesPerSecond) : undefined;
       return { doneBytes, totalBytes, bytesPerSecond: Math.round(bytesPerSecond), secondsLeft };
     },
   };

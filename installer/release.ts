@@ -2,19 +2,25 @@ import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 
-/** Which image is asked for. */
+/** The image to install. */
 export interface Release {
   readonly channel: string;
   readonly board: string;
-  /** A version, `current` (the newest of the channel), or the name of a directory on the server such as `current-2024`. */
+  /**
+   * A version, `current` (the newest of the channel), or the name of a directory on the server such
+   * as `current-2024`.
+   */
   readonly version: string;
   /** Empty for the image without an OEM. */
   readonly oem: string;
-  /** Mirrors' directories in place of the release server's `<channel>…/<board>`, without a slash at their end, the preferred first. */
+  /**
+   * Mirrors' directories in place of the release server's `<channel>…/<board>`, without a slash at
+   * their end, the preferred first.
+   */
   readonly baseUrls?: readonly string[] | undefined;
 }
 
-/** Where the files of one release are: on each mirror, the preferred first. */
+/** URLs of the files of one release on each mirror, the preferred first. */
 export interface ReleaseFiles {
   readonly images: readonly URL[];
   readonly signatures: readonly URL[];
@@ -28,12 +34,15 @@ export function imageFileName({ oem }: Pick<Release, 'oem'>): string {
   return oem === '' ? 'flatcar_production_image.bin.bz2' : `flatcar_production_${oem}_image.bin.bz2`;
 }
 
-/** Directories of all versions: the mirrors', or the channel's and board's on the release server. */
+/**
+ * Directories that contain all versions: those of the mirrors, or that of channel and board on the
+ * release server.
+ */
 export function releaseBases({ channel, board, baseUrls }: Release): readonly string[] {
   return baseUrls ?? [`https://${channel}.release.flatcar-linux.net/${board}`];
 }
 
-/** @throws {InstallError} when channel, board, version or base do not make a URL */
+/** @throws {InstallError} channel, board, version or base make no URL */
 export function releaseFiles(release: Release): ReleaseFiles {
   const images = fileUrls(release, release.version, imageFileName(release));
   return { images, signatures: images.map((image) => new URL(`${image.href}.sig`)) };
@@ -48,22 +57,23 @@ export function preferMirrorOf(url: URL, release: Release): Release {
 }
 
 /**
- * The release with `current` replaced by the version that it stands for now, so that image and signature are of the same version and people are
- * told which. Names like `current-2024` stay: the server has directories of these names.
- * @throws {InstallError} `version.txt unavailable` when the server does not say
+ * The release with `current` replaced by the version that it means now, so that image and signature
+ * have the same version and messages name it. Names like `current-2024` stay: the server has
+ * directories of these names.
+ * @throws {InstallError} `version.txt unavailable`
  */
 export async function resolveRelease(release: Release, client: DownloadClient, signal: AbortSignal): Promise<Release> {
   if (release.version !== 'current') return release;
   const urls = fileUrls(release, 'current', 'version.txt');
   const wording = {
-    what: 'find out the current version from',
+    what: 'read the current version from',
     unavailable: 'version.txt unavailable',
     maxBytes: maxVersionFileBytes,
   };
   const text = new TextDecoder().decode(await fetchSmallFile(client, urls, wording, signal));
   const version = /^FLATCAR_VERSION=["']?([^"'\r\n]*)/m.exec(text)?.[1]?.trim();
   if (version === undefined || version === '') {
-    const why = 'version.txt unavailable: the file there has no FLATCAR_VERSION';
+    const why = 'version.txt unavailable: the file has no FLATCAR_VERSION';
     throw new InstallError({ what: wording.what, target: urls.join(' or '), why, hint: 'name a version with -V' });
   }
   return { ...release, version };

@@ -3,14 +3,14 @@ import { FileChangedError } from './fetch/errors.ts';
 import type { Report } from './progress.ts';
 import { preferMirrorOf, type Release } from './release.ts';
 
-/** A server may replace its files while they are being read, but not every time. */
+/** A server may replace its files while they are read, but not each time. */
 const maxRestarts = 3;
 
 /**
- * Runs `attempt`, and runs it again from its beginning where the server replaced the image meanwhile.
- * @param attempt is told which release, with the mirror first that is to be asked first
+ * Runs `attempt`, and runs it again from its beginning if the server replaced the image meanwhile.
+ * @param attempt gets the release with its mirrors in the order to use
  */
-export async function withRestarts<Result>(
+export async function restartIfChanged<Result>(
   original: Release,
   report: Report,
   attempt: (release: Release) => Promise<Result>,
@@ -22,9 +22,9 @@ export async function withRestarts<Result>(
     } catch (error) {
       const change = findChange(error);
       if (change === undefined || restarts === maxRestarts) throw error;
-      // A disk that cannot even be cleared is not worth another try.
+      // A disk that cannot be cleared cannot be written either.
       if (error instanceof IncompleteWriteError && !error.tableRemoved) throw error;
-      // Where the rest is different, the beginning is to be had too.
+      // The mirror with the new state of the file is asked first.
       release = preferMirrorOf(change.url, release);
       report.warn(`${change.url.href}: ${change.message}; starting over`);
     }

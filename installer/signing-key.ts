@@ -4,7 +4,10 @@ import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
 
-/** Fingerprint of the primary key of "Flatcar Buildbot (Official Builds)". It never expires and certifies each year's signing subkey. */
+/**
+ * Fingerprint of the primary key of "Flatcar Buildbot (Official Builds)". It never expires and
+ * certifies each year's signing subkey.
+ */
 export const flatcarFingerprint = 'F88CFEDEFF29A5B4D9523864E25D9AED0593B34A';
 
 const flatcarKeyUrl = new URL('https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc');
@@ -14,22 +17,30 @@ const keyFileName = 'Flatcar_Image_Signing_Key.asc';
 
 const maxKeyBytes = 4 * 1024 * 1024;
 
-/** A place that may have the public keys an image is signed with. */
+/** A file or server that may have the public keys of an image's signature. */
 export interface KeySource {
   /** For messages: a path, a URL. */
   readonly origin: string;
-  /** The only primary key trusted from there, by its fingerprint; absent where whoever chose the place vouches for all it has. */
+  /**
+   * Fingerprint of the only primary key to trust from this source. Absent: all its keys are
+   * trusted, because the user chose the source.
+   */
   readonly pinnedFingerprint?: string;
   /** The keys, armoured or binary. */
   read(signal: AbortSignal): Promise<Uint8Array>;
 }
 
-/** Armoured key given at build time, if one was: it spares machines without a way to flatcar.org the `-k`. */
+/**
+ * Armoured key given at build time, if any: machines that cannot reach flatcar.org then need no
+ * `-k`.
+ */
 declare const __NIBS_SIGNING_KEY__: string | undefined;
 const embeddedKey =
   typeof __NIBS_SIGNING_KEY__ === 'string' && __NIBS_SIGNING_KEY__ !== '' ? __NIBS_SIGNING_KEY__ : undefined;
 
-/** The one place to look when the person names a key file: its keys are trusted as they are, or only the one with this fingerprint. */
+/**
+ * A key file given by the user. All its keys are trusted, or only the one with this fingerprint.
+ */
 export function keyFileSource(path: string, pinnedFingerprint?: string): KeySource {
   return {
     origin: path,
@@ -48,7 +59,8 @@ export function keyFileSource(path: string, pinnedFingerprint?: string): KeySour
 }
 
 /**
- * Where to look for Flatcar's key, or for the one with another fingerprint, nearest first. Whatever a place says, only keys below the pinned primary key count, so a mirror need not be
+ * Sources of Flatcar's key, or of the one with another fingerprint, in the order in which they are
+ * tried. Only keys certified by the pinned primary key are accepted, so a mirror need not be
  * trusted, and a subkey newer than this program is found where it was published.
  */
 export function flatcarKeySources(

@@ -4,7 +4,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { parseCertificates } from '../net/pem.ts';
 import { InstallError } from './errors.ts';
 
-/** What a site has in place of the public servers; the command line wins over it. */
+/** What a site uses in place of the public servers. Options override it. */
 export interface SiteDefaults {
   /** Mirrors, as with `-b`. Empty: the release server. */
   readonly baseUrls: readonly string[];
@@ -14,10 +14,13 @@ export interface SiteDefaults {
   readonly authorities: readonly string[];
 }
 
-/** A system that nobody has prepared for a site. */
+/** A system that was not prepared for a site. */
 export const noSite: SiteDefaults = { baseUrls: [], keyFile: undefined, authorities: [] };
 
-/** Files of a site below `/`; each may be missing. `make images MIRROR= CA= KEY=` puts them into the action image. */
+/**
+ * Files of a site below `/`; each may be missing. `make images MIRROR= CA= KEY=` puts them into the
+ * action image.
+ */
 export const siteFiles = {
   /** Base URLs, one a line, the preferred first. */
   mirrors: 'etc/flatcar-install/mirrors',
@@ -30,7 +33,7 @@ export const siteFiles = {
 /**
  * Reads the files of the site.
  * @param root directory that stands for `/`
- * @throws {InstallError} when one of them exists and cannot be used
+ * @throws {InstallError} a file exists and cannot be used
  */
 export async function readSite(root: string): Promise<SiteDefaults> {
   const [mirrors, key, authorities] = await Promise.all(
@@ -57,7 +60,7 @@ function readAuthorities(pem: string, path: string): string[] {
     return parseCertificates(pem);
   } catch (cause) {
     throw new InstallError({
-      what: 'trust the authorities in',
+      what: 'use the certificate authorities in',
       target: path,
       why: reasonOf(cause),
       hint: 'replace it with a file of certificates in PEM format, or remove it',
@@ -66,7 +69,10 @@ function readAuthorities(pem: string, path: string): string[] {
   }
 }
 
-/** @returns the base URLs in a list with one a line; empty lines and those that start with `#` do not count */
+/**
+ * @returns the base URLs in a list with one a line; empty lines and lines that start with `#` are
+ *   ignored
+ */
 export function parseMirrors(text: string): string[] {
   const lines = text.split('\n').map((line) => line.trim());
   return lines.filter((line) => line !== '' && !line.startsWith('#'));

@@ -9,7 +9,10 @@ import { endBytes } from './disk/target-disk.ts';
 import type { Target } from './plan.ts';
 import type { Report } from './progress.ts';
 
-/** Path of the disk. @throws {NoDiskError} when the smallest is asked for and there is none */
+/**
+ * @returns path of the disk
+ * @throws {NoDiskError} `-s` finds no disk
+ */
 export async function chooseTarget(target: Target, clock: Clock, signal: AbortSignal): Promise<string> {
   if (target.kind === 'device') return target.path;
   const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = target;
@@ -25,8 +28,8 @@ export async function chooseTarget(target: Target, clock: Clock, signal: AbortSi
 
 /**
  * Finds the partitions to keep while the disk still has its table.
- * @returns undefined where there are none
- * @throws DiskError when the table cannot be read, or one of them cannot be kept
+ * @returns undefined if there are none
+ * @throws {DiskError} the table cannot be read, or a partition cannot be kept
  */
 export async function findPartitionsToSave(
   disk: Pick<Disk, 'path' | 'sizeBytes' | 'sectorSizeBytes'>,
@@ -52,7 +55,7 @@ export async function findPartitionsToSave(
     const label = await findBootLabel(disk.path, partition, signal);
     if (label === undefined) continue;
     report.warn(
-      `partition ${partition.number} (${partition.label}) of ${disk.path} has a file system labelled ${label} as Flatcar has, and the installed system may take it for its own (give it another label)`,
+      `partition ${partition.number} (${partition.label}) of ${disk.path} has a file system with the label ${label}; the installed system may use it instead of its own (change the label)`,
     );
   }
   return saved;
@@ -64,7 +67,7 @@ async function readStart(path: string): Promise<Uint8Array> {
   return buffer.subarray(0, bytesRead);
 }
 
-/** Told before the disk is touched, while it can still be decided otherwise. */
+/** Called before the disk is changed, while a person can still decide otherwise. */
 export async function warnOfEarlierInstallations(
   path: string,
   { report, clock, signal }: { readonly report: Report; readonly clock: Clock; readonly signal: AbortSignal },
@@ -72,7 +75,7 @@ export async function warnOfEarlierInstallations(
   const others = await findEarlierInstallations(await listDisks(clock, signal), path, signal);
   for (const other of others) {
     report.warn(
-      `${other.path} ${other.sign}; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all ${other.path})`,
+      `${other.path} ${other.sign}; with both disks attached, the machine may boot the kernel of one with the root of the other (detach that disk, or clear it with wipefs --all ${other.path})`,
     );
   }
 }

@@ -5,7 +5,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { InstallError } from './errors.ts';
 import type { KeySource } from './signing-key.ts';
 
-/** Who vouches for the bytes. Fingerprints are capital hexadecimal digits. */
+/** The signer. Fingerprints are upper-case hexadecimal digits. */
 export interface SignedBy {
   readonly primaryFingerprint: string;
   /** The key that made the signature: the primary key or one of its subkeys. */
@@ -13,24 +13,24 @@ export interface SignedBy {
   readonly created: Date;
 }
 
-/** Checks one detached signature over bytes that pass through once and are not kept. */
+/** Verifies one detached signature of a stream that is not kept in memory. */
 export interface Verifier {
-  /** The bytes of `source`, unchanged, as they are being checked. To be called once. */
+  /** Passes the bytes of `source` through while they are hashed. Can be called once. */
   watch(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
   /**
-   * Settles once the bytes of {@link watch} have been read to their end.
-   * @throws {InstallError} when no trusted key made this signature over these bytes
+   * Resolves when the bytes of {@link watch} have been read to their end.
+   * @throws {InstallError} this is not a signature of these bytes by a trusted key
    */
-  verdict(): Promise<SignedBy>;
+  verified(): Promise<SignedBy>;
 }
 
-/** A detached signature (binary or armoured) and what it is of, for messages. */
+/** A detached signature (binary or armoured), and where it came from, for messages. */
 export interface SignatureFile {
   readonly bytes: Uint8Array;
   readonly origin: string;
 }
 
-/** A signature that a trusted key may have made; whether it did, the bytes will tell. */
+/** A signature that names a trusted key. The signed bytes show whether that key made it. */
 interface Candidate {
   readonly packet: SignaturePacket;
   readonly signingKey: Key | Subkey;
@@ -38,15 +38,16 @@ interface Candidate {
   readonly signedBy: SignedBy;
 }
 
-/** The library is large and only an installation needs it: options are refused and help is shown without loading it. */
+/** The library is large, and help and wrong options do not need it. */
 const loadOpenpgp = () => import('openpgp');
 type Openpgp = Awaited<ReturnType<typeof loadOpenpgp>>;
 
 /**
- * Prepares to verify `signature` with the keys of the first of `sources` that has a fitting one. What can be known without the signed bytes is
- * refused here, before anything is written: no signature by a trusted key, a revoked key, a key that was not valid when the signature was made, a
- * hash nobody should trust any more. As gpg holds, a key that expired after it made the signature is good; unlike for gpg's exit code, a revoked
- * one is not, whatever the reason of its revocation.
+ * Prepares to verify `signature` with the keys of the first of `sources` that has a matching one.
+ * What can be decided without the signed bytes is refused here, before anything is written: no
+ * signature by a trusted key, a revoked key, a key that was not valid when the signature was made,
+ * a weak hash algorithm. As in gpg, a key that expired after it made the signature is accepted.
+ * Unlike with gpg's exit code, a revoked key is refused, whatever the reason of its revocation.
  * @throws {InstallError} with the reason for each of `sources`
  */
 export async function createVerifier(
@@ -131,7 +132,9 @@ async function findCandidates(
   throw refused(file, refusals.length === 0 ? 'there is no signature in it' : refusals.join('; '));
 }
 
-/** @throws {Error} saying why the signature cannot be good, whatever the bytes */
+/**
+ * @throws {Error} with the reason why the signature cannot be valid, whatever the signed bytes are
+ */
 async function checkWithoutBytes(
   openpgp: Openpgp,
   packet: SignaturePacket,
@@ -144,7 +147,7 @@ async function checkWithoutBytes(
   const key = keys.find((key) => key.getKeys(keyId).length > 0);
   if (key === undefined) throw new Error(`it is signed by key ${keyName}, which is not in ${source.origin}`);
   if (hashAlgorithm === null || openpgp.config.rejectMessageHashAlgorithms.has(hashAlgorithm)) {
-    throw new Error(`its hash algorithm is too weak to be trusted`);
+    throw new Error(`its hash algorithm is too weak`);
   }
   if (version !== 4 || signatureType !== openpgp.enums.signature.binary || created === null) {
     throw new Error('it is not a version 4 signature of a binary file');
@@ -165,7 +168,7 @@ async function checkWithoutBytes(
   }
 }
 
-/** The library takes a key that was merely retired for good at the time before; a revocation of any kind is final for us. */
+/** The library accepts signatures from before a key was retired. Here every revocation is final. */
 async function isRevoked(openpgp: Openpgp, key: Key, packet: SignaturePacket): Promise<boolean> {
   const endOfTime = new Date(Date.UTC(9999, 0));
   if (await key.isRevoked(undefined, undefined, endOfTime)) return true;
@@ -180,9 +183,9 @@ async function isRevoked(openpgp: Openpgp, key: Key, packet: SignaturePacket): P
 }
 
 function watchFor(openpgp: Openpgp, candidates: readonly Candidate[], file: SignatureFile): Verifier {
-  const verdict = Promise.withResolvers<SignedBy>();
-  // When the bytes did not all come, that is what is told; then nobody may ask for the verdict.
-  verdict.promise.catch(() => {});
+  const verified = Promise.withResolvers<SignedBy>();
+  // After a read error the error is reported instead, and verified() may never be awaited.
+  verified.promise.catch(() => {});
   return {
     async *watch(source) {
       try {
@@ -190,17 +193,17 @@ function watchFor(openpgp: Openpgp, candidates: readonly Candidate[], file: Sign
           for (const { hash } of candidates) hash.update(chunk);
           yield chunk;
         }
-        verdict.resolve(judge(openpgp, candidates, file));
+        verified.resolve(findValid(openpgp, candidates, file));
       } finally {
-        verdict.reject(refused(file, 'the bytes it is for were not read to their end'));
+        verified.reject(refused(file, 'the signed data was not read to its end'));
       }
     },
-    verdict: () => verdict.promise,
+    verified: () => verified.promise,
   };
 }
 
-/** One good signature of a trusted key is enough; what other signatures say does not matter. */
-async function judge(openpgp: Openpgp, candidates: readonly Candidate[], file: SignatureFile): Promise<SignedBy> {
+/** One valid signature by a trusted key is enough; the others are ignored. */
+async function findValid(openpgp: Openpgp, candidates: readonly Candidate[], file: SignatureFile): Promise<SignedBy> {
   const failures: unknown[] = [];
   for (const candidate of candidates) {
     try {
@@ -214,16 +217,17 @@ async function judge(openpgp: Openpgp, candidates: readonly Candidate[], file: S
   throw new InstallError({
     what: 'verify',
     target: file.origin,
-    why: `it is not a good signature by ${keys} for these bytes`,
+    why: `it is not a valid signature of this data by ${keys}`,
     hint: 'the download is damaged or not authentic; try again or use another mirror',
     cause: new AggregateError(failures, failures.map(reasonOf).join('; ')),
   });
 }
 
 /**
- * Checks the signature over the bytes hashed so far (RFC 4880 §5.2.4: after the document come the signature's own hashed fields and a trailer with
- * their length). Hashing here instead of handing the library a stream keeps the bytes out of its queues; a digest it does not take up makes
- * it hash the empty document below, which fails.
+ * Verifies the signature of the bytes hashed so far (RFC 4880 section 5.2.4: the document is
+ * followed by the hashed fields of the signature and a trailer with their length). Hashing here
+ * keeps the bytes out of the queues of the library. If the library ignored the digest, it would
+ * hash the empty document below, which fails.
  */
 async function checkDigest(openpgp: Openpgp, { packet, signingKey, hash }: Candidate): Promise<void> {
   const fields = packet.signatureData ?? new Uint8Array();

@@ -5,12 +5,18 @@ export interface Authority {
   readonly port: number | undefined;
 }
 
-/** The host of a URL or an authority without the brackets that are around an address of IPv6 there (RFC 3986, section 3.2.2). */
+/**
+ * The host of a URL or an authority without the brackets that are around an address of IPv6 there
+ * (RFC 3986, section 3.2.2).
+ */
 export function withoutBrackets(host: string): string {
   return host.replace(/^\[(.*)\]$/, '$1');
 }
 
-/** Reads `host:port`, `[address]:port` or a host alone. Nothing is checked: texts of people are checked where they come in. */
+/**
+ * Reads `host:port`, `[address]:port` or a host alone. Nothing is checked: texts of people are
+ * checked where they come in.
+ */
 export function splitAuthority(authority: string): Authority {
   const [, host = authority, port] = /^(.*):(\d+)$/s.exec(authority) ?? [];
   return { host: withoutBrackets(host), port: port === undefined ? undefined : Number(port) };

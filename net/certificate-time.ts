@@ -13,7 +13,10 @@ export class CertificateNotYetValidError extends Error {
 
 const askTimeoutSeconds = 5;
 
-/** Whether a connection failed because a certificate is not valid yet: in Node's words, or in those of a program in Go. */
+/**
+ * Whether a connection failed because a certificate is not valid yet: in Node's words, or in those
+ * of a program in Go.
+ */
 export function isNotYetValid(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if ('code' in error && error.code === 'CERT_NOT_YET_VALID') return true;
@@ -22,8 +25,9 @@ export function isNotYetValid(error: unknown): boolean {
 }
 
 /**
- * What to say of such a failure: what the clock shows, from when on the certificate is valid, and what to do. The server is asked for its certificate once more, as the
- * failed connection does not keep it; where it cannot be asked directly, as behind a proxy, that time is left out.
+ * What to say of such a failure: what the clock shows, from when on the certificate is valid, and
+ * what to do. The server is asked for its certificate once more, as the failed connection does not
+ * keep it; where it cannot be asked directly, as behind a proxy, that time is left out.
  *
  * @param server where the connection went to
  */
@@ -44,16 +48,25 @@ export async function explainNotYetValid(
   return new CertificateNotYetValidError(message, { cause });
 }
 
-/** By server and time: the clock stands in them as it was at the first failure, so that those who try again have the same text each time. */
+/**
+ * By server and time: the clock stands in them as it was at the first failure, so that those who
+ * try again have the same text each time.
+ */
 const explanations = new Map<string, string>();
 
-/** One sentence for people. @param now what the clock shows */
+/**
+ * One sentence for people.
+ * @param now what the clock shows
+ */
 export function describeWrongClock(server: string, validFrom: Date | undefined, now: Date): string {
   const from = validFrom === undefined ? 'is not valid yet' : `is valid from ${shown(validFrom)}`;
   return `the clock is wrong: it shows ${shown(now)}; the certificate of ${server} ${from} (set the clock of the machine, or give it a time server by DHCP option 42 or ntp_servers= on the kernel command line)`;
 }
 
-/** The two times in the words of a program in Go: "x509: certificate has expired or is not yet valid: current time … is before …". */
+/**
+ * The two times in the words of a program in Go: "x509: certificate has expired or is not yet
+ * valid: current time … is before …".
+ */
 export function timesOfGo(message: string): { readonly now: Date; readonly validFrom: Date } | undefined {
   const [, now = '', validFrom = ''] = /not yet valid: current time (\S+) is before (\d\S+Z)/.exec(message) ?? [];
   const times = { now: new Date(now), validFrom: new Date(validFrom) };

@@ -18,13 +18,18 @@ export interface HttpRequest {
   /** Default: POST with a form, else GET. */
   readonly method?: 'HEAD' | undefined;
   readonly headers?: http.OutgoingHttpHeaders | undefined;
-  /** Headers for the server of `url` alone. They are not sent to another one that it redirects to. */
+  /**
+   * Headers for the server of `url` alone. They are not sent to another one that it redirects to.
+   */
   readonly privateHeaders?: http.OutgoingHttpHeaders | undefined;
   /** The body. Redirects are not followed then, because a form may contain a password. */
   readonly form?: URLSearchParams | undefined;
 }
 
-/** A response whose body has not been read yet. The caller must read `body` to its end or discard it. */
+/**
+ * A response whose body has not been read yet. The caller must read `body` to its end or discard
+ * it.
+ */
 export interface HttpResponse {
   /** Where the response came from, after redirects. */
   readonly url: URL;

@@ -12,7 +12,7 @@ const certificateBlock = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[\s\S]
  */
 export function parseCertificates(pem: string): string[] {
   const blocks = pem.match(certificateBlock) ?? [];
-  if (blocks.length === 0) throw new Error('there is no certificate in PEM format in it');
+  if (blocks.length === 0) throw new Error('it contains no certificate in PEM format');
   return blocks.map((block, index) => {
     try {
       return new X509Certificate(block).toString();

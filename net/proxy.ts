@@ -21,7 +21,10 @@ export interface ProxyTarget {
   readonly port: number;
 }
 
-/** @returns URL of the proxy to use, with the protocol `http:` or `https:`; `undefined`: connect directly */
+/**
+ * @returns URL of the proxy to use, with the protocol `http:` or `https:`; `undefined`: connect
+ *   directly
+ */
 export type ProxyRules = (target: ProxyTarget) => URL | undefined;
 
 /** A proxy that cannot be used. The message says why, without its password. */
@@ -30,10 +33,11 @@ export class ProxyError extends Error {
 }
 
 /**
- * The proxies of an environment. Of `HTTP_PROXY` and `http_proxy` the former wins, as in Go; an empty variable is not set.
+ * The proxies of an environment. Of `HTTP_PROXY` and `http_proxy` the former wins, as in Go; an
+ * empty variable is not set.
  *
- * Go ignores HTTP_PROXY where REQUEST_METHOD is set, because a CGI program gets the header `Proxy:` of a request in it. No program here is one, so
- * there is no such rule.
+ * Go ignores HTTP_PROXY where REQUEST_METHOD is set, because a CGI program gets the header `Proxy:`
+ * of a request in it. No program here is one, so there is no such rule.
  */
 export function proxySettingsOf(environment: Readonly<Record<string, string | undefined>>): ProxySettings {
   const read = (name: string) => environment[name] || environment[name.toLowerCase()] || undefined;
@@ -67,16 +71,17 @@ export function proxyRulesOf(
 }
 
 /**
- * Decides by the rules of Go (package golang.org/x/net/http/httpproxy), which the container engine and the workers of Tinkerbell follow too.
- * `localhost` and loopback addresses are never reached by a proxy. An entry of `noProxy` is one of
+ * Decides by the rules of Go (package golang.org/x/net/http/httpproxy), which the container engine
+ * and the workers of Tinkerbell follow too. `localhost` and loopback addresses are never reached by
+ * a proxy. An entry of `noProxy` is one of
  *
  * - `*`: no proxy at all;
  * - an address (`10.0.0.1`, `fd00::1`) or a network (`10.0.0.0/8`, `fd00::/8`);
  * - `name`: the host of that name and all below it; `.name` and `*.name`: only those below it;
  * - an address or a name with `:port`: only at this port. IPv6 has brackets then.
  *
- * Spaces around entries, empty entries and such that cannot be read are ignored. One rule goes beyond Go's: brackets around IPv6 without a port
- * (`[fd00::1]`) are understood.
+ * Spaces around entries, empty entries and such that cannot be read are ignored. One rule goes
+ * beyond Go's: brackets around IPv6 without a port (`[fd00::1]`) are understood.
  *
  * @throws {ProxyError} a proxy cannot be used
  */
@@ -165,7 +170,9 @@ function splitPort(entry: string): { readonly host: string; readonly port: strin
   return { host, port: port || undefined };
 }
 
-/** The address of a host without its zone; IPv4 in IPv6 as IPv4. `undefined`: the host is a name. */
+/**
+ * The address of a host without its zone; IPv4 in IPv6 as IPv4. `undefined`: the host is a name.
+ */
 function addressOf(host: string): string | undefined {
   const withoutZone = host.replace(/^([^%]*:[^%]*)%.+$/, '$1');
   if (isIP(withoutZone) === 0) return undefined;

@@ -5,7 +5,8 @@ import { reasonOf } from '../errors/reason.ts';
 import { withoutBrackets } from './authority.ts';
 
 /**
- * Asks an HTTP proxy for a tunnel with the method CONNECT (RFC 9110 section 9.3.6), over TLS if the proxy's URL has the protocol `https:`.
+ * Asks an HTTP proxy for a tunnel with the method CONNECT (RFC 9110 section 9.3.6), over TLS if the
+ * proxy's URL has the protocol `https:`.
  *
  * @param socket connected to the proxy. It ends with the tunnel; the caller destroys it to give up
  * @param proxy with the name and password in it, if the proxy wants them (RFC 7617)

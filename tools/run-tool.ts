@@ -20,7 +20,10 @@ export interface ToolOutput {
   readonly stdout: string;
 }
 
-/** A tool of the system is missing, failed, or did not end. `why` is its error output, in English, or how it ended. */
+/**
+ * A tool of the system is missing, failed, or did not end. `why` is its error output, in English,
+ * or how it ended.
+ */
 export class ToolError extends OperationError {
   override readonly name: string = 'ToolError';
   readonly tool: string;
@@ -51,13 +54,14 @@ interface ToolErrorDetails {
 }
 
 /**
- * Runs a tool of the system (util-linux, btrfs-progs, kexec-tools, apt) to its end, without a shell.
- * The PATH of a boot image may lack the sbin directories, so they are always searched. A pipe of tools
- * whose output is too large to keep in memory is not for this function; execa makes it.
+ * Runs a tool of the system (util-linux, btrfs-progs, kexec-tools, apt) to its end, without a
+ * shell. The PATH of a boot image may lack the sbin directories, so they are always searched. A
+ * pipe of tools whose output is too large to keep in memory is not for this function; execa makes
+ * it.
  *
  * @returns its exit code and standard output without the last newline
- * @throws {ToolError} it is missing, ends with another exit code, or takes too long; the reason of the
- *   signal
+ * @throws {ToolError} it is missing, ends with another exit code, or takes too long; the reason of
+ *   the signal
  */
 export async function runTool(tool: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolOutput> {
   options.signal?.throwIfAborted();
@@ -67,7 +71,8 @@ export async function runTool(tool: string, args: readonly string[], options: To
   const result = await execa(tool, args, {
     reject: false,
     ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
-    // Ctrl-C on a terminal must reach this process alone: some of its tools clean up and must not be interrupted.
+    // Ctrl-C on a terminal must reach this process alone: some of its tools clean up and must not
+    // be interrupted.
     detached: true,
     env: {
       LC_ALL: 'C',
@@ -86,7 +91,12 @@ export async function runTool(tool: string, args: readonly string[], options: To
   const details = { stderr, ending, cause: result };
   if (result.code === 'ENOENT') {
     const why = 'program not found';
-    throw new ToolError(tool, args, { ...details, why, hint: `install the package that has ${tool}`, missing: true });
+    throw new ToolError(tool, args, {
+      ...details,
+      why,
+      hint: `install the package that contains ${tool}`,
+      missing: true,
+    });
   }
   const why = result.timedOut
     ? `it did not end within ${timeoutSeconds} s`

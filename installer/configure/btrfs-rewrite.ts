@@ -8,11 +8,12 @@ import type { TargetDisk } from '../disk/target-disk.ts';
 const pieceBytes = 1024 * 1024;
 
 /**
- * Changes files on a btrfs partition where the kernel cannot mount btrfs (CaptainOS ships without the module): its files are read out, and a
- * new file system with them and the changes is written in its place. Names, contents, owners, modes, times, links and extended attributes are kept;
- * subvolumes, compression and the UUID are not, and Flatcar finds the partition by its label.
- * Needs btrfs-progs, and room for the partition's contents in the directory for temporary files.
- * @throws ToolError, DiskError
+ * Changes files on a btrfs partition if the kernel cannot mount btrfs (CaptainOS has no module):
+ * its files are extracted, and a new file system with them and the changes replaces it. Names,
+ * contents, owners, modes, times, links and extended attributes are kept. Subvolumes, compression
+ * and the UUID are not; Flatcar finds the partition by its label. Needs btrfs-progs, and space for
+ * the contents of the partition in the directory for temporary files.
+ * @throws {ToolError} btrfs-progs fails; {DiskError} the disk fails
  */
 export async function editBtrfs(
   disk: TargetDisk,
@@ -23,7 +24,7 @@ export async function editBtrfs(
   const work = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
   try {
     const [before, after, root] = [join(work, 'before'), join(work, 'after'), join(work, 'root')];
-    await readOut(disk, partition, before, signal);
+    await copyPartition(disk, partition, before, signal);
     await mkdir(root, { mode: 0o755 });
     await runTool('btrfs', ['restore', '--metadata', '--symlinks', '--xattr', before, root], { signal });
     await edit(root);
@@ -35,8 +36,11 @@ export async function editBtrfs(
   }
 }
 
-/** Copies a partition to a sparse file: most of it is zeroes, and the directory for temporary files may be in memory. */
-async function readOut(
+/**
+ * Copies a partition to a sparse file: most of it is zeroes, and the directory for temporary files
+ * may be in memory.
+ */
+async function copyPartition(
   disk: TargetDisk,
   partition: Partition,
   path: string,

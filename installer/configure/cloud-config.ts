@@ -5,9 +5,9 @@ import { writeSecretFile } from './file.ts';
 import { editPartition } from './partition.ts';
 
 /**
- * Writes a cloud-config (or a script for coreos-cloudinit) to where the installed system looks for it at every boot:
- * `var/lib/flatcar-install/user_data` on the ROOT partition of this disk.
- * @throws DiskError when the disk has no ROOT partition; ConfigurationError when it cannot be written to.
+ * Writes a cloud-config (or a script for coreos-cloudinit) to `var/lib/flatcar-install/user_data`
+ * on the ROOT partition of this disk, which the installed system reads at every boot.
+ * @throws {DiskError} the disk has no ROOT partition; {ConfigurationError} it cannot be written to
  */
 export async function installCloudConfig(disk: TargetDisk, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
   const write = async (root: string) => {

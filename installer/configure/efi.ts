@@ -11,8 +11,8 @@ export interface EfiEntryOptions {
 }
 
 /**
- * Finds out before the disk is touched what would otherwise fail when it is installed.
- * @throws ConfigurationError when efibootmgr is missing, or this machine was not started by UEFI
+ * Checks before the disk is changed that a boot entry can be added.
+ * @throws {ConfigurationError} efibootmgr is missing, or this machine was not booted by UEFI
  */
 export async function checkEfi(signal?: AbortSignal): Promise<void> {
   try {
@@ -22,17 +22,18 @@ export async function checkEfi(signal?: AbortSignal): Promise<void> {
     throw new ConfigurationError({
       what: 'add a boot entry to',
       target: 'the firmware of this machine',
-      why: cause.missing ? 'efibootmgr is not installed here' : cause.why,
-      hint: 'leave out -u; the disk can be booted without an entry too, where the firmware looks for boot loaders itself',
+      why: cause.missing ? 'efibootmgr is not installed' : cause.why,
+      hint: 'leave out -u; firmware that searches disks for boot loaders needs no entry',
       cause,
     });
   }
 }
 
 /**
- * Adds the disk to the firmware's list of things to boot, in first place, as the original does with -u. The disk must be committed, because
- * efibootmgr reads its partition table.
- * @throws ToolError when efibootmgr is missing or this machine was not started by UEFI; DiskError when there is no EFI partition.
+ * Adds a boot entry for the disk to the firmware, as the first one, as the original does with -u.
+ * The disk must be committed, because efibootmgr reads its partition table.
+ * @throws {ToolError} efibootmgr is missing, or this machine was not booted by UEFI; {DiskError}
+ *   there is no EFI partition
  */
 export async function createEfiEntry(disk: TargetDisk, options: EfiEntryOptions, signal?: AbortSignal): Promise<void> {
   const args = efiEntryArguments(
@@ -43,7 +44,7 @@ export async function createEfiEntry(disk: TargetDisk, options: EfiEntryOptions,
   await runTool('efibootmgr', args, { signal, timeoutSeconds: 60 });
 }
 
-/** What efibootmgr is called with. */
+/** Arguments of efibootmgr. */
 export function efiEntryArguments(path: string, partitionNumber: number, options: EfiEntryOptions): string[] {
   const loader = options.board === 'arm64-usr' ? 'bootaa64.efi' : 'bootx64.efi';
   return [

@@ -1,6 +1,6 @@
 import { InstallError } from '../errors.ts';
 
-/** A configuration given by the person is not usable, or could not be put on the disk. */
+/** A given configuration is not usable, or could not be written to the disk. */
 export class ConfigurationError extends InstallError {
   override readonly name: string = 'ConfigurationError';
 }

@@ -7,8 +7,9 @@ export async function writeSecretFile(path: string, bytes: Uint8Array): Promise<
 }
 
 /**
- * Puts a file of root's in place whole or not at all, and returns when it and its name are on the disk.
- * @throws the system's error; nothing is left behind then.
+ * Writes a file, owned by root, completely or not at all, and returns when it and its name are on
+ * the disk.
+ * @throws {Error} of the system; no file is left then
  */
 export async function writeFileWhole(path: string, bytes: Uint8Array, mode: number): Promise<void> {
   const temporary = `${path}.new`;

@@ -6,11 +6,14 @@ import { ConfigurationError } from './errors.ts';
 import { writeFileWhole } from './file.ts';
 import { editPartition } from './partition.ts';
 
-/** What every start of the installed system gets on its kernel command line. */
+/** Arguments for the kernel command line of every boot of the installed system. */
 export interface KernelArguments {
-  /** Added to what the image has. */
+  /** Added to those of the image. */
   readonly append: readonly string[];
-  /** As in `console=…`, in place of the image's own; the last is /dev/console. Empty to keep those. */
+  /**
+   * As in `console=…`, in place of those of the image; the last is /dev/console. Empty: those of
+   * the image stay.
+   */
   readonly consoles: readonly string[];
 }
 
@@ -18,9 +21,10 @@ const begin = '# Kernel arguments of flatcar-install: begin';
 const end = '# Kernel arguments of flatcar-install: end';
 
 /**
- * Writes kernel arguments into `grub.cfg` on the OEM partition of this disk, which Flatcar's boot loader reads before it puts the command line together.
- * What else the file says is kept; what an earlier call wrote there is replaced.
- * @throws DiskError when the disk has no OEM partition; ConfigurationError when it cannot be written to.
+ * Writes kernel arguments into `grub.cfg` on the OEM partition of this disk, which Flatcar's boot
+ * loader reads before it builds the command line. The rest of the file is kept; arguments of an
+ * earlier call are replaced.
+ * @throws {DiskError} the disk has no OEM partition; {ConfigurationError} it cannot be written to
  */
 export async function installKernelArguments(
   disk: TargetDisk,
@@ -39,8 +43,8 @@ export async function installKernelArguments(
 }
 
 /**
- * Refuses what would not arrive at the kernel as it is written here.
- * @throws ConfigurationError
+ * Checks that each argument reaches the kernel unchanged.
+ * @throws {ConfigurationError} one does not
  */
 export function checkKernelArguments({ append, consoles }: KernelArguments): void {
   const refuse = (option: string, value: string, why: string, hint: string) =>
@@ -52,15 +56,15 @@ export function checkKernelArguments({ append, consoles }: KernelArguments): voi
     for (const value of values) {
       if (value === '') throw refuse(option, value, 'it is empty', `leave out ${option}`);
       if (/\s/.test(value)) {
-        throw refuse(option, value, 'an argument has no spaces in it', `give ${option} once for each argument`);
+        throw refuse(option, value, 'it contains a space', `give ${option} once for each argument`);
       }
-      // The boot loader takes the line apart once more when it starts the kernel.
+      // The boot loader splits the line again when it starts the kernel.
       if (!/^[\x21-\x7e]+$/.test(value) || /["'\\]/.test(value)) {
         throw refuse(
           option,
           value,
-          'the boot loader cannot hand on quotes, backslashes and letters beyond ASCII',
-          'leave those out',
+          'the boot loader cannot pass quotes, backslashes or non-ASCII characters to the kernel',
+          'remove them',
         );
       }
     }
@@ -68,8 +72,8 @@ export function checkKernelArguments({ append, consoles }: KernelArguments): voi
 }
 
 /**
- * A grub.cfg with these arguments at its end.
- * Source: GRUB manual, "Writing your own configuration file directly" for the quoting; Flatcar's grub.cfg for the variables.
+ * A grub.cfg with these arguments at its end. Source: GRUB manual, "Writing your own configuration
+ * file directly" for the quoting; Flatcar's grub.cfg for the variables.
  */
 export function withKernelArguments(text: string, { append, consoles }: KernelArguments): string {
   const own = new RegExp(`^${begin}\n.*?^${end}\n`, 'gms');

@@ -6,19 +6,19 @@ import type { Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 
-/** File systems that Flatcar's images have their configuration on. */
+/** File systems of the partitions that get the configuration. */
 export type Filesystem = 'btrfs' | 'ext4';
 
 export interface MountedPartition extends AsyncDisposable {
-  /** Private to this process and root. */
+  /** Only root can access it. */
   readonly directory: string;
 }
 
 /**
- * Mounts a range of the disk through a loop device, which needs no device node of the partition and leaves our claim on the disk alone.
- * Disposing of it unmounts, which writes everything to the disk. Once begun, none of this is interrupted: a tool killed halfway would leave
- * behind what nobody knows of.
- * @throws ToolError, ConfigurationError
+ * Mounts a range of the disk through a loop device. This needs no device node of the partition and
+ * no release of the claim. Disposing of it unmounts, which writes everything to the disk. None of
+ * this can be interrupted: a tool killed halfway would leave loop devices and mounts behind.
+ * @throws {ToolError} a tool fails; {ConfigurationError} the kernel mounted another device
  */
 export async function mountPartition(
   disk: TargetDisk,
@@ -42,7 +42,8 @@ export async function mountPartition(
   } catch (error) {
     signal?.throwIfAborted();
     if (filesystem !== 'btrfs') throw error;
-    // The kernel refuses a second btrfs with the UUID of a mounted one, as where the running system came from the same image.
+    // The kernel refuses a second btrfs with the UUID of a mounted one, for example if the running
+    // system came from the same image.
     await runTool('btrfstune', ['-f', '-u', loop]);
     await mount();
   }
@@ -53,7 +54,10 @@ export async function mountPartition(
   return { directory, [Symbol.asyncDispose]: () => cleanUp.disposeAsync() };
 }
 
-/** Whether `mountPartition` can work here: there are loop devices, and the kernel knows the file system or has loaded its module when asked. */
+/**
+ * Whether `mountPartition` works here: there are loop devices, and the kernel has the file system
+ * or can load its module.
+ */
 export async function canMount(filesystem: Filesystem): Promise<boolean> {
   const hasLoopDevices = await access('/dev/loop-control').then(
     () => true,
@@ -62,12 +66,15 @@ export async function canMount(filesystem: Filesystem): Promise<boolean> {
   if (!hasLoopDevices) return false;
   const listed = async () => (await readFile('/proc/filesystems', 'utf8')).split(/\s/).includes(filesystem);
   if (await listed()) return true;
-  // Fails where there is no module or no modprobe; the list tells.
+  // Fails without the module or without modprobe; the list shows the result.
   await runTool('modprobe', [filesystem], { timeoutSeconds: 30 }).catch(() => undefined);
   return await listed();
 }
 
-/** Old kernels mount the device that they saw first with the UUID, which may be another disk's. Source: proc(5), mountinfo. */
+/**
+ * Old kernels mount the first device that they saw with the UUID, which may be another disk.
+ * Source: proc(5), mountinfo.
+ */
 async function refuseOtherDevice(directory: string, device: string): Promise<void> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
   const mounted = mounts.findLast((fields) => fields[4] === directory);

@@ -6,15 +6,17 @@ import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 import { editPartition } from './partition.ts';
 
-/** Where systemd-networkd has the units of the running system. */
+/** Directory of the network units of the running system. */
 const runtimeUnits = '/run/systemd/network';
 
 /**
- * Copies the network units of the running system to `etc/systemd/network` on the ROOT partition of this disk: with directories, following links,
- * keeping modes and times, and not replacing what is there.
- * @param source directory of the units. Default: `/run/systemd/network`.
- * @returns the names that were in it.
- * @throws ConfigurationError when there are none to copy, or they cannot be written; DiskError when the disk has no ROOT partition.
+ * Copies the network units of the running system to `etc/systemd/network` on the ROOT partition of
+ * this disk: with directories, following links, keeping modes and times, without replacing existing
+ * files.
+ * @param source directory of the units. Default: `/run/systemd/network`
+ * @returns the names in it
+ * @throws {ConfigurationError} there are none, or they cannot be written; {DiskError} the disk has
+ *   no ROOT partition
  */
 export async function installNetworkUnits(
   disk: TargetDisk,
@@ -32,7 +34,10 @@ export async function installNetworkUnits(
   return names;
 }
 
-/** Names of the units that would be copied. @throws ConfigurationError when there are none */
+/**
+ * Names of the units to copy.
+ * @throws {ConfigurationError} there are none
+ */
 export async function listNetworkUnits(source: string = runtimeUnits): Promise<string[]> {
   const refuse = (why: string, cause?: unknown) =>
     new ConfigurationError({ what: 'copy', target: source, why, hint: 'install without -n', cause });
@@ -42,5 +47,5 @@ export async function listNetworkUnits(source: string = runtimeUnits): Promise<s
   } catch (error) {
     throw refuse(codeOf(error) === 'ENOENT' ? 'there is no such directory' : String(error), error);
   }
-  throw refuse('there are no network units in it');
+  throw refuse('it contains no network units');
 }

@@ -9,23 +9,24 @@ import { canMount, type Filesystem, mountPartition } from './mount.ts';
 export type Edit = (root: string) => Promise<void>;
 
 /**
- * Changes files on the partition with this label of exactly this disk: it is found in the disk's own partition table, so neither udev nor
- * device nodes nor another disk with the same labels matter, and it works before the table is on the disk.
- * Where the kernel has no btrfs or no loop devices, a btrfs is rewritten in user space.
- * @throws DiskError when there is no such partition; ConfigurationError when it cannot be changed.
+ * Changes files on the partition with this label of exactly this disk. It is found in the partition
+ * table of the disk, so it needs neither udev nor device nodes, is not confused by another disk
+ * with the same labels, and works before the table is on the disk. If the kernel has no btrfs or no
+ * loop devices, a btrfs is rewritten in user space.
+ * @throws {DiskError} there is no such partition; {ConfigurationError} it cannot be changed
  */
 export async function editPartition(disk: TargetDisk, label: string, edit: Edit, signal?: AbortSignal): Promise<void> {
   const partition = findPartition(await disk.readTable(), label, disk.path);
   const filesystem = await readFilesystem(disk, partition);
   const target = `partition ${partition.number} (${label}) of ${disk.path}`;
   if (filesystem === undefined) {
-    throw new ConfigurationError({ what: 'change files on', target, why: 'it has neither btrfs nor ext4 on it' });
+    throw new ConfigurationError({ what: 'change files on', target, why: 'its file system is neither btrfs nor ext4' });
   }
   try {
     if (filesystem === 'btrfs' && !(await canMount('btrfs'))) {
       await editBtrfs(disk, partition, edit, signal);
     } else {
-      // As the original has it: a ROOT on btrfs has its files in a subvolume.
+      // As the original: a ROOT on btrfs has its files in a subvolume.
       const options = filesystem === 'btrfs' && label === 'ROOT' ? ['subvol=root'] : [];
       await using mounted = await mountPartition(disk, partition, filesystem, options, signal);
       await edit(mounted.directory);
@@ -40,7 +41,8 @@ export async function editPartition(disk: TargetDisk, label: string, edit: Edit,
 
 async function readFilesystem(disk: TargetDisk, partition: Partition): Promise<Filesystem | undefined> {
   const start = Buffer.from(await disk.read(partition.offsetBytes, 68 * 1024));
-  // Super blocks: btrfs at 64 KiB with its magic 64 bytes in; ext4 at 1 KiB with its magic 56 bytes in.
+  // Super blocks: btrfs at 64 KiB with its magic 64 bytes in; ext4 at 1 KiB with its magic 56 bytes
+  // in.
   if (start.toString('latin1', 65600, 65608) === '_BHRfS_M') return 'btrfs';
   return start.readUInt16LE(1080) === 0xef53 ? 'ext4' : undefined;
 }

@@ -6,22 +6,24 @@ import { xz } from './xz.ts';
 import { gzip, zstd } from './zlib.ts';
 
 export interface DecompressOptions {
-  /** Ends decoding; the generator then throws the signal's reason. */
+  /** Ends decoding; the generator then throws the reason of the signal. */
   readonly signal?: AbortSignal;
-  /** Threads that decode bzip2. Default: as many as there are cores, fewer where memory is short. */
+  /** Threads that decode bzip2. Default: one for each core, fewer if memory is short. */
   readonly workers?: number;
-  /** Told, in a sentence, of what is odd about the file without making it invalid (such as bytes after its end). */
+  /** Called with non-fatal warnings, for example about bytes after the end. */
   readonly onWarning?: (message: string) => void;
 }
 
 /**
- * Decodes a disk image: bzip2, gzip, xz or zstd, told by the first bytes, or the image itself.
+ * Decodes a disk image: bzip2, gzip, xz or zstd, detected by the first bytes, or uncompressed.
  *
- * Extents come in order and without gaps, as `wholePages` describes them. The memory of data extents is recycled when they are released;
- * a reader may hold several to overlap its writes, and pays 1 MiB for each. The source is read only as fast as extents are taken, and to
- * its very end, so that what listens in on it (a signature check) sees every byte.
+ * Extents arrive in order and without gaps, as `wholePages` describes them. The memory of data
+ * extents is reused when they are released; a reader may hold several to overlap its writes, each
+ * of 1 MiB. The source is read only as fast as extents are read, and to its very end, so that a
+ * signature check of the source sees every byte.
  *
- * @throws {DecompressError} when the image is damaged, cut short or not a disk image; the bytes handed on before are then worthless.
+ * @throws {DecompressError} the image is damaged, truncated or not a disk image; extents delivered
+ *   before are then worthless
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
@@ -46,7 +48,7 @@ async function* raw(source: AsyncIterable<Uint8Array>, signal: AbortSignal | und
   }
 }
 
-/** Reads as much as tells the format, and gives the source back whole. */
+/** Reads the first bytes to detect the format. `bytes` is all of the source. */
 async function sniffed(source: AsyncIterable<Uint8Array>) {
   const iterator = source[Symbol.asyncIterator]();
   let beginning = Buffer.alloc(0);

@@ -1,7 +1,12 @@
-/** A compressed image that cannot be decoded: it is damaged, cut short, or of a format that is not read. */
+/**
+ * A compressed image that cannot be decoded: it is damaged, truncated, or of an unsupported format.
+ */
 export class DecompressError extends Error {
   override readonly name = 'DecompressError';
-  /** Byte of the compressed file where the undecodable part (a block, a header) begins, where the format tells. */
+  /**
+   * Offset in the compressed file of the block or header that cannot be decoded, if the format
+   * shows it.
+   */
   readonly offsetBytes: number | undefined;
 
   constructor(message: string, options: { offsetBytes?: number; cause?: unknown } = {}) {

@@ -5,8 +5,8 @@ import { build, type Plugin } from 'esbuild';
 const folder = import.meta.dirname;
 
 /**
- * Lets a bundle of one file decode images: modules that start or read another file in the source tree are replaced by ones that carry
- * its content. Use it in whatever bundles `decompress.ts`:
+ * Makes a bundle of one file able to decode images: modules that start or read another file of the
+ * source tree are replaced by modules that contain it. Needed in every bundle of `decompress.ts`:
  *
  *     await build({ entryPoints: […], bundle: true, platform: 'node', plugins: [decompressPlugin()] });
  */

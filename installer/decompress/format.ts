@@ -2,10 +2,10 @@ import { DecompressError } from './error.ts';
 
 export type Format = 'bzip2' | 'gzip' | 'xz' | 'zstd' | 'raw';
 
-/** As many bytes of the beginning of a file as `formatOf` looks at. */
+/** Number of bytes at the beginning of a file that `formatOf` needs. */
 export const magicBytes = 8;
 
-/** Hexadecimal beginnings of the formats that are decoded. */
+/** First bytes of the supported formats, in hexadecimal. */
 const decoded: readonly (readonly [Format, RegExp])[] = [
   ['bzip2', /^425a683[1-9]/],
   ['gzip', /^1f8b/],
@@ -14,7 +14,7 @@ const decoded: readonly (readonly [Format, RegExp])[] = [
   ['zstd', /^(28b52ffd|5[0-9a-f]2a4d18)/],
 ];
 
-/** Containers that are never the first bytes of a disk: written as they are, they would leave a disk that cannot boot. */
+/** Containers that are no disk images: written to a disk as they are, they would not boot. */
 const refused: readonly (readonly [string, RegExp])[] = [
   ['a zip archive', /^504b0304/],
   ['a 7z archive', /^377abcaf271c/],
@@ -26,8 +26,8 @@ const refused: readonly (readonly [string, RegExp])[] = [
 ];
 
 /**
- * Tells a file's format by its first bytes, never by its name.
- * @throws {DecompressError} when they are those of a container that is not a disk image.
+ * Detects the format of a file by its first bytes, not by its name.
+ * @throws {DecompressError} they are those of a container that is not a disk image
  */
 export function formatOf(beginning: Uint8Array): Format {
   const hex = Buffer.from(beginning.subarray(0, magicBytes)).toString('hex');

@@ -1,17 +1,19 @@
 import type { Extent } from '../extent.ts';
 
-/** Unit in which zeroes are looked for and data is cut: the page of the kernel's block cache. */
+/** Unit of zero detection and of alignment: the page of the kernel's block cache. */
 const pageBytes = 4096;
-/** A shorter run of zeroes is cheaper to write than to hand on on its own. */
+/** A shorter run of zeroes is cheaper to write than to pass separately. */
 const zeroRunBytes = 64 * 1024;
 const slotBytes = 1024 * 1024;
 
 /**
- * Puts decoded bytes into the form in which a disk takes them best: every extent starts on a multiple of 4096 bytes of the image, all
- * but the image's last bytes end on one, data comes in pieces of up to 1 MiB at page-aligned addresses (as O_DIRECT wants them), and
- * runs of at least 64 KiB of zero pages come as zero extents, whether the source knew of them or not.
+ * Arranges decoded bytes for writing to a disk: every extent starts at a multiple of 4096 bytes of
+ * the image, and all but the last end at one; data extents have up to 1 MiB at page-aligned
+ * addresses (for O_DIRECT); runs of at least 64 KiB of zero pages become zero extents, even if the
+ * source has them as data.
  *
- * The bytes are copied, once: writing unaligned pieces would make the kernel read the disk for the rest of each page.
+ * The bytes are copied once. Unaligned writes would make the kernel read the rest of each page from
+ * the disk.
  */
 export async function* wholePages(source: AsyncIterable<Extent>): AsyncGenerator<Extent> {
   const assembly = new Assembly();
@@ -31,7 +33,7 @@ const isZero = (bytes: Uint8Array) => zeroPage.compare(bytes, 0, bytes.length, 0
 
 class Assembly {
   readonly #slots = new Slots();
-  /** Data not handed on yet: whole pages. */
+  /** Data not delivered yet: whole pages. */
   #slot: Uint8Array | undefined;
   #slotFill = 0;
   /** Zero pages between that data and the page being filled. */
@@ -88,7 +90,10 @@ class Assembly {
     }
   }
 
-  /** Appends data after the zero pages seen so far, which now turn out to be a run of their own or part of the data. */
+  /**
+   * Appends data after the zero pages seen so far, which become a zero extent, or data if there are
+   * few.
+   */
   *#append(data: Uint8Array): Generator<Extent> {
     if (this.#zeroes >= zeroRunBytes) {
       yield* this.#flush();
@@ -122,8 +127,9 @@ class Assembly {
 }
 
 /**
- * Recycled pieces of page-aligned memory. WebAssembly's memory is the only one of Node whose address is known to be aligned; eight slots
- * share one, because each reserves much address space. Whoever holds more extents than that at once makes it grow.
+ * A pool of page-aligned memory. In Node only the memory of WebAssembly is known to be aligned.
+ * Eight slots share one memory, because each memory reserves much address space. A reader that
+ * holds more extents makes the pool grow.
  */
 class Slots {
   readonly #free: Uint8Array[] = [];

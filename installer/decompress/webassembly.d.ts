@@ -1,4 +1,7 @@
-/** What is used of the WebAssembly JavaScript interface (W3C, wasm-js-api-2); Node's types declare only its module type. */
+/**
+ * What is used of the WebAssembly JavaScript interface (W3C, wasm-js-api-2); Node's types declare
+ * only its module type.
+ */
 declare namespace WebAssembly {
   class Memory {
     constructor(descriptor: { initial: number; maximum?: number });

@@ -4,7 +4,10 @@ import { liblzmaBinary } from './liblzma-binary.ts';
 
 const inputBytes = 256 * 1024;
 const outputBytes = 1024 * 1024;
-/** Enough for the largest dictionary a preset makes (64 MiB at -9), within the limit the whole installer keeps. */
+/**
+ * Enough for the largest dictionary of a preset (64 MiB at -9), within the memory limit of the
+ * installer.
+ */
 const memoryLimitBytes = 100 * 1024 * 1024;
 
 // From liblzma's lzma/base.h and lzma/container.h.
@@ -14,13 +17,16 @@ const result = { ok: 0, streamEnd: 1 } as const;
 const reasons: Record<number, string> = {
   5: 'there is not enough memory',
   6: `it needs more than ${memoryLimitBytes / 1024 / 1024} MiB to decode (compress it with a smaller dictionary)`,
-  7: 'bytes that are not xz follow',
-  8: 'it uses a filter or a check that is not known',
+  7: 'data that is not xz follows it',
+  8: 'it uses an unknown filter or check',
   9: 'it is damaged',
   10: 'the file ends unexpectedly',
 };
 
-/** Decodes xz, all streams of the file, with every check verified; by liblzma compiled to WebAssembly, in this thread. */
+/**
+ * Decodes xz, all streams of the file, with all checks verified; by liblzma compiled to
+ * WebAssembly, in this thread.
+ */
 export async function* xz(source: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): AsyncGenerator<Extent> {
   await using decoder = await Decoder.create();
   for await (const chunk of source) {
@@ -47,7 +53,7 @@ class Decoder implements AsyncDisposable {
   #givenBytes = 0;
   #ended = false;
 
-  /** Loads the library only now: most images are not xz. */
+  /** Loads the library when it is needed, because most images are not xz. */
   static async create(): Promise<Decoder> {
     const { initModule, WasmLzmaStream } = await import('node-liblzma/wasm');
     const { default: create } = await import('node-liblzma/wasm/liblzma.js');
@@ -65,14 +71,19 @@ class Decoder implements AsyncDisposable {
     this.#check(module._lzma_stream_decoder(stream.ptr, BigInt(memoryLimitBytes), concatenated));
   }
 
-  /** Sets the next bytes to decode, at most `inputBytes`; the ones before must have been used up. */
+  /**
+   * Sets the next bytes to decode, at most `inputBytes`; the previous ones must have been decoded.
+   */
   give(chunk: Uint8Array): void {
     this.#module.HEAPU8.set(chunk, this.#input);
     this.#stream.setInput(this.#input, chunk.length);
     this.#givenBytes += chunk.length;
   }
 
-  /** Decodes some of what was given; undefined when it is used up. The bytes are valid until the next call. */
+  /**
+   * Decodes some of the input; undefined if there is no more. The bytes are valid until the next
+   * call.
+   */
   run(how: number): Uint8Array | undefined {
     if (this.#ended || (how === action.run && this.#stream.availIn === 0)) return undefined;
     this.#stream.setOutput(this.#output, outputBytes);

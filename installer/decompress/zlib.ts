@@ -11,7 +11,10 @@ export function gzip(source: AsyncIterable<Uint8Array>, signal: AbortSignal | un
   return transformed('gzip', createGunzip({ chunkSize: chunkBytes }), source, signal);
 }
 
-/** Decodes zstd (RFC 8878), all frames of the file; windows of up to 2 GiB, as `zstd --long=31` makes them. */
+/**
+ * Decodes zstd (RFC 8878), all frames of the file; windows of up to 2 GiB, as `zstd --long=31`
+ * makes them.
+ */
 export async function* zstd(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
@@ -34,7 +37,10 @@ export async function* zstd(
   }
 }
 
-/** Node's decoder stops at a frame's end if something follows it in the same chunk, which it leaves; otherwise it goes on to the next frame. */
+/**
+ * Node's decoder stops at the end of a frame if data follows in the same chunk; else it continues
+ * with the next frame.
+ */
 class ZstdFrame {
   readonly #decoder = createZstdDecompress({
     chunkSize: chunkBytes,
@@ -58,7 +64,7 @@ class ZstdFrame {
     });
   }
 
-  /** How many of the bytes given come after the frame. */
+  /** Number of input bytes after the frame. */
   get leftBytes(): number {
     return this.#givenBytes - this.#decoder.bytesWritten;
   }
@@ -83,7 +89,7 @@ class ZstdFrame {
     this.#decoder.destroy();
   }
 
-  /** The decoder's output, until a condition holds that one of its events brings about. */
+  /** The output of the decoder until `done()`, which one of its events makes true. */
   async *#outputUntil(done: () => boolean): AsyncGenerator<Extent> {
     for (let last = false; !last; ) {
       last = done();
@@ -118,7 +124,8 @@ async function* transformed(
     }
   };
   const finished = pipeline(Readable.from(watched(), { objectMode: false }), decoder, signal ? { signal } : {});
-  // The failure is thrown by reading the decoder below; without this it would also count as unhandled.
+  // Reading the decoder below throws the failure; without this it would also be an unhandled
+  // rejection.
   finished.catch(() => undefined);
   try {
     for await (const bytes of decoder) yield { kind: 'data', bytes, release() {} };

@@ -4,7 +4,7 @@ import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { DiskError } from './errors.ts';
 import { codeOf } from './in-use.ts';
-import { remapPartitions, unmapPartitions } from './reread.ts';
+import { remapPartitions, unmapPartitions } from './rescan.ts';
 import { type Disk, describeUse, formatGigabytes, inspectDevice } from './select.ts';
 import { isMapped, TargetDisk } from './target-disk.ts';
 
@@ -18,12 +18,14 @@ export interface OpenOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What the image's partition table counts in. */
+/** Sector size of the image's partition table. */
 const imageSectorBytes = 512;
 /**
- * Checks that a disk may be overwritten and claims it exclusively: from here on nobody can mount it, and nothing has been changed yet.
- * @param path of the device or a link to it (/dev/disk/by-id/…).
- * @throws DiskError when it is not a whole disk, is in use, read-only, too small, or made of sectors other than 512 bytes.
+ * Checks that a disk may be overwritten and opens it exclusively: from here on it cannot be
+ * mounted. Nothing is changed yet.
+ * @param path of the device or of a link to it (/dev/disk/by-id/…)
+ * @throws {DiskError} it is not a whole disk, is in use, read-only, too small, or its sectors do
+ *   not have 512 bytes
  */
 export async function openDisk(path: string, options: OpenOptions = {}): Promise<TargetDisk> {
   const disk = await findDisk(path, options);
@@ -39,7 +41,10 @@ export async function openDisk(path: string, options: OpenOptions = {}): Promise
   }
 }
 
-/** The same checks as `openDisk`, without claiming the disk: what a dry run shows. @throws DiskError */
+/**
+ * The same checks as `openDisk`, without claiming the disk, for a dry run.
+ * @throws {DiskError} as `openDisk`
+ */
 export async function checkDisk(path: string, options: OpenOptions = {}): Promise<Disk> {
   const disk = await findDisk(path, options);
   refuseUnsuitable(path, disk, options);
@@ -59,13 +64,13 @@ async function findDisk(path: string, { clock = systemClock, signal }: OpenOptio
     throw refuse(codeOf(error) === 'ENOENT' ? 'there is no such device' : reasonOf(error), listHint, error);
   }
   const disk = await inspectDevice(device, clock, signal);
-  if (disk === undefined) throw refuse('it is a partition, not a full disk', 'name the disk that it is part of');
+  if (disk === undefined) throw refuse('it is a partition, not a full disk', 'give the disk that it is part of');
   return { ...disk, path: device };
 }
 
 function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minimumBytes }: OpenOptions): void {
   const refuse = (why: string, hint?: string) => new DiskError({ what: 'install to', target: path, why, hint });
-  // The kinds that the original takes.
+  // The types that the original accepts.
   if (!['disk', 'mpath', 'loop', 'lvm'].includes(disk.type))
     throw refuse(`it is of type ${disk.type}, not a full disk`);
   if (disk.sizeBytes === 0) throw refuse('it has no medium, or nothing is attached to it');
@@ -76,19 +81,19 @@ function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minimumByt
       mounted: 'unmount it',
       swap: `run swapoff ${use.device}`,
       held: 'deactivate that',
-      claimed: 'stop that',
+      claimed: 'stop the other program',
     };
     throw refuse(describeUse(use, disk), `${hints[use.kind]}, or choose another disk with -d`);
   }
   if (disk.sectorSizeBytes !== imageSectorBytes) {
     throw refuse(
-      `it has sectors of ${disk.sectorSizeBytes} bytes, and the image is made for sectors of ${imageSectorBytes}`,
+      `its sectors have ${disk.sectorSizeBytes} bytes, but the image needs sectors of ${imageSectorBytes}`,
       'choose another disk, or reformat it to 512-byte sectors if it can do that (nvme format)',
     );
   }
   if (minimumBytes !== undefined && disk.sizeBytes <= minimumBytes) {
     throw refuse(
-      `it has ${formatGigabytes(disk.sizeBytes)}, not more than the ${formatGigabytes(minimumBytes)} asked for`,
+      `its size is ${formatGigabytes(disk.sizeBytes)}, but it must be larger than ${formatGigabytes(minimumBytes)}`,
       'choose a larger disk with -d, or give a smaller --min-size',
     );
   }
@@ -103,7 +108,8 @@ function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minimumByt
 async function claim(path: string, disk: Disk, clock: Clock, signal: AbortSignal | undefined): Promise<FileHandle> {
   const refuse = (why: string, hint: string, cause: unknown) =>
     new DiskError({ what: 'install to', target: path, why, hint, cause });
-  // Scans for partitions claim a disk for some milliseconds, for example right after something else has closed it.
+  // A partition scan claims a disk for some milliseconds, for example after another program has
+  // closed it.
   for (let attempt = 1; ; attempt++) {
     try {
       return await open(disk.path, constants.O_RDWR | constants.O_EXCL);
@@ -114,10 +120,10 @@ async function claim(path: string, disk: Disk, clock: Clock, signal: AbortSignal
         continue;
       }
       if (code === 'EBUSY') {
-        const why = 'it or one of its partitions is in use by something outside of what this process can see';
+        const why = 'it or one of its partitions is in use by something outside this container or mount namespace';
         throw refuse(why, 'unmount it on the host, stop the other program, or choose another disk with -d', error);
       }
-      if (code === 'EACCES' || code === 'EPERM') throw refuse('it may not be written to', 'run as root', error);
+      if (code === 'EACCES' || code === 'EPERM') throw refuse('permission denied', 'run as root', error);
       if (code === 'EROFS') throw refuse('it is read-only', 'choose another disk with -d', error);
       throw refuse(reasonOf(error), 'choose another disk with -d', error);
     }

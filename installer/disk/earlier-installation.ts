@@ -4,24 +4,33 @@ import { type Partition, parseTable } from './gpt.ts';
 import type { Disk } from './lsblk.ts';
 import { endBytes } from './target-disk.ts';
 
-/** A disk that Flatcar was installed to before. */
+/** A disk with an earlier installation of Flatcar. */
 export interface EarlierInstallation {
   readonly path: string;
-  /** Completes the sentence "{path} …": "has the partitions USR-A and OEM of Flatcar". */
+  /**
+   * Completes the sentence "{path} …": "has the partitions USR-A, OEM of a Flatcar installation".
+   */
   readonly sign: string;
 }
 
-/** The same in every image, so on every disk that has not been booted yet. Source: Flatcar's build_library/disk_layout.json. */
+/**
+ * The GUID of every image, and so of every disk that has not been booted yet. Source: Flatcar's
+ * build_library/disk_layout.json.
+ */
 const imageDiskGuid = '00000000-0000-0000-0000-000000000001';
 const usrGuids: readonly string[] = ['7130c94a-213a-4e5a-8e26-6cce9662f132', 'e03dd35c-7c2d-4a47-b3fe-27f15780a57c'];
-/** Boot loader and initrd find these partitions by file system label and by partition label, on whatever disk. */
+/**
+ * Boot loader and initrd find these partitions by file system label and by partition label, on
+ * whatever disk.
+ */
 const bootLabels: readonly string[] = ['ROOT', 'OEM', 'USR-A', 'USR-B'];
 
 /**
- * Other disks with the names by which an installed Flatcar finds its own partitions: they are the same in every installation, so that the machine may
- * boot one disk's kernel with the other's root (https://github.com/flatcar/Flatcar/issues/404).
- * @param target path of the disk being installed to
- * @returns none for disks that cannot be read; whoever installs to a disk cannot know what is wrong with the others
+ * Finds other disks with the names by which an installed Flatcar finds its partitions. They are the
+ * same in every installation, so the machine may boot the kernel of one disk with the root of the
+ * other (https://github.com/flatcar/Flatcar/issues/404).
+ * @param target path of the disk to install to
+ * @returns the disks found; those that cannot be read are left out
  */
 export async function findEarlierInstallations(
   disks: readonly Disk[],
@@ -30,7 +39,7 @@ export async function findEarlierInstallations(
 ): Promise<EarlierInstallation[]> {
   const wwn = disks.find((disk) => disk.path === target)?.wwn;
   const isSameStorage = (disk: Disk) => disk.path === target || (wwn !== undefined && disk.wwn === wwn);
-  // Loop devices are gone at the next start, and what is on top of disks is none of the firmware's.
+  // Loop devices are gone at the next boot, and the firmware does not see devices on top of disks.
   const others = disks.filter((disk) => disk.type === 'disk' && disk.sizeBytes > 0 && !isSameStorage(disk));
   const signs = await Promise.all(
     others.map((disk) =>
@@ -54,7 +63,7 @@ async function signOf(disk: Disk, signal: AbortSignal | undefined): Promise<stri
   );
   const labels = [...new Set(own.map(({ label, number }) => label || `#${number}`))];
   if (labels.length > 0)
-    return `has ${labels.length === 1 ? 'the partition' : 'partitions'} ${labels.join(', ')} as Flatcar has`;
+    return `has the ${labels.length === 1 ? 'partition' : 'partitions'} ${labels.join(', ')} of a Flatcar installation`;
   if (table.diskGuid === imageDiskGuid) return 'has the disk GUID of a Flatcar image';
   for (const partition of table.partitions) {
     const label = await findBootLabel(disk.path, partition, signal);
@@ -64,10 +73,10 @@ async function signOf(disk: Disk, signal: AbortSignal | undefined): Promise<stri
 }
 
 function describeLabel(label: string | undefined): string | undefined {
-  return label === undefined ? undefined : `has a file system labelled ${label} as Flatcar has`;
+  return label === undefined ? undefined : `has a file system with the label ${label} of a Flatcar installation`;
 }
 
-/** A file system over the whole disk, or on partitions of another kind of table, as the kernel knows them. */
+/** Checks a file system on the whole disk, and those on partitions of another kind of table. */
 async function findLabelWithoutTable(disk: Disk, signal: AbortSignal | undefined): Promise<string | undefined> {
   for (const path of [disk.path, ...disk.partitions]) {
     const label = await probeLabel([path], signal);
@@ -83,8 +92,8 @@ async function readStart(path: string): Promise<Uint8Array> {
 }
 
 /**
- * The label of the file system on a partition, if it is one that a Flatcar boots by. libblkid is asked about the partition by its place, which needs
- * neither udev nor a device node of it.
+ * The label of the file system on a partition, if Flatcar boots by it. libblkid gets the offset of
+ * the partition, so neither udev nor its device node is needed.
  */
 export async function findBootLabel(
   path: string,
@@ -94,8 +103,8 @@ export async function findBootLabel(
   return await probeLabel(['--offset', String(offsetBytes), '--size', String(sizeBytes), path], signal);
 }
 
-async function probeLabel(place: readonly string[], signal: AbortSignal | undefined): Promise<string | undefined> {
-  const args = ['--probe', '--output', 'value', '--match-tag', 'LABEL', ...place];
+async function probeLabel(location: readonly string[], signal: AbortSignal | undefined): Promise<string | undefined> {
+  const args = ['--probe', '--output', 'value', '--match-tag', 'LABEL', ...location];
   // 2: nothing found; 8: ambivalent.
   const { stdout } = await runTool('blkid', args, { signal, timeoutSeconds: 30, acceptedExitCodes: [0, 2, 8] });
   return bootLabels.includes(stdout) ? stdout : undefined;

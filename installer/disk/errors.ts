@@ -1,23 +1,23 @@
 import type { Problem } from '../../errors/operation-error.ts';
 import { InstallError } from '../errors.ts';
 
-/** The disk itself does not allow what was asked: it is not a disk, is in use, too small, or its hardware failed. */
+/** The disk cannot be used: it is not a disk, is in use, too small, or its hardware failed. */
 export class DiskError extends InstallError {
   override readonly name: string = 'DiskError';
 }
 
-/** The disk was left without a partition table because writing it did not come to its end; `message` says so. */
+/** Writing did not complete, and the disk was left without a partition table; `message` says so. */
 export class IncompleteWriteError extends DiskError {
   override readonly name: string = 'IncompleteWriteError';
-  /** False only where the disk failed so badly that the table could not be removed either. */
+  /** False only if the table could not be removed either. */
   readonly tableRemoved: boolean;
 
-  /** @param saved the disk has a table of nothing but partitions that were to be kept */
+  /** @param saved the disk has a table with only the saved partitions */
   constructor(problem: Problem, tableRemoved: boolean, saved = false) {
-    const left = saved ? 'with no partitions but the saved ones' : 'without a partition table';
+    const left = saved ? 'with only the saved partitions' : 'without a partition table';
     const state = tableRemoved
-      ? `the disk was left ${left}, it will not boot`
-      : 'the partition table could not be removed either, do not boot from this disk';
+      ? `the disk was left ${left} and will not boot`
+      : 'the partition table could not be removed either; do not boot from this disk';
     super({ ...problem, why: `${problem.why}; ${state}` });
     this.tableRemoved = tableRemoved;
   }

@@ -20,7 +20,7 @@ export interface Partition {
 export interface PartitionTable {
   readonly sectorSizeBytes: number;
   readonly diskGuid: string;
-  /** Where the table says its backup is: for a disk image, its last sector. */
+  /** Sector of the backup header. In a disk image, the last sector. */
   readonly alternateLba: number;
   readonly partitions: readonly Partition[];
 }
@@ -30,16 +30,18 @@ const headerBytes = 92;
 const nilGuid = '00000000-0000-0000-0000-000000000000';
 
 /**
- * Parses the primary GPT (UEFI specification 2.10, §5.3) out of the first bytes of a disk or image; 34 sectors suffice for the usual table.
- * @returns undefined where there is no table at all.
- * @throws DiskError where there is one that is damaged or made for sectors of another size; `name` is how the bytes are called there.
+ * Parses the primary GPT (UEFI specification 2.10, section 5.3) in the first bytes of a disk or
+ * image. The usual table has 34 sectors.
+ * @param name of the disk or image, for messages
+ * @returns undefined if there is no table
+ * @throws {DiskError} the table is damaged or made for sectors of another size
  */
 export function parseTable(head: Uint8Array, name: string, sectorSizeBytes = 512): PartitionTable | undefined {
   const fail = (why: string) => new DiskError({ what: 'read', target: `the partition table of ${name}`, why });
   const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
   if (!hasSignature(view, sectorSizeBytes)) {
     if (sectorSizeBytes === 512 && hasSignature(view, 4096)) {
-      throw fail('it is made for sectors of 4096 bytes, and the disk has sectors of 512');
+      throw fail('it uses 4096-byte sectors, but the disk has 512-byte sectors');
     }
     return undefined;
   }
@@ -75,16 +77,16 @@ export function parseTable(head: Uint8Array, name: string, sectorSizeBytes = 512
 
 const entryCount = 128;
 const entryBytes = 128;
-/** Partitions have the numbers up to this. */
+/** The highest partition number. */
 export const maxPartitions = entryCount;
 
-/** What the backup of a table takes at the end of a disk: entries and header. */
+/** Size of the backup of a table at the end of a disk: entries and header. */
 export function backupBytes(sectorSizeBytes: number): number {
   return entryCount * entryBytes + sectorSizeBytes;
 }
 
 /**
- * The bytes of a table for a disk of this size (UEFI specification 2.10, §5.2.3 and §5.3).
+ * The bytes of a table for a disk of this size (UEFI specification 2.10, sections 5.2.3 and 5.3).
  * @returns `primary` for the start of the disk, protective MBR included, and `backup` for its end
  */
 export function encodeTable(
@@ -137,7 +139,10 @@ function writeEntry(entries: Buffer, partition: Partition): void {
   entry.write(partition.label, 56, 72, 'utf16le');
 }
 
-/** The only partition with this label. @throws DiskError when there is none, or more than one. */
+/**
+ * The only partition with this label.
+ * @throws {DiskError} there is none, or more than one
+ */
 export function findPartition(table: PartitionTable, label: string, name: string): Partition {
   const [found, another] = table.partitions.filter((partition) => partition.label === label);
   const fail = (why: string) => new DiskError({ what: 'find', target: `the partition ${label} on ${name}`, why });
@@ -189,7 +194,7 @@ function writeGuid(bytes: Buffer, offset: number, guid: string): void {
   bytes.set([...groups.flatMap((group) => [...group].reverse()), ...digits.subarray(8)], offset);
 }
 
-/** Sector numbers beyond 2^53 exist only in damaged tables, where being inexact does no harm: no disk has them. */
+/** Sector numbers above 2^53 occur only in damaged tables; there the rounding does no harm. */
 function toNumber(value: bigint): number {
   return Number(value);
 }

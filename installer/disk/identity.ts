@@ -3,8 +3,9 @@ import { basename } from 'node:path';
 import { runTool } from '../../tools/run-tool.ts';
 
 /**
- * The signature over a whole device, read from the device itself: lsblk has it from udev, which does not run in containers and small systems.
- * @returns libblkid's name of it, undefined where there is none or several.
+ * The signature of a whole device, read from the device itself: lsblk gets it from udev, which does
+ * not run in containers and small systems.
+ * @returns libblkid's name of it; undefined if there is none, or several
  */
 export async function readSignature(path: string, signal?: AbortSignal): Promise<string | undefined> {
   // 2: nothing found; 8: ambivalent.
@@ -13,7 +14,10 @@ export async function readSignature(path: string, signal?: AbortSignal): Promise
   return stdout || undefined;
 }
 
-/** The World Wide Name as the kernel has it, where lsblk has none for lack of udev. Source: sysfs of SCSI and of NVMe devices. */
+/**
+ * The World Wide Name from sysfs (SCSI and NVMe devices), for systems without udev, where lsblk has
+ * none.
+ */
 export async function readWwn(path: string): Promise<string | undefined> {
   const directory = `/sys/class/block/${basename(path)}`;
   for (const file of ['wwid', 'device/wwid']) {

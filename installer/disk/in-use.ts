@@ -2,16 +2,18 @@ import { constants, open, readdir, readFile, realpath } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { comparePaths, type DiskUse } from './lsblk.ts';
 
-/** What the kernel answers to an exclusive open of a block device that, or a partition of which, is mounted or held. */
+/**
+ * Error of an exclusive open of a block device that is mounted or held, or has such a partition.
+ */
 const claimedCode = 'EBUSY';
 
 /**
- * Whether somebody holds the block device exclusively: a mount (of any mount namespace), a device on top of it, another installer.
- * A device that cannot be opened for any other reason counts as not claimed; the reason shows when it is opened for writing.
- * Source: open(2), O_EXCL on a block device.
+ * Whether the block device is held exclusively: by a mount (in any mount namespace), a device on
+ * top of it, another installer. A device that cannot be opened for another reason counts as not
+ * claimed; opening it for writing reports the reason. Source: open(2), O_EXCL on a block device.
  */
 export async function isClaimed(path: string, clock: Clock): Promise<boolean> {
-  // A scan for partitions claims the device for some milliseconds.
+  // A partition scan claims the device for some milliseconds.
   for (let attempt = 1; attempt <= 3; attempt++) {
     try {
       const handle = await open(path, constants.O_RDONLY | constants.O_EXCL | constants.O_NONBLOCK);
@@ -25,7 +27,10 @@ export async function isClaimed(path: string, clock: Clock): Promise<boolean> {
   return true;
 }
 
-/** The loop devices that are backed by this device: the one use of a disk that does not claim it and that lsblk does not show. */
+/**
+ * The loop devices that are backed by this device: a use that does not claim it and that lsblk does
+ * not show.
+ */
 export async function backingLoops(path: string): Promise<DiskUse[]> {
   const names = (await readdir('/sys/block').catch(() => [])).filter((name) => name.startsWith('loop'));
   const uses: DiskUse[] = [];

@@ -1,21 +1,21 @@
 import { z } from 'zod';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 
-/** What keeps a disk from being overwritten. */
+/** A use of a disk because of which it must not be overwritten. */
 export interface DiskUse {
   readonly kind: 'mounted' | 'swap' | 'held' | 'claimed';
   /** The disk itself, one of its partitions, or a device on top of it. */
   readonly device: string;
-  /** Mount point, holder, or a description where the system does not tell. */
+  /** Mount point, holder, or a description if the system does not show it. */
   readonly by: string;
 }
 
-/** A whole block device: anything lsblk lists that is not a partition. */
+/** A whole block device: everything in the list of lsblk but partitions. */
 export interface Disk {
   readonly path: string;
   readonly major: number;
   readonly minor: number;
-  /** lsblk's word: disk, mpath, loop, lvm, rom, raid1, crypt, … */
+  /** As lsblk names it: disk, mpath, loop, lvm, rom, raid1, crypt, … */
   readonly type: string;
   readonly sizeBytes: number;
   /** Logical sector size. */
@@ -27,21 +27,21 @@ export interface Disk {
   readonly transport: string | undefined;
   readonly model: string | undefined;
   readonly serial: string | undefined;
-  /** Two disks with the same one are two paths to the same storage. */
+  /** Two disks with the same WWN are two paths to the same storage. */
   readonly wwn: string | undefined;
-  /** Signature over the whole device, where it is known: linux_raid_member, mpath_member, ext4, … */
+  /** Signature of the whole device, if known: linux_raid_member, mpath_member, ext4, … */
   readonly signature: string | undefined;
   readonly partitions: readonly string[];
   readonly uses: readonly DiskUse[];
 }
 
-// Without NAME there is no tree but a flat list, and what is on top of what is lost.
+// Without NAME, lsblk prints a flat list instead of a tree.
 const columns = 'NAME,PATH,MAJ:MIN,TYPE,SIZE,LOG-SEC,RO,RM,TRAN,MODEL,SERIAL,WWN,FSTYPE'.split(',');
 
-// Older versions of util-linux print numbers and truth values as strings.
+// Older versions of util-linux print numbers and booleans as strings.
 const size = z.coerce.number().int().nonnegative();
-const flag = z.union([z.boolean(), z.stringFormat('flag', /^[01]$/).transform((text) => text === '1')]);
-const text = z
+const boolean = z.union([z.boolean(), z.stringFormat('boolean', /^[01]$/).transform((text) => text === '1')]);
+const string = z
   .string()
   .nullish()
   .transform((value) => value?.trim() || undefined);
@@ -55,13 +55,13 @@ const nodeSchema = z.object({
   type: z.string(),
   size: size.nullable().transform((bytes) => bytes ?? 0),
   'log-sec': size,
-  ro: flag,
-  rm: flag,
-  tran: text,
-  model: text,
-  serial: text,
-  wwn: text,
-  fstype: text,
+  ro: boolean,
+  rm: boolean,
+  tran: string,
+  model: string,
+  serial: string,
+  wwn: string,
+  fstype: string,
   mountpoints: z.array(z.string().nullable()).optional(),
   mountpoint: z.string().nullish(),
   get children() {
@@ -73,7 +73,10 @@ type Node = z.infer<typeof nodeSchema>;
 
 const reportSchema = z.object({ blockdevices: z.array(nodeSchema) });
 
-/** Runs lsblk on one device or on all and returns its JSON. @throws ToolError */
+/**
+ * Runs lsblk on one device or on all and returns its JSON.
+ * @throws {ToolError} lsblk is missing or fails
+ */
 export async function runLsblk(path: string | undefined, signal: AbortSignal | undefined): Promise<string> {
   const run = async (mountColumn: string) => {
     const args = ['--json', '--bytes', '--all', '--output', [...columns, mountColumn].join(',')];
@@ -82,15 +85,16 @@ export async function runLsblk(path: string | undefined, signal: AbortSignal | u
   try {
     return await run('MOUNTPOINTS');
   } catch (error) {
-    // util-linux before 2.37 knows only the column that names one of the mount points.
+    // util-linux before 2.37 has only a column for one of the mount points.
     if (error instanceof ToolError && error.stderr.includes('unknown column')) return await run('MOUNTPOINT');
     throw error;
   }
 }
 
 /**
- * Parses `lsblk --json --bytes` into every whole device, those on top of other devices included, each once, ordered by path.
- * @throws z.ZodError when the report does not have lsblk's form.
+ * Parses `lsblk --json --bytes` into all whole devices, including those on top of other devices,
+ * each once, ordered by path.
+ * @throws {ZodError} it is not a report of lsblk
  */
 export function parseLsblk(json: string): Disk[] {
   const report = json.trim() === '' ? { blockdevices: [] } : reportSchema.parse(JSON.parse(json));
@@ -103,7 +107,7 @@ export function parseLsblk(json: string): Disk[] {
   return [...disks.values()].sort((a, b) => comparePaths(a.path, b.path));
 }
 
-/** Byte order, not the locale's: the original sorts so that nvme0n1 < sda < sdaa < sdb < vda. */
+/** Byte order, as the original: nvme0n1 < sda < sdaa < sdb < vda. */
 export function comparePaths(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
@@ -129,12 +133,14 @@ function toDisk(node: Node): Disk {
   };
 }
 
-/** Mounts and swap on the device and all above it, and every device above it that is not a partition. */
+/**
+ * Mounts and swap on the device and on devices on top of it, and those devices, but for partitions.
+ */
 function usesOf(node: Node, whole: Node): DiskUse[] {
   const held = node !== whole && node.type !== 'part';
   const uses: DiskUse[] = held ? [{ kind: 'held', device: whole.path, by: `${node.path} (${node.type})` }] : [];
   const mountpoints = (node.mountpoints ?? [node.mountpoint ?? null]).filter((place) => place !== null);
-  // The shortest says most to a person: / rather than a file that a container has mounted from it.
+  // The shortest path first: / rather than a file that a container has mounted from it.
   for (const mountpoint of mountpoints.toSorted((a, b) => a.length - b.length)) {
     const swap = mountpoint === '[SWAP]';
     uses.push({ kind: swap ? 'swap' : 'mounted', device: node.path, by: swap ? 'swap' : mountpoint });

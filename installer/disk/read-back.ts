@@ -1,14 +1,14 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Extent } from '../extent.ts';
 
-/** What is remembered as one: 2,000 digests for an image of 8 GB. */
+/** Bytes for each digest: 2,000 digests for an image of 8 GB. */
 export const windowBytes = 4 * 1024 * 1024;
 
 const zeroes = Buffer.alloc(64 * 1024);
 
 /**
- * What an image consists of, as one digest for each 4 MiB of it, so that what a disk gives back can be compared with what was decoded although that
- * is no longer there. Windows of nothing but zeroes cost neither time nor memory.
+ * Digests of an image, one for each 4 MiB of it, to compare data read back from a disk with decoded
+ * data that is no longer in memory. Windows of zeroes cost neither time nor memory.
  */
 export class ImageDigests {
   /** One for each complete window; undefined for zeroes. */
@@ -17,7 +17,7 @@ export class ImageDigests {
   /** Bytes of the unfinished window. */
   #fill = 0;
 
-  /** Takes the next piece of the image. */
+  /** Adds the next piece of the image. */
   add(extent: Extent): void {
     let left = extent.kind === 'zero' ? extent.lengthBytes : extent.bytes.length;
     while (left > 0) {
@@ -42,7 +42,7 @@ export class ImageDigests {
     this.#fill = 0;
   }
 
-  /** Whether `bytes` are what the window with this number (from 0) consists of. */
+  /** Whether `bytes` are the content of the window with this number (from 0). */
   matches(window: number, bytes: Uint8Array): boolean {
     const digest = this.#digests[window];
     if (digest !== undefined) return createHash('sha256').update(bytes).digest().equals(digest);

@@ -1,34 +1,34 @@
 import { DiskError } from './errors.ts';
 import { backupBytes, encodeTable, maxPartitions, type Partition, type PartitionTable } from './gpt.ts';
 
-/** What is at both ends of a disk; all else between them is left alone. */
+/** New content of both ends of a disk. */
 export interface DiskEnds {
   readonly head: Uint8Array;
   /** Ends with the disk. */
   readonly tail: Uint8Array;
 }
 
-/** The disk as far as this concerns it. */
-interface Place {
+/** Path and size of a disk. */
+interface DiskGeometry {
   readonly path: string;
   readonly sizeBytes: number;
   readonly sectorSizeBytes: number;
 }
 
-/** Partitions of a disk that outlive an installation to it, with their numbers, names and contents. */
+/** Partitions that an installation keeps, with their numbers, names and contents. */
 export class SavedPartitions {
   readonly partitions: readonly Partition[];
-  /** The patterns that no partition has a label for. */
+  /** The patterns that match no label. */
   readonly unmatched: readonly string[];
-  readonly #disk: Place;
+  readonly #disk: DiskGeometry;
   readonly #diskGuid: string;
 
   /**
    * @param table of the disk as it is
    * @param patterns of labels: `*` stands for any characters, `?` for one
-   * @throws DiskError when one of the partitions ends where the backup of a table must be
+   * @throws {DiskError} a partition overlaps the backup of the table
    */
-  constructor(table: PartitionTable, patterns: readonly string[], disk: Place) {
+  constructor(table: PartitionTable, patterns: readonly string[], disk: DiskGeometry) {
     this.partitions = table.partitions.filter(({ label }) => patterns.some((pattern) => matches(label, pattern)));
     this.unmatched = patterns.filter((pattern) => !table.partitions.some(({ label }) => matches(label, pattern)));
     this.#disk = disk;
@@ -36,19 +36,21 @@ export class SavedPartitions {
     const end = disk.sizeBytes - backupBytes(disk.sectorSizeBytes);
     const beyond = this.partitions.find(({ offsetBytes, sizeBytes }) => offsetBytes + sizeBytes > end);
     const unusual = this.partitions.find(({ number }) => number > maxPartitions);
-    if (unusual !== undefined) throw this.#refuse(unusual, `its number is beyond ${maxPartitions}`);
+    if (unusual !== undefined) throw this.#refuse(unusual, `its number is greater than ${maxPartitions}`);
     if (beyond !== undefined)
-      throw this.#refuse(beyond, 'it reaches into the end of the disk, where a partition table has its backup');
+      throw this.#refuse(beyond, 'it overlaps the backup of the partition table at the end of the disk');
   }
 
-  /** @throws DiskError when the image would overwrite one of them, or its system could take one for its own. */
+  /**
+   * @throws {DiskError} the image would overwrite one of them, or has a partition of the same name
+   */
   requireRoomBeside(image: PartitionTable): void {
     const imageBytes = (image.alternateLba + 1) * image.sectorSizeBytes;
     for (const partition of this.partitions) {
       if (partition.offsetBytes < imageBytes) {
         throw this.#refuse(
           partition,
-          `it starts at byte ${partition.offsetBytes}, and the image takes the first ${imageBytes}`,
+          `it starts at byte ${partition.offsetBytes}, but the image occupies the first ${imageBytes} bytes`,
         );
       }
       if (
@@ -58,13 +60,16 @@ export class SavedPartitions {
       ) {
         throw this.#refuse(
           partition,
-          'the image has a partition of this name too, and its system would not know which is its own',
+          'the image has a partition with the same name or GUID, and the installed system may use the wrong one',
         );
       }
     }
   }
 
-  /** The image's partitions with these beside them: under their own numbers where the image leaves those free, else under the next ones. */
+  /**
+   * The partitions of the image and these, with their own numbers if the image does not use them,
+   * else with the next free ones.
+   */
   addTo(image: PartitionTable): PartitionTable {
     const taken = new Set(image.partitions.map(({ number }) => number));
     const added = this.partitions.map((partition) => {
@@ -77,7 +82,10 @@ export class SavedPartitions {
     return { ...image, alternateLba: sizeBytes / sectorSizeBytes - 1, partitions: [...image.partitions, ...added] };
   }
 
-  /** Both ends of a disk that has these partitions and no others, not even the signatures of others, `lengthBytes` long at most. */
+  /**
+   * Both ends of a disk with only these partitions, at most `lengthBytes` each. Signatures of other
+   * contents are cleared.
+   */
   ends(lengthBytes: number): DiskEnds {
     const { sizeBytes, sectorSizeBytes } = this.#disk;
     const table = { diskGuid: this.#diskGuid, partitions: this.partitions, sectorSizeBytes };
@@ -101,7 +109,10 @@ export class SavedPartitions {
   }
 }
 
-/** Unlike with names of files, a dot at the beginning and a slash are characters like others: what `*` does not match is lost. */
+/**
+ * Unlike in file name patterns, `*` matches a leading dot and a slash: a partition that it does not
+ * match is lost.
+ */
 function matches(label: string, pattern: string): boolean {
   const parts = pattern
     .split(/([*?])/)

@@ -8,15 +8,18 @@ import { type Disk, type DiskUse, parseLsblk, runLsblk } from './lsblk.ts';
 export type { Disk, DiskUse } from './lsblk.ts';
 
 export interface SelectionOptions {
-  /** A disk must be larger than this, not as large. Default: 10,000,000,000. */
+  /** A disk must be larger than this. Default: 10,000,000,000. */
   readonly minimumBytes?: number;
-  /** Only devices with one of these major numbers. Naming a major also allows kinds of devices that are otherwise left out (7: loop). */
+  /**
+   * Only devices with one of these major numbers. A number given here also allows types that are
+   * otherwise skipped (7: loop).
+   */
   readonly includeMajors?: readonly number[];
   /** No devices with one of these major numbers. */
   readonly excludeMajors?: readonly number[];
 }
 
-/** A disk that was looked at. `reason` completes the sentence "{path}: {reason}". */
+/** An examined disk. `reason` completes the sentence "{path}: {reason}". */
 export interface Candidate {
   readonly disk: Disk;
   readonly verdict: 'chosen' | 'larger' | 'unsuitable' | 'in use' | 'too small' | 'excluded';
@@ -25,30 +28,30 @@ export interface Candidate {
 
 export interface Selection {
   readonly chosen?: Disk;
-  /** Every disk that was looked at, in the order in which they were preferred. */
+  /** All examined disks in order of preference. */
   readonly candidates: readonly Candidate[];
 }
 
-/** More than this is what the original asks for. */
+/** Minimum of the original; the disk must be larger. */
 export const defaultMinimumBytes = 10_000_000_000;
 
-/** No disk can be installed to; `message` ends with a table of what was seen and why not. */
+/** No disk can be installed to; `message` ends with a table of the disks and the reasons. */
 export class NoDiskError extends DiskError {
   override readonly name: string = 'NoDiskError';
   readonly candidates: readonly Candidate[];
 
   constructor(candidates: readonly Candidate[], minimumBytes: number = defaultMinimumBytes) {
-    // The sentence is the original's; people and scripts search for it.
+    // The sentence of the original. Scripts search for it.
     const sentence = `Could not find smallest disk to install (min. ${formatGigabytes(minimumBytes)}).`;
-    super({ what: 'choose', target: 'a disk', why: sentence, hint: 'name one with -d' });
+    super({ what: 'choose', target: 'a disk', why: sentence, hint: 'select one with -d' });
     this.message = `${sentence}\n${describeCandidates(candidates) || 'no block device was found'}`;
     this.candidates = candidates;
   }
 }
 
 /**
- * Lists every whole block device, ordered by path, with everything that speaks against overwriting it.
- * @throws ToolError when lsblk is missing or fails.
+ * Lists all whole block devices, ordered by path, with their uses.
+ * @throws {ToolError} lsblk is missing or fails
  */
 export async function listDisks(clock: Clock, signal?: AbortSignal): Promise<Disk[]> {
   const disks = parseLsblk(await runLsblk(undefined, signal));
@@ -56,11 +59,13 @@ export async function listDisks(clock: Clock, signal?: AbortSignal): Promise<Dis
 }
 
 /**
- * One device, as `listDisks` would list it. @param path of the device itself, not of a link.
- * @returns undefined for a partition. @throws ToolError when lsblk is missing or fails.
+ * One device, as in the list of `listDisks`.
+ * @param path of the device itself, not of a link
+ * @returns undefined for a partition
+ * @throws {ToolError} lsblk is missing or fails
  */
 export async function inspectDevice(path: string, clock: Clock, signal?: AbortSignal): Promise<Disk | undefined> {
-  // The report also has what is on top of the device.
+  // The report also contains the devices on top of it.
   const json = await runLsblk(path, signal);
   const { rdev } = await stat(path);
   const disk = parseLsblk(json).find((entry) => isDevice(entry, rdev));
@@ -68,8 +73,9 @@ export async function inspectDevice(path: string, clock: Clock, signal?: AbortSi
 }
 
 /**
- * The original's rule: of the unused disks larger than the minimum, the smallest; of equally large ones, the first by path.
- * Unlike the original it also passes over what cannot be booted from or must not be lost: see `verdictOn`.
+ * The rule of the original: the smallest of the unused disks larger than the minimum; of several,
+ * the first by path. Unlike the original it also skips disks that cannot be booted from or must not
+ * be overwritten: see `verdictOn`.
  */
 export function chooseSmallest(disks: readonly Disk[], options: SelectionOptions = {}): Selection {
   const preferred = disks.toSorted((a, b) => a.sizeBytes - b.sizeBytes || (a.path < b.path ? -1 : 1));
@@ -82,7 +88,7 @@ export function chooseSmallest(disks: readonly Disk[], options: SelectionOptions
   return chosen === undefined ? { candidates } : { chosen, candidates };
 }
 
-/** A table of the candidates for people, one line each. Empty loop and RAM devices, which every system has many of, are left out. */
+/** A table of the candidates for people, one line each. Empty loop and RAM devices are left out. */
 export function describeCandidates(candidates: readonly Candidate[]): string {
   const shown = candidates.filter(({ disk }) => disk.sizeBytes > 0 || disk.type === 'disk');
   const rows = shown.map(({ disk, verdict, reason }) => [
@@ -96,14 +102,17 @@ export function describeCandidates(candidates: readonly Candidate[]): string {
   return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')).join('\n');
 }
 
-/** `disk` seen alone (and for several paths to one storage, beside the others). 'larger' stands for "could be chosen". */
+/**
+ * Judges one disk; the others matter only as further paths to the same storage. 'larger': it could
+ * be chosen.
+ */
 function verdictOn(disk: Disk, all: readonly Disk[], options: SelectionOptions): Omit<Candidate, 'disk'> {
   const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = options;
   if (includeMajors !== undefined && !includeMajors.includes(disk.major)) {
-    return { verdict: 'excluded', reason: `its major number ${disk.major} is not among those of -I` };
+    return { verdict: 'excluded', reason: `its major number ${disk.major} is not in the list of -I` };
   }
   if (excludeMajors?.includes(disk.major)) {
-    return { verdict: 'excluded', reason: `its major number ${disk.major} is among those of -e` };
+    return { verdict: 'excluded', reason: `its major number ${disk.major} is in the list of -e` };
   }
   const unsuitable = unsuitability(disk, includeMajors?.includes(disk.major) ?? false);
   if (unsuitable !== undefined) return { verdict: 'unsuitable', reason: unsuitable };
@@ -118,24 +127,25 @@ function verdictOn(disk: Disk, all: readonly Disk[], options: SelectionOptions):
 function unsuitability(disk: Disk, namedByMajor: boolean): string | undefined {
   if (disk.sizeBytes === 0) return 'it has no medium or size';
   if (disk.readOnly) return 'it is read-only';
-  if (disk.removable) return 'it is removable; name it with -d if that is meant';
+  if (disk.removable) return 'it is removable (select it with -d)';
   // RAM disks and zram are disks to lsblk.
-  if (/^\/dev\/(z?ram|fd)\d+$/.test(disk.path)) return 'it is not a disk that can be booted from';
+  if (/^\/dev\/(z?ram|fd)\d+$/.test(disk.path)) return 'it is a RAM disk or floppy, which cannot be booted from';
   if (disk.type === 'loop' || disk.type === 'lvm') {
-    if (!namedByMajor) return `it is of type ${disk.type}; name it with -d, or its major number with -I ${disk.major}`;
+    if (!namedByMajor)
+      return `it is of type ${disk.type} (select it with -d, or its major number with -I ${disk.major})`;
   } else if (disk.type !== 'disk' && disk.type !== 'mpath') {
     return `it is of type ${disk.type}, not a full disk`;
   }
   if (disk.sectorSizeBytes !== 512) {
-    return `it has sectors of ${disk.sectorSizeBytes} bytes and the image is made for sectors of 512`;
+    return `its sectors have ${disk.sectorSizeBytes} bytes, but the image needs sectors of 512`;
   }
   if (disk.signature?.endsWith('raid_member') || disk.signature === 'mpath_member') {
-    return `it is part of an array or multipath device (${disk.signature}); name it with -d to overwrite it`;
+    return `it is part of an array or multipath device (${disk.signature}); select it with -d to overwrite it`;
   }
   return undefined;
 }
 
-/** Where multipath is not set up, each path is a disk of its own and only one of them shows that the storage is in use. */
+/** Without multipath each path is a disk, and only one of them shows that the storage is in use. */
 function useOfOtherPath(disk: Disk, all: readonly Disk[]): DiskUse | undefined {
   if (disk.wwn === undefined) return undefined;
   return all.find((other) => other !== disk && other.wwn === disk.wwn && other.uses.length > 0)?.uses[0];
@@ -168,10 +178,11 @@ function isDevice(disk: Disk, rdev: number): boolean {
   return BigInt(disk.major) === (major & 0xffffffffn) && BigInt(disk.minor) === (minor & 0xffffffffn);
 }
 
-/** Adds what lsblk does not know by itself. */
+/** Adds what lsblk does not know. */
 async function complete(disk: Disk, clock: Clock, signal: AbortSignal | undefined): Promise<Disk> {
   const uses = await allUses(disk, clock);
-  // Not of devices that cannot be chosen without being named, and not of drives that would have to load a medium.
+  // Not for devices that are only selected explicitly, nor for drives that would have to load a
+  // medium.
   if (disk.type !== 'disk' || disk.sizeBytes === 0 || disk.removable) return { ...disk, uses };
   const wwn = disk.wwn ?? (await readWwn(disk.path));
   const signature = disk.signature ?? (await readSignature(disk.path, signal).catch(() => undefined));
@@ -181,13 +192,14 @@ async function complete(disk: Disk, clock: Clock, signal: AbortSignal | undefine
 
 async function allUses(disk: Disk, clock: Clock): Promise<DiskUse[]> {
   const uses = [...disk.uses, ...(await backingLoops(disk.path))];
-  // Mounts of another mount namespace (we may run in a container) show only in that the device cannot be claimed. Not asked of loop
-  // devices, which come and go by the dozen and whose owners would see our claim.
-  const worthAsking = uses.length === 0 && disk.sizeBytes > 0 && !disk.readOnly && !disk.removable;
-  // The devices of its own partitions claim a multipath device; whether anybody uses those shows when it is opened.
+  // A mount in another mount namespace shows only in that the device cannot be claimed. Not tried
+  // on loop devices: their owners would notice the claim.
+  const isWorthTrying = uses.length === 0 && disk.sizeBytes > 0 && !disk.readOnly && !disk.removable;
+  // The devices of its own partitions claim a multipath device. Opening it shows whether they are
+  // in use.
   if (disk.type === 'mpath' && disk.partitions.length > 0) return uses;
-  if (worthAsking && (disk.type === 'disk' || disk.type === 'mpath') && (await isClaimed(disk.path, clock))) {
-    uses.push({ kind: 'claimed', device: disk.path, by: 'something outside of what this process can see' });
+  if (isWorthTrying && (disk.type === 'disk' || disk.type === 'mpath') && (await isClaimed(disk.path, clock))) {
+    uses.push({ kind: 'claimed', device: disk.path, by: 'something outside this container or mount namespace' });
   }
   return uses;
 }

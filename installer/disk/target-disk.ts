@@ -6,31 +6,39 @@ import { DiskError, IncompleteWriteError } from './errors.ts';
 import { type PartitionTable, parseTable } from './gpt.ts';
 import { codeOf } from './in-use.ts';
 import { windowBytes } from './read-back.ts';
-import { forgetPartitions, type Reread, remapPartitions, rereadPartitions } from './reread.ts';
+import { forgetPartitions, type Rescan, remapPartitions, rescanPartitions } from './rescan.ts';
 import type { SavedPartitions } from './saved-partitions.ts';
 import type { Disk } from './select.ts';
 
-/** Both ends that are cleared: enough for every partition table and for the signatures of LVM, RAID, ZFS, LUKS and file systems. */
+/**
+ * Size of each end that is cleared: enough for every partition table and for the signatures of LVM,
+ * RAID, ZFS, LUKS and file systems.
+ */
 export const endBytes = 1024 * 1024;
 
 const pageBytes = 4096;
-/** Shorter runs of zeroes are written sooner than the device is asked. */
+/** Shorter runs of zeroes are faster to write than to offload. */
 const offloadBytes = 4 * 1024 * 1024;
-/** Offloaded zeroing cannot be interrupted, so it is asked for in pieces. */
+/** Offloaded zeroing cannot be interrupted, so it is done in pieces. */
 const offloadPieceBytes = 1024 * 1024 * 1024;
 
-/** How far an installation has come with a disk. `table`: that of the image, with the saved partitions. */
+/**
+ * State of the disk during an installation. `table`: that of the image, with the saved partitions.
+ */
 type DiskState =
   /** Nothing was changed. */
   | { readonly kind: 'claimed' }
-  /** It has no partition table, or only that of the saved partitions; or that is about to be so. */
+  /** It has no partition table, or only that of the saved partitions; or it is being cleared. */
   | { readonly kind: 'invalidated' }
-  /** As before, and all of the image is there but its table. */
+  /** As before, and all of the image but its table is written. */
   | { readonly kind: 'written'; readonly table: PartitionTable }
-  /** The table is being written, and may be there already. */
+  /** The table is being written, and may be on the disk already. */
   | { readonly kind: 'committing'; readonly table: PartitionTable }
   | { readonly kind: 'committed'; readonly table: PartitionTable }
-  /** Given back to the system: it cannot be read or written any more. The table is that of an image that was installed. */
+  /**
+   * No longer claimed: it cannot be read or written any more. The table is that of an installed
+   * image.
+   */
   | { readonly kind: 'released'; readonly table: PartitionTable | undefined };
 
 function isState<Kind extends DiskState['kind']>(
@@ -41,8 +49,8 @@ function isState<Kind extends DiskState['kind']>(
 }
 
 /**
- * A disk that is being installed to. It is claimed exclusively (`O_EXCL`) until it is released or disposed of.
- * Offsets and lengths are in bytes from the start of the disk.
+ * A disk that is being installed to. It is claimed exclusively (`O_EXCL`) until it is released or
+ * disposed of. Offsets and lengths are in bytes from the start of the disk.
  */
 export class TargetDisk implements AsyncDisposable {
   /** The device itself, never a link to it. */
@@ -53,12 +61,12 @@ export class TargetDisk implements AsyncDisposable {
   #saved: SavedPartitions | undefined;
   readonly #clock: Clock;
   #claimed: FileHandle | undefined;
-  /** Opened when first needed; undefined where the device does not take direct writes. */
+  /** Opened when first needed; undefined if the device does not support direct writes. */
   #direct: Promise<FileHandle | undefined> | undefined;
   #zeroOffload = true;
   #readBackMemory: Uint8Array | undefined;
   readonly #mapped: boolean;
-  /** Devices of its partitions were removed to claim it. */
+  /** Its partition devices were removed to claim it. */
   readonly #hadMaps: boolean;
 
   constructor(disk: Disk, claimed: FileHandle, clock: Clock) {
@@ -71,12 +79,12 @@ export class TargetDisk implements AsyncDisposable {
     this.#hadMaps = this.#mapped && disk.partitions.length > 0;
   }
 
-  /** Partitions that stay whatever happens, and are then the only ones there are until the image is committed. */
+  /** Partitions to keep. Until the image is committed the disk has no others. */
   get saved(): SavedPartitions | undefined {
     return this.#saved;
   }
 
-  /** Keeps these partitions. To be called before anything is changed. */
+  /** Keeps these partitions. Must be called before anything is changed. */
   save(partitions: SavedPartitions | undefined): void {
     this.#require('claimed');
     this.#saved = partitions;
@@ -94,12 +102,12 @@ export class TargetDisk implements AsyncDisposable {
   }
 
   /**
-   * As `read`, but what the disk itself has, not what the kernel remembers of it. To be called after `sync`.
-   * @param lengthBytes {@link windowBytes} at most
-   * @returns memory that is used again by the next call
+   * As `read`, but past the kernel's cache. Must be called after `sync`.
+   * @param lengthBytes at most {@link windowBytes}
+   * @returns memory that the next call reuses
    */
   async readBack(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    if (lengthBytes > windowBytes) throw new RangeError(`more than ${windowBytes} bytes cannot be read back at once`);
+    if (lengthBytes > windowBytes) throw new RangeError(`cannot read back more than ${windowBytes} bytes at once`);
     this.#readBackMemory ??= new Uint8Array(new WebAssembly.Memory({ initial: windowBytes / 65536 }).buffer);
     const bytes = this.#readBackMemory.subarray(0, lengthBytes);
     const aligned = offsetBytes % pageBytes === 0 && lengthBytes % pageBytes === 0;
@@ -119,8 +127,8 @@ export class TargetDisk implements AsyncDisposable {
   }
 
   /**
-   * Writes past the kernel's cache where offset, length and memory are aligned to pages and the device allows it, else through it.
-   * The bytes are safe only after `sync`.
+   * Writes past the kernel's cache if offset, length and memory are aligned to pages and the device
+   * supports it, else through it. The bytes are on the disk only after `sync`.
    */
   async write(bytes: Uint8Array, offsetBytes: number): Promise<void> {
     const aligned = offsetBytes % pageBytes === 0 && bytes.length % pageBytes === 0;
@@ -129,7 +137,8 @@ export class TargetDisk implements AsyncDisposable {
       try {
         return await writeFully(direct, bytes, offsetBytes);
       } catch (error) {
-        // The memory is not aligned, or the device wants more than pages. Node cannot tell beforehand.
+        // The memory is not aligned, or the device needs a larger alignment. Node cannot know it
+        // beforehand.
         if (codeOf(error) !== 'EINVAL') throw this.#writeError(error, offsetBytes);
       }
     }
@@ -141,10 +150,11 @@ export class TargetDisk implements AsyncDisposable {
   }
 
   /**
-   * Makes a range read back as zeroes: by the device itself where it can do that in one go, else by writing them. Never discards, because
-   * discarded ranges may read back as anything.
-   * Source: fallocate(2) FALLOC_FL_PUNCH_HOLE on a block device is the kernel's "write zeroes, no fall-back" (block/fops.c).
-   * @returns how many bytes of it the device did.
+   * Makes a range read back as zeroes: offloaded to the device if it supports that, else by writing
+   * zeroes. Never discards, because discarded ranges may read back as anything. Source:
+   * fallocate(2) FALLOC_FL_PUNCH_HOLE on a block device is the kernel's "write zeroes, no
+   * fall-back" (block/fops.c).
+   * @returns how many bytes the device zeroed itself
    */
   async zero(offsetBytes: number, lengthBytes: number, signal?: AbortSignal): Promise<number> {
     const end = offsetBytes + lengthBytes;
@@ -160,14 +170,14 @@ export class TargetDisk implements AsyncDisposable {
     return offloadedEnd - pagesStart;
   }
 
-  /** Writes zeroes even where the device offers to do that itself. */
+  /** Writes zeroes even if the device could zero ranges itself. */
   disableZeroOffload(): void {
     this.#zeroOffload = false;
   }
 
   /**
-   * Removes every partition table and every signature of what was on the disk before: both ends are overwritten with zeroes, or with a table of
-   * nothing but the saved partitions, and that is on the disk when this returns.
+   * Removes every partition table and signature of earlier contents: both ends are overwritten with
+   * zeroes, or with a table of only the saved partitions. Returns when they are on the disk.
    */
   async invalidate(): Promise<void> {
     this.#state = { kind: 'invalidated' };
@@ -179,9 +189,9 @@ export class TargetDisk implements AsyncDisposable {
   }
 
   /**
-   * All of an image is on the disk but what makes it bootable.
+   * Called when all of an image but what makes it bootable is on the disk.
    * @param image its partition table
-   * @returns that table with the saved partitions, which `readTable` gives from now on
+   * @returns that table with the saved partitions; `readTable` returns it from now on
    */
   setWritten(image: PartitionTable): PartitionTable {
     this.#require('invalidated');
@@ -190,7 +200,10 @@ export class TargetDisk implements AsyncDisposable {
     return table;
   }
 
-  /** Puts the partition table on the disk. @param write writes it, and returns when it is there */
+  /**
+   * Writes the partition table.
+   * @param write writes it, and returns when it is on the disk
+   */
   async commit(write: () => Promise<void>): Promise<void> {
     const { table } = this.#require('written');
     this.#state = { kind: 'committing', table };
@@ -199,10 +212,11 @@ export class TargetDisk implements AsyncDisposable {
   }
 
   /**
-   * Leaves the disk without a partition table after something failed.
-   * @param cause what failed
-   * @param signal whether it was aborted
-   * @returns the error to throw: `cause` itself where the disk was not changed, else an IncompleteWriteError that says how the disk was left
+   * Leaves the disk without a partition table after a failure.
+   * @param cause the failure
+   * @param signal tells a failure from an interrupt
+   * @returns the error to throw: `cause` itself if the disk was not changed, else an
+   *   IncompleteWriteError with the state of the disk
    */
   async abandon(cause: unknown, signal: AbortSignal | undefined): Promise<unknown> {
     const { kind } = this.#state;
@@ -222,7 +236,10 @@ export class TargetDisk implements AsyncDisposable {
     }
   }
 
-  /** The table of the image being installed, or else the one on the disk. @throws DiskError when there is none. */
+  /**
+   * The table of the image being installed, or else the one on the disk.
+   * @throws {DiskError} there is none
+   */
   async readTable(): Promise<PartitionTable> {
     const table = this.#knownTable ?? parseTable(await this.read(0, endBytes), this.path, this.sectorSizeBytes);
     if (table !== undefined) return table;
@@ -230,14 +247,15 @@ export class TargetDisk implements AsyncDisposable {
   }
 
   /**
-   * Gives up the claim and has the kernel see the new partitions.
-   * @returns how that went. That it did not work is not an error: the disk is complete, and the next start reads it anyway.
+   * Releases the disk and rescans its partition table.
+   * @returns the result. A failure is not an error: the disk is complete, and the next boot reads
+   *   the table anyway.
    */
-  async rereadPartitions(signal?: AbortSignal): Promise<Reread> {
+  async rescanPartitions(signal?: AbortSignal): Promise<Rescan> {
     const table = await this.readTable();
     await this.#close();
     if (this.#mapped) return await remapPartitions(this.path, signal);
-    return await rereadPartitions(this.path, table, this.#clock, signal);
+    return await rescanPartitions(this.path, table, this.#clock, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -246,7 +264,7 @@ export class TargetDisk implements AsyncDisposable {
     if (kind === 'claimed') {
       if (this.#hadMaps) await remapPartitions(this.path);
     } else if (kind !== 'released' && !this.#mapped) {
-      // Those that the kernel knows are no longer on the disk.
+      // The partitions that the kernel has are no longer on the disk.
       await forgetPartitions(this.path);
     }
   }
@@ -254,12 +272,13 @@ export class TargetDisk implements AsyncDisposable {
   #require<Kind extends DiskState['kind']>(kind: Kind): Extract<DiskState, { kind: Kind }> {
     const state = this.#state;
     if (isState(state, kind)) return state;
-    throw new DiskError({ what: 'use', target: this.path, why: `it is ${state.kind}, and should be ${kind}` });
+    throw new DiskError({ what: 'use', target: this.path, why: `its state is ${state.kind}, not ${kind}` });
   }
 
-  /** @returns whether there is no table on the disk now */
+  /** @returns whether the table was removed */
   async #removeTable(): Promise<boolean> {
-    // Collects the errors of what was written before, so that those of removing the table can be told from them.
+    // Collects the errors of earlier writes, so that they are not taken for errors of removing the
+    // table.
     await this.sync().catch(() => undefined);
     return await this.invalidate().then(
       () => true,
@@ -281,7 +300,7 @@ export class TargetDisk implements AsyncDisposable {
     return await this.#direct;
   }
 
-  /** @returns undefined where the device cannot be read or written past the kernel's cache. */
+  /** @returns undefined if the device cannot be read or written past the kernel's cache */
   async #openDirectly(access: number): Promise<FileHandle | undefined> {
     try {
       return await open(this.path, access | constants.O_DIRECT);
@@ -291,7 +310,7 @@ export class TargetDisk implements AsyncDisposable {
     }
   }
 
-  /** @returns the end of what the device has zeroed, `start` if it has not. */
+  /** @returns the end of what the device has zeroed; `start` if nothing */
   async #offload(start: number, end: number, signal: AbortSignal | undefined): Promise<number> {
     let done = start;
     while (this.#zeroOffload && end - start >= offloadBytes && done < end) {
@@ -302,7 +321,7 @@ export class TargetDisk implements AsyncDisposable {
         done += length;
       } catch {
         signal?.throwIfAborted();
-        // Whatever the reason, the zeroes are written instead; a broken disk says so then.
+        // For every reason the zeroes are written instead; a broken disk fails then.
         this.#zeroOffload = false;
       }
     }
@@ -313,7 +332,7 @@ export class TargetDisk implements AsyncDisposable {
     const zeroes = zeroMemory();
     for (let offset = start; offset < end; ) {
       signal?.throwIfAborted();
-      // Up to a multiple of its size first, so that all others are aligned.
+      // The first write ends at a multiple of its size, so that all others are aligned.
       const length = Math.min(zeroes.length - (offset % zeroes.length), end - offset);
       await this.write(zeroes.subarray(0, length), offset);
       offset += length;
@@ -336,7 +355,7 @@ export class TargetDisk implements AsyncDisposable {
   }
 }
 
-/** Whether it is made by the device-mapper, of other disks. */
+/** Whether it is a device-mapper device on other disks. */
 export function isMapped({ type }: Disk): boolean {
   return type === 'mpath' || type === 'lvm';
 }
@@ -351,7 +370,9 @@ async function writeFully(handle: FileHandle, bytes: Uint8Array, offsetBytes: nu
 
 let zeroes: Uint8Array | undefined;
 
-/** One MiB of zeroes in memory that direct writes accept: WebAssembly's is the only one of Node's whose address is aligned to pages. */
+/**
+ * One MiB of zeroes for direct writes. In Node only the memory of WebAssembly is aligned to pages.
+ */
 function zeroMemory(): Uint8Array {
   zeroes ??= new Uint8Array(new WebAssembly.Memory({ initial: endBytes / 65536 }).buffer);
   return zeroes;

@@ -1,12 +1,21 @@
-/** Enough that a disk always has work while the next pieces are decoded; what waits here is memory in use. */
+/**
+ * Enough that a disk always has work while the next pieces are decoded. Each job that waits uses
+ * memory.
+ */
 const limit = 8;
 
-/** Runs a bounded number of jobs at the same time, in no particular order. The first failure is the failure of the queue. */
+/**
+ * Runs a bounded number of jobs at the same time, in no particular order. The first failure is the
+ * failure of the queue.
+ */
 export class WriteQueue {
   readonly #running = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | undefined;
 
-  /** Returns when another job may be run. @throws what a job threw. */
+  /**
+   * Returns when another job may be run.
+   * @throws what a job threw
+   */
   async room(): Promise<void> {
     while (this.#running.size >= limit) await Promise.race(this.#running);
     this.#throwFailure();
@@ -21,13 +30,16 @@ export class WriteQueue {
     this.#running.add(running);
   }
 
-  /** Returns when every job has ended. @throws what a job threw. */
+  /**
+   * Returns when every job has ended.
+   * @throws what a job threw
+   */
   async drain(): Promise<void> {
     await this.settle();
     this.#throwFailure();
   }
 
-  /** As `drain`, whatever the jobs did. */
+  /** As `drain`, but failures of jobs are not thrown. */
   async settle(): Promise<void> {
     await Promise.all(this.#running);
   }

@@ -8,51 +8,61 @@ import { WriteQueue } from './write-queue.ts';
 
 export interface WriteOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Called after each piece that reached the disk or its cache, at most some hundred times a second. */
+  /**
+   * Called after each piece that was written to the disk or its cache, some hundred times a second
+   * at most.
+   */
   readonly onProgress?: ((progress: WriteProgress) => void) | undefined;
-  /** Remember the image well enough to compare it with what the disk gives back. Default: false. */
+  /** Keep digests of the image, to compare it with data read back from the disk. Default: false. */
   readonly readBack?: boolean | undefined;
 }
 
 export interface WriteProgress {
   /** Bytes of the image that are done. */
   readonly doneBytes: number;
-  /** As the image's partition table has it. */
+  /** From the partition table of the image. */
   readonly imageSizeBytes: number;
   /** Bytes sent to the disk. */
   readonly writtenBytes: number;
-  /** Bytes that the disk made zero by itself. */
+  /** Bytes that the disk zeroed itself. */
   readonly zeroedBytes: number;
 }
 
-/** An image that is on the disk except for what makes it bootable. */
+/** An image of which everything but what makes it bootable is on the disk. */
 export interface WrittenImage {
   readonly sizeBytes: number;
   readonly writtenBytes: number;
   readonly zeroedBytes: number;
-  /** The image's partition table with the saved partitions, not on the disk before `commit`. */
+  /**
+   * The partition table of the image with the saved partitions. It is not on the disk before
+   * `commit`.
+   */
   readonly table: PartitionTable;
   /**
-   * Compares what the disk gives back with what was written; to be called before anything else is written to the partitions. Present where
-   * `writeImage` was told to remember; then `commit` does the same with what it writes.
-   * @param onProgress told how many bytes of the image have been compared
-   * @throws DiskError with the place of the first difference
+   * Reads the disk back and compares it with what was written. Must be called before anything else
+   * is written to the partitions. Present with the option `readBack`; then `commit` compares what
+   * it writes, too.
+   * @param onProgress gets the number of bytes compared
+   * @throws {DiskError} with the offset of the first difference
    */
   readonly readBack: ((onProgress?: (doneBytes: number) => void) => Promise<void>) | undefined;
   /**
-   * Writes what was withheld and returns when the disk holds all of the image. To be called last: after the signature was verified, and best
-   * after the configuration was written too (`disk.readTable()` already says where the partitions are).
-   * @throws IncompleteWriteError
+   * Writes what was withheld and returns when all of the image is on the disk. Must be called last:
+   * after the signature was verified and the configuration was written (`disk.readTable()` has the
+   * partitions already).
+   * @throws {IncompleteWriteError} the disk was left without a partition table
    */
   commit(): Promise<void>;
 }
 
 /**
- * Writes a disk image except for its first MiB, which has the partition table, and what falls into the last MiB of the disk, where a
- * backup of the table might be. The disk is not touched before the first MiB of the image has arrived and has proven to be that of a
- * disk image for disks like this one. From then on the disk has no partition table until `commit`.
- * @throws DiskError when the image does not fit the disk, which was not touched then; IncompleteWriteError (`cause`: what `extents` threw,
- *   the signal's reason, or the disk's error) when the disk was left without a partition table.
+ * Writes a disk image except for its first MiB, which has the partition table, and its part in the
+ * last MiB of the disk, where a backup of the table may be. The disk is not changed before the
+ * first MiB of the image has arrived and was found to be that of a disk image for this disk. From
+ * then on the disk has no partition table until `commit`.
+ * @throws {DiskError} the image does not fit the disk, which is unchanged; {IncompleteWriteError}
+ *   the disk was left without a partition table (`cause`: what `extents` threw, the reason of the
+ *   signal, or the error of the disk)
  */
 export async function writeImage(
   extents: AsyncIterable<Extent>,
@@ -91,7 +101,7 @@ class ImageWriter {
   }
 
   async add(extent: Extent): Promise<void> {
-    let handedOn = false;
+    let isQueued = false;
     try {
       this.#options.signal?.throwIfAborted();
       const start = this.#position;
@@ -106,10 +116,10 @@ class ImageWriter {
       const to = Math.min(end, this.#tailStart);
       if (from >= to) return;
       await this.#queue.room();
-      handedOn = true;
+      isQueued = true;
       this.#queue.run(() => this.#store(extent, start, from, to));
     } finally {
-      if (!handedOn && extent.kind === 'data') extent.release();
+      if (!isQueued && extent.kind === 'data') extent.release();
     }
   }
 
@@ -118,7 +128,7 @@ class ImageWriter {
     const sizeBytes = this.#position;
     if (table === undefined) throw this.#refuse(`it ends after ${sizeBytes} bytes, within its partition table`);
     if (sizeBytes < this.#imageSizeBytes) {
-      throw this.#refuse(`it ends after ${sizeBytes} bytes, and its partition table tells of ${this.#imageSizeBytes}`);
+      throw this.#refuse(`it ends after ${sizeBytes} bytes, but its partition table describes ${this.#imageSizeBytes}`);
     }
     await this.#queue.drain();
     await this.#disk.sync();
@@ -134,7 +144,10 @@ class ImageWriter {
     return { sizeBytes, writtenBytes, zeroedBytes, table: whole, readBack, commit: () => this.#commit(whole) };
   }
 
-  /** Leaves the disk without a table if it was changed. @returns the error to throw. */
+  /**
+   * Leaves the disk without a table if it was changed.
+   * @returns the error to throw
+   */
   async abandon(error: unknown): Promise<unknown> {
     await this.#queue.settle();
     return await this.#disk.abandon(error, this.#options.signal);
@@ -180,20 +193,20 @@ class ImageWriter {
   }
 
   #different(start: number): DiskError {
-    const why = `what the disk gives back is not what was written to it, within the ${formatGigabytes(windowBytes)} after byte ${start}`;
+    const why = `data read back differs from what was written, within the ${formatGigabytes(windowBytes)} after byte ${start}`;
     const hint =
-      'do not trust this disk, its cable or its controller; look for errors in dmesg and choose another disk with -d';
+      'check the disk, its cable and its controller, look for errors in dmesg, or choose another disk with -d';
     return new DiskError({ what: 'read back', target: this.#disk.path, why, hint });
   }
 
-  /** The table has to cover all of the disk then; the image's boot code and its identity stay. */
+  /** The table then covers all of the disk. The boot code of the image and its identity stay. */
   async #includeSaved(table: PartitionTable): Promise<void> {
     const { primary, backup } = encodeTable(table, this.#disk.sizeBytes);
     await this.#disk.write(backup, this.#disk.sizeBytes - backup.length);
     this.#head.set(primary.subarray(table.sectorSizeBytes), table.sectorSizeBytes);
   }
 
-  /** Called with the first MiB complete: from here on the disk is changed. */
+  /** Called when the first MiB is complete. From here on the disk is changed. */
   async #begin(): Promise<PartitionTable> {
     const table = this.#parseTable();
     this.#table = table;
@@ -206,14 +219,14 @@ class ImageWriter {
   #parseTable(): PartitionTable {
     const table = parseTable(this.#head, 'the image', this.#disk.sectorSizeBytes);
     if (table === undefined)
-      throw this.#refuse('it does not start with a partition table (GPT), so it is no disk image');
+      throw this.#refuse('it does not start with a partition table (GPT), so it is not a disk image');
     const beyond = table.partitions.find((partition) => partition.lastLba >= table.alternateLba);
-    if (beyond !== undefined) throw this.#refuse(`its partition ${beyond.number} ends outside of it`);
+    if (beyond !== undefined) throw this.#refuse(`its partition ${beyond.number} ends beyond the end of the image`);
     if (table.partitions.length === 0) throw this.#refuse('its partition table is empty');
     return table;
   }
 
-  /** What the image's own table says: its backup is in the last sector. */
+  /** By the table of the image, whose backup is in its last sector. */
   get #imageSizeBytes(): number {
     return this.#table === undefined ? 0 : (this.#table.alternateLba + 1) * this.#table.sectorSizeBytes;
   }
@@ -259,7 +272,10 @@ class ImageWriter {
   }
 }
 
-/** Copies what of `source`, which starts at `sourceStart`, falls into `target`, which starts at `targetStart` of the same image. */
+/**
+ * Copies the overlap of two ranges of the same image: `source` starts at `sourceStart`, `target` at
+ * `targetStart`.
+ */
 function copyOverlap(source: Uint8Array, sourceStart: number, target: Uint8Array, targetStart: number): void {
   const from = Math.max(sourceStart, targetStart);
   const to = Math.min(sourceStart + source.length, targetStart + target.length);

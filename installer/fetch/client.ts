@@ -13,7 +13,10 @@ export interface DownloadOptions {
   readonly clock: Clock;
   /** Attempts in a row without a single new byte before giving up. */
   readonly tries: number;
-  /** Longest wait for the connection and the head of a response, and then between two pieces of the body. */
+  /**
+   * Longest wait for the connection and the head of a response, and then between two pieces of the
+   * body.
+   */
   readonly timeoutSeconds: number;
   /** Pause after the n-th failure in a row (n starts at 1), in seconds. */
   readonly pauseSeconds: (failures: number) => number;
@@ -21,7 +24,9 @@ export interface DownloadOptions {
   readonly environment: NodeJS.ProcessEnv;
   /** Certificate authorities (PEM) to trust besides those of Node and of the machine. */
   readonly authorities: readonly string[];
-  /** Called with a message for people: before each new attempt, and for a proxy that cannot be used. */
+  /**
+   * Called with a message for people: before each new attempt, and for a proxy that cannot be used.
+   */
   readonly onRetry: (notice: string) => void;
 }
 

@@ -25,11 +25,12 @@ export interface Image extends Disposable {
 
 /**
  * Opens an image on a server: when this returns, the server has begun to send it. Reading it
- * survives connections that break or stall, and servers that fail permanently as long as another has
- * the same file.
+ * survives connections that break or stall, and servers that fail permanently as long as another
+ * has the same file.
  *
  * @param urls the image on each mirror, at least one, the preferred first
- * @throws {InstallError} `Image URL unavailable`: no server has it, or none responds after all tries
+ * @throws {InstallError} `Image URL unavailable`: no server has it, or none responds after all
+ *   tries
  */
 export async function fetchImage(client: DownloadClient, urls: readonly URL[], signal: AbortSignal): Promise<Image> {
   const purpose = { what: 'download', unavailable: 'Image URL unavailable' };
@@ -215,8 +216,8 @@ function isNetworkFailure(error: unknown): boolean {
 function hintFor(cause: unknown, now: Date): string {
   const { reason, code } = cause instanceof HttpRequestError ? cause : {};
   if (reason === 'not-yet-valid' || code === 'CERT_HAS_EXPIRED')
-    return `check the clock, which says ${now.toISOString()}`;
+    return `check the clock: it shows ${now.toISOString()}`;
   return reason === 'untrusted'
-    ? 'name a file with the authority to trust in SSL_CERT_FILE'
+    ? 'set SSL_CERT_FILE to a file with the certificate authority to trust'
     : 'check the network, name resolution and proxy';
 }

@@ -73,14 +73,15 @@ export function announcedSizeBytes(response: HttpResponse): number | undefined {
 
 function identityOf(response: HttpResponse, url: URL): FileIdentity {
   const { etag, 'last-modified': lastModified } = response.headers;
-  // If-Range compares strongly. A weak tag says "about the same", which is not enough to join two halves.
+  // If-Range compares strongly. A weak tag says "about the same", which is not enough to join two
+  // halves.
   const strongTag = etag?.startsWith('W/') ? undefined : etag;
   return { url, sizeBytes: announcedSizeBytes(response), etag: strongTag, lastModified };
 }
 
 /**
- * Requests the file from `positionBytes` on. Some servers start a range earlier than requested, some
- * ignore it: the first `skipBytes` of the body have been read already.
+ * Requests the file from `positionBytes` on. Some servers start a range earlier than requested,
+ * some ignore it: the first `skipBytes` of the body have been read already.
  */
 async function requestRest(
   client: DownloadClient,
@@ -122,10 +123,10 @@ function startOf(response: HttpResponse, url: URL, identity: FileIdentity, posit
 }
 
 /**
- * Servers behind one name may tag the same file differently, so one matching validator is enough; if
- * it is wrong, the signature shows it in the end. Without any validator only the length can be
- * compared. Mirrors tag and date their copies each in its own way, so between two of them the length
- * decides.
+ * Servers behind one name may tag the same file differently, so one matching validator is enough;
+ * if it is wrong, the signature shows it in the end. Without any validator only the length can be
+ * compared. Mirrors tag and date their copies each in its own way, so between two of them the
+ * length decides.
  */
 function requireSame(before: FileIdentity, after: FileIdentity): void {
   const equal = (a: unknown, b: unknown) => (a === undefined || b === undefined ? undefined : a === b);

@@ -43,13 +43,17 @@ export function isTransient(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && transientCodes.has(String(error.code));
 }
 
-/** Whether the failure is about the mirror that was asked, so that another mirror may have the file. */
+/**
+ * Whether the failure is about the mirror that was asked, so that another mirror may have the file.
+ */
 function isMirrorFault(error: unknown): error is Error {
   if (isTransient(error) || error instanceof NotFoundError || error instanceof HttpRequestError) return true;
   return error instanceof Error && 'code' in error;
 }
 
-/** The mirrors of one file, in order of preference, and how many failures in a row each may have. */
+/**
+ * The mirrors of one file, in order of preference, and how many failures in a row each may have.
+ */
 export interface RetryPolicy {
   /** The mirror to ask now. */
   readonly url: URL;

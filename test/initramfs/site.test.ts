@@ -57,7 +57,7 @@ for (const [what, given, message] of [
   [
     'a CA that is no certificate',
     { authorities: 'text' },
-    /text: there is no certificate in PEM format in it \(give CA= /,
+    /text: it contains no certificate in PEM format \(give CA= /,
   ],
   ['a KEY that is no key', { key: 'text' }, /text: .+ \(give KEY= a file with OpenPGP public keys/],
   ['a CA in place of the key', { key: 'ca.pem' }, /ca\.pem: .+ \(give KEY= /],

@@ -69,7 +69,10 @@ test('readConfiguration() downloads an Ignition config over https, also where it
 
 test('readConfiguration() refuses a config without hash that passed through a connection without TLS', async () => {
   for (const url of [urlOf(secure, '/to-plain'), urlOf(plain, '/to-secure'), urlOf(plain, '/a.ign')]) {
-    await assert.rejects(readIgnition(url), /cannot download the Ignition config http\S+: a redirect leads through plain HTTP/);
+    await assert.rejects(
+      readIgnition(url),
+      /cannot download the Ignition config http\S+: a redirect leads through plain HTTP/,
+    );
   }
 });
 
@@ -79,9 +82,7 @@ test('readConfiguration() takes a config from anywhere when it has the hash that
       assert.ok(config.equals((await readIgnition(url, hash)) ?? assert.fail()));
     await assert.rejects(
       readIgnition(urlOf(secure, '/a.ign'), hash, Buffer.from('another')),
-      new RegExp(
-        `cannot use the Ignition config https\\S+: its hash is ${hash}-\\w+, and --ignition-hash says ${hash}-`,
-      ),
+      new RegExp(`cannot use the Ignition config https\\S+: its hash is ${hash}-\\w+, but --ignition-hash is ${hash}-`),
     );
   }
 });

@@ -33,7 +33,7 @@ test('flatcar-install -y and an installation warn of another disk that carries t
   await execa('sfdisk', ['--quiet', '--no-reread', '--no-tell-kernel', other.path], { input: table.join('\n') });
   await execa('sgdisk', ['--new', '1:65536:+4M', '--change-name', '1:data', disk.path]);
   await using tools = await lsblkWithDisk(other);
-  const warning = `Warning: ${other.path} has the partition USR-A as Flatcar has; with both disks attached the machine may boot parts of either (remove that disk, or clear it with wipefs --all ${other.path})\n`;
+  const warning = `Warning: ${other.path} has the partition USR-A of a Flatcar installation; with both disks attached, the machine may boot the kernel of one with the root of the other (detach that disk, or clear it with wipefs --all ${other.path})\n`;
   for (const args of [['-y'], ['-y', '--save-partlabel', 'data'], ['--save-partlabel', 'data'], []]) {
     const { stderr } = await startInstaller(['-d', disk.path, '-f', imagePath, ...args], { PATH: tools.path });
     assert.ok(stderr.includes(warning), `${args.join(' ')}: ${stderr}`);
@@ -46,7 +46,10 @@ test('flatcar-install -y warns of a file system without a table that a Flatcar w
   await execa('mke2fs', ['-q', '-F', '-L', 'ROOT', other.path]);
   await using tools = await lsblkWithDisk(other);
   const { stderr } = await startInstaller(['-y', '-d', disk.path, '-f', imagePath], { PATH: tools.path });
-  assert.match(stderr, new RegExp(`^Warning: ${other.path} has a file system labelled ROOT as Flatcar has; `, 'm'));
+  assert.match(
+    stderr,
+    new RegExp(`^Warning: ${other.path} has a file system with the label ROOT of a Flatcar installation; `, 'm'),
+  );
 });
 
 test('flatcar-install --save-partlabel warns of a saved file system that the installed system would take for its own', async () => {
@@ -59,7 +62,7 @@ test('flatcar-install --save-partlabel warns of a saved file system that the ins
     [ran.exitCode, ran.stderr],
     [
       0,
-      `Saving partition 1 (data)\nWarning: partition 1 (data) of ${disk.path} has a file system labelled OEM as Flatcar has, and the installed system may take it for its own (give it another label)\nWould install to ${disk.path}\n`,
+      `Saving partition 1 (data)\nWarning: partition 1 (data) of ${disk.path} has a file system with the label OEM; the installed system may use it instead of its own (change the label)\nWould install to ${disk.path}\n`,
     ],
   );
   assert.equal((await execa('sha256sum', [disk.backingPath])).stdout, stdout);

@@ -96,10 +96,10 @@ async function makeUsedDisk(): Promise<UsedDisk> {
 }
 
 const says: Readonly<Record<State, RegExp>> = {
-  'as it was': /^Error: cannot finish what was asked for: interrupted by SIG\w+ \(no disk was changed\)$/m,
-  'no table': /^Error: .+: it was interrupted; the disk was left without a partition table, it will not boot$/m,
+  'as it was': /^Error: cannot finish this run: interrupted by SIG\w+ \(no disk was changed\)$/m,
+  'no table': /^Error: .+: it was interrupted; the disk was left without a partition table and will not boot$/m,
   'only the saved partition':
-    /^Error: .+: it was interrupted; the disk was left with no partitions but the saved ones, it will not boot$/m,
+    /^Error: .+: it was interrupted; the disk was left with only the saved partitions and will not boot$/m,
   installed: /^$/,
 };
 

@@ -46,7 +46,7 @@ test('flatcar-install does what the original could not, all at once', async () =
   );
   assert.match(
     ran.stderr,
-    new RegExp(`^Good signature .+\nReading ${disk.path} back\n(  .+\n)*Installing the Ignition`, 'm'),
+    new RegExp(`^Good signature .+\nReading back ${disk.path}\n(  .+\n)*Installing the Ignition`, 'm'),
   );
   assert.doesNotMatch(ran.stderr, /Reading the partition table/);
   assert.equal(await readOemFile(disk, 'config.ign'), ignitionConfig);
@@ -109,7 +109,7 @@ test('flatcar-install --min-size refuses a smaller disk, with -d and with -y', a
       [ran.exitCode, ran.stderr],
       [
         1,
-        `Error: cannot install to ${disk.path}: it has 0.067GB, not more than the 1GB asked for (choose a larger disk with -d, or give a smaller --min-size)\n`,
+        `Error: cannot install to ${disk.path}: its size is 0.067GB, but it must be larger than 1GB (choose a larger disk with -d, or give a smaller --min-size)\n`,
       ],
     );
   }
@@ -144,7 +144,7 @@ test('flatcar-install -s installs to the smallest unused disk', async () => {
     [0, `Success! ${release.imagePath} is installed on ${disk.path}\n`],
     ran.stderr,
   );
-  assert.match(ran.stderr, new RegExp(`^Chose ${disk.path}, the smallest unused disk$`, 'm'));
+  assert.match(ran.stderr, new RegExp(`^Selected ${disk.path}, the smallest unused disk$`, 'm'));
   await execa('cmp', ['--bytes', `${release.imageBytes}`, disk.path, release.imagePath]);
 });
 

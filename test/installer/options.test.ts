@@ -199,7 +199,7 @@ for (const [args, says] of [
   [['-D'], /^cannot work offline with -D: that needs the network \(leave out --offline\)$/],
   [
     ['-f', 'image.bin', '--ignition-url', 'https://server/a.ign'],
-    /^cannot work offline with https:\S+: that needs the network \(download it before and give the file with -i\)$/,
+    /^cannot work offline with https:\S+: that needs the network \(download it first and give the file with -i\)$/,
   ],
 ] as const) {
   test(`makePlan() refuses --offline ${args.join(' ')} and says what is needed`, () => {
@@ -214,11 +214,11 @@ test('makePlan() works offline with local files alone', () => {
 
 const sha256 = 'ab'.repeat(32);
 for (const [args, says] of [
-  [['--ignition-url', 'http://server/a'], /whoever is on the way could change it \(use https, or add --ignition-hash/],
+  [['--ignition-url', 'http://server/a'], /plain HTTP can be tampered with \(use https, or add --ignition-hash/],
   [['--ignition-url', 'file:///a'], /it is not an HTTP URL \(give a file with -i\)$/],
   [['--ignition-url', 'https://server/a', '-i', 'b'], /b is given too \(give either -i or --ignition-url\)$/],
-  [['--ignition-hash', `sha256-${sha256}`], /there is a hash of it but no config/],
-  [['-i', 'a', '--ignition-hash', 'sha512-00'], /cannot use the hash sha512-00: it is not sha512- with 128/],
+  [['--ignition-hash', `sha256-${sha256}`], /there is a hash but no config/],
+  [['-i', 'a', '--ignition-hash', 'sha512-00'], /cannot use the hash sha512-00: it must be sha512- with 128/],
   [['-i', 'a', '--ignition-hash', `md5-${sha256}`], /cannot use the hash md5-/],
 ] as const) {
   test(`makePlan() refuses ${args.join(' ').slice(0, 70)}`, () => {

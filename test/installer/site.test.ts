@@ -88,7 +88,7 @@ for (const [what, content, message] of [
   [
     'no certificate',
     'hello\n',
-    /trust the authorities in \S+authorities\.pem: there is no certificate in PEM format in it \(/,
+    /use the certificate authorities in \S+authorities\.pem: it contains no certificate in PEM format \(/,
   ],
   [
     'a broken certificate',
@@ -131,9 +131,9 @@ test('makePlan() lets -b and -k win over the site', () => {
 test('parseOptions() shows in its help what the site has', () => {
   const help = parseOptions(['-h'], defaults, site);
   const text = help.kind === 'help' ? help.text.replaceAll(/\s+/g, ' ') : assert.fail();
-  assert.match(text, /\(default of this site: https:\/\/one\.example\/flatcar, https:\/\/two\.example\/\)/);
-  assert.match(text, /instead of Flatcar's \(default of this site: \/etc\/flatcar-install\/signing-key\.asc\)/);
-  assert.doesNotMatch(JSON.stringify(parseOptions(['-h'], defaults)), /default of this site/);
+  assert.match(text, /\(site default: https:\/\/one\.example\/flatcar, https:\/\/two\.example\/\)/);
+  assert.match(text, /instead of Flatcar's \(site default: \/etc\/flatcar-install\/signing-key\.asc\)/);
+  assert.doesNotMatch(JSON.stringify(parseOptions(['-h'], defaults)), /site default/);
 });
 
 test('an image of a site installs from its mirror what is signed by its key, without -b and without -k', async () => {
@@ -175,7 +175,7 @@ test('an authority of the site is trusted for downloads', async () => {
     const trusting = await download(await makeRoot({ ...files, [authorities]: authority.certificate }));
     assert.equal(trusting.exitCode, 0, trusting.stderr);
     const distrusting = await download(await makeRoot(files));
-    assert.match(distrusting.stderr, /name a file with the authority to trust in SSL_CERT_FILE/);
+    assert.match(distrusting.stderr, /set SSL_CERT_FILE to a file with the certificate authority to trust/);
   } finally {
     server.closeAllConnections();
     server.close();

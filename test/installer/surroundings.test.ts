@@ -58,7 +58,7 @@ test('flatcar-install refuses a disk with sectors of 4096 bytes before it downlo
     [ran.exitCode, ran.stderr, mirror.requests],
     [
       1,
-      `Error: cannot install to ${disk.path}: it has sectors of 4096 bytes, and the image is made for sectors of 512 (choose another disk, or reformat it to 512-byte sectors if it can do that (nvme format))\n`,
+      `Error: cannot install to ${disk.path}: its sectors have 4096 bytes, but the image needs sectors of 512 (choose another disk, or reformat it to 512-byte sectors if it can do that (nvme format))\n`,
       [],
     ],
   );
@@ -129,7 +129,7 @@ test('flatcar-install -u changes nothing on a machine whose firmware cannot take
       [ran.exitCode, ran.stderr],
       [
         1,
-        'Error: cannot add a boot entry to the firmware of this machine: EFI variables are not supported on this system. (leave out -u; the disk can be booted without an entry too, where the firmware looks for boot loaders itself)\n',
+        'Error: cannot add a boot entry to the firmware of this machine: EFI variables are not supported on this system. (leave out -u; firmware that searches disks for boot loaders needs no entry)\n',
       ],
     );
   }
@@ -146,7 +146,7 @@ test('flatcar-install -u says that the disk is complete when only the entry is m
   assert.match(
     ran.stderr,
     new RegExp(
-      `^Error: cannot add a boot entry for ${disk.path}: .+No space left on device; the disk itself is completely installed \\(add it in the firmware setup or with efibootmgr\\)$`,
+      `^Error: cannot add a boot entry for ${disk.path}: .+No space left on device; the installation itself is complete \\(add it in the firmware setup or with efibootmgr\\)$`,
       'm',
     ),
   );
@@ -211,7 +211,7 @@ test('flatcar-install -i - reads the Ignition config from standard input, and ca
   waiting.kill('SIGINT');
   assert.deepEqual(
     [(await waiting).exitCode, (await waiting).stderr],
-    [1, 'Error: cannot finish what was asked for: interrupted by SIGINT (no disk was changed)\n'],
+    [1, 'Error: cannot finish this run: interrupted by SIGINT (no disk was changed)\n'],
   );
 });
 

@@ -35,7 +35,7 @@ async function verify(
   const verifier = await createVerifier({ bytes: signature, origin: 'image.sig' }, sources, systemClock, never);
   const passed = Buffer.concat(await Array.fromAsync(verifier.watch(pieces(bytes))));
   assert.ok(passed.equals(bytes), 'the bytes pass unchanged');
-  return verifier.verdict();
+  return verifier.verified();
 }
 
 /** Our verdict and gpg's on the same three files. */
@@ -63,7 +63,7 @@ for (const algorithm of ['ed25519', 'rsa2048', 'rsa3072', 'nistp256/ecdsa'] as c
         assert.deepEqual([bad.good, bad.gpg], [false, ['BADSIG']]);
         assert.match(
           bad.says,
-          /cannot verify image\.sig: it is not a good signature by \w+ for these bytes \(the download is damaged/,
+          /cannot verify image\.sig: it is not a valid signature of this data by \w+ \(the download is damaged/,
         );
       }
     });
@@ -236,7 +236,7 @@ test('createVerifier() passes the failure of the source on as it is, and then ha
     throw failure;
   };
   await assert.rejects(Array.fromAsync(verifier.watch(broken())), (error) => error === failure);
-  await assert.rejects(verifier.verdict(), /were not read to their end/);
+  await assert.rejects(verifier.verified(), /were not read to their end/);
 });
 
 test('createVerifier() closes the source and has no verdict when its reader stops early', async () => {
@@ -258,7 +258,7 @@ test('createVerifier() closes the source and has no verdict when its reader stop
     break;
   }
   assert.ok(closed);
-  await assert.rejects(verifier.verdict(), /were not read to their end/);
+  await assert.rejects(verifier.verified(), /were not read to their end/);
 });
 
 test('createVerifier() holds back a fast source while its reader is slow, so that no image gathers in memory', async () => {
@@ -279,6 +279,6 @@ test('createVerifier() holds back a fast source while its reader is slow, so tha
     await new Promise((resolve) => setImmediate(resolve));
     taken += piece.length;
   }
-  await verifier.verdict();
+  await verifier.verified();
   assert.ok(mostAhead <= 4 * 65_536, `${mostAhead} bytes ahead`);
 });

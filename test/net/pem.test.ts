@@ -19,7 +19,7 @@ test("parseCertificates() knows OpenSSL's older label", () => {
 });
 
 test('parseCertificates() refuses a text without certificates, and names one that cannot be read', () => {
-  assert.throws(() => parseCertificates('hello'), /^Error: there is no certificate in PEM format in it$/);
+  assert.throws(() => parseCertificates('hello'), /^Error: it contains no certificate in PEM format$/);
   const broken = one.replace(/\n.{20}/, '\n');
   assert.throws(() => parseCertificates(`${other}\n${broken}`), /^Error: certificate 2 in it cannot be read: /);
 });

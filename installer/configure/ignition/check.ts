@@ -1,26 +1,27 @@
 import { ConfigurationError } from '../errors.ts';
 import { JsonLocator, JsonSyntaxError, parseJson } from './json.ts';
+import type { Finding, Findings } from './json-cursor.ts';
 import { recogniseOtherFormat } from './other-format.ts';
-import type { Finding, Findings } from './place.ts';
 import { isRecord } from './schema.ts';
 import { describeVersions, findVersion, isNewerVersion3, newestVersion, readVersion } from './versions.ts';
 
 export interface IgnitionCheck {
-  /** As the file has it; `1` for the format before versions had names. */
+  /** As in the file; `1` for the format before the key `ignition.version` existed. */
   readonly version: string;
-  /** What Ignition will ignore or may not accept; the file can be installed all the same. */
+  /** What Ignition will ignore or may not accept. The file can be installed. */
   readonly warnings: readonly string[];
 }
 
-/** So that a file of another kind does not fill the screen. */
-const maximumListed = 10;
+/** Limits the output for a file of another kind. */
+const maxListed = 10;
 
 /**
- * Checks an Ignition config before anything is written, because what is wrong with it would show only at first boot, on a machine that
- * nobody can log in to.
- * @param name how the file is called in messages.
- * @throws ConfigurationError when it is not JSON (with line and column), not an Ignition config, of a version Flatcar cannot read, or when
- * Ignition would refuse it (with the path of every value that is wrong).
+ * Checks an Ignition config before anything is written: its errors would show only at first boot,
+ * on a machine without a login.
+ * @param name of the file, for messages
+ * @throws {ConfigurationError} it is not JSON (with line and column), not an Ignition config, of a
+ *   version that Flatcar cannot read, or Ignition would refuse it (with the path of every wrong
+ *   value)
  */
 export function checkIgnition(bytes: Uint8Array, name: string): IgnitionCheck {
   const refuse = (why: string, hint?: string) => new ConfigurationError({ what: 'use', target: name, why, hint });
@@ -31,19 +32,19 @@ export function checkIgnition(bytes: Uint8Array, name: string): IgnitionCheck {
     throw refuse('it has no ignition.version', 'an Ignition config starts with {"ignition": {"version": "3.3.0"}}');
   }
   if (isNewerVersion3(version)) {
-    const warning = `its version ${version} is newer than ${newestVersion}; whether the image reads it is not known`;
+    const warning = `its version ${version} is newer than ${newestVersion}; the image may not support it`;
     return { version, warnings: [warning] };
   }
   const known = findVersion(version);
   if (known === undefined) {
-    throw refuse(`its version ${version} is not one that Flatcar reads`, `those are ${describeVersions()}`);
+    throw refuse(`its version ${version} is not supported by Flatcar`, `supported versions: ${describeVersions()}`);
   }
   const findings: Findings = { errors: [], warnings: [] };
   known.check(config, findings);
   const locator = new JsonLocator(text);
   const warnings = describe(findings.warnings, locator);
   if (findings.errors.length === 0) return { version, warnings };
-  // An ignored key is often why something else is missing.
+  // An ignored key is often the reason why another is missing.
   throw refuse(list([...describe(findings.errors, locator), ...warnings.map((warning) => `warning: ${warning}`)]));
 }
 
@@ -74,9 +75,9 @@ function parseObject(text: string, refuse: Refuse): unknown {
   throw refuse('it is JSON, but not an object');
 }
 
-/** At most `maximumListed`, then how many more there are. */
+/** At most `maxListed`, and the number of the others. */
 function describe(findings: readonly Finding[], locator: JsonLocator): string[] {
-  const listed = findings.slice(0, maximumListed).map(({ path, message }) => `${locator.describe(path)}: ${message}`);
+  const listed = findings.slice(0, maxListed).map(({ path, message }) => `${locator.describe(path)}: ${message}`);
   const left = findings.length - listed.length;
   return left > 0 ? [...listed, `and ${left} more`] : listed;
 }

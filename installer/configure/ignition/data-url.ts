@@ -1,8 +1,8 @@
 /**
- * Decodes a `data:` URL as Ignition does, which is stricter than browsers: no white space, no unescaped `#`, `<`, `[` or letters beyond ASCII,
- * base64 with its padding.
- * Source: RFC 2397, and the grammar of https://pkg.go.dev/github.com/vincent-petithory/dataurl.
- * @returns the bytes, or why it cannot be decoded.
+ * Decodes a `data:` URL as Ignition does, which is stricter than browsers: no white space, no
+ * unescaped `#`, `<`, `[` or non-ASCII characters, base64 with its padding. Source: RFC 2397, and
+ * the grammar of https://pkg.go.dev/github.com/vincent-petithory/dataurl.
+ * @returns the bytes, or the reason why it cannot be decoded
  */
 export function decodeDataUrl(url: string): Buffer | string {
   const header = matchHeader(url);

@@ -1,4 +1,4 @@
-/** In what the rules of one version of Ignition's format differ from those of others. */
+/** Differences between the rules of the versions of Ignition's format. */
 export interface Dialect {
   readonly major: number;
   readonly minor: number;

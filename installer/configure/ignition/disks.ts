@@ -1,88 +1,88 @@
 import type { Dialect } from './dialect.ts';
+import { checkUnique, each, type JsonCursor, shorten } from './json-cursor.ts';
 import { whyNotCleanPath } from './path.ts';
-import { checkUnique, each, type Place, shorten } from './place.ts';
 import type { Disk, Filesystem3, Partition, Raid } from './schema3.ts';
 
-export function checkDisks(disks: readonly Disk[] | undefined, place: Place): void {
-  each(disks, place, (disk, at) => {
+export function checkDisks(disks: readonly Disk[] | undefined, cursor: JsonCursor): void {
+  each(disks, cursor, (disk, at) => {
     at.at('device').error(whyNotCleanPath(disk.device));
     checkPartitions(disk.partitions ?? [], at.at('partitions'));
   });
-  checkUnique(disks, place, (disk) => disk.device ?? '');
+  checkUnique(disks, cursor, (disk) => disk.device ?? '');
 }
 
-function checkPartitions(partitions: readonly Partition[], place: Place): void {
-  each(partitions, place, checkPartition);
+function checkPartitions(partitions: readonly Partition[], cursor: JsonCursor): void {
+  each(partitions, cursor, checkPartition);
   const numbered = partitions.some((partition) => (partition.number ?? 0) === 0);
   const absent = partitions.some((partition) => partition.shouldExist === false);
   if (numbered && absent) {
-    place.error(
+    cursor.error(
       'where a partition should not exist, every partition needs a number, or a new one could take its place',
     );
   }
   const numbers = new Set<number>();
   const labels = new Set<string>();
-  each(partitions, place, ({ number = 0, label }, at) => {
+  each(partitions, cursor, ({ number = 0, label }, at) => {
     if (numbers.has(number)) at.at('number').error(`a second partition has the number ${number}`);
     if (label !== undefined && labels.has(label))
       at.at('label').error(`a second partition has the label ${shorten(label)}`);
     if (number !== 0) numbers.add(number);
     if (label !== undefined) labels.add(label);
   });
-  checkOverlaps(partitions, place);
+  checkOverlaps(partitions, cursor);
 }
 
-function checkPartition(partition: Partition, place: Place): void {
+function checkPartition(partition: Partition, cursor: JsonCursor): void {
   const { guid, label, number = 0, shouldExist, sizeMiB, startMiB, typeGuid } = partition;
-  if (number === 0 && label === undefined) place.error('the partition needs a number or a label');
+  if (number === 0 && label === undefined) cursor.error('the partition needs a number or a label');
   const described = [label, typeGuid || undefined, guid || undefined, startMiB, sizeMiB];
   if (shouldExist === false && described.some((value) => value !== undefined)) {
-    place.error('a partition that should not exist can have a number only');
+    cursor.error('a partition that should not exist can have a number only');
   }
   if (label !== undefined && Buffer.byteLength(label) > 36)
-    place.at('label').error('the label is longer than 36 bytes');
-  if (label?.includes(':')) place.at('label').error('a label cannot contain a colon');
-  checkGuid(guid, place.at('guid'));
-  checkGuid(typeGuid, place.at('typeGuid'));
+    cursor.at('label').error('the label is longer than 36 bytes');
+  if (label?.includes(':')) cursor.at('label').error('a label cannot contain a colon');
+  checkGuid(guid, cursor.at('guid'));
+  checkGuid(typeGuid, cursor.at('typeGuid'));
 }
 
-function checkGuid(guid: string | undefined, place: Place): void {
+function checkGuid(guid: string | undefined, cursor: JsonCursor): void {
   if (guid === undefined || guid === '') return;
   if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(guid)) return;
-  place.error(`${shorten(guid)} is not a GUID in the form 01234567-89AB-CDEF-EDCB-A98765432101`);
+  cursor.error(`${shorten(guid)} is not a GUID in the form 01234567-89AB-CDEF-EDCB-A98765432101`);
 }
 
 interface Extent {
   readonly index: number;
   readonly start: number;
-  /** Included. A partition whose size is left to the disk is known to have its first MiB only. */
+  /** Inclusive. Of a partition that takes the rest of the disk only the first MiB is known. */
   readonly end: number;
 }
 
-/** Partitions that start at 0 are put where there is room, and are not compared. */
-function checkOverlaps(partitions: readonly Partition[], place: Place): void {
+/** Partitions that start at 0 are placed in free space, and are not compared. */
+function checkOverlaps(partitions: readonly Partition[], cursor: JsonCursor): void {
   const extents: Extent[] = [];
   for (const [index, { startMiB, sizeMiB }] of partitions.entries()) {
     if (startMiB === undefined || sizeMiB === undefined || startMiB === 0) continue;
     const extent = { index, start: startMiB, end: sizeMiB === 0 ? startMiB : startMiB + sizeMiB - 1 };
     const other = extents.find((earlier) => overlaps(extent, earlier));
-    if (other !== undefined) place.at(index).error(`the partition overlaps with ${other.index} of the list`);
+    if (other !== undefined) cursor.at(index).error(`the partition overlaps with ${other.index} of the list`);
     extents.push(extent);
   }
 }
 
 function overlaps(one: Extent, other: Extent): boolean {
   const holds = ({ start, end }: Extent, mebibyte: number) => start <= mebibyte && mebibyte <= end;
-  // Also of the ends, because sizes may be negative, where Ignition compares as it does here.
+  // Also of the ends, because sizes may be negative; Ignition compares them like this.
   return holds(one, other.start) || holds(one, other.end) || holds(other, one.start) || holds(other, one.end);
 }
 
-/** Source: mdadm(8), of whose levels Ignition takes these. */
+/** The levels of mdadm(8) that Ignition accepts. */
 const levelsWithoutSpares = ['linear', 'raid0', '0', 'stripe'];
 const levelsWithSpares = ['raid1', '1', 'mirror', 'raid4', '4', 'raid5', '5', 'raid6', '6', 'raid10', '10'];
 
-export function checkRaids(raids: readonly Raid[] | undefined, place: Place): void {
-  each(raids, place, (raid, at) => {
+export function checkRaids(raids: readonly Raid[] | undefined, cursor: JsonCursor): void {
+  each(raids, cursor, (raid, at) => {
     const { level = '', devices = [], spares = 0 } = raid;
     if (levelsWithoutSpares.includes(level)) {
       if (spares !== 0) at.at('level').error(`an array of the level ${level} has no spares`);
@@ -96,15 +96,15 @@ export function checkRaids(raids: readonly Raid[] | undefined, place: Place): vo
     each(devices, at.at('devices'), (device, deviceAt) => deviceAt.error(whyNotCleanPath(device)));
     checkUnique(devices, at.at('devices'), (device) => device);
   });
-  checkUnique(raids, place, (raid) => raid.name ?? '');
+  checkUnique(raids, cursor, (raid) => raid.name ?? '');
 }
 
 export function checkFilesystems(
   filesystems: readonly Filesystem3[] | undefined,
   dialect: Dialect,
-  place: Place,
+  cursor: JsonCursor,
 ): void {
-  each(filesystems, place, (filesystem, at) => {
+  each(filesystems, cursor, (filesystem, at) => {
     const { device, format = '', label, mountOptions = [], options = [], path = '', uuid, wipeFilesystem } = filesystem;
     at.at('device').error(whyNotCleanPath(device));
     if (path !== '') at.at('path').error(whyNotCleanPath(path));
@@ -113,13 +113,13 @@ export function checkFilesystems(
     if (format !== '' || changed) checkFormat(format, dialect, at.at('format'));
     checkFilesystemLabel(label, format, at.at('label'));
   });
-  checkUnique(filesystems, place, (filesystem) => filesystem.device ?? '');
+  checkUnique(filesystems, cursor, (filesystem) => filesystem.device ?? '');
 }
 
-export function checkFormat(format: string, dialect: Dialect, place: Place): void {
+export function checkFormat(format: string, dialect: Dialect, cursor: JsonCursor): void {
   if (dialect.filesystemFormats.includes(format)) return;
   const what = format === '' ? 'the format is missing' : `the format ${shorten(format)} is not known`;
-  place.error(`${what}: it is one of ${dialect.filesystemFormats.join(', ')}`);
+  cursor.error(`${what}: it is one of ${dialect.filesystemFormats.join(', ')}`);
 }
 
 /** In bytes. Source: the manual pages of the mkfs programs. */
@@ -131,8 +131,8 @@ const labelLimits: ReadonlyMap<string, number> = new Map([
   ['vfat', 11],
 ]);
 
-export function checkFilesystemLabel(label: string | undefined, format: string, place: Place): void {
+export function checkFilesystemLabel(label: string | undefined, format: string, cursor: JsonCursor): void {
   const limit = labelLimits.get(format);
   if (label === undefined || limit === undefined || Buffer.byteLength(label) <= limit) return;
-  place.error(`the label is longer than the ${limit} bytes that ${format} has room for`);
+  cursor.error(`the label is longer than the ${limit} bytes that ${format} has room for`);
 }

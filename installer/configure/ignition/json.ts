@@ -1,15 +1,15 @@
 import { type AnyNode, type ObjectNode, parse } from '@humanwhocodes/momoa';
 import { z } from 'zod';
 import { reasonOf } from '../../../errors/reason.ts';
-import type { JsonPath } from './place.ts';
+import type { JsonPath } from './json-cursor.ts';
 
-/** Why a text is not JSON, in words that end a sentence; with line and column where they are known. */
+/** The reason why a text is not JSON, with line and column if they are known. */
 export class JsonSyntaxError extends Error {}
 
 /**
- * As JSON.parse, but numbers with a fraction or an exponent become NaN: Ignition refuses them for whole numbers even where they are whole (1.0),
- * and has no use for others.
- * @throws JsonSyntaxError
+ * As JSON.parse, but numbers with a fraction or an exponent become NaN: Ignition accepts only whole
+ * numbers, and not in the form 1.0.
+ * @throws {JsonSyntaxError} it is not JSON
  */
 export function parseJson(text: string): unknown {
   try {
@@ -21,7 +21,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** With line and column, which the engine's own message names only for some errors. */
+/** With line and column, which the message of JSON.parse has only for some errors. */
 function describeSyntaxError(text: string, engineError: unknown): string {
   const located = z.object({ message: z.string(), line: z.number(), column: z.number() });
   try {
@@ -34,11 +34,11 @@ function describeSyntaxError(text: string, engineError: unknown): string {
     const what = message.replace(/^U/, 'u').replace(/ found\.? \(\d+:\d+\)$/, '');
     return `${what} in line ${line}, column ${column}`;
   }
-  // Control characters in strings are all that only the engine minds; it says where.
+  // Only JSON.parse refuses control characters in strings; its message has the position.
   return reasonOf(engineError);
 }
 
-/** Finds where in a text the values at paths are. */
+/** Finds the line and column of the value at a path. */
 export class JsonLocator {
   readonly #text: string;
   #body: AnyNode | undefined;
@@ -47,7 +47,10 @@ export class JsonLocator {
     this.#text = text;
   }
 
-  /** `$.storage.files.0.path (line 3, column 14)`; of what is missing, the place where it should be. */
+  /**
+   * `$.storage.files.0.path (line 3, column 14)`; for a missing value, the position of the object
+   * that should contain it.
+   */
   describe(path: JsonPath): string {
     this.#body ??= parse(this.#text).body;
     let node = this.#body;

@@ -1,12 +1,12 @@
 import { posix } from 'node:path';
-import type { Place } from './place.ts';
+import type { JsonCursor } from './json-cursor.ts';
 
 export function whyNotAbsolute(path: string | undefined): string | undefined {
   if (path === undefined || path === '') return 'it is missing';
   return path.startsWith('/') ? undefined : `${path} is not an absolute path`;
 }
 
-/** Absolute, and without `..`, `//` or a slash at the end, by which one thing could have two names. */
+/** Absolute, and without `..`, `//` or a slash at the end, so that a file has only one path. */
 export function whyNotCleanPath(path: string | undefined): string | undefined {
   const why = whyNotAbsolute(path);
   if (why !== undefined || path === undefined) return why;
@@ -24,18 +24,20 @@ export interface Owner {
   readonly name?: string | undefined;
 }
 
-export function checkOwner(owner: Owner | undefined, place: Place): void {
+export function checkOwner(owner: Owner | undefined, cursor: JsonCursor): void {
   if (owner?.id !== undefined && (owner.name ?? '') !== '')
-    place.error('it has both id and name, of which one is right');
+    cursor.error('it has both id and name, but only one is allowed');
 }
 
-/** @param special whether set-user-ID, set-group-ID and sticky bits have an effect in this version. */
-export function checkMode(mode: number | undefined, special: boolean, place: Place): void {
+/**
+ * @param special whether set-user-ID, set-group-ID and sticky bits have an effect in this version
+ */
+export function checkMode(mode: number | undefined, special: boolean, cursor: JsonCursor): void {
   if (mode === undefined) return;
   if (mode < 0 || mode > 0o7777) {
-    place.error(`${mode} is not a mode: that is a decimal number from 0 to 4095 (0644 is 420)`);
+    cursor.error(`${mode} is not a mode: that is a decimal number from 0 to 4095 (0644 is 420)`);
   } else if (!special && mode > 0o777) {
-    place.warn(
+    cursor.warn(
       `the set-user-ID, set-group-ID and sticky bits have no effect before version 3.4.0 (0644 is 420, not ${mode})`,
     );
   }

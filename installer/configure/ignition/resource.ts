@@ -1,39 +1,39 @@
 import { decodeDataUrl } from './data-url.ts';
 import type { Dialect } from './dialect.ts';
-import { checkUnique, each, type Place, shorten } from './place.ts';
+import { checkUnique, each, type JsonCursor, shorten } from './json-cursor.ts';
 import type { Resource } from './schema3.ts';
 import { parseUrl } from './url.ts';
 
-/** Something to fetch: where from, and how to tell that it is the right thing. */
-export function checkResource(resource: Resource | undefined, dialect: Dialect, place: Place): void {
+/** Checks a resource to fetch: its source and its verification. */
+export function checkResource(resource: Resource | undefined, dialect: Dialect, cursor: JsonCursor): void {
   if (resource === undefined) return;
   const { compression = '', httpHeaders, source, verification } = resource;
   if (compression !== '' && compression !== 'gzip') {
-    place.at('compression').error(`there is no compression ${shorten(compression)}, only gzip`);
+    cursor.at('compression').error(`unknown compression ${shorten(compression)}; only gzip is supported`);
   }
   if (verification?.hash !== undefined) {
-    const hash = place.at('verification', 'hash');
-    if (source === undefined && dialect.hashNeedsSource) hash.error('there is a hash, but no source that it is of');
+    const hash = cursor.at('verification', 'hash');
+    if (source === undefined && dialect.hashNeedsSource) hash.error('there is a hash, but no source');
     hash.error(whyNotHash(verification.hash, dialect));
   }
-  if (source !== undefined && source !== '') checkSource(source, compression, dialect, place.at('source'));
-  checkHeaders(httpHeaders, source, place.at('httpHeaders'));
+  if (source !== undefined && source !== '') checkSource(source, compression, dialect, cursor.at('source'));
+  checkHeaders(httpHeaders, source, cursor.at('httpHeaders'));
 }
 
-/** As `checkResource`, of what makes no sense without a source. */
-export function checkRequiredResource(resource: Resource, dialect: Dialect, place: Place): void {
-  checkResource(resource, dialect, place);
-  if (resource.source === undefined || resource.source === '') place.at('source').error('there is no source');
+/** As `checkResource`, for a resource that needs a source. */
+export function checkRequiredResource(resource: Resource, dialect: Dialect, cursor: JsonCursor): void {
+  checkResource(resource, dialect, cursor);
+  if (resource.source === undefined || resource.source === '') cursor.at('source').error('there is no source');
 }
 
-function checkSource(source: string, compression: string, dialect: Dialect, place: Place): void {
+function checkSource(source: string, compression: string, dialect: Dialect, cursor: JsonCursor): void {
   const why = whyNotSource(source, dialect);
-  place.error(why);
+  cursor.error(why);
   if (why !== undefined || compression !== 'gzip' || !/^data:/i.test(source)) return;
   const data = decodeDataUrl(source);
-  // Ignition finds this only while it writes the file.
+  // Ignition detects this only while it writes the file.
   if (typeof data !== 'string' && !isGzip(data)) {
-    place.warn('compression says gzip, but the data is not compressed with gzip');
+    cursor.warn('compression says gzip, but the data is not compressed with gzip');
   }
 }
 
@@ -46,7 +46,7 @@ function whyNotSource(source: string, dialect: Dialect): string | undefined {
   if (url === undefined) return `${shorten(source)} is not a valid URL`;
   if (!dialect.urlSchemes.includes(url.scheme)) {
     const what = url.scheme === '' ? 'a URL without a scheme' : `the scheme ${url.scheme}`;
-    return `${what} cannot be fetched, only ${dialect.urlSchemes.join(', ')}`;
+    return `${what} is not supported; supported: ${dialect.urlSchemes.join(', ')}`;
   }
   if (url.scheme === 'data') {
     const decoded = decodeDataUrl(source);
@@ -73,21 +73,21 @@ function whyNotHash(hash: string, dialect: Dialect): string | undefined {
   if (dash < 0) return `${shorten(hash)} is not a hash in the form sha512-0123...`;
   const digits = { sha512: 128, sha256: 64 }[hash.slice(0, dash)];
   if (digits === undefined || !dialect.hashes.includes(hash.slice(0, dash))) {
-    return `the hash function ${shorten(hash.slice(0, dash))} is not known, only ${dialect.hashes.join(' and ')}`;
+    return `unknown hash function ${shorten(hash.slice(0, dash))}; supported: ${dialect.hashes.join(', ')}`;
   }
   const found = Buffer.byteLength(hash) - dash - 1;
   return found === digits ? undefined : `the hash has ${found} digits instead of ${digits}`;
 }
 
-function checkHeaders(headers: Resource['httpHeaders'], source: string | undefined, place: Place): void {
+function checkHeaders(headers: Resource['httpHeaders'], source: string | undefined, cursor: JsonCursor): void {
   if (headers === undefined || headers.length === 0) return;
   const scheme = source === undefined || source === '' ? undefined : parseUrl(source)?.scheme;
-  if (scheme !== 'http' && scheme !== 'https') place.error('headers need a source with http or https');
-  each(headers, place, (header, at) => {
+  if (scheme !== 'http' && scheme !== 'https') cursor.error('headers need an http or https source');
+  each(headers, cursor, (header, at) => {
     if (header.name === undefined || header.name === '') at.at('name').error('the header has no name');
     if (header.value === '') at.at('value').error('the header has an empty value');
   });
-  checkUnique(headers, place, (header) => header.name ?? '');
+  checkUnique(headers, cursor, (header) => header.name ?? '');
 }
 
 interface Proxy {
@@ -96,15 +96,15 @@ interface Proxy {
   readonly noProxy?: string[] | undefined;
 }
 
-export function checkProxy(proxy: Proxy | undefined, place: Place): void {
+export function checkProxy(proxy: Proxy | undefined, cursor: JsonCursor): void {
   for (const key of ['httpProxy', 'httpsProxy'] as const) {
     const url = proxy?.[key];
     if (url === undefined) continue;
     const scheme = parseUrl(url)?.scheme;
-    if (scheme === undefined) place.at(key).error(`${shorten(url)} is not a valid URL`);
-    else if (scheme !== 'http' && scheme !== 'https') place.at(key).error('a proxy has a URL with http or https');
+    if (scheme === undefined) cursor.at(key).error(`${shorten(url)} is not a valid URL`);
+    else if (scheme !== 'http' && scheme !== 'https') cursor.at(key).error('a proxy needs an http or https URL');
     else if (scheme === 'http' && key === 'httpsProxy')
-      place.at(key).warn('the connection to the proxy is not encrypted');
+      cursor.at(key).warn('the connection to the proxy is not encrypted');
   }
-  checkUnique(proxy?.noProxy, place.at('noProxy'), (host) => host);
+  checkUnique(proxy?.noProxy, cursor.at('noProxy'), (host) => host);
 }

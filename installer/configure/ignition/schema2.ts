@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { flag, integer, list, since, text, texts } from './schema.ts';
 
 /*
- * Ignition's configuration format 2.0 to 2.4: 2.4, in which every key carries the version it came with.
+ * Ignition's configuration format 2.0 to 2.4: 2.4, in which every key has the version that introduced it.
  * Source: doc/configuration-v2_N.md in the spec2x branch of https://github.com/coreos/ignition.
  */
 

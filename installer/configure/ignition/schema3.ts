@@ -2,14 +2,14 @@ import { z } from 'zod';
 import { flag, integer, list, since, text, texts } from './schema.ts';
 
 /*
- * Ignition's configuration format 3.0 to 3.6: 3.6, in which every key carries the version it came with.
+ * Ignition's configuration format 3.0 to 3.6: 3.6, in which every key has the version that introduced it.
  * Source: https://coreos.github.io/ignition/specs/ and config/v3_N/schema/ignition.json of https://github.com/coreos/ignition.
  */
 
 const verification = z.object({ hash: text }).optional();
 const httpHeaders = z.array(z.object({ name: text, value: text }));
 
-/** Contents of files, and from 3.1 on whatever else is fetched. */
+/** Contents of files, and since 3.1 every other resource. */
 const resource = z.object({
   compression: text,
   httpHeaders: since(1, httpHeaders),
@@ -17,7 +17,7 @@ const resource = z.object({
   verification,
 });
 
-/** A config or certificate to fetch, which in 3.0 had fewer keys than the contents of a file. */
+/** A config or certificate to fetch. In 3.0 it had fewer keys than the contents of a file. */
 const reference = z.object({
   compression: since(1, z.string()),
   httpHeaders: since(1, httpHeaders),

@@ -1,13 +1,13 @@
-/** What reading a unit file gave. */
+/** The sections of a unit file. */
 export interface UnitFile {
   readonly sections: readonly string[];
-  /** Why it cannot be read; undefined when it can. */
+  /** The reason why it cannot be read; undefined if it can. */
   readonly error: string | undefined;
 }
 
 /**
- * Reads a unit file as Ignition does, to find what it would refuse at first boot.
- * Source: systemd.syntax(7), and the reader of https://pkg.go.dev/github.com/coreos/go-systemd/v22/unit.
+ * Reads a unit file as Ignition does, to detect what it would refuse at first boot. Source:
+ * systemd.syntax(7), and the reader of https://pkg.go.dev/github.com/coreos/go-systemd/v22/unit.
  */
 export function readUnitFile(contents: string): UnitFile {
   const sections: string[] = [];
@@ -42,7 +42,7 @@ function readSections(reader: Reader, sections: string[]): void {
       reader.back();
       readOption(reader);
     }
-    // What comes before the first section is passed over, as Ignition does.
+    // Text before the first section is skipped, as by Ignition.
   }
 }
 
@@ -87,8 +87,8 @@ function isSpace(byte: number): boolean {
 }
 
 /**
- * Bytes in the portions in which Ignition reads them: whether it notices that a line is too long depends on them, and neither a config that it
- * takes should be refused nor one that it refuses be taken.
+ * Bytes in the portions in which Ignition reads them. Its check for long lines depends on them, and
+ * this check must agree with it.
  */
 class Reader {
   readonly #bytes: Buffer;
@@ -118,7 +118,7 @@ class Reader {
     this.#offset--;
   }
 
-  /** Up to and with `delimiter`, or to the end where there is none. */
+  /** Up to and including `delimiter`, or to the end if there is none. */
   until(delimiter: number): Buffer {
     const start = this.#offset;
     const found = this.#bytes.indexOf(delimiter, start);

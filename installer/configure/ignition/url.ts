@@ -1,4 +1,4 @@
-/** What the rules need of a URL. */
+/** The parts of a URL that the rules use. */
 export interface ParsedUrl {
   /** In lower case; empty for a relative reference. */
   readonly scheme: string;
@@ -8,10 +8,9 @@ export interface ParsedUrl {
 }
 
 /**
- * Takes a URL apart as strictly and as leniently as Go's `net/url`, by which Ignition judges: the WHATWG parser of the platform would mend or
- * refuse others.
- * Source: RFC 3986 and https://pkg.go.dev/net/url#Parse.
- * @returns undefined when it cannot be parsed.
+ * Parses a URL as Go's `net/url`, which Ignition uses. The WHATWG parser of Node corrects or
+ * refuses other URLs. Source: RFC 3986 and https://pkg.go.dev/net/url#Parse.
+ * @returns undefined if it cannot be parsed
  */
 export function parseUrl(text: string): ParsedUrl | undefined {
   if (hasControlCharacter(text)) return undefined;

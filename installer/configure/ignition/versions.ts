@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Dialect, dialect2, dialect3 } from './dialect.ts';
-import { type Findings, Place } from './place.ts';
+import { type Findings, JsonCursor } from './json-cursor.ts';
 import { checkVersion1 } from './rules1.ts';
 import { checkVersion2 } from './rules2.ts';
 import { checkVersion3 } from './rules3.ts';
@@ -11,9 +11,9 @@ import { version3 } from './schema3.ts';
 
 /** One version of Ignition's configuration format. */
 export interface IgnitionVersion {
-  /** As configs name it; `1` for the format before versions had names. */
+  /** As in configs; `1` for the format before the key `ignition.version` existed. */
   readonly name: string;
-  /** Notes all that is wrong with parsed JSON. */
+  /** Adds all findings about parsed JSON. */
   readonly check: (config: unknown, findings: Findings) => void;
 }
 
@@ -27,19 +27,19 @@ const known: readonly IgnitionVersion[] = [
   ...[0, 1, 2, 3, 4, 5, 6].map((minor) => define(`3.${minor}.0`, dialect3(minor), version3, checkVersion3)),
 ];
 
-/** The newest stable version that is known. */
+/** The newest stable version known here. */
 export const newestVersion = '3.6.0';
 
 function define<S extends z.ZodType>(
   name: string,
   dialect: Dialect,
   schema: S,
-  checkRules: (config: z.infer<S>, dialect: Dialect, place: Place) => void,
+  checkRules: (config: z.infer<S>, dialect: Dialect, cursor: JsonCursor) => void,
 ): IgnitionVersion {
   return {
     name,
     check(config, findings) {
-      const top = new Place(findings);
+      const top = new JsonCursor(findings);
       const parsed = schema.safeParse(fitToVersion(config, schema, dialect, top));
       if (parsed.success) return checkRules(parsed.data, dialect, top);
       for (const issue of parsed.error.issues) {
@@ -59,14 +59,14 @@ const header = z.object({
   ignitionVersion: z.int().optional(),
 });
 
-/** What a config says of its version, of whatever version it is; undefined when it says nothing. */
+/** The version that a config of any version names; undefined if it names none. */
 export function readVersion(config: unknown): string | undefined {
-  const ignored = new Place({ errors: [], warnings: [] });
+  const ignored = new JsonCursor({ errors: [], warnings: [] });
   const { data } = header.safeParse(fitToVersion(config, header, { major: 0, minor: 0 }, ignored));
   return data?.ignitionVersion === 1 ? '1' : data?.ignition?.version;
 }
 
-/** Whether it is a 3.x that this program does not know: the image may well know it. */
+/** Whether it is a newer 3.x than this program knows; the image may support it. */
 export function isNewerVersion3(name: string): boolean {
   const minor = /^3\.(\d+)\.0(-experimental)?$/.exec(name)?.[1];
   return minor !== undefined && findVersion(name) === undefined && Number(minor) > 6;

@@ -3,13 +3,16 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 
-// Compiles the AssemblyScript sources in assemblyscript/ and writes them, as text, into kernel-binary.generated.ts:
-//   node installer/decompress/bzip2/build-kernel.ts
+// Compiles the AssemblyScript sources in assemblyscript/ and writes them, as text, into
+// kernel-binary.generated.ts: node installer/decompress/bzip2/build-kernel.ts
 
 const folder = dirname(fileURLToPath(import.meta.url));
 export const generatedPath = join(folder, 'kernel-binary.generated.ts');
 
-/** The compiled kernel: a WebAssembly module with SIMD and bulk memory instructions, the same bytes for the same sources. */
+/**
+ * The compiled kernel: a WebAssembly module with SIMD and bulk memory instructions, the same bytes
+ * for the same sources.
+ */
 export async function compileKernel(): Promise<Uint8Array> {
   const build = join(folder, '../../../build');
   await mkdir(build, { recursive: true });
@@ -35,7 +38,10 @@ export async function compileKernel(): Promise<Uint8Array> {
   }
 }
 
-/** The module that carries the compiled kernel, so that neither the source tree nor a bundle needs a compiler or a second file. */
+/**
+ * The module that contains the compiled kernel, so that neither the source tree nor a bundle needs
+ * a compiler or a second file.
+ */
 export function generatedModule(binary: Uint8Array): string {
   const lines =
     Buffer.from(binary)

@@ -11,16 +11,22 @@ import { hasSimd } from './wasm-kernel.ts';
 
 export interface Bzip2Options {
   readonly signal?: AbortSignal;
-  /** Threads. Default: the number of cores, fewer where memory is short. */
+  /** Threads. Default: one for each core, fewer if memory is short. */
   readonly workers?: number;
   readonly onWarning?: (message: string) => void;
-  /** Which decoder of blocks. Default: WebAssembly where it has SIMD. */
+  /** Decoder of blocks. Default: WebAssembly if it has SIMD. */
   readonly kernel?: 'wasm' | 'typescript';
-  /** Compressed bytes given to a thread at once. Default: as many as fill its lanes when the content was already compressed. */
+  /**
+   * Compressed bytes that a thread gets at once. Default: enough to fill its lanes if the content
+   * is incompressible.
+   */
   readonly pieceBytes?: number;
-  /** Compressed bytes after its piece that a thread is given as well. Default: as much as the last block may extend there. */
+  /**
+   * Compressed bytes after its piece that a thread also gets. Default: the part of the last block
+   * that may be there.
+   */
   readonly overlapBytes?: number;
-  /** What decodes. Default: a thread each. */
+  /** Starts a worker. Default: a thread. */
   readonly startWorker?: (settings: WorkerSettings) => DecodingWorker;
 }
 
@@ -28,21 +34,26 @@ export interface Bzip2Options {
 const lanes = 4;
 /** A little less than four incompressible blocks of the highest level. */
 const usualPieceBytes = 3 * 1024 * 1024;
-/** A block of incompressible bytes is hardly longer than these bytes; where one is, its piece is decoded again with more. */
+/**
+ * A block of incompressible bytes is hardly longer than this. If one is, its piece is decoded again
+ * with more.
+ */
 const usualOverlapBytes = 1024 * 1024;
-/** Memory of one thread with its share of pieces and buffers, about. */
+/** Approximate memory of one thread with its share of pieces and buffers. */
 const workerBytes = 64 * 1024 * 1024;
 const buffersPerWorker = 4;
 
 /**
- * Decodes a bzip2 file with several threads: concatenated streams, all levels, randomised blocks. What follows the last stream is
- * ignored with a warning, as the bzip2 program does. Extents are blocks, or parts of them.
+ * Decodes a bzip2 file with several threads: concatenated streams, all levels, randomised blocks.
+ * Data after the last stream is ignored with a warning, as by the bzip2 program. Extents are
+ * blocks, or parts of them.
  *
- * The file is cut into pieces wherever its bytes happen to lie; blocks begin at any bit, so each thread looks for the first one in its
- * piece. A piece's result counts only if it begins at the very bit where the one before it ended, so that a wrong guess costs time, not
- * correctness. Checksums of blocks and streams are verified.
+ * The file is split into pieces of equal size. Blocks begin at any bit, so each thread searches for
+ * the first one in its piece. The result of a piece counts only if it begins at exactly the bit
+ * where the previous one ended, so a wrong guess costs time, not correctness. Checksums of blocks
+ * and streams are verified.
  *
- * @throws {DecompressError} with the byte of the file where the undecodable block begins.
+ * @throws {DecompressError} with the offset of the block that cannot be decoded
  */
 export async function* bzip2(source: AsyncIterable<Uint8Array>, options: Bzip2Options = {}): AsyncGenerator<Extent> {
   const workers = options.workers ?? suitableWorkers();
@@ -65,11 +76,11 @@ export async function* bzip2(source: AsyncIterable<Uint8Array>, options: Bzip2Op
     const endBit = yield* joined(pieces, schedule, options.signal);
     pieces.discard();
     await reading;
-    // A failure of the source after the end of the data is one all the same.
+    // A failure of the source after the end of the data must be reported, too.
     pieces.from(0, 0);
     const ignored = pieces.sizeBytes - endBit / 8;
     if (ignored > 0)
-      options.onWarning?.(`the image is followed by ${ignored} bytes that are not bzip2; they were ignored`);
+      options.onWarning?.(`the image is followed by ${ignored} bytes that are not bzip2; they are ignored`);
   } finally {
     pieces.stop();
     await reading;
@@ -137,7 +148,7 @@ async function* joined(
   }
 }
 
-/** Checks what the threads cannot know, because it depends on where the stream began. */
+/** Checks what depends on the beginning of the stream, which the threads do not know. */
 class Stream {
   #level: number;
   #crc = 0;

@@ -1,10 +1,14 @@
 /**
- * CRC-32 as bzip2 uses it: polynomial 0x04c11db7, most significant bit first, start and final inversion. Several bytes a step through
- * tables that hold the effect of a byte followed by k zero bytes.
+ * CRC-32 as bzip2 uses it: polynomial 0x04c11db7, most significant bit first, start and final
+ * inversion. Several bytes a step through tables that hold the effect of a byte followed by k zero
+ * bytes.
  */
 const polynomial = 0x04c11db7;
 
-/** tables[k * 256 + byte]: effect of a byte on the register after k further zero bytes, k from 0 to 7. */
+/**
+ * tables[k * 256 + byte]: effect of a byte on the register after k further zero bytes, k from 0 to
+ * 7.
+ */
 const tables = new Uint32Array(8 * 256);
 for (let byte = 0; byte < 256; byte++) {
   let register = byte << 24;
@@ -16,7 +20,10 @@ for (let i = 256; i < tables.length; i++) {
   tables[i] = (before << 8) ^ (tables[before >>> 24] ?? 0);
 }
 
-/** doubling[k * 1024 + position * 256 + byte]: effect of 2^k zero bytes on one byte of the register; 46 MB, the longest run, needs 26. */
+/**
+ * doubling[k * 1024 + position * 256 + byte]: effect of 2^k zero bytes on one byte of the register;
+ * 46 MB, the longest run, needs 26.
+ */
 const doublings = 26;
 const doubling = new Uint32Array(doublings * 1024);
 for (let position = 0; position < 4; position++) {

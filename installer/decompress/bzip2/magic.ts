@@ -1,9 +1,12 @@
-/** What a block begins with, and what the end of a stream does, as two times 24 bits. */
+/** The first 48 bits of a block and of the end of a stream, as two times 24 bits. */
 export const blockMagic = [0x314159, 0x265359] as const;
 export const endMagic = [0x177245, 0x385090] as const;
 export const magicBits = 48;
 
-/** For each pair of bytes, whether it can be the second and third byte touched by one of the magics at some bit offset. */
+/**
+ * For each pair of bytes, whether it can be the second and third byte touched by one of the magics
+ * at some bit offset.
+ */
 const candidate = new Uint8Array(65536);
 for (const [high, low] of [blockMagic, endMagic]) {
   const magic = (BigInt(high) << 24n) | BigInt(low);
@@ -11,12 +14,13 @@ for (const [high, low] of [blockMagic, endMagic]) {
 }
 
 /**
- * The first bit in [from, until) at which a block or a stream's end may begin, or -1. Nothing marks such places but their 48 bits, which
- * compressed data may also contain by chance.
+ * The first bit in [from, until) at which a block or the end of a stream may begin, or -1. Only the
+ * 48 bits mark it, and compressed data may contain them by chance.
  */
 export function findMagic(bytes: Uint8Array, length: number, from: number, until: number): number {
   const lastByte = Math.min(Math.ceil(until / 8), length - 5);
-  // A magic that starts at bit b of byte i fills byte i + 1 and, together with it, 16 bits that tell most places apart.
+  // A magic that starts at bit b of byte i fills byte i + 1 and, together with it, 16 bits that
+  // exclude most positions.
   for (let i = from >>> 3; i < lastByte; i++) {
     if (candidate[((bytes[i + 1] as number) << 8) | (bytes[i + 2] as number)] === 0) continue;
     for (let bit = i * 8; bit < i * 8 + 8; bit++) {

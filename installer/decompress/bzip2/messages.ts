@@ -1,6 +1,6 @@
 import type { PieceEvent } from './piece.ts';
 
-/** What decodes: a thread, or whatever else answers `ToWorker` messages with `FromWorker` messages. */
+/** A decoder: a thread, or an object that answers `ToWorker` with `FromWorker` messages. */
 export interface DecodingWorker {
   postMessage(message: ToWorker, transfer: readonly ArrayBuffer[]): void;
   on(event: 'message', listener: (message: FromWorker) => void): unknown;
@@ -9,20 +9,20 @@ export interface DecodingWorker {
   terminate(): Promise<unknown>;
 }
 
-/** How a worker is set up. */
+/** Settings of a worker. */
 export interface WorkerSettings {
   readonly kernel: 'wasm' | 'typescript';
   readonly lanes: number;
-  /** Most compressed bytes of a piece and what follows it, unless a block turns out to be longer. */
+  /** Maximum compressed bytes of a piece and its overlap, unless a block is longer. */
   readonly inputBytes: number;
-  /** Buffers of decoded bytes the worker may fill before the reader gives one back. */
+  /** Buffers of decoded bytes that the worker may fill before the reader returns one. */
   readonly buffers: number;
 }
 
 export interface DecodeRequest {
   readonly kind: 'decode';
   readonly job: number;
-  /** Shared memory that holds the piece and what follows it, and how much of each is filled. */
+  /** Shared memory with the piece and its overlap, and their sizes. */
   readonly parts: readonly { readonly memory: SharedArrayBuffer; readonly lengthBytes: number }[];
   readonly start: number | 'search';
   readonly endBit: number;
@@ -31,7 +31,7 @@ export interface DecodeRequest {
 
 export type ToWorker =
   | DecodeRequest
-  /** Jobs up to this one are no longer wanted. */
+  /** Jobs up to this one are cancelled. */
   | { readonly kind: 'cancel'; readonly upTo: number }
   | { readonly kind: 'buffer'; readonly buffer: ArrayBuffer };
 

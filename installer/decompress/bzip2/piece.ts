@@ -1,13 +1,19 @@
-import { expanded, type Kernel, verdict } from './kernel.ts';
+import { decodeStatus, expanded, type Kernel } from './kernel.ts';
 import { blockMagic, endMagic, findMagic, magicBits } from './magic.ts';
 
-/** A part of the compressed file, decoded by one worker. Bits count from the beginning of the bytes loaded into the kernel. */
+/**
+ * A part of the compressed file, decoded by one worker. Bits count from the beginning of the bytes
+ * loaded into the kernel.
+ */
 export interface Piece {
   /** Loaded bytes: the piece itself and what follows, because its last block extends beyond it. */
   readonly loadedBytes: number;
-  /** Where a block, or the end of a stream, begins; or 'search', to start with the first place that looks like one. */
+  /**
+   * Bit where a block, or the end of a stream, begins; or 'search', to start at the first bit that
+   * looks like one.
+   */
   readonly start: number | 'search';
-  /** Whatever begins before this bit is decoded. */
+  /** Everything that begins before this bit is decoded. */
   readonly endBit: number;
   /** Whether the loaded bytes end with the file. */
   readonly last: boolean;
@@ -18,7 +24,10 @@ export type PieceEvent =
   | { readonly kind: 'start'; readonly bit: number }
   | { readonly kind: 'data'; readonly buffer: ArrayBuffer; readonly lengthBytes: number }
   | { readonly kind: 'zero'; readonly lengthBytes: number }
-  /** The data since the last such event were `count` equal blocks, each of which had the stored checksum. */
+  /**
+   * The data since the last such event were `count` equal blocks, each of which had the stored
+   * checksum.
+   */
   | {
       readonly kind: 'blocks';
       readonly bit: number;
@@ -37,48 +46,54 @@ export type PieceEvent =
   | { readonly kind: 'end of file'; readonly bit: number }
   | { readonly kind: 'invalid'; readonly bit: number; readonly reason: string };
 
-/** Where decoded bytes go; `buffer` waits until the reader gives one back. */
-export interface Outlet {
+/** Receives decoded bytes; `buffer` waits until the reader returns one. */
+export interface PieceSink {
   /** A buffer of `outputBytes`. */
   buffer(): Promise<ArrayBuffer>;
   send(event: PieceEvent): void;
 }
 
-/** A block in a lane, and how many equal ones follow it. */
+/** A block in a lane, and the number of equal blocks after it. */
 interface Batched {
   readonly bit: number;
   readonly bits: number;
   count: number;
 }
 
-/** A block this short may be compared with the next one before decoding it; a block of zeroes has less than 400 bits. */
+/**
+ * A block this short may be compared with the next one before decoding it; a block of zeroes has
+ * less than 400 bits.
+ */
 const shortBlockBits = 2048;
 
 export class PieceDecoder {
   readonly #kernel: Kernel;
-  readonly #outlet: Outlet;
+  readonly #sink: PieceSink;
   #batch: Batched[] = [];
 
-  constructor(kernel: Kernel, outlet: Outlet) {
+  constructor(kernel: Kernel, sink: PieceSink) {
     this.#kernel = kernel;
-    this.#outlet = outlet;
+    this.#sink = sink;
   }
 
-  /** Decodes the piece whose bytes are in the kernel's input. The last event sent is one of those without data after them. */
+  /**
+   * Decodes the piece whose bytes are in the kernel's input. The last event sent is one of those
+   * without data after them.
+   */
   async decode(piece: Piece): Promise<void> {
     const kernel = this.#kernel;
     const start = piece.start === 'search' ? findMagic(kernel.input, piece.loadedBytes, 0, piece.endBit) : piece.start;
-    if (start < 0) return this.#outlet.send({ kind: 'nothing found' });
+    if (start < 0) return this.#sink.send({ kind: 'nothing found' });
     kernel.load(piece.loadedBytes);
-    this.#outlet.send({ kind: 'start', bit: start });
+    this.#sink.send({ kind: 'start', bit: start });
     this.#batch = [];
     try {
       const end = await this.#decodeFrom(start, piece);
       await this.#deliver();
-      this.#outlet.send(end);
+      this.#sink.send(end);
     } catch (error) {
       if (!(error instanceof InvalidBlock)) throw error;
-      this.#outlet.send({ kind: 'invalid', bit: error.bit, reason: error.message });
+      this.#sink.send({ kind: 'invalid', bit: error.bit, reason: error.message });
     }
   }
 
@@ -100,8 +115,8 @@ export class PieceDecoder {
         if (this.#batch.length === kernel.lanes) await this.#deliver();
         const lane = this.#batch.length;
         const found = kernel.decode(lane, bit);
-        if (found === verdict.cut) return this.#cut(bit, piece);
-        if (found !== verdict.ok) return { kind: 'invalid', bit, reason: reasons[found] ?? 'it is damaged' };
+        if (found === decodeStatus.cut) return this.#cut(bit, piece);
+        if (found !== decodeStatus.ok) return { kind: 'invalid', bit, reason: reasons[found] ?? 'it is damaged' };
         this.#batch.push({ bit, bits: kernel.endBit(lane) - bit, count: 1 });
         bit = kernel.endBit(lane);
       } else if (high === endMagic[0] && low === endMagic[1]) {
@@ -110,19 +125,22 @@ export class PieceDecoder {
         const header = Math.ceil((bit + magicBits + 32) / 8) * 8;
         const level = this.#streamHeader(header, loadedBits);
         if (level === 'cut' && !piece.last) return { kind: 'cut', bit };
-        this.#outlet.send({ kind: 'end of stream', bit, crc });
+        this.#sink.send({ kind: 'end of stream', bit, crc });
         if (level === 'cut' && header < loadedBits) return this.#cut(header, piece);
         if (typeof level === 'string') return { kind: 'end of file', bit: header };
-        this.#outlet.send({ kind: 'stream', level });
+        this.#sink.send({ kind: 'stream', level });
         bit = header + 32;
       } else {
-        return { kind: 'invalid', bit, reason: 'neither a block nor the end of the stream begins there' };
+        return { kind: 'invalid', bit, reason: 'there is no block header and no end of stream' };
       }
     }
     return bit === loadedBits ? this.#cut(bit, piece) : { kind: 'done', bit };
   }
 
-  /** Reads the four bytes `BZh1` to `BZh9` that begin a further stream; anything else after a stream is ignored, as bzip2 does. */
+  /**
+   * Reads the four bytes `BZh1` to `BZh9` that begin a further stream; anything else after a stream
+   * is ignored, as bzip2 does.
+   */
   #streamHeader(bit: number, loadedBits: number): number | 'none' | 'cut' {
     const header = this.#kernel.read24(bit) * 256 + (this.#kernel.read24(bit + 24) >>> 16);
     for (let byte = 0; byte < 4; byte++) {
@@ -143,7 +161,7 @@ export class PieceDecoder {
     return piece.last ? { kind: 'invalid', bit, reason: 'the file ends unexpectedly' } : { kind: 'cut', bit };
   }
 
-  /** Hands on the blocks in the lanes. */
+  /** Delivers the blocks in the lanes. */
   async #deliver(): Promise<void> {
     const batch = this.#batch;
     this.#batch = [];
@@ -151,8 +169,8 @@ export class PieceDecoder {
     for (const [lane, block] of batch.entries()) {
       const zeroes = await this.#expand(lane, block);
       if (zeroes === undefined) for (let i = 1; i < block.count; i++) await this.#expand(lane, block);
-      else this.#outlet.send({ kind: 'zero', lengthBytes: zeroes * block.count });
-      this.#outlet.send({
+      else this.#sink.send({ kind: 'zero', lengthBytes: zeroes * block.count });
+      this.#sink.send({
         kind: 'blocks',
         bit: block.bit,
         count: block.count,
@@ -162,7 +180,9 @@ export class PieceDecoder {
     }
   }
 
-  /** Sends a block's bytes; those of a block of nothing but zeroes are returned as their number instead. */
+  /**
+   * Sends the bytes of a block. For a block of zeroes it returns their number instead.
+   */
   async #expand(lane: number, block: Batched): Promise<number | undefined> {
     const kernel = this.#kernel;
     kernel.rewind(lane);
@@ -181,15 +201,15 @@ export class PieceDecoder {
         continue;
       }
       onlyZeroes = false;
-      if (heldZeroes > 0) this.#outlet.send({ kind: 'zero', lengthBytes: heldZeroes });
+      if (heldZeroes > 0) this.#sink.send({ kind: 'zero', lengthBytes: heldZeroes });
       heldZeroes = 0;
-      const buffer = await this.#outlet.buffer();
+      const buffer = await this.#sink.buffer();
       new Uint8Array(buffer).set(kernel.output.subarray(0, length));
-      this.#outlet.send({ kind: 'data', buffer, lengthBytes: length });
+      this.#sink.send({ kind: 'data', buffer, lengthBytes: length });
     }
     if (kernel.crc(lane) !== kernel.storedCrc(lane)) throw new InvalidBlock(block.bit, 'its checksum is wrong');
     if (onlyZeroes) return heldZeroes;
-    if (heldZeroes > 0) this.#outlet.send({ kind: 'zero', lengthBytes: heldZeroes });
+    if (heldZeroes > 0) this.#sink.send({ kind: 'zero', lengthBytes: heldZeroes });
     return undefined;
   }
 }
@@ -209,11 +229,11 @@ function isZero(bytes: Uint8Array, length: number): boolean {
 }
 
 const reasons: Record<number, string> = {
-  [verdict.noSymbols]: 'it uses no byte at all',
-  [verdict.badGroupCount]: 'it has an impossible number of tables',
-  [verdict.badSelector]: 'it selects a table that is not there',
-  [verdict.badCodeLength]: 'it has a code of impossible length',
-  [verdict.badCode]: 'it has a code without meaning',
-  [verdict.tooLong]: 'it is longer than a block may be',
-  [verdict.badOrigin]: 'its first byte is outside of it',
+  [decodeStatus.noSymbols]: 'it uses no byte at all',
+  [decodeStatus.badGroupCount]: 'it has an impossible number of tables',
+  [decodeStatus.badSelector]: 'it selects a table that is not there',
+  [decodeStatus.badCodeLength]: 'it has a code of impossible length',
+  [decodeStatus.badCode]: 'it has a code without meaning',
+  [decodeStatus.tooLong]: 'it is longer than a block may be',
+  [decodeStatus.badOrigin]: 'its first byte is outside of it',
 };

@@ -1,26 +1,29 @@
-/** A stretch of the compressed file, in memory that the decoding threads share. */
+/** A part of the compressed file, in memory that the decoding threads share. */
 export interface StoredPiece {
   readonly memory: SharedArrayBuffer;
   readonly lengthBytes: number;
   readonly last: boolean;
 }
 
-/** How reading stands. */
+/** State of reading. */
 type PiecesState =
-  /** Pieces are read and kept, until there are as many as may be kept. */
+  /** Pieces are read and kept, up to the limit. */
   | { readonly kind: 'keeping' }
-  /** What is read is thrown away. */
+  /** The rest is read and dropped. */
   | { readonly kind: 'discarding' }
   /** The source was read to its end. */
   | { readonly kind: 'ended' }
-  /** Nobody wants more; the source may never give another byte. */
+  /** No more is needed; the source may never deliver another byte. */
   | { readonly kind: 'stopped' }
   | { readonly kind: 'failed'; readonly error: unknown };
 
-/** Reads a file into pieces of equal length (but the last) and keeps those that are still needed, a limited number of them. */
+/**
+ * Reads a file into pieces of equal length (but the last) and keeps those that are still needed, a
+ * limited number of them.
+ */
 export class Pieces {
   readonly pieceBytes: number;
-  /** How many pieces are kept at most; reading waits when there are as many. May be raised. */
+  /** Maximum number of pieces kept; reading waits at this number. May be raised. */
   limit: number;
   /** Called when there is a new piece, or reading failed. */
   onChange: () => void = () => undefined;
@@ -42,7 +45,10 @@ export class Pieces {
     return this.#sizeBytes;
   }
 
-  /** The piece and those after it: `count` pieces, fewer only where the file ends. Undefined while they are not read yet. */
+  /**
+   * The piece and those after it: `count` pieces, fewer only where the file ends. Undefined while
+   * they are not read yet.
+   */
   from(index: number, count: number): StoredPiece[] | undefined {
     if (this.#state.kind === 'failed') throw this.#state.error;
     const found = this.#kept.slice(index - this.#firstKept, index - this.#firstKept + count);
@@ -57,20 +63,20 @@ export class Pieces {
     this.#roomMade?.();
   }
 
-  /** Keeps nothing from here on, but still reads to the end. */
+  /** Drops everything from here on, but reads to the end. */
   discard(): void {
     if (this.#isKeeping) this.#state = { kind: 'discarding' };
     this.#roomMade?.();
   }
 
-  /** Lets `read` return, even if the source never gives another byte. */
+  /** Makes `read` return, even if the source never delivers another byte. */
   stop(): void {
     if (!this.#isDone) this.#state = { kind: 'stopped' };
     this.#onStop();
     this.#roomMade?.();
   }
 
-  /** Reads the source to its end; failures are thrown by `from`. */
+  /** Reads the source to its end; `from` throws its failures. */
   async read(source: AsyncIterable<Uint8Array>): Promise<void> {
     try {
       await this.#read(source);
@@ -86,7 +92,7 @@ export class Pieces {
     for await (const chunk of this.#untilStopped(source)) {
       this.#sizeBytes += chunk.length;
       for (let rest = chunk; rest.length > 0 && this.#isKeeping; ) {
-        // Only when a further byte is there is it known that a full piece is not the last one.
+        // Only a further byte shows that a full piece is not the last one.
         if (filled === this.pieceBytes) {
           await this.#keep({ memory, lengthBytes: filled, last: false });
           memory = this.#memory();
@@ -106,7 +112,7 @@ export class Pieces {
   async *#untilStopped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const iterator = source[Symbol.asyncIterator]();
     while (!this.#isStopped) {
-      // Not Promise.race with a promise that outlives it: that would keep every chunk ever read.
+      // Promise.race with a long-lived promise would keep every chunk in memory.
       const next = await new Promise<IteratorResult<Uint8Array> | 'stopped'>((resolve, reject) => {
         this.#onStop = () => resolve('stopped');
         iterator.next().then(resolve, reject);
@@ -115,7 +121,7 @@ export class Pieces {
       if (next.done) return;
       yield next.value;
     }
-    // Not waited for: a generator that waits for its next byte ends only after that.
+    // Not awaited: a generator that waits for its next byte ends only after that.
     iterator.return?.()?.catch(() => undefined);
   }
 
@@ -137,7 +143,7 @@ export class Pieces {
     return this.#state.kind === 'stopped';
   }
 
-  /** Nothing more is read, and it was not `stop` that ended it. */
+  /** Reading has ended by itself, not by `stop`. */
   get #isDone(): boolean {
     return this.#state.kind === 'ended' || this.#state.kind === 'failed';
   }

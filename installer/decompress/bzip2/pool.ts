@@ -2,7 +2,7 @@ import { DecompressError } from '../error.ts';
 import type { DecodeRequest, DecodingWorker, FromWorker, ToWorker } from './messages.ts';
 import type { PieceEvent } from './piece.ts';
 
-/** A job has a successor waiting at its worker, so that no worker waits for the reader between two. */
+/** The next job waits at its worker, so that no worker waits for the reader between two jobs. */
 const jobsPerWorker = 2;
 
 interface Member {
@@ -10,10 +10,13 @@ interface Member {
   jobs: number;
 }
 
-/** The threads that decode. Jobs are started in the order of `start`, each by one thread, and may be cancelled all at once. */
+/**
+ * The threads that decode. Jobs are started in the order of `start`, each by one thread, and may be
+ * cancelled all at once.
+ */
 export class Pool implements AsyncDisposable {
   readonly #members: readonly Member[];
-  readonly #runs = new Map<number, Run>();
+  readonly #runs = new Map<number, JobResults>();
   #jobs = 0;
   #failure: Error | undefined;
   #ended = false;
@@ -39,10 +42,10 @@ export class Pool implements AsyncDisposable {
     return this.#members.some((member) => member.jobs < jobsPerWorker);
   }
 
-  start(request: Omit<DecodeRequest, 'kind' | 'job'>): Run {
+  start(request: Omit<DecodeRequest, 'kind' | 'job'>): JobResults {
     const member = this.#members.reduce((a, b) => (b.jobs < a.jobs ? b : a));
     const job = this.#jobs++;
-    const run = new Run();
+    const run = new JobResults();
     if (this.#failure) run.fail(this.#failure);
     this.#runs.set(job, run);
     member.jobs++;
@@ -50,7 +53,7 @@ export class Pool implements AsyncDisposable {
     return run;
   }
 
-  /** Ends all jobs; what they still send is dropped. What they have sent is left to whoever has their runs. */
+  /** Ends all jobs; later results are dropped. Results received so far stay with their readers. */
   cancel(): void {
     this.#runs.clear();
     for (const member of this.#members) {
@@ -98,8 +101,8 @@ function isLast(event: PieceEvent): boolean {
   return !['start', 'data', 'zero', 'blocks', 'end of stream', 'stream'].includes(event.kind);
 }
 
-/** What a job has found so far, to be read once. */
-export class Run {
+/** The results of a job so far. They can be read once. */
+export class JobResults {
   readonly #events: { readonly event: PieceEvent; readonly giveBack: () => void }[] = [];
   #abandoned = false;
   #failure: Error | undefined;
@@ -119,7 +122,7 @@ export class Run {
     this.#wake?.();
   }
 
-  /** Gives back the buffers of events that nobody will read. */
+  /** Returns the buffers of events that are not read any more. */
   abandon(): void {
     this.#abandoned = true;
     for (const { giveBack } of this.#events.splice(0)) giveBack();

@@ -1,4 +1,4 @@
-/** Gives a randomised block its bytes back: every so often, bit 0 of a byte is flipped. */
+/** Restores the bytes of a randomised block, in which bit 0 of some bytes is flipped. */
 export function unrandomise(bytes: Uint8Array): void {
   let at = -2;
   for (let i = 0; ; i = (i + 1) % lengths.length) {
@@ -8,7 +8,10 @@ export function unrandomise(bytes: Uint8Array): void {
   }
 }
 
-/** Bytes from one flip to the next. Encoders since bzip2 0.9.5 make no such blocks; these 512 numbers are part of the format. */
+/**
+ * Bytes from one flip to the next. Encoders since bzip2 0.9.5 make no such blocks; these 512
+ * numbers are part of the format.
+ */
 const lengths: readonly number[] = [
   619, 720, 127, 481, 931, 816, 813, 233, 566, 247, 985, 724, 205, 454, 863, 491, 741, 242, 949, 214, 733, 859, 335,
   708, 621, 574, 73, 654, 730, 472, 419, 436, 278, 496, 867, 210, 399, 680, 480, 51, 878, 465, 811, 169, 869, 675, 611,

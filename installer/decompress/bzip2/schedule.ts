@@ -1,24 +1,25 @@
 import type { Pieces, StoredPiece } from './pieces.ts';
-import type { Pool, Run } from './pool.ts';
+import type { JobResults, Pool } from './pool.ts';
 
-/** Limit for what an odd encoder may make (a block's header has no upper limit). */
+/** Limit for unusual encoders; the header of a block has no upper limit. */
 const longestBlockBytes = 32 * 1024 * 1024;
 
 /**
- * Hands pieces to the pool as they are read, ahead of the reader. Each worker guesses where in its piece the first block begins; when
- * the reader, who knows where the block before it ended, finds a guess wrong, it lets everything start again from there.
+ * Starts jobs for pieces as they are read, ahead of the reader. Each worker guesses where in its
+ * piece the first block begins. The reader knows where the previous block ended; if a guess was
+ * wrong, it restarts decoding from there.
  */
 export class Schedule {
   readonly #pieces: Pieces;
   readonly #pool: Pool;
-  readonly #runs = new Map<number, Run>();
+  readonly #runs = new Map<number, JobResults>();
   #next = 0;
-  /** Bit of the file where the next piece's first block begins, if that is known. */
+  /** Bit of the file where the first block of the next piece begins, if known. */
   #knownBit: number | undefined;
-  /** A worker gets this much of what follows its piece, because its last block extends there. */
+  /** A worker also gets this much after its piece, because its last block extends there. */
   readonly #usualOverlapBytes: number;
   #overlapBytes: number;
-  /** The block that was longer than that, and what its worker was given. */
+  /** A block that was longer than that, and the bytes that its worker got. */
   #longBlock = { bit: -1, overlapBytes: 0 };
   #failure: unknown;
   #wake: (() => void) | undefined;
@@ -39,7 +40,7 @@ export class Schedule {
   /** Decodes from a bit where a block begins. */
   restart(bit: number): void {
     this.#pool.cancel();
-    // Those that are done, too: their buffers would be missing at the workers for good.
+    // Also of finished jobs: otherwise their buffers would never return to the workers.
     for (const run of this.#runs.values()) run.abandon();
     this.#runs.clear();
     this.#next = this.pieceAt(bit);
@@ -47,7 +48,7 @@ export class Schedule {
     this.dispatch();
   }
 
-  /** Decodes from a bit again, because the worker was not given the whole of what begins there. */
+  /** Decodes from a bit again, because the worker did not get all of the block there. */
   restartWithMore(bit: number): void {
     const before = bit === this.#longBlock.bit ? this.#longBlock.overlapBytes : this.#usualOverlapBytes;
     this.#overlapBytes = before * 4;
@@ -57,7 +58,7 @@ export class Schedule {
     this.restart(bit);
   }
 
-  /** Starts what can be started: called whenever a piece was read or a worker became free. */
+  /** Starts all jobs that can start. Called when a piece was read or a worker became free. */
   dispatch(): void {
     try {
       while (this.#pool.hasRoom && this.#startNext());
@@ -67,8 +68,11 @@ export class Schedule {
     this.#wake?.();
   }
 
-  /** Waits until the piece is being decoded in which the block at `bit` of the file begins; gives up those before it. */
-  async run(bit: number, signal: AbortSignal | undefined): Promise<Run> {
+  /**
+   * Waits until a job decodes the piece in which the block at `bit` of the file begins; drops the
+   * pieces before it.
+   */
+  async run(bit: number, signal: AbortSignal | undefined): Promise<JobResults> {
     const index = this.pieceAt(bit);
     for (const [other, run] of this.#runs) {
       if (other >= index) continue;
@@ -76,7 +80,7 @@ export class Schedule {
       this.#runs.delete(other);
     }
     if (this.#next < index) {
-      // A block extends over pieces that were not even started.
+      // A block extends over pieces without a job.
       this.#next = index;
       this.#knownBit = bit;
     }
@@ -128,7 +132,7 @@ export class Schedule {
     return true;
   }
 
-  /** A piece and as much as is wanted of those after it. */
+  /** A piece and the overlap after it. */
   #parts(pieces: readonly StoredPiece[], own: StoredPiece) {
     let wanted = own.lengthBytes + this.#overlapBytes;
     const parts = [];

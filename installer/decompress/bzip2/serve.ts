@@ -4,10 +4,12 @@ import { type Kernel, outputBytes } from './kernel.ts';
 import type { DecodeRequest, FromWorker, ToWorker, WorkerSettings } from './messages.ts';
 import { PieceDecoder, type PieceEvent } from './piece.ts';
 
-/** Makes a kernel for inputs of up to so many bytes. */
+/** Makes a kernel for inputs of up to `inputBytes`. */
 export type CreateKernel = (lanes: number, inputBytes: number) => Kernel;
 
-/** Decodes pieces of a bzip2 file as requests come in, one after the other, until the port is closed. */
+/**
+ * Decodes pieces of a bzip2 file in the order of requests until the port is closed.
+ */
 export async function serve(port: MessagePort, createKernel: CreateKernel, settings: WorkerSettings): Promise<void> {
   let kernel = createKernel(settings.lanes, settings.inputBytes);
   const mailbox = new Mailbox(port, settings.buffers);
@@ -16,7 +18,7 @@ export async function serve(port: MessagePort, createKernel: CreateKernel, setti
     if (loadedBytes > kernel.input.length) kernel = createKernel(settings.lanes, loadedBytes);
     load(kernel, request);
     try {
-      await new PieceDecoder(kernel, mailbox.outlet(request)).decode({ ...request, loadedBytes });
+      await new PieceDecoder(kernel, mailbox.sink(request)).decode({ ...request, loadedBytes });
     } catch (error) {
       if (!(error instanceof Cancelled)) throw error;
     }
@@ -37,7 +39,7 @@ class Mailbox {
   readonly #port: MessagePort;
   readonly #requests: DecodeRequest[] = [];
   readonly #buffers: ArrayBuffer[] = [];
-  /** How many buffers may still be made. */
+  /** Number of buffers that may still be created. */
   #unmade: number;
   #cancelledUpTo = -1;
   #closed = false;
@@ -58,9 +60,9 @@ class Mailbox {
     });
   }
 
-  /** The next request that is still wanted; undefined when there will be none. */
+  /** The next request that was not cancelled; undefined when the port is closed. */
   async request(): Promise<DecodeRequest | undefined> {
-    // Lets the messages in that arrived while the last one was decoded: the next one may have been cancelled.
+    // Receives messages that arrived during decoding: the next request may have been cancelled.
     await setImmediate();
     for (;;) {
       if (this.#closed) return undefined;
@@ -70,7 +72,7 @@ class Mailbox {
     }
   }
 
-  outlet({ job }: DecodeRequest) {
+  sink({ job }: DecodeRequest) {
     return {
       send: (event: PieceEvent) => {
         const message: FromWorker = { job, event };

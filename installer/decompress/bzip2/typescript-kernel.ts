@@ -1,13 +1,13 @@
 import { addBytes, addZeroes } from './crc.ts';
 import {
   blockCapacity,
+  decodeStatus,
   expanded,
   groupSymbols,
   type Kernel,
-  longestCode,
-  maximumSelectors,
+  maxCodeLength,
+  maxSelectors,
   outputBytes,
-  verdict,
   zeroRunBytes,
 } from './kernel.ts';
 import { bits24 } from './magic.ts';
@@ -52,7 +52,7 @@ class TypescriptKernel implements Kernel {
   readonly #counts = new Uint32Array(256);
   readonly #used = new Uint8Array(256);
   #usedCount = 0;
-  readonly #selectors = new Uint8Array(maximumSelectors);
+  readonly #selectors = new Uint8Array(maxSelectors);
   #selectorCount = 0;
   readonly #codes = Array.from({ length: maximumGroups }, () => new Code());
   #bit = 0;
@@ -100,12 +100,12 @@ class TypescriptKernel implements Kernel {
     const lane = this.#lane(laneNumber);
     this.#bit = bit + 48;
     const failure = this.#decodeHeader(lane) || this.#decodeTables() || this.#decodeSymbols(lane);
-    if (this.#bit > this.#inputBits) return verdict.cut;
+    if (this.#bit > this.#inputBits) return decodeStatus.cut;
     if (failure) return failure;
-    if (lane.origin >= lane.length) return verdict.badOrigin;
+    if (lane.origin >= lane.length) return decodeStatus.badOrigin;
     lane.endBit = this.#bit;
     this.#permute(lane);
-    return verdict.ok;
+    return decodeStatus.ok;
   }
 
   invert(count: number): void {
@@ -134,7 +134,7 @@ class TypescriptKernel implements Kernel {
     const output = this.output;
     let read = lane.position;
     let written = 0;
-    // Whole runs only (at most 4 + 255 bytes), so that nothing but the position must be remembered.
+    // Whole runs only (at most 4 + 255 bytes), so that the position is the only state.
     while (read < length && written <= outputBytes - 259) {
       const byte = bytes[read++] as number;
       output[written++] = byte;
@@ -182,28 +182,28 @@ class TypescriptKernel implements Kernel {
         if ((bytes >>> (15 - i)) & 1) this.#used[this.#usedCount++] = range * 16 + i;
       }
     }
-    return this.#usedCount === 0 ? verdict.noSymbols : verdict.ok;
+    return this.#usedCount === 0 ? decodeStatus.noSymbols : decodeStatus.ok;
   }
 
   #decodeTables(): number {
     const groups = this.#bits(3);
     const selectors = this.#bits(15);
-    if (groups < 2 || groups > maximumGroups || selectors < 1) return verdict.badGroupCount;
+    if (groups < 2 || groups > maximumGroups || selectors < 1) return decodeStatus.badGroupCount;
     const order = Array.from({ length: groups }, (_, i) => i);
     for (let i = 0; i < selectors; i++) {
       let steps = 0;
-      while (this.#bits(1) === 1) if (++steps >= groups) return verdict.badSelector;
+      while (this.#bits(1) === 1) if (++steps >= groups) return decodeStatus.badSelector;
       const [chosen] = order.splice(steps, 1) as [number];
       order.unshift(chosen);
-      if (i < maximumSelectors) this.#selectors[i] = chosen;
+      if (i < maxSelectors) this.#selectors[i] = chosen;
     }
-    this.#selectorCount = Math.min(selectors, maximumSelectors);
+    this.#selectorCount = Math.min(selectors, maxSelectors);
     for (const code of this.#codes.slice(0, groups)) {
       let length = this.#bits(5);
       for (let symbol = 0; symbol < this.#usedCount + 2; symbol++) {
         for (;;) {
-          if (length < 1 || length > longestCode) return verdict.badCodeLength;
-          if (this.#bit > this.#inputBits) return verdict.cut;
+          if (length < 1 || length > maxCodeLength) return decodeStatus.badCodeLength;
+          if (this.#bit > this.#inputBits) return decodeStatus.cut;
           if (this.#bits(1) === 0) break;
           length += this.#bits(1) === 0 ? 1 : -1;
         }
@@ -211,7 +211,7 @@ class TypescriptKernel implements Kernel {
       }
       code.build(this.#usedCount + 2);
     }
-    return verdict.ok;
+    return decodeStatus.ok;
   }
 
   #decodeSymbols(lane: Lane): number {
@@ -229,7 +229,7 @@ class TypescriptKernel implements Kernel {
       const primary = code.primary;
       if (bit > this.#inputBits) {
         this.#bit = bit;
-        return verdict.cut;
+        return decodeStatus.cut;
       }
       for (let i = 0; i < groupSymbols; i++) {
         // At least 25 bits of the input, at the top.
@@ -238,8 +238,8 @@ class TypescriptKernel implements Kernel {
         if (entry === 0) {
           entry = code.search(window);
           if (entry === 0) {
-            this.#bit = bit + longestCode;
-            return verdict.badCode;
+            this.#bit = bit + maxCodeLength;
+            return decodeStatus.badCode;
           }
         }
         bit += entry & 31;
@@ -247,7 +247,7 @@ class TypescriptKernel implements Kernel {
         if (symbol <= 1) {
           if (runUnit > 1 << 20) {
             this.#bit = bit;
-            return verdict.tooLong;
+            return decodeStatus.tooLong;
           }
           run += runUnit << symbol;
           runUnit <<= 1;
@@ -256,7 +256,7 @@ class TypescriptKernel implements Kernel {
         if (run > 0) {
           if (length + run > blockCapacity) {
             this.#bit = bit;
-            return verdict.tooLong;
+            return decodeStatus.tooLong;
           }
           const byte = front[0] as number;
           symbols.fill(byte, length, length + run);
@@ -268,11 +268,11 @@ class TypescriptKernel implements Kernel {
         if (symbol === endSymbol) {
           this.#bit = bit;
           lane.length = length;
-          return verdict.ok;
+          return decodeStatus.ok;
         }
         if (length >= blockCapacity) {
           this.#bit = bit;
-          return verdict.tooLong;
+          return decodeStatus.tooLong;
         }
         const byte = front[symbol - 1] as number;
         if (symbol > 16) front.copyWithin(1, 0, symbol - 1);
@@ -283,10 +283,13 @@ class TypescriptKernel implements Kernel {
       }
     }
     this.#bit = bit;
-    return verdict.badCode;
+    return decodeStatus.badCode;
   }
 
-  /** Sorts the last column of the block's rotations: where each of its bytes stands in the first one. */
+  /**
+   * Sorts the last column of the block's rotations: where each of its bytes stands in the first
+   * one.
+   */
   #permute(lane: Lane): void {
     const { permutation, length } = lane;
     const symbols = this.#symbols;
@@ -306,18 +309,20 @@ class TypescriptKernel implements Kernel {
   }
 }
 
-/** A canonical code; may be incomplete, or have more codes than bits tell apart: then the shorter and lower ones are meant. */
+/**
+ * A canonical code. It may be incomplete or oversubscribed; then shorter and lower codes win.
+ */
 class Code {
   readonly lengths = new Uint8Array(258);
   /** entry = symbol << 5 | length, by the first bits; 0: longer or unknown. */
   readonly primary = new Uint16Array(1 << primaryBits);
   readonly #sorted = new Uint16Array(258);
-  readonly #first = new Int32Array(longestCode + 1);
-  readonly #last = new Int32Array(longestCode + 1);
-  readonly #index = new Int32Array(longestCode + 1);
+  readonly #first = new Int32Array(maxCodeLength + 1);
+  readonly #last = new Int32Array(maxCodeLength + 1);
+  readonly #index = new Int32Array(maxCodeLength + 1);
 
   build(symbols: number): void {
-    const counts = new Int32Array(longestCode + 1);
+    const counts = new Int32Array(maxCodeLength + 1);
     for (let symbol = 0; symbol < symbols; symbol++) {
       const length = this.lengths[symbol] as number;
       counts[length] = (counts[length] as number) + 1;
@@ -325,7 +330,7 @@ class Code {
     this.primary.fill(0);
     let first = 0;
     let index = 0;
-    for (let length = 1; length <= longestCode; length++) {
+    for (let length = 1; length <= maxCodeLength; length++) {
       const count = counts[length] as number;
       this.#first[length] = first;
       this.#last[length] = first + count - 1;
@@ -342,7 +347,7 @@ class Code {
   }
 
   search(window: number): number {
-    for (let length = 1; length <= longestCode; length++) {
+    for (let length = 1; length <= maxCodeLength; length++) {
       const code = window >>> (32 - length);
       const last = this.#last[length] as number;
       const first = this.#first[length] as number;
@@ -389,7 +394,10 @@ function follow4(a: Lane, b: Lane, c: Lane, d: Lane): void {
   follow(d, together, rd);
 }
 
-/** Takes a run of zeroes at the lane's position, if it is long: four zeroes and the number of further ones, again and again. */
+/**
+ * Takes a run of zeroes at the lane's position, if it is long: four zeroes and the number of
+ * further ones, again and again.
+ */
 function zeroRun(lane: Lane): number {
   const { bytes, length } = lane;
   let read = lane.position;

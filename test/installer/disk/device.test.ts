@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { checkDisk, openDisk } from '../../../installer/disk/device.ts';
 import { DiskError } from '../../../installer/disk/errors.ts';
 import { readSignature } from '../../../installer/disk/identity.ts';
-import { knownPartitions } from '../../../installer/disk/reread.ts';
+import { knownPartitions } from '../../../installer/disk/rescan.ts';
 import { makeFlatcarImage } from '../../sandbox/flatcar-layout.ts';
 import { createLoopDevice } from '../../sandbox/loop-device.ts';
 import { mountDevice, mountScratch } from '../../sandbox/scratch-mount.ts';
@@ -116,7 +116,7 @@ test('openDisk() refuses a disk that another device is made of, though the kerne
 test('openDisk() refuses a disk that another program holds exclusively', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 16 * mebibyte });
   await using holder = await open(loop.path, constants.O_RDWR | constants.O_EXCL);
-  await assert.rejects(openDisk(loop.path), /in use by something outside of what this process can see/);
+  await assert.rejects(openDisk(loop.path), /in use by something outside this container or mount namespace/);
   assert.ok(holder.fd > 0);
 });
 
@@ -131,7 +131,7 @@ test('openDisk() waits for a claim that is about to end', async () => {
 
 test('openDisk() refuses a disk with sectors of 4096 bytes', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 16 * mebibyte, sectorSizeBytes: 4096 });
-  await assertRefused(loop.path, /it has sectors of 4096 bytes, and the image is made for sectors of 512/);
+  await assertRefused(loop.path, /its sectors have 4096 bytes, but the image needs sectors of 512/);
 });
 
 test('openDisk() refuses a disk smaller than the image', async () => {
@@ -230,7 +230,7 @@ test('a disk whose table was removed leaves no partitions in the kernel', async 
   assert.doesNotMatch((await execa('lsblk', ['-ln', '-o', 'NAME', loop.path])).stdout, /loop\d+p/);
 });
 
-test('rereadPartitions() makes every partition known, those after a gap in the numbers too, and removes old ones', async () => {
+test('rescanPartitions() makes every partition known, those after a gap in the numbers too, and removes old ones', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 300 * mebibyte });
   await writeTable(loop.path, '3: start=2048, size=16384', '8: start=18432, size=16384');
   await execa('partx', ['--add', loop.path]);
@@ -239,7 +239,7 @@ test('rereadPartitions() makes every partition known, those after a gap in the n
   await makeFlatcarImage({ path: image });
   await using disk = await openDisk(loop.path);
   await execa('dd', [`if=${image}`, `of=${loop.path}`, 'bs=1M', 'conv=notrunc', 'status=none']);
-  assert.notEqual((await disk.rereadPartitions()).how, 'failed');
+  assert.notEqual((await disk.rescanPartitions()).how, 'failed');
   const known = (await execa('lsblk', ['-ln', '-o', 'NAME,TYPE', loop.path])).stdout.match(/(?<=p)\d+(?= +part)/g);
   assert.deepEqual(known, ['1', '2', '3', '4', '6', '7', '9']);
   await rm(directory, { recursive: true });
@@ -267,14 +267,14 @@ test('knownPartitions() tells the partitions of an eMMC from its boot areas', as
   }
 });
 
-test('rereadPartitions() reports a kernel that holds on to other partitions instead of failing', async () => {
+test('rescanPartitions() reports a kernel that holds on to other partitions instead of failing', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 32 * mebibyte });
   await writeTable(loop.path, '7: start=2048, size=1000');
   await execa('partx', ['--add', '--nr', '7', loop.path]);
   await writeTable(loop.path, '1: start=2048, size=16384');
   await using disk = await openDisk(loop.path);
   await using seven = await open(`${loop.path}p7`, 'r');
-  const reread = await disk.rereadPartitions();
-  assert.equal(reread.how, 'failed');
+  const rescan = await disk.rescanPartitions();
+  assert.equal(rescan.how, 'failed');
   assert.ok(seven.fd > 0);
 });

@@ -21,12 +21,12 @@ for (const [name, lines, sign] of [
   [
     'the partition of the operating system, whatever its label',
     ['label: gpt', 'size=2048, uuid=7130c94a-213a-4e5a-8e26-6cce9662f132'],
-    'has the partition #1 as Flatcar has',
+    'has the partition #1 of a Flatcar installation',
   ],
   [
     'labels that the boot goes by',
     ['label: gpt', 'size=2048, name=boot', 'size=2048, name=OEM', 'size=2048, name=ROOT'],
-    'has partitions OEM, ROOT as Flatcar has',
+    'has the partitions OEM, ROOT of a Flatcar installation',
   ],
   [
     'the GUID of an image that was never booted',
@@ -50,7 +50,7 @@ test('findEarlierInstallations() finds a file system by its label, though its pa
   await using _loop = loop;
   await execa('mke2fs', ['-q', '-t', 'ext4', '-L', 'ROOT', '-E', `offset=${2 * mebibyte}`, loop.path, '32M']);
   assert.deepEqual(await findEarlierInstallations([disk], '/dev/target'), [
-    { path: disk.path, sign: 'has a file system labelled ROOT as Flatcar has' },
+    { path: disk.path, sign: 'has a file system with the label ROOT of a Flatcar installation' },
   ]);
 });
 

@@ -98,6 +98,6 @@ test('parseTable() recognises a table for sectors of 4096 bytes, and reads it wh
   }
   await using file = await open(large, 'r');
   const { buffer } = await file.read(Buffer.alloc(mebibyte), 0, mebibyte, 0);
-  assert.throws(() => parseTable(buffer, 'x'), /it is made for sectors of 4096 bytes/);
+  assert.throws(() => parseTable(buffer, 'x'), /it uses 4096-byte sectors/);
   assert.equal(parseTable(buffer, 'x', 4096)?.partitions[0]?.offsetBytes, mebibyte);
 });

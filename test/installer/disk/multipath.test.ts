@@ -37,7 +37,7 @@ test('flatcar-install removes the partitions of a multipath device to claim it, 
     ['-d', '-n', loop.path],
     ['-u', '-n', loop.path],
   ]);
-  assert.match(ran.stderr, /^the partitions are known by kpartx$/m);
+  assert.match(ran.stderr, /^rescanned with kpartx$/m);
   await execa('cmp', [loop.path, image]);
 });
 
@@ -72,7 +72,7 @@ test('flatcar-install refuses a multipath device whose partitions cannot be remo
   assert.equal(ran.exitCode, 1);
   assert.match(
     ran.stderr,
-    /: it or one of its partitions is in use by something outside of what this process can see \(/,
+    /: it or one of its partitions is in use by something outside this container or mount namespace \(/,
   );
   assert.deepEqual(await tools.calls('kpartx'), [
     ['-d', '-n', loop.path],
@@ -87,6 +87,6 @@ test('flatcar-install installs to a multipath device where there is no kpartx, a
   assert.equal(ran.exitCode, 0, ran.stderr);
   assert.match(
     ran.stderr,
-    /^Warning: this system does not see the new partitions \(.*kpartx.+\); the disk is complete/m,
+    /^Warning: this system does not see the new partitions \(.*kpartx.+\); the installation itself is complete/m,
   );
 });

@@ -100,7 +100,7 @@ for (const [name, offset] of [
     await assert.rejects(
       async () => await written.readBack?.(),
       new RegExp(
-        `cannot read back ${loop.path}: what the disk gives back is not what was written to it, within the 0\\.004GB after byte ${window} `,
+        `cannot read back ${loop.path}: data read back differs from what was written, within the 0\\.004GB after byte ${window} `,
       ),
     );
   });

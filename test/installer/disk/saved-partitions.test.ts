@@ -107,7 +107,7 @@ test('flatcar-install leaves a disk with the saved partitions alone when the ima
   await execa('dd', [`if=${image}`, `of=${cut}`, 'bs=1M', 'count=60', 'status=none']);
   const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', cut, ...saving]);
   assert.equal(ran.exitCode, 1);
-  assert.match(ran.stderr, /; the disk was left with no partitions but the saved ones, it will not boot/);
+  assert.match(ran.stderr, /; the disk was left with only the saved partitions and will not boot/);
   assert.deepEqual(await disk.table(), kept);
   assert.equal(await disk.hash(), hash);
 });
@@ -125,7 +125,7 @@ test('flatcar-install leaves a disk with the saved partitions alone when the con
   assert.equal(ran.exitCode, 1);
   assert.match(
     ran.stderr,
-    /\(ROOT\) of \S+: it has neither btrfs nor ext4 on it; the disk was left with no partitions but the saved ones, it will not boot/,
+    /\(ROOT\) of \S+: its file system is neither btrfs nor ext4; the disk was left with only the saved partitions and will not boot/,
   );
   assert.deepEqual(await disk.table(), kept);
   assert.equal(await disk.hash(), hash);
@@ -135,12 +135,12 @@ for (const [name, sgdisk, why] of [
   [
     'the image would overwrite it',
     ['--new', '1:2048:+4M', '--change-name', '1:data'],
-    /it starts at byte 1048576, and the image takes the first \d+ \(move it, rename it, or leave it out/,
+    /it starts at byte 1048576, but the image occupies the first bytes up to \d+ \(move it, rename it, or leave it out/,
   ],
   [
     'it begins within the image',
     ['--new', '1:-40M:-1M', '--change-name', '1:data'],
-    /it starts at byte \d+, and the image takes the first/,
+    /it starts at byte \d+, but the image occupies the first/,
   ],
   [
     'the image has one of this name',

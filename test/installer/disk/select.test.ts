@@ -173,7 +173,7 @@ test('chooseSmallest() passes over what cannot be installed to and goes on to th
   assert.match(reasonFor(selection, '/dev/sda'), /read-only/);
   assert.match(reasonFor(selection, '/dev/sdb'), /removable/);
   assert.match(reasonFor(selection, '/dev/sdc'), /no medium or size/);
-  assert.match(reasonFor(selection, '/dev/sdd'), /sectors of 4096 bytes/);
+  assert.match(reasonFor(selection, '/dev/sdd'), /its sectors have 4096 bytes/);
   assert.match(reasonFor(selection, '/dev/sde'), /linux_raid_member/);
   assert.match(reasonFor(selection, '/dev/sdf'), /mpath_member/);
 });

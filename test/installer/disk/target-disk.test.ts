@@ -13,19 +13,19 @@ const failure = new Error('the cable was pulled');
 test('a disk goes from claimed to invalidated, written, committed and released, and leaves out none of these', async () => {
   await using loop = await createLoopDevice({ sizeBytes });
   await using disk = await openDisk(loop.path);
-  assert.throws(() => disk.setWritten(table), /it is claimed, and should be invalidated/);
+  assert.throws(() => disk.setWritten(table), /its state is claimed, not invalidated/);
   await disk.invalidate();
-  assert.throws(() => disk.save(undefined), /it is invalidated, and should be claimed/);
+  assert.throws(() => disk.save(undefined), /its state is invalidated, not claimed/);
   await assert.rejects(
     disk.commit(async () => assert.fail()),
-    /it is invalidated, and should be written/,
+    /its state is invalidated, not written/,
   );
   assert.equal(disk.setWritten(table), table);
   assert.equal(await disk.readTable(), table);
   await disk.commit(async () => {});
   await assert.rejects(
     disk.commit(async () => assert.fail()),
-    /it is committed, and should be written/,
+    /its state is committed, not written/,
   );
   await disk[Symbol.asyncDispose]();
   await assert.rejects(disk.sync(), /it has been released/);

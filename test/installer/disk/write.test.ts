@@ -136,7 +136,7 @@ for (const { where, failAtBytes, touched } of [
         assert.equal(error.cause, cause);
         assert.equal(
           error.message,
-          `cannot install to ${loop.path}: the image broke off; the disk was left without a partition table, it will not boot`,
+          `cannot install to ${loop.path}: the image broke off; the disk was left without a partition table and will not boot`,
         );
         return true;
       });
@@ -199,7 +199,7 @@ test('a truncated image is not taken for a whole one', async () => {
   const writing = writeImage(new ImageExtents(image, { endAtBytes }), disk);
   await assert.rejects(
     writing,
-    new RegExp(`it ends after ${endAtBytes} bytes, and its partition table tells of ${imageBytes}`),
+    new RegExp(`it ends after ${endAtBytes} bytes, but its partition table describes ${imageBytes}`),
   );
   await assertNoTable(loop);
 });

@@ -236,7 +236,7 @@ test('fetchImage() trusts the authorities of the machine over TLS, and says what
       } else {
         await assert.rejects(
           fetchImage(client, [url], never),
-          /certificate.*\(name a file with the authority to trust in SSL_CERT_FILE\)/,
+          /certificate.*\(set SSL_CERT_FILE to a file with the certificate authority to trust\)/,
         );
       }
     }
@@ -256,7 +256,7 @@ test('fetchSmallFile() reads a file, retries it whole, and refuses one that is t
   assert.ok(content.subarray(0, 1000).equals(bytes));
   await assert.rejects(
     fetchSmallFile(client, [url], { what: 'download the signature', maxBytes: 999 }, never),
-    /cannot download the signature \S+: it is larger than the 999 bytes/,
+    /cannot download the signature \S+: it is larger than 999 bytes/,
   );
 });
 

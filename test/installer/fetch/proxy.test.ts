@@ -167,7 +167,7 @@ test('fetchImage() does not take what a proxy says in place of the server', asyn
     const url = new URL(`https://mirror.example:${(fake.address() as AddressInfo).port}/image`);
     await assert.rejects(
       fetchImage(client, [url], never),
-      /\(name a file with the authority to trust in SSL_CERT_FILE\)$/,
+      /\(set SSL_CERT_FILE to a file with the certificate authority to trust\)$/,
     );
   } finally {
     fake.close().closeAllConnections();

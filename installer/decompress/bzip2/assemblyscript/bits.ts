@@ -1,4 +1,5 @@
-// The input as bits, most significant first. `load` turns its 32-bit words around once, so that any 32 bits are one load and two shifts.
+// The input as bits, most significant first. `load` turns its 32-bit words around once, so that any
+// 32 bits are one load and two shifts.
 
 import { input } from './memory';
 

@@ -1,10 +1,10 @@
 // From the magic of a block to its permutation.
 
 import { inputBits, read, window } from './bits';
-import { build, lengths, longestCode, maximumGroups, primary, primaryBits, search } from './code';
+import { build, lengths, maxCodeLength, maximumGroups, primary, primaryBits, search } from './code';
 import { blockCapacity, column, Lane } from './memory';
 
-// As `verdict` in ../kernel.ts.
+// As `decodeStatus` in ../kernel.ts.
 const ok: u32 = 0;
 const cut: u32 = 1;
 const noSymbols: u32 = 2;
@@ -16,12 +16,15 @@ const tooLong: u32 = 7;
 const badOrigin: u32 = 8;
 
 const groupSymbols: u32 = 50;
-const maximumSelectors: u32 = 18002;
+const maxSelectors: u32 = 18002;
 const selectors: usize = memory.data(18002, 16);
 const order: usize = memory.data(8, 8);
 /** The bytes in order of their last use, most recent first. */
 const front: usize = memory.data(256, 64);
-/** Where a vector of 16 is read at 256 - position + 16 k, the lanes up to the position of the whole list are ones. */
+/**
+ * Where a vector of 16 is read at 256 - position + 16 k, the lanes up to the position of the whole
+ * list are ones.
+ */
 const ones: usize = memory.data(256 + 256 + 16, 64);
 /** How often each byte occurs; then, the next row that begins with it. */
 const counts: usize = memory.data(1024, 64);
@@ -81,14 +84,14 @@ function decodeTables(): u32 {
     const chosen = load<u8>(order + steps);
     for (let at = steps; at > 0; at--) store<u8>(order + at, load<u8>(order + at - 1));
     store<u8>(order, chosen);
-    if (i < maximumSelectors) store<u8>(selectors + i, chosen);
+    if (i < maxSelectors) store<u8>(selectors + i, chosen);
   }
-  selectorCount = min(count, maximumSelectors);
+  selectorCount = min(count, maxSelectors);
   for (let group: u32 = 0; group < groups; group++) {
     let length = bits(5);
     for (let symbol: u32 = 0; symbol < usedCount + 2; symbol++) {
       while (true) {
-        if (length < 1 || length > longestCode) return badCodeLength;
+        if (length < 1 || length > maxCodeLength) return badCodeLength;
         if (bit > inputBits) return cut;
         if (!bits(1)) break;
         length += bits(1) ? -1 : 1;
@@ -120,7 +123,7 @@ function decodeSymbols(lane: Lane): u32 {
       if (!entry) {
         entry = search(group, ahead);
         if (!entry) {
-          bit = at + longestCode;
+          bit = at + maxCodeLength;
           return badCode;
         }
       }
@@ -175,7 +178,10 @@ function repeat(length: u32, run: u32): void {
   for (let at = column + length, end = at + run; at < end; at += 16) v128.store(at, bytes);
 }
 
-/** Takes out the byte at a position and puts it first: the list up to there moves on by one place, in vectors without a branch for each. */
+/**
+ * Moves the byte at a position to the front: the list up to there moves by one, in vectors without
+ * a branch for each.
+ */
 @inline
 function moveToFront(position: u32): u32 {
   const byte = <u32>load<u8>(front + position);
@@ -211,7 +217,9 @@ function move(before: v128, mask: usize, offset: usize): v128 {
   return old;
 }
 
-/** Sorts the last column of the block's rotations: where each of its bytes stands in the first one. */
+/**
+ * Sorts the last column of the block's rotations: where each of its bytes stands in the first one.
+ */
 function permute(lane: Lane): void {
   let sum: u32 = 0;
   for (let at = counts; at < counts + 1024; at += 4) {

@@ -1,6 +1,7 @@
-// The up to six canonical codes of a block. They may be incomplete, or have more codes than bits tell apart: then shorter and lower ones win.
+// The up to six canonical codes of a block. They may be incomplete or oversubscribed; then shorter
+// and lower codes win.
 
-export const longestCode: u32 = 20;
+export const maxCodeLength: u32 = 20;
 export const maximumGroups: u32 = 6;
 const maximumSymbols: u32 = 258;
 /** Codes of up to this length are decoded with one look-up. */
@@ -8,7 +9,10 @@ export const primaryBits: u32 = 11;
 
 const primaryBytes: u32 = 2 << primaryBits;
 const primaries: usize = memory.data(6 * (2 << 11), 64);
-/** Per group and length: first code, last code, index of the first code's symbol (three words), then the symbols in order of code. */
+/**
+ * Per group and length: first code, last code, index of the first code's symbol (three words), then
+ * the symbols in order of code.
+ */
 const lengthsBytes: u32 = 21 * 12;
 const detailBytes: u32 = 21 * 12 + 258 * 2;
 const details: usize = memory.data(6 * (21 * 12 + 258 * 2), 16);
@@ -21,7 +25,10 @@ export function primary(group: u32): usize {
   return primaries + group * primaryBytes;
 }
 
-/** Makes the tables of a group from `lengths`. An entry is symbol << 5 | length, or 0 where the code is longer or unknown. */
+/**
+ * Makes the tables of a group from `lengths`. An entry is symbol << 5 | length, or 0 where the code
+ * is longer or unknown.
+ */
 export function build(group: u32, symbols: u32): void {
   memory.fill(counts, 0, 84);
   for (let symbol: u32 = 0; symbol < symbols; symbol++) {
@@ -33,7 +40,7 @@ export function build(group: u32, symbols: u32): void {
   const detail = details + group * detailBytes;
   let first: u32 = 0;
   let index: u32 = 0;
-  for (let length: u32 = 1; length <= longestCode; length++) {
+  for (let length: u32 = 1; length <= maxCodeLength; length++) {
     const count = load<u32>(counts + (length << 2));
     const at = detail + length * 12;
     store<i32>(at, first);
@@ -59,7 +66,7 @@ export function build(group: u32, symbols: u32): void {
 /** The entry for the code at the top of `window`, found length by length; 0 when there is none. */
 export function search(group: u32, window: u64): u32 {
   const detail = details + group * detailBytes;
-  for (let length: u32 = 1; length <= longestCode; length++) {
+  for (let length: u32 = 1; length <= maxCodeLength; length++) {
     const at = detail + length * 12;
     const first = load<i32>(at);
     const last = load<i32>(at, 4);

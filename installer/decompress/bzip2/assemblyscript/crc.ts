@@ -1,4 +1,5 @@
-// CRC-32 of bzip2: polynomial 0x04c11db7, most significant bit first. Same tables as crc.ts of the plain decoder.
+// CRC-32 of bzip2: polynomial 0x04c11db7, most significant bit first. Same tables as crc.ts of the
+// plain decoder.
 
 const polynomial: u32 = 0x04c11db7;
 /** Effect of a byte followed by k zero bytes: 16 tables of 256. */

@@ -13,7 +13,7 @@ export function expand(lane: Lane): i32 {
   const end = bytes + lane.length;
   let from = bytes + lane.position;
   let to = output;
-  // Whole runs only (at most 4 + 255 bytes), so that nothing but the position must be remembered.
+  // Whole runs only (at most 4 + 255 bytes), so that the position is the only state.
   const full = output + outputBytes - 259;
   while (from < end && to <= full) {
     // 16 bytes at none of which a run of four begins are copied as they are.
@@ -56,7 +56,10 @@ function runAt(at: usize, end: usize): usize {
   return run;
 }
 
-/** Takes a run of zeroes at the lane's position, if it is long: four zeroes and the number of further ones, again and again. */
+/**
+ * Takes a run of zeroes at the lane's position, if it is long: four zeroes and the number of
+ * further ones, again and again.
+ */
 function zeroRun(lane: Lane): u32 {
   const end = lane.bytes + lane.length;
   let at = lane.bytes + lane.position;

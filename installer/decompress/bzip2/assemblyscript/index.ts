@@ -1,4 +1,5 @@
-// The decoder of blocks, in AssemblyScript: what ../wasm-kernel.ts calls. See `Kernel` there for what each function does.
+// The decoder of blocks, in AssemblyScript, called by ../wasm-kernel.ts. `Kernel` in ../kernel.ts
+// describes the functions.
 
 import * as bitsOf from './bits';
 import * as block from './block';
@@ -53,7 +54,7 @@ export function randomised(lane: u32): bool {
   return memoryOf.lane(lane).randomised != 0;
 }
 
-/** Where the block's bytes are: those of a randomised block are not yet what they must become. */
+/** Address of the bytes of the block; those of a randomised block are not yet restored. */
 export function bytes(lane: u32): usize {
   return memoryOf.lane(lane).bytes;
 }

@@ -1,12 +1,17 @@
-// Where things are. Fixed tables come first; `initialise` lays out the rest behind them, as large as it is asked to.
+// Memory layout. Fixed tables come first; `initialise` lays out the rest behind them.
 
-/** Most bytes of a block before its runs are expanded. */
+/** Maximum bytes of a block before its runs are expanded. */
 export const blockCapacity: u32 = 900000;
 export const outputBytes: u32 = 1 << 20;
-/** Vectors are read and written up to 64 bytes beyond the end of what they are about; groups of symbols, up to 128 bytes. */
+/**
+ * Vectors are read and written up to 64 bytes beyond the end of their array, groups of symbols up
+ * to 128 bytes.
+ */
 const slack: u32 = 256;
 
-/** Bytes of one lane: its permutation (four bytes for each of the block's), the block, its state. */
+/**
+ * Bytes of one lane: its permutation (four bytes for each of the block's), the block, its state.
+ */
 const permutationBytes: u32 = blockCapacity * 4;
 const blockBytes: u32 = (blockCapacity + slack + 15) & ~15;
 

@@ -1,4 +1,5 @@
-// Following the permutations of several blocks at once: each step waits for memory, and these waits overlap.
+// Following the permutations of several blocks at once: each step waits for memory, and these waits
+// overlap.
 
 import { Lane, lane } from './memory';
 

@@ -61,7 +61,7 @@ test('checkIgnition() warns of a version 3 that is newer than it knows, and refu
   for (const version of ['1.0.0', '2.5.0', '2.4.0-experimental', '3.4.1', '4.0.0', '3', 'latest', '3.03.0']) {
     assertRefused(
       JSON.stringify({ ignition: { version } }),
-      /is not one that Flatcar reads \(those are 2\.0\.0 to 2\.4\.0 and 3/,
+      /is not supported by Flatcar \(those are 2\.0\.0 to 2\.4\.0 and 3/,
     );
   }
 });
@@ -139,6 +139,6 @@ test('checkIgnition() takes keys in another case and null as Ignition does', () 
   const config = '{"Ignition": {"VERSION": "3.3.0"}, "storage": null, "passwd": {"users": [null]}}';
   const { version, warnings } = check(config);
   assert.equal(version, '3.3.0');
-  assert.match(warnings.join('\n'), /Unused key Ignition: it is spelled ignition; Ignition takes it all the same/);
+  assert.match(warnings.join('\n'), /Unused key Ignition: it is spelled ignition; Ignition accepts it anyway/);
   assert.match(warnings.join('\n'), /\$\.passwd\.users\.0\.name \(.*\): the user has no name/);
 });

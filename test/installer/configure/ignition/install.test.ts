@@ -281,7 +281,7 @@ test('installNetworkUnits() says so when there are none', async () => {
     /there is no such directory \(install without -n\)/,
   );
   const empty = await mkdtemp(join(directory, 'empty-'));
-  await assert.rejects(installNetworkUnits(disk, empty), /there are no network units in it/);
+  await assert.rejects(installNetworkUnits(disk, empty), /it contains no network units/);
 });
 
 test('efiEntryArguments() names disk, partition, loader and label as the original does', () => {

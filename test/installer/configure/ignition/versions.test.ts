@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import type { Findings } from '../../../../installer/configure/ignition/place.ts';
+import type { Findings } from '../../../../installer/configure/ignition/json-cursor.ts';
 import { findVersion } from '../../../../installer/configure/ignition/versions.ts';
 
 /* What ignition-validate of Debian cannot judge: versions 1, 2 and 3.4 on, what only Flatcar knows, and warnings. */
@@ -180,12 +180,12 @@ const errors2: Errors = [
   ],
   [
     all2,
-    '$.storage.files.0.contents.compression: there is no compression xz',
+    '$.storage.files.0.contents.compression: unknown compression xz',
     storage({ files: [{ ...file2, contents: { compression: 'xz' } }] }),
   ],
   [
     all2,
-    '$.storage.files.0.contents.verification.hash: the hash function sha256',
+    '$.storage.files.0.contents.verification.hash: unknown hash function sha256',
     storage({
       files: [{ ...file2, contents: { source: 'http://a', verification: { hash: `sha256-${'a'.repeat(64)}` } } }],
     }),
@@ -229,7 +229,11 @@ const errors2: Errors = [
   ],
   [all2, '$.networkd.units.0.name: a.service is not the name', { networkd: { units: [{ name: 'a.service' }] } }],
   [all2, '$.ignition.config.append.0.source: there is no source', { ignition: { config: { append: [{}] } } }],
-  [all2.slice(4), '$.ignition.proxy.httpProxy: a proxy has a URL', { ignition: { proxy: { httpProxy: 'ftp://a' } } }],
+  [
+    all2.slice(4),
+    '$.ignition.proxy.httpProxy: a proxy needs an http',
+    { ignition: { proxy: { httpProxy: 'ftp://a' } } },
+  ],
 ];
 
 const errors3: Errors = [

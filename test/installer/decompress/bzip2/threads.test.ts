@@ -51,7 +51,7 @@ describe('bzip2() with threads', () => {
     };
     const decoded = await collect(bzip2(source(), { workers: 2, onWarning: (message) => warnings.push(message) }));
     assert.ok(text.equals(decoded));
-    assert.deepEqual(warnings, ['the image is followed by 5000000 bytes that are not bzip2; they were ignored']);
+    assert.deepEqual(warnings, ['the image is followed by 5000000 bytes that are not bzip2; they are ignored']);
     assert.equal(readBytes, file.length + garbage.length);
   });
 

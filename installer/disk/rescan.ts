@@ -5,47 +5,48 @@ import { reasonOf } from '../../errors/reason.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { PartitionTable } from './gpt.ts';
 
-/** How the kernel came to know a new partition table, or why it does not. */
-export type Reread =
+/** The tool by which the kernel has the new partition table, or the reason why it has not. */
+export type Rescan =
   | { readonly how: 'blockdev' | 'partx' | 'kpartx' }
   | { readonly how: 'failed'; readonly why: string };
 
 /**
- * Has the kernel see the partitions that are on a disk now: asked to read the table itself, told them where it cannot (it was built
- * without GPT, or the device does not scan). Nobody may have claimed the disk. Works without udev, and waits for it only where it runs.
+ * Makes the kernel use the partition table that is on a disk now. The kernel reads the table
+ * itself, or partx reads it if the kernel cannot (built without GPT, or a device without partition
+ * scan). The disk must not be claimed. Works without udev, and waits for it only if it runs.
  */
-export async function rereadPartitions(
+export async function rescanPartitions(
   path: string,
   table: PartitionTable,
   clock: Clock,
   signal?: AbortSignal,
-): Promise<Reread> {
+): Promise<Rescan> {
   try {
-    const byItself = (await askKernel(path, clock, signal)) && (await kernelAgrees(path, table));
-    if (!byItself) await tellKernel(path, table, signal);
-    if (!(await kernelAgrees(path, table)))
+    const wasRead = (await rescanWithBlockdev(path, clock, signal)) && (await hasPartitions(path, table));
+    if (!wasRead) await rescanWithPartx(path, table, signal);
+    if (!(await hasPartitions(path, table)))
       return { how: 'failed', why: 'the kernel still has other partitions for it' };
     await settle(signal);
-    return { how: byItself ? 'blockdev' : 'partx' };
+    return { how: wasRead ? 'blockdev' : 'partx' };
   } catch (error) {
     signal?.throwIfAborted();
     return { how: 'failed', why: reasonOf(error) };
   }
 }
 
-/** Makes the kernel forget partitions whose table was removed. Best effort: they are in nobody's way. */
+/** Makes the kernel forget partitions whose table was removed. Best effort: they do no harm. */
 export async function forgetPartitions(path: string): Promise<void> {
   if ((await knownPartitions(path)).length === 0) return;
   await runTool('partx', ['--delete', path], { timeoutSeconds: 30 }).catch(() => undefined);
 }
 
 /**
- * As `rereadPartitions`, for a device of the device-mapper (multipath, LVM): the kernel reads no tables of these, and their partitions are devices of
- * the device-mapper themselves.
+ * As `rescanPartitions`, for a device-mapper device (multipath, LVM): the kernel reads no partition
+ * tables there, and partitions are device-mapper devices too.
  */
-export async function remapPartitions(path: string, signal?: AbortSignal): Promise<Reread> {
+export async function remapPartitions(path: string, signal?: AbortSignal): Promise<Rescan> {
   try {
-    // Without -n it waits for udev, which need not run here.
+    // Without -n it waits for udev, which may not run here.
     await runTool('kpartx', ['-u', '-n', path], { signal, timeoutSeconds: 30 });
     await settle(signal);
     return { how: 'kpartx' };
@@ -55,13 +56,16 @@ export async function remapPartitions(path: string, signal?: AbortSignal): Promi
   }
 }
 
-/** Removes the devices of the partitions of such a device, which claim it. Best effort: those that are in use stay, and so does their claim. */
+/**
+ * Removes the partition devices of such a device, which claim it. Best effort: those in use stay,
+ * and so does their claim.
+ */
 export async function unmapPartitions(path: string): Promise<void> {
   await runTool('kpartx', ['-d', '-n', path], { timeoutSeconds: 30 }).catch(() => undefined);
 }
 
-/** @returns false where the kernel cannot read tables of this device; throws when it remains busy. */
-async function askKernel(path: string, clock: Clock, signal: AbortSignal | undefined): Promise<boolean> {
+/** @returns false if the kernel cannot read partition tables of this device, or it stays busy */
+async function rescanWithBlockdev(path: string, clock: Clock, signal: AbortSignal | undefined): Promise<boolean> {
   const attempts = 20;
   for (let attempt = 1; ; attempt++) {
     try {
@@ -76,15 +80,16 @@ async function askKernel(path: string, clock: Clock, signal: AbortSignal | undef
   }
 }
 
-async function tellKernel(path: string, table: PartitionTable, signal: AbortSignal | undefined): Promise<void> {
-  // Removing first, because partx updates what is in the table and leaves what is not.
+async function rescanWithPartx(path: string, table: PartitionTable, signal: AbortSignal | undefined): Promise<void> {
+  // Removed first, because partx updates the partitions in the table and leaves the others.
   await forgetPartitions(path);
-  // Without a range partx counts the partitions and stops at that number, though the numbers of Flatcar's have gaps (seen in 2.38).
+  // Without a range partx stops at the number of partitions, although Flatcar's numbers have gaps
+  // (seen in 2.38).
   const last = Math.max(...table.partitions.map((partition) => partition.number));
   await runTool('partx', ['--update', '--nr', `1:${last}`, path], { signal, timeoutSeconds: 30 });
 }
 
-async function kernelAgrees(path: string, table: PartitionTable): Promise<boolean> {
+async function hasPartitions(path: string, table: PartitionTable): Promise<boolean> {
   const wanted = table.partitions.map(({ number, offsetBytes, sizeBytes }) => `${number} ${offsetBytes} ${sizeBytes}`);
   const known = await knownPartitions(path);
   return known.toSorted().join() === wanted.toSorted().join();
@@ -92,7 +97,7 @@ async function kernelAgrees(path: string, table: PartitionTable): Promise<boolea
 
 /**
  * Number, offset and size in bytes of each partition that the kernel has.
- * @param sysfs where the kernel tells about block devices
+ * @param sysfs directory of the block devices in sysfs
  */
 export async function knownPartitions(path: string, sysfs = '/sys/class/block'): Promise<string[]> {
   const directory = `${sysfs}/${basename(path)}`;
@@ -100,17 +105,19 @@ export async function knownPartitions(path: string, sysfs = '/sys/class/block'):
   const partitions = await Promise.all(
     names.map(async (name) => {
       const read = async (file: string) => Number(await readFile(`${directory}/${name}/${file}`, 'utf8'));
-      // Not all that is below a disk is a partition: an eMMC has its boot areas there, which are disks.
+      // Not every directory of a disk is a partition: the boot areas of an eMMC are disks.
       const number = await read('partition').catch(() => undefined);
       if (number === undefined) return [];
-      // The kernel counts in 512 bytes whatever the sectors of the disk are.
+      // The kernel counts in units of 512 bytes for every sector size.
       return [`${number} ${(await read('start')) * 512} ${(await read('size')) * 512}`];
     }),
   );
   return partitions.flat();
 }
 
-/** Lets udev make its links. Where it does not run, `udevadm settle` waits in vain, so it is not asked. */
+/**
+ * Waits for udev's links. Without udev, `udevadm settle` would only time out, so it is not called.
+ */
 async function settle(signal: AbortSignal | undefined): Promise<void> {
   const running = await access('/run/udev/control').then(
     () => true,

@@ -6,14 +6,14 @@ export interface Finding {
   readonly message: string;
 }
 
-/** What was found: errors make Ignition give up at first boot, warnings do not. */
+/** The findings: errors make Ignition fail at first boot, warnings do not. */
 export interface Findings {
   readonly errors: Finding[];
   readonly warnings: Finding[];
 }
 
-/** A place in a config that findings are noted for. */
-export class Place {
+/** A position in a config, to which findings are added. */
+export class JsonCursor {
   readonly #findings: Findings;
   readonly #path: JsonPath;
 
@@ -22,8 +22,8 @@ export class Place {
     this.#path = path;
   }
 
-  at(...keys: JsonPath): Place {
-    return new Place(this.#findings, [...this.#path, ...keys]);
+  at(...keys: JsonPath): JsonCursor {
+    return new JsonCursor(this.#findings, [...this.#path, ...keys]);
   }
 
   error(message: string | undefined): void {
@@ -35,26 +35,33 @@ export class Place {
   }
 }
 
-/** Calls `check` with each entry of the list `key` and its place. */
-export function each<T>(list: readonly T[] | undefined, place: Place, check: (item: T, place: Place) => void): void {
-  for (const [index, item] of (list ?? []).entries()) check(item, place.at(index));
+/** Calls `check` with each entry of the list `key` and its position. */
+export function each<T>(
+  list: readonly T[] | undefined,
+  cursor: JsonCursor,
+  check: (item: T, cursor: JsonCursor) => void,
+): void {
+  for (const [index, item] of (list ?? []).entries()) check(item, cursor.at(index));
 }
 
-/** Notes every entry whose key was there before. Lists that must not share a key share `seen`. */
+/**
+ * Adds an error for each entry with a key that was seen before. Lists that must not share a key
+ * share `seen`.
+ */
 export function checkUnique<T>(
   list: readonly T[] | undefined,
-  place: Place,
+  cursor: JsonCursor,
   keyOf: (item: T) => string,
   seen = new Set<string>(),
 ): void {
-  each(list, place, (item, at) => {
+  each(list, cursor, (item, at) => {
     const key = keyOf(item);
     if (seen.has(key)) at.error(key === '' ? 'a second entry without a name' : `a second entry for ${shorten(key)}`);
     seen.add(key);
   });
 }
 
-/** For messages: keys and file contents can be long. */
+/** Shortens a text for a message: keys and file contents can be long. */
 export function shorten(text: string): string {
   return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
 }
