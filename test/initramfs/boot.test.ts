@@ -75,11 +75,11 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
 
   const killed = await waitForLine(machine, /nibs: agent starts/);
   machine.type('kill -9 $(pidof tink-agent)\n');
-  await waitForLine(machine, /nibs: agent ended with status 137, starting it again in 1 s/, killed);
+  await waitForLine(machine, /nibs: agent exited with status 137, restarting it in 1 s/, killed);
   await shell('until pidof tink-agent; do sleep 0.1; done');
 
   machine.type('reboot\n');
-  await waitForLine(machine, /nibs: the machine goes down/);
+  await waitForLine(machine, /nibs: shutting down/);
   equal(await machine.exited, 0);
 });
 

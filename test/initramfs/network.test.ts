@@ -100,26 +100,26 @@ const cases: readonly Case[] = [
     title: 'a VLAN that is none is said, and all cards ask',
     commandLine: 'vlan_id=4095 hw_addr=08:00:27:00:00:01',
     interface: /^eth[01]$/,
-    said: /^kernel command line: a VLAN has a number from 1 to 4094, not 4095; asking by DHCP instead;/,
+    said: /^kernel command line: a VLAN ID is a number from 1 to 4094, not 4095; using DHCP instead;/,
   },
   {
     title: 'an address that cannot be used is said with all its mistakes, and all cards ask',
     commandLine: 'ipam=08-00-27-00-00-01:7:10.7.0.256:255.0.255.0:10.8.0.1:node7::: BOOTIF=01-08-00-27-00-00-01',
     interface: /^eth0$/,
-    said: /^kernel command line: the address 10\.7\.0\.256 cannot be used: 10\.7\.0\.256 is no address, 255\.0\.255\.0 is no netmask, the gateway 10\.8\.0\.1 is not in its network, a name server is missing; asking by DHCP instead;/,
+    said: /^kernel command line: cannot use the address 10\.7\.0\.256: 10\.7\.0\.256 is not an address, 255\.0\.255\.0 is not a netmask, the gateway 10\.8\.0\.1 is not in its network, a name server is missing; using DHCP instead;/,
   },
   {
     title: 'a gateway that the address does not reach is said, and vlan_id is followed instead',
     commandLine: 'ipam=08-00-27-00-00-01::10.0.0.9:24:10.7.0.1::10.0.0.1:: vlan_id=7',
     interface: /^eth0\.7$/,
     asking: 'eth0.7',
-    said: /the gateway 10\.7\.0\.1 is not in its network; asking by DHCP instead;/,
+    said: /the gateway 10\.7\.0\.1 is not in its network; using DHCP instead;/,
   },
   {
     title: 'a card that does not turn up is said with those that there are, and all cards ask',
     commandLine: 'interface=enp1s0 BOOTIF=01-08-00-27-00-00-02',
     interface: /^eth1$/,
-    said: /^kernel command line: no network card has the name or address enp1s0, there are: eth0 08:00:27:00:00:01 eth1 08:00:27:00:00:02; asking/,
+    said: /^kernel command line: no network card has the name or address enp1s0; found: eth0 08:00:27:00:00:01 eth1 08:00:27:00:00:02; using/,
   },
 ];
 

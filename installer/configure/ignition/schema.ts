@@ -59,7 +59,7 @@ function findKey(schema: z.ZodObject, key: string, version: Version, cursor: Jso
   }
   const later = Object.hasOwn(schema.shape, key) ? minorOf(schema.shape[key]) : undefined;
   const from = later === undefined ? '' : `, only ${version.major}.${later}.0 and later do`;
-  cursor.warn(`Unused key ${key}: version ${version.major}.${version.minor}.0 ignores it${from}`);
+  cursor.warn(`Unused key ${key}: version ${version.major}.${version.minor}.0 does not know it and ignores it${from}`);
   return undefined;
 }
 

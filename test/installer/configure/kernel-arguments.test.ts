@@ -50,10 +50,10 @@ for (const [value, why] of [
   ['', /cannot use --append-karg '': it is empty \(leave out --append-karg\)/],
   ['a b', /it contains a space \(give --append-karg once for each argument\)/],
   ['a\nb', /it contains a space/],
-  ['a="b"', /cannot hand on quotes/],
-  ["a='b'", /cannot hand on quotes/],
-  ['a\\b', /cannot hand on quotes, backslashes/],
-  ['über', /letters beyond ASCII/],
+  ['a="b"', /cannot pass quotes/],
+  ["a='b'", /cannot pass quotes/],
+  ['a\\b', /cannot pass quotes, backslashes/],
+  ['über', /non-ASCII characters/],
 ] as const) {
   test(`checkKernelArguments() refuses ${JSON.stringify(value)}`, () => {
     assert.throws(() => checkKernelArguments({ append: ['good', value], consoles: [] }), { message: why });

@@ -135,7 +135,7 @@ for (const [name, sgdisk, why] of [
   [
     'the image would overwrite it',
     ['--new', '1:2048:+4M', '--change-name', '1:data'],
-    /it starts at byte 1048576, but the image occupies the first bytes up to \d+ \(move it, rename it, or leave it out/,
+    /it starts at byte 1048576, but the image occupies the first \d+ bytes \(move it, rename it, or leave it out/,
   ],
   [
     'it begins within the image',
@@ -145,7 +145,7 @@ for (const [name, sgdisk, why] of [
   [
     'the image has one of this name',
     ['--new', '1:-8M:-1M', '--change-name', '1:OEM'],
-    /the image has a partition of this name too/,
+    /the image has a partition with the same name or GUID/,
   ],
 ] as const) {
   test(`flatcar-install changes nothing when a partition cannot be saved because ${name}`, async () => {

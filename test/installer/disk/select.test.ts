@@ -164,9 +164,9 @@ test('chooseSmallest() passes over what cannot be installed to and goes on to th
   ]);
   assert.equal(selection.chosen?.path, '/dev/sdz');
   assert.match(reasonFor(selection, '/dev/sr0'), /removable/);
-  assert.match(reasonFor(selection, '/dev/zram0'), /not a disk that can be booted from/);
-  assert.match(reasonFor(selection, '/dev/ram0'), /not a disk that can be booted from/);
-  assert.match(reasonFor(selection, '/dev/fd0'), /not a disk that can be booted from/);
+  assert.match(reasonFor(selection, '/dev/zram0'), /a RAM disk or floppy/);
+  assert.match(reasonFor(selection, '/dev/ram0'), /a RAM disk or floppy/);
+  assert.match(reasonFor(selection, '/dev/fd0'), /a RAM disk or floppy/);
   assert.match(reasonFor(selection, '/dev/loop0'), /type loop.*-I 7/);
   assert.match(reasonFor(selection, '/dev/mapper/vg-lv'), /type lvm/);
   assert.match(reasonFor(selection, '/dev/md0'), /type raid1, not a full disk/);

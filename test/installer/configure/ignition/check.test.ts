@@ -61,7 +61,7 @@ test('checkIgnition() warns of a version 3 that is newer than it knows, and refu
   for (const version of ['1.0.0', '2.5.0', '2.4.0-experimental', '3.4.1', '4.0.0', '3', 'latest', '3.03.0']) {
     assertRefused(
       JSON.stringify({ ignition: { version } }),
-      /is not supported by Flatcar \(those are 2\.0\.0 to 2\.4\.0 and 3/,
+      /is not supported by Flatcar \(supported versions: 2\.0\.0 to 2\.4\.0 and 3/,
     );
   }
 });
@@ -105,7 +105,7 @@ test('checkIgnition() recognises what people give by mistake', () => {
   assertRefused('# comment\nstorage:\n  files: []\n', /it is a Container Linux Config/);
   assertRefused('#cloud-config\nusers: []\n', /it is a cloud-config.*-c/);
   assertRefused('#!/bin/sh\ntrue\n', /it is a script.*-c/);
-  assertRefused('hello: world\n', /it is YAML, and an Ignition config is JSON/);
+  assertRefused('hello: world\n', /it is YAML, but an Ignition config is JSON/);
   assertRefused('hello', /not valid JSON/);
   assertRefused('', /it is empty/);
   assertRefused(' \n', /it is empty/);

@@ -140,7 +140,7 @@ test('installIgnition() says so when there is no OEM partition, or nothing usabl
   await emptyDisk.write(Buffer.alloc(1024 * 1024), partitionOffsetBytes('OEM'));
   await assert.rejects(
     installIgnition(emptyDisk, config),
-    /partition 6 \(OEM\) of \/dev\/loop\d+: it has neither btrfs nor ext4/,
+    /partition 6 \(OEM\) of \/dev\/loop\d+: its file system is neither btrfs nor ext4/,
   );
 });
 
