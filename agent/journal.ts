@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
+import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Action, Outcome } from './action/action.ts';
 
-/** The journal cannot be read or written; the message names the file. */
-export class JournalError extends Error {
+/** The journal cannot be read or written. */
+export class JournalError extends OperationError {
   override readonly name = 'JournalError';
 }
 
@@ -129,9 +130,8 @@ export async function openJournal(
     // The file is always written anew: that cuts off a torn line and forgets nothing.
     return new FileJournal(path, state, await rewrite(path, state));
   } catch (error) {
-    throw new JournalError(`cannot open the journal ${path}: ${reasonOf(error)} (is the state directory writable?)`, {
-      cause: error,
-    });
+    const hint = 'is the state directory writable?';
+    throw new JournalError({ what: 'open the journal', target: path, why: reasonOf(error), hint, cause: error });
   }
 }
 
@@ -209,7 +209,8 @@ class FileJournal implements Journal {
       await this.#file.sync();
       this.#intact = true;
     } catch (error) {
-      throw new JournalError(`cannot write to the journal ${this.#path}: ${reasonOf(error)}`, { cause: error });
+      const [what, target] = ['write to the journal', this.#path];
+      throw new JournalError({ what, target, why: reasonOf(error), cause: error });
     }
     // Only what is on the disk is known.
     apply(this.#state, entry);

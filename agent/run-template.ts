@@ -52,5 +52,6 @@ export async function runTemplate(
 /** The machine on which a template is tried keeps running. */
 const noPower: Power = {
   rebootRequested: async () => false,
-  finish: () => Promise.reject(new PowerError('a template from a file does not restart the machine')),
+  finish: (how) =>
+    Promise.reject(new PowerError({ what: how, target: 'the machine', why: 'it runs a template from a file' })),
 };

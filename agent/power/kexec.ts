@@ -1,11 +1,12 @@
 import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { OperationError } from '../../errors/operation-error.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { runCommand } from './run-command.ts';
 
-/** A kernel cannot be started in place of the running one; the message says at which step that failed. */
-export class KexecError extends Error {
+/** A step of starting another kernel in place of the running one failed. */
+export class KexecError extends OperationError {
   override readonly name = 'KexecError';
 }
 
@@ -42,7 +43,12 @@ export async function loadKernel(options: KexecOptions, signal: AbortSignal): Pr
   if (await isLoaded(options.loadedFile)) return;
   const { kernel, command } = options;
   if (kernel === undefined)
-    throw new KexecError('no action has loaded a kernel (kexec -l), and none is configured (--kexec-kernel)');
+    throw new KexecError({
+      what: 'start',
+      target: 'another kernel',
+      why: 'no action has loaded one (kexec -l), and none is configured',
+      hint: 'configure one with --kexec-kernel',
+    });
   if (kernel.device === undefined) return await load(kernel, '/', command, signal);
   const directory = await mkdtemp(join(tmpdir(), 'nibs-kexec-'));
   try {
@@ -81,7 +87,7 @@ async function isLoaded(file = '/sys/kernel/kexec_loaded'): Promise<boolean> {
 async function mount(device: string, filesystem: string | undefined, directory: string, signal: AbortSignal) {
   const type = filesystem === undefined ? [] : ['-t', filesystem];
   const failure = await runCommand('mount', [...type, '-o', 'ro', device, directory], signal);
-  if (failure !== undefined) throw new KexecError(`cannot mount ${device}: ${failure}`);
+  if (failure !== undefined) throw new KexecError({ what: 'mount', target: device, why: failure });
 }
 
 async function load(
@@ -97,5 +103,5 @@ async function load(
     `--command-line=${commandLine ?? ''}`,
   ];
   const failure = await runCommand(command, parameters, signal);
-  if (failure !== undefined) throw new KexecError(`cannot load the kernel ${kernel}: ${failure}`);
+  if (failure !== undefined) throw new KexecError({ what: 'load the kernel', target: kernel, why: failure });
 }

@@ -2,14 +2,15 @@ import { access, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
+import { OperationError } from '../../errors/operation-error.ts';
 import { KexecError, type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
 import { runCommand } from './run-command.ts';
 
 /** How a machine ends what it does; `kexec`: another kernel takes over, without firmware and boot loader. */
 export type Finish = 'reboot' | 'poweroff' | 'kexec';
 
-/** The machine does not restart or switch off. */
-export class PowerError extends Error {
+/** The machine does not reboot or power off. */
+export class PowerError extends OperationError {
   override readonly name = 'PowerError';
 }
 
@@ -88,10 +89,10 @@ export function createPower({
       const failure = await runCommand(program, parameters, signal);
       if (failure === undefined) await clock.wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
-      if (!sysrq) throw new PowerError(`cannot ${how} the machine: ${why}`);
+      if (!sysrq) throw new PowerError({ what: how, target: 'the machine', why });
       await askKernel(how);
       await clock.wait(patienceSeconds, signal);
-      throw new PowerError(`cannot ${how} the machine: ${why}, and the kernel did not do it either`);
+      throw new PowerError({ what: how, target: 'the machine', why: `${why}, and neither did sysrq` });
     },
   };
 }

@@ -1,3 +1,4 @@
+import { OperationError } from '../../errors/operation-error.ts';
 import type { Action, Event } from '../action/action.ts';
 
 /** What the server wants next. */
@@ -36,7 +37,7 @@ export interface Transport extends AsyncDisposable {
   demand(action: Action, signal: AbortSignal): Promise<Demand>;
 }
 
-/** A failure to reach or understand the server. Always worth trying again later. */
-export class TransportError extends Error {
-  override readonly name = 'TransportError';
+/** The server cannot be reached or understood. A later attempt may succeed. */
+export class TransportError extends OperationError {
+  override readonly name: string = 'TransportError';
 }

@@ -83,7 +83,7 @@ class Bench implements AsyncDisposable {
           finish: async (how: Finish) => {
             this.happened.push(how);
             this.rebootRequested = false;
-            throw new PowerError('this machine stays up');
+            throw new PowerError({ what: 'reboot', target: 'the machine', why: 'this machine stays up' });
           },
         },
         log: createLog({ level: 'info', format: 'text', redactor, write: (line) => this.log.push(line) }),

@@ -117,7 +117,7 @@ class Machine implements AsyncDisposable {
           rebootRequested: async () => false,
           finish: async (how) => {
             this.finished.push(how);
-            throw new PowerError('this machine stays up');
+            throw new PowerError({ what: 'reboot', target: 'the machine', why: 'this machine stays up' });
           },
         },
         ...{ pollSeconds: 0.05, maxBackoffSeconds: 0.1 },

@@ -70,7 +70,7 @@ test('watchDemand() gives up an action at once when the answer is final', async 
 });
 
 test('watchDemand() does not give up an action because of refusals with another answer or a failure between them', async () => {
-  const failure = new TransportError('the server is away');
+  const failure = new TransportError({ what: 'call', target: 'the server', why: 'it is away' });
   const { stopped, pauses } = await watch([gone, gone, gone, wanted, gone, gone, gone, failure, gone, wanted], 40);
   assert.equal(stopped, false);
   // While it is wanted, the server is asked no more often than for work.

@@ -24,7 +24,7 @@ export async function fetchCertificates(
   signal: AbortSignal,
 ): Promise<string> {
   const problem = (why: string, cause?: unknown) =>
-    new TransportError(`cannot fetch the server's certificate from ${url}: ${why}`, { cause });
+    new TransportError({ what: "fetch the server's certificate from", target: url, why, cause });
   const { clock, timeoutSeconds } = options;
   using client = createHttpClient({ ...options, tls: () => trustBesides([]) });
   using deadline = startDeadline(clock, { seconds: timeoutSeconds, awaited: 'response' }, signal);

@@ -5,23 +5,23 @@ import {
   Client,
   credentials,
   type ChannelOptions as GrpcChannelOptions,
-  Metadata,
-  type ServiceError,
   status,
 } from '@grpc/grpc-js';
 import type { Clock } from '../../../clock/clock.ts';
-import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
+import { startDeadline } from '../../../clock/deadline.ts';
 import { systemClock } from '../../../clock/system.ts';
 import { splitAuthority } from '../../../net/authority.ts';
 import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
+import { callServerStream, callUnary } from '../../../net/grpc/call.ts';
+import { GrpcError } from '../../../net/grpc/grpc-error.ts';
+import type { Method } from '../../../net/grpc/method.ts';
 import { type ProxyRules, type ProxyTarget, targetOf } from '../../../net/proxy.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
 import { openTunnel } from '../../../net/tunnel.ts';
-import type { MessageFns } from '../../../proto/tink.pb.ts';
 import { TransportError } from '../transport.ts';
 import { fetchCertificates } from './certificate.ts';
 import { TrackedCredentials } from './connections.ts';
-import { advice, isPlaintext, mayBeTls, plainDetails, type Spoken } from './failure.ts';
+import { adviceFor, isPlaintext, mayBeTls, type Spoken } from './failure.ts';
 import { speaksTls } from './speaks-tls.ts';
 
 export interface ChannelOptions {
@@ -55,27 +55,17 @@ export interface ChannelOptions {
   readonly maxSendBytes?: number | undefined;
 }
 
-/** A method as the generator describes it. */
-export interface Method<Request, Response> {
-  readonly name: string;
-  readonly requestType: MessageFns<Request>;
-  readonly responseType: MessageFns<Response>;
-}
-
-/** An RPC that ended with another status than OK. */
+/** A call that ended with another status than OK. */
 export class RpcError extends TransportError {
+  override readonly name = 'RpcError';
   readonly code: status;
-  /** The server's words, or the connection's. */
+  /** Reason from the server or the connection. */
   readonly details: string;
 
-  constructor(method: string, authority: string, error: ServiceError, spoken?: Spoken) {
-    const details = plainDetails(error.details);
-    // The same text as in the message: a printer of causes leaves out one that repeats the message.
-    error.message = `${error.code} ${status[error.code]}: ${details}`;
-    super(`${method} at ${authority} failed: ${status[error.code]}: ${details}${advice(error, spoken)}`, {
-      cause: error,
-    });
-    this.code = error.code;
+  constructor(method: string, authority: string, error: GrpcError, spoken?: Spoken) {
+    const { code, details, message: why } = error;
+    super({ what: 'call', target: `${method} at ${authority}`, why, hint: adviceFor(error, spoken), cause: error });
+    this.code = code;
     this.details = details;
   }
 }
@@ -118,19 +108,12 @@ export class Channel implements AsyncDisposable {
     timeoutSeconds = this.#timeoutSeconds,
   ): Promise<Response> {
     const client = await this.#connect(signal);
-    const { promise, resolve, reject } = Promise.withResolvers<Response>();
-    const call = client.makeUnaryRequest(
-      `/${service}/${method.name}`,
-      (message: Request) => serialize(method, message),
-      (bytes: Buffer) => method.responseType.decode(bytes),
-      request,
-      metadataFor(timeoutSeconds),
-      (error, response) => {
-        if (error) reject(error);
-        else if (response !== undefined) resolve(response);
-      },
-    );
-    return await this.#finish(method.name, promise, () => call.cancel(), timeoutSeconds, signal);
+    const options = { clock: this.clock, timeoutSeconds, signal };
+    try {
+      return await callUnary(client, `/${service}/${method.name}`, method, request, options);
+    } catch (error) {
+      throw await this.#explain(method.name, error, signal);
+    }
   }
 
   /** One request, a stream of answers that the server ends. @throws as {@link call}. */
@@ -141,19 +124,12 @@ export class Channel implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<Response[]> {
     const client = await this.#connect(signal);
-    const { promise, resolve, reject } = Promise.withResolvers<Response[]>();
-    const responses: Response[] = [];
-    const call = client.makeServerStreamRequest(
-      `/${service}/${method.name}`,
-      (message: Request) => serialize(method, message),
-      (bytes: Buffer) => method.responseType.decode(bytes),
-      request,
-      metadataFor(this.#timeoutSeconds),
-    );
-    call.on('data', (response: Response) => responses.push(response));
-    call.on('error', reject);
-    call.on('end', () => resolve(responses));
-    return await this.#finish(method.name, promise, () => call.cancel(), this.#timeoutSeconds, signal);
+    const options = { clock: this.clock, timeoutSeconds: this.#timeoutSeconds, signal };
+    try {
+      return await Array.fromAsync(callServerStream(client, `/${service}/${method.name}`, method, request, options));
+    } catch (error) {
+      throw await this.#explain(method.name, error, signal);
+    }
   }
 
   get authority(): string {
@@ -164,34 +140,16 @@ export class Channel implements AsyncDisposable {
     this.#disconnect();
   }
 
-  async #finish<Response>(
-    method: string,
-    answer: Promise<Response>,
-    cancel: () => void,
-    timeoutSeconds: number,
-    signal: AbortSignal,
-  ): Promise<Response> {
-    const limit = { seconds: timeoutSeconds, awaited: 'answer' };
-    let isLate = false;
-    using _ = this.clock.schedule(timeoutSeconds, () => {
-      isLate = true;
-      cancel();
-    });
-    signal.addEventListener('abort', cancel, { once: true });
-    try {
-      if (signal.aborted) cancel();
-      return await answer;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!isServiceError(error)) throw error;
-      if (isLate) Object.assign(error, { code: status.DEADLINE_EXCEEDED, details: new DeadlineError(limit).message });
-      if (isNotYetValid(error))
-        error.details = (await explainNotYetValid(error, this.#target, this.clock, signal)).message;
-      this.#doubt(error);
-      throw new RpcError(method, this.#options.authority, error, await this.#spokenInstead(error, signal));
-    } finally {
-      signal.removeEventListener('abort', cancel);
-    }
+  /** Adds method, server and advice to the error of a call. */
+  async #explain(method: string, error: unknown, signal: AbortSignal): Promise<unknown> {
+    if (!(error instanceof GrpcError)) return error;
+    this.#dropIfBroken(error);
+    const explained = isNotYetValid(error)
+      ? new GrpcError(error.code, (await explainNotYetValid(error, this.#target, this.clock, signal)).message, {
+          cause: error,
+        })
+      : error;
+    return new RpcError(method, this.authority, explained, await this.#spokenInstead(explained, signal));
   }
 
   async #connect(signal: AbortSignal): Promise<Client> {
@@ -222,7 +180,7 @@ export class Channel implements AsyncDisposable {
   }
 
   /** What the server speaks, if a call failed because it is not what we speak. */
-  async #spokenInstead(error: ServiceError, signal: AbortSignal): Promise<Spoken> {
+  async #spokenInstead(error: GrpcError, signal: AbortSignal): Promise<Spoken> {
     if (this.#options.tls !== 'plaintext') return isPlaintext(error) ? 'plaintext' : undefined;
     if (!mayBeTls(error)) return undefined;
     const { address, prepare = async (socket: Socket) => socket } = this.#way();
@@ -304,10 +262,11 @@ export class Channel implements AsyncDisposable {
   }
 
   /**
-   * Drops a connection that does not work, so that the next call makes a new one at once, with the certificate as it is then. The deadline too
-   * is a sign of that: a peer that vanished without closing leaves a connection on which every further call would wait in vain.
+   * Drops a broken connection, so that the next call makes a new one at once, with the certificate
+   * of that time. An exceeded deadline is a sign of that too: on a connection whose peer vanished
+   * without closing it, every further call would wait in vain.
    */
-  #doubt(error: ServiceError): void {
+  #dropIfBroken(error: GrpcError): void {
     if (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED) this.#disconnect();
   }
 
@@ -316,23 +275,4 @@ export class Channel implements AsyncDisposable {
     this.#connection?.credentials.destroyConnections();
     this.#connection = undefined;
   }
-}
-
-function serialize<Request>(method: Method<Request, unknown>, message: Request): Buffer {
-  const bytes = method.requestType.encode(message).finish();
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/**
- * Tells the server how long we wait, as gRPC's own deadline does (gRPC over HTTP/2, `Timeout`: at most eight digits). That one is not used, because it is
- * measured by the clock of the library.
- */
-function metadataFor(timeoutSeconds: number): Metadata {
-  const metadata = new Metadata();
-  metadata.set('grpc-timeout', `${Math.min(Math.ceil(timeoutSeconds * 1000), 99_999_999)}m`);
-  return metadata;
-}
-
-function isServiceError(error: unknown): error is ServiceError {
-  return error instanceof Error && 'code' in error && 'details' in error && 'metadata' in error;
 }

@@ -128,7 +128,8 @@ function toAction(response: ActionResponse, workerId: string): Action {
   const { workflowId, taskId, actionId, name, image } = response;
   if (!workflowId || !taskId || !actionId || !name || !image) {
     const given = JSON.stringify({ workflowId, taskId, actionId, name, image });
-    throw new TransportError(`the server sent an action that cannot be told from others or has no image: ${given}`);
+    const target = `the action ${given} of the server`;
+    throw new TransportError({ what: 'run', target, why: 'it lacks an image, a name or an id' });
   }
   const { timeout = 0, namespaces } = response;
   return {

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import type { Method } from '../../../net/grpc/method.ts';
 import {
   type WorkflowAction,
   type WorkflowActionStatus,
@@ -6,7 +7,7 @@ import {
   WorkflowServiceDefinition,
 } from '../../../proto/tink.pb.ts';
 import type { Action } from '../../action/action.ts';
-import type { Channel, Method } from './channel.ts';
+import type { Channel } from './channel.ts';
 import { RpcError } from './channel.ts';
 import { type ActionProgress, type LegacyDialect, progressOf, type Wording, wordingOf } from './dialect.ts';
 import type { Position } from './standing.ts';

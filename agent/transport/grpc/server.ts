@@ -84,10 +84,13 @@ class ServerTransport implements Transport {
       if (isUnimplemented(error) || (isUnavailable(error) && this.#securities.length > 1)) this.#speaker = undefined;
       if (!isUnimplemented(error)) throw error;
       if (!isNew) return await this.#speak(say, signal);
-      throw new TransportError(
-        `${this.#options.authority} answers, but speaks no dialect of tink v0.1 to v0.12 and is no Tinkerbell server of a later version (is it another service?)`,
-        { cause: error },
-      );
+      throw new TransportError({
+        what: 'get work from',
+        target: this.#options.authority,
+        why: 'it speaks no protocol version of tink v0.1 to v0.12 and not that of later Tinkerbell servers',
+        hint: 'is it another service?',
+        cause: error,
+      });
     }
   }
 

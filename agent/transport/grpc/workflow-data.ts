@@ -48,9 +48,8 @@ export class WorkflowData {
       await copyOwnership(file, partial);
       await rename(partial, file);
     } catch (error) {
-      throw new TransportError(`cannot write the data of workflow ${workflowId} to ${file}: ${reasonOf(error)}`, {
-        cause: error,
-      });
+      const target = `the data of workflow ${workflowId} to ${file}`;
+      throw new TransportError({ what: 'write', target, why: reasonOf(error), cause: error });
     }
     this.#known.set(workflowId, digest(data));
   }

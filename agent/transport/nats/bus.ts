@@ -115,7 +115,7 @@ export class Bus implements AsyncDisposable {
     signal.throwIfAborted();
     if (this.#connection?.isClosed() === false) {
       if (this.#isConnected) return this.#connection;
-      throw new TransportError(`${this.#place} has gone; the connection is made again as soon as it is back`);
+      throw new TransportError({ what: 'use', target: this.#place, why: 'the connection is lost; reconnecting' });
     }
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
@@ -136,9 +136,8 @@ export class Bus implements AsyncDisposable {
       if (this.#refusal !== undefined) throw this.#refusal;
     } catch (error) {
       signal.throwIfAborted();
-      throw new TransportError(`cannot publish on ${publishOn} at ${this.#place}: ${reasonOf(error)}`, {
-        cause: error,
-      });
+      const target = `${publishOn} at ${this.#place}`;
+      throw new TransportError({ what: 'publish on', target, why: reasonOf(error), cause: error });
     }
   }
 
@@ -175,7 +174,7 @@ export class Bus implements AsyncDisposable {
       this.#setConnected(true);
       return connection;
     } catch (error) {
-      throw new TransportError(`cannot connect to ${this.#place}: ${reasonOf(error)}`, { cause: error });
+      throw new TransportError({ what: 'connect to', target: this.#place, why: reasonOf(error), cause: error });
     }
   }
 

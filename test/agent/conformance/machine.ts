@@ -102,7 +102,7 @@ export class Machine implements AsyncDisposable {
 
   #finish(how: Finish): never {
     this.happened.push(how);
-    throw new PowerError('this machine stays up');
+    throw new PowerError({ what: 'reboot', target: 'the machine', why: 'this machine stays up' });
   }
 }
 

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { Channel, type Method, RpcError } from '../../../agent/transport/grpc/channel.ts';
+import { Channel, RpcError } from '../../../agent/transport/grpc/channel.ts';
+import type { Method } from '../../../net/grpc/method.ts';
 import {
   type ActionStatusRequest,
   WorkflowServiceDefinition as Agent,

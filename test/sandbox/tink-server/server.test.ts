@@ -6,7 +6,8 @@ import { createInterface } from 'node:readline';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
-import { Channel, type Method, RpcError } from '../../../agent/transport/grpc/channel.ts';
+import { Channel, RpcError } from '../../../agent/transport/grpc/channel.ts';
+import type { Method } from '../../../net/grpc/method.ts';
 import {
   ActionState,
   HardwareServiceDefinition,

@@ -205,7 +205,7 @@ describe('a channel says of a server', () => {
       for (const socket of sockets) socket.destroy();
     });
     const message = await twice(test, { authority: await listen(test, server), clock: new VirtualClock() });
-    assert.match(message, /DEADLINE_EXCEEDED: no answer within 5 s \(the server or the network is too slow or gone\)$/);
+    assert.match(message, /DEADLINE_EXCEEDED: no answer within 5 s \(the server or the network is too slow or down\)$/);
   });
 });
 

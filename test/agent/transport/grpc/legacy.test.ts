@@ -415,7 +415,7 @@ tasks:
     test.after(() => transport[Symbol.asyncDispose]());
     await assert.rejects(
       transport.next(never),
-      /speaks no dialect of tink v0\.1 to v0\.12 and is no Tinkerbell server/,
+      /cannot get work from 127\S+: it speaks no protocol version of tink v0\.1 to v0\.12 and not that of later/,
     );
   });
 

@@ -198,7 +198,7 @@ class Machine implements AsyncDisposable {
     const finish = async (how: string) => {
       this.happened.push(how);
       this.finished.resolve();
-      throw new PowerError('this machine stays up');
+      throw new PowerError({ what: 'reboot', target: 'the machine', why: 'this machine stays up' });
     };
     const log = createLog({ level: 'info', format: 'text', redactor, write });
     const power = { rebootRequested: async () => false, finish };

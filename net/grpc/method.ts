@@ -1,0 +1,12 @@
+/** Encoder and decoder of a message, as ts-proto generates them. */
+interface MessageType<Message> {
+  encode(message: Message): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): Message;
+}
+
+/** A method of a service, as ts-proto generates it. */
+export interface Method<Request, Response> {
+  readonly name: string;
+  readonly requestType: MessageType<Request>;
+  readonly responseType: MessageType<Response>;
+}
