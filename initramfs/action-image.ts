@@ -1,11 +1,15 @@
 /**
- * Makes the container image of the actions: our executable, a shell with the usual small programs, and the tools that the executable calls.
+ * Builds the container image of the actions: our executable, busybox, and the tools that the
+ * executable calls.
  *
  * `node initramfs/action-image.ts [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64] [--mirror URL] [--ca FILE] [--key FILE]`
  *
- * A site that has mirrors, an authority or a signing key of its own bakes them in; the same inputs give the same bytes.
+ * A site may add its mirrors, certificate authority and signing key. The same inputs give the same
+ * bytes.
  *
- * The result is an OCI archive; `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` puts it into a registry.
+ * The result is an OCI archive;
+ * `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` pushes
+ * it to a registry.
  */
 import { access, copyFile, mkdir, symlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
@@ -17,10 +21,12 @@ import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-/** Where the programs come from; their libraries come from what these packages depend on. libgcc-s1 is for the executable. */
+/**
+ * Packages of the programs; their dependencies have the libraries. libgcc-s1 is for the executable.
+ */
 const packages = 'busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx libgcc-s1'.split(' ');
 
-/** What the installer runs (installer/tool.ts). Everything else is busybox. */
+/** Tools that the installer runs. Everything else is busybox. */
 const programs = [
   ...['lsblk', 'blkid', 'blockdev', 'wipefs', 'fallocate', 'partx', 'losetup', 'mount', 'umount', 'findmnt', 'flock'],
   ...['btrfs', 'btrfstune', 'mkfs.btrfs', 'efibootmgr', 'udevadm', 'xz', 'kpartx'],
@@ -43,7 +49,8 @@ await writeContainerImage(
     packages: await namesWithDependencies(packages),
     reference: 'flatcar-install:latest',
     config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
-    // What differs between sites is a layer of its own: the large ones below it are the same everywhere.
+    // The files of the site are a separate layer: the large layers below it are the same for all
+    // sites.
     layerCount: site.size > 0 ? 3 : 2,
     async layOut(unpacked, [tools = '', executable = '', ofSite = '']) {
       await layOutTools(unpacked, tools);
@@ -55,7 +62,7 @@ await writeContainerImage(
 );
 process.stdout.write(`${[values.output, ...site.keys()].join(' with /')}\n`);
 
-/** What the person has given wrong ends the build before anything is fetched. */
+/** Wrong arguments end the build before anything is fetched. */
 async function readSite(): Promise<SiteLayout> {
   try {
     return await readSiteSource({ mirrors: values.mirror, authorities: values.ca, key: values.key });
@@ -74,7 +81,7 @@ async function layOutTools(unpacked: string, tree: string): Promise<void> {
   await layOutLibraries([...found, values.executable], unpacked, tree);
 }
 
-/** Debian installs into four directories, and of two with the same name the tool proper is preferred to a link. */
+/** Debian installs into four directories. */
 async function locate(unpacked: string, program: string): Promise<string> {
   for (const directory of ['usr/sbin', 'usr/bin', 'sbin', 'bin']) {
     const path = join(unpacked, directory, program);
@@ -87,7 +94,7 @@ async function locate(unpacked: string, program: string): Promise<string> {
   throw new Error(`no package of the action image has ${program}; add its package to initramfs/action-image.ts`);
 }
 
-/** Busybox under each of its names that no real tool has taken. */
+/** Busybox under those of its names that no other tool has. */
 async function layOutBusybox(busybox: string, tree: string): Promise<void> {
   await copyFile(busybox, join(tree, 'usr/bin/busybox'));
   const { stdout } = await runTool(busybox, ['--list']);

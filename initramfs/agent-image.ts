@@ -1,9 +1,12 @@
 /**
- * Makes the container image of the agent, which takes the place of tink-worker's and tink-agent's where OSIE, HookOS or CaptainOS stay.
+ * Builds the container image of the agent, which replaces that of tink-worker or tink-agent in
+ * OSIE, HookOS and CaptainOS.
  *
  * `node initramfs/agent-image.ts [--output build/tink-worker.oci.tar] [--executable build/nibs-linux-x64]`
  *
- * The result is an OCI archive; `skopeo copy oci-archive:build/tink-worker.oci.tar docker://registry/tink-worker` puts it into a registry.
+ * The result is an OCI archive;
+ * `skopeo copy oci-archive:build/tink-worker.oci.tar docker://registry/tink-worker` pushes it to a
+ * registry.
  */
 import { copyFile, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -25,11 +28,13 @@ await writeContainerImage(
       Entrypoint: ['/usr/bin/tink-worker'],
       Env: [
         'PATH=/usr/bin:/usr/sbin',
-        // All three systems mount this directory; what lies elsewhere is gone with the container, and with it what the journal knows.
+        // All three systems mount this directory. Elsewhere the journal would be lost with the
+        // container.
         'NIBS_STATE_DIRECTORY=/worker/.nibs',
-        // The kernel command line names the server, but the engines of these systems forward what containers print.
+        // The kernel command line names the server, but the engines of these systems forward what
+        // containers print.
         'NIBS_SYSLOG_HOST=off',
-        // There is no program in here that restarts a machine.
+        // The image has no program that restarts a machine.
         'NIBS_SYSRQ=true',
       ],
       WorkingDir: '/',
@@ -39,7 +44,7 @@ await writeContainerImage(
       await layOutDirectories(libraries);
       await layOutLibraries([values.executable], unpacked, libraries);
       await layOutDirectories(program);
-      // The file itself has the name by which CaptainOS takes it out of the layer.
+      // CaptainOS extracts the file by this name.
       await copyFile(values.executable, join(program, 'usr/bin/tink-agent'));
       await symlink('tink-agent', join(program, 'usr/bin/tink-worker'));
     },

@@ -1,11 +1,14 @@
 /**
- * Makes the boot image from Debian packages, which are fetched with apt and not installed, and from our executable.
+ * Builds the boot image from Debian packages, which are fetched with apt and not installed, and
+ * from our executable.
  *
- * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]` writes vmlinuz-x86_64, initramfs-x86_64 and
- * initramfs-x86_64.manifest.json (versions, checksums and sizes of all that went in).
+ * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]` writes
+ * vmlinuz-x86_64, initramfs-x86_64 and initramfs-x86_64.manifest.json (versions, checksums and
+ * sizes of its contents).
  *
- * The initramfs is a row of cpio archives, which the kernel unpacks one after the other: one for each squashfs layer, and last the one with /init, which
- * mounts them. A layer that has not changed is taken from build/cache.
+ * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
+ * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
+ * taken from build/cache.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -60,7 +63,10 @@ interface Segment {
   readonly contentBytes: number;
 }
 
-/** A layer as a squashfs image in an archive of its own; not compressed again, as its blocks are already. */
+/**
+ * A layer as a squashfs image in its own archive, which is not compressed, because squashfs blocks
+ * are.
+ */
 async function layer(name: string, tree: Tree, timeSeconds: number): Promise<Segment> {
   const key = createHash('sha256')
     .update(JSON.stringify([tree.hash, squashfsOptions, timeSeconds]))
@@ -104,7 +110,7 @@ async function writeImage(
   );
 }
 
-/** Written aside and moved into place: a server that offers the image never hands out half of it. */
+/** Written under another name and renamed, so that a server never serves half a file. */
 async function write(path: string, content: Uint8Array | string): Promise<void> {
   await writeFile(`${path}.unfinished`, content);
   await rename(`${path}.unfinished`, path);
@@ -112,7 +118,7 @@ async function write(path: string, content: Uint8Array | string): Promise<void> 
 
 async function existing(executable: string): Promise<string> {
   if (await exists(executable)) return executable;
-  throw new Error(`the executable ${executable} is not there (make build makes it)`);
+  throw new Error(`the executable ${executable} does not exist (run make build)`);
 }
 
 function sha256(content: Uint8Array): string {

@@ -6,10 +6,10 @@ import { fetchPackages, resolvePackages, unpackPackages } from './packages.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-/** The executable that goes into images when no other one is named. */
+/** The default executable of the images. */
 export const builtExecutable = join(root, 'build/nibs-linux-x64');
 
-/** What a container image for workers is made of. */
+/** Contents of a container image. */
 export interface ContainerImage {
   /** Debian packages to take programs and libraries from. */
   readonly packages: readonly string[];
@@ -17,16 +17,21 @@ export interface ContainerImage {
   readonly reference: string;
   /** As in the OCI image specification, `config`. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Fills the layers, lowest first. @param unpacked the content of the packages @param layers empty directories, as many as {@link layerCount} */
+  /**
+   * Fills the layers, lowest first.
+   * @param unpacked the contents of the packages
+   * @param layers {@link layerCount} empty directories
+   */
   layOut(unpacked: string, layers: readonly string[]): Promise<void>;
   readonly layerCount: number;
 }
 
-/** One time for all that is in an image, so that the same content has the same bytes; settable as other build tools have it. */
+/** One time for everything in an image, so that the same content has the same bytes. */
 const created = new Date(Number(process.env['SOURCE_DATE_EPOCH'] ?? 0) * 1000);
 
 /**
- * Makes a container image without an engine and writes it as an OCI archive; `skopeo copy oci-archive:FILE docker://REGISTRY/NAME` puts that into a registry.
+ * Builds a container image without an engine and writes it as an OCI archive;
+ * `skopeo copy oci-archive:FILE docker://REGISTRY/NAME` pushes it to a registry.
  * @param output path of the archive
  */
 export async function writeContainerImage(image: ContainerImage, output: string): Promise<void> {
@@ -46,7 +51,10 @@ export async function writeContainerImage(image: ContainerImage, output: string)
   }
 }
 
-/** Makes the directories that programs expect, with everything below /usr and links where programs look for it, as today's Debian has it. */
+/**
+ * Creates the directories that programs expect: everything below /usr, and links to it, as in
+ * Debian.
+ */
 export async function layOutDirectories(tree: string): Promise<void> {
   const below = ['bin', 'sbin', 'lib', 'lib64'];
   const usual = [...below.map((name) => `usr/${name}`), 'usr/local/bin', 'etc', 'tmp', 'root', 'run', 'var'];
@@ -54,7 +62,7 @@ export async function layOutDirectories(tree: string): Promise<void> {
   for (const directory of below) await symlink(`usr/${directory}`, join(tree, directory));
 }
 
-/** Puts the shared libraries of programs to where these look for them. */
+/** Copies the shared libraries of programs to where the loader finds them. */
 export async function layOutLibraries(programs: readonly string[], unpacked: string, tree: string): Promise<void> {
   for (const library of await findLibraries(programs, unpacked)) {
     const target = join(tree, 'usr', library.replace(/^usr\//, ''));

@@ -1,8 +1,9 @@
 import type { Tree } from './tree.ts';
 
 /**
- * Packs a tree as a cpio archive of the "newc" format, padded to whole 512-byte blocks: several of them, compressed or not, may follow one
- * another in an initramfs (kernel.org: Documentation/driver-api/early-userspace/buffer-format.rst).
+ * Packs a tree as a cpio archive of the "newc" format, padded to whole 512-byte blocks: several of
+ * them, compressed or not, may follow one another in an initramfs (kernel.org:
+ * Documentation/driver-api/early-userspace/buffer-format.rst).
  */
 export function cpio(tree: Tree, timeSeconds: number): Buffer {
   const parts: Uint8Array[] = [];

@@ -5,10 +5,11 @@ import { exists } from './system.ts';
 const cache = resolve(import.meta.dirname, '../build/cache');
 
 /**
- * The packed form of a layer, from build/cache or made now. Several builds may ask at once.
- * @param key everything that the bytes depend on, as hexadecimal digits
- * @param pack writes the layer to the path it is given
- * @returns the path of the packed layer, a file that must not be changed
+ * The packed form of a layer, from build/cache or packed now. Several builds may call it at the
+ * same time.
+ * @param key of everything that the bytes depend on, in hexadecimal
+ * @param pack writes the layer to a path
+ * @returns path of the packed layer; the file must not be changed
  */
 export async function packedLayer(name: string, key: string, pack: (path: string) => Promise<void>): Promise<string> {
   await mkdir(cache, { recursive: true });
@@ -29,7 +30,10 @@ export async function packedLayer(name: string, key: string, pack: (path: string
   return packed;
 }
 
-/** Every change of the executable leaves layers behind: those that no build has used for a day go. */
+/**
+ * Removes layers that no build has used for a day: each change of the executable leaves some
+ * behind.
+ */
 export async function forgetOldLayers(): Promise<void> {
   for (const name of (await readdir(cache)).filter((one) => one.startsWith('layer-'))) {
     const { atimeMs } = await stat(join(cache, name));

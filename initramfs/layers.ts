@@ -5,15 +5,15 @@ import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
 import { Tree } from './tree.ts';
 
-/** What the image is made of. */
+/** Contents of the image. */
 export interface Sources {
-  /** The tree of unpacked packages. */
+  /** Directory of the unpacked packages. */
   readonly packages: string;
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
   /** The agent's and installer's executable. */
   readonly executable: string;
-  /** An empty directory for what is made on the way. */
+  /** An empty directory for intermediate files. */
   readonly scratch: string;
   /** Seconds since 1970: no file of the image is newer. */
   readonly timeSeconds: number;
@@ -27,12 +27,15 @@ const engine = [
   'usr/sbin/runc',
   'usr/bin/pigz',
 ];
-/** Beside what busybox has: the clock's time server, where the kernel's messages are shown, a kernel that starts another. */
+/** Besides busybox: modules, NTP, the console of kernel messages, kexec. */
 const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons', 'sbin/kexec'];
-/** The names under which the machine calls the executable. */
+/** The names of the executable. */
 const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
-/** The first files of the machine, unpacked into memory by the kernel: just enough to mount the other layers. */
+/**
+ * The first files of the machine, unpacked into memory by the kernel: only what mounts the other
+ * layers.
+ */
 export async function earlyTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
   await tree.copy(join(files, 'early/init'), 'init');
@@ -66,7 +69,7 @@ export async function systemTree(sources: Sources): Promise<Tree> {
 export async function engineTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
   for (const path of engine) await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
-  tree.link('bin/unpigz', 'pigz'); // the engine unpacks layers with it when it is there, faster than by itself
+  tree.link('bin/unpigz', 'pigz'); // the engine unpacks layers with it, faster than by itself
   return tree;
 }
 
@@ -103,7 +106,7 @@ async function addModules(tree: Tree, sources: Sources, list: readonly string[],
   await tree.copy(staged, `lib/modules/${sources.kernelVersion}`);
 }
 
-/** The authorities that Debian trusts, as one file, where programs written in Go and in C look for it. */
+/** The authorities that Debian trusts, in one file, at the path that programs in Go and C read. */
 async function addCertificates(tree: Tree, sources: Sources): Promise<void> {
   const directory = join(sources.packages, 'usr/share/ca-certificates/mozilla');
   const names = (await readdir(directory)).sort();

@@ -5,11 +5,11 @@ import { runTool } from '../tools/run-tool.ts';
 const directories = ['lib64', 'lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu/systemd'];
 
 /**
- * The shared libraries that programs need, and those that these need in turn, the loader included.
+ * The shared libraries that programs need, and those that these need, including the loader.
  * @param programs paths of ELF files, anywhere
- * @param root the tree of unpacked packages to find them in
+ * @param root directory of the unpacked packages
  * @returns paths inside `root`, without a leading slash
- * @throws Error naming the library and who needs it when no unpacked package has it
+ * @throws {Error} no package has a library; the message names it and the program
  */
 export async function findLibraries(programs: readonly string[], root: string): Promise<string[]> {
   const found = new Map<string, string>();
@@ -28,7 +28,7 @@ export async function findLibraries(programs: readonly string[], root: string): 
   return [...found.values()].sort();
 }
 
-/** What the ELF header of a file asks for: its interpreter and its NEEDED entries. */
+/** The interpreter and the NEEDED entries of an ELF file. */
 async function neededBy(path: string): Promise<string[]> {
   const { stdout } = await runTool('readelf', ['--wide', '--program-headers', '--dynamic', path]);
   const interpreter = stdout.match(/interpreter: .*\/([^\]/]+)\]/)?.[1];

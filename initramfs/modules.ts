@@ -4,20 +4,23 @@ import { runTool } from '../tools/run-tool.ts';
 import { linkToUsr } from './packages.ts';
 
 /**
- * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with all in it, or one module without `.ko`.
- * What a module depends on comes with it. The aim is every network card and every disk of a server: an unknown card is a machine that nobody can install.
+ * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with
+ * all its modules, or one module without `.ko`. Their dependencies are added. The aim is every
+ * network card and every disk of a server: without the driver of its card a machine cannot be
+ * installed.
  */
 export const moduleList = [
-  // Network cards, virtual ones and USB ones included; what a switch port may ask for: tagged networks, bonds.
+  // Network cards, including virtual and USB ones; tagged networks and bonds.
   ...['drivers/net/ethernet', 'drivers/net/phy', 'drivers/net/mdio', 'drivers/net/pcs', 'drivers/net/usb'],
   ...['drivers/net/virtio_net', 'drivers/net/vmxnet3', 'drivers/net/hyperv', 'drivers/net/xen-netfront'],
   ...['drivers/net/bonding', 'drivers/net/veth', 'drivers/net/macvlan', 'drivers/net/dummy', 'net/8021q', 'net/bridge'],
   ...['net/packet'],
-  // Disks: SATA, SAS and RAID controllers, NVMe (also behind Intel's VMD), virtual ones, USB and SD cards.
+  // Disks: SATA, SAS and RAID controllers, NVMe (also behind Intel's VMD), virtual ones, USB and SD
+  // cards.
   ...['drivers/ata', 'drivers/nvme/host', 'drivers/scsi', 'drivers/message', 'drivers/block', 'drivers/pci/controller'],
   ...['drivers/mmc', 'drivers/usb/host', 'drivers/usb/storage', 'drivers/cdrom', 'drivers/nvdimm', 'drivers/md'],
   ...['drivers/virtio', 'drivers/hv', 'drivers/char/virtio_console', 'drivers/firmware/qemu_fw_cfg'],
-  // File systems of what is installed, of the image's own root, and what they compute with.
+  // File systems of installed systems and of the image's own root, and their algorithms.
   ...['fs/ext4', 'fs/btrfs', 'fs/xfs', 'fs/fat', 'fs/overlayfs', 'fs/squashfs', 'fs/isofs', 'fs/efivarfs', 'fs/fuse'],
   ...['fs/nls/nls_cp437', 'fs/nls/nls_ascii', 'fs/nls/nls_iso8859-1', 'fs/nls/nls_utf8'],
   ...['crypto/crc32c_generic', 'crypto/xxhash_generic', 'crypto/sha256_generic', 'crypto/blake2b_generic'],
@@ -29,10 +32,11 @@ export const moduleList = [
 ];
 
 /**
- * Chooses the modules of `list` and all that they depend on.
+ * Selects the modules of `list` and their dependencies.
  * @param directory lib/modules/<version> of the unpacked kernel package, with depmod's files in it
  * @returns paths relative to `directory`, sorted
- * @throws Error for an entry of the list that matches nothing: a renamed driver must not go missing in silence
+ * @throws {Error} an entry of the list matches nothing: a renamed driver must not go missing
+ *   silently
  */
 export async function selectModules(directory: string, list: readonly string[]): Promise<string[]> {
   const dependencies = await readDependencies(directory);
@@ -71,7 +75,8 @@ async function readDependencies(directory: string): Promise<Map<string, string[]
     const [, alias = '', module = ''] = line.split(' ');
     for (const path of named.get(moduleName(module)) ?? []) name(moduleName(alias), path);
   }
-  // softdep btrfs pre: xxhash64 pre: sha256: a module or an alias; what is neither is built into the kernel.
+  // softdep btrfs pre: xxhash64 pre: sha256: a module or an alias; other names are built into the
+  // kernel.
   for (const line of await readLines(directory, 'modules.softdep')) {
     const [, module = '', ...needed] = line.split(' ');
     const paths = needed.flatMap((one) => named.get(moduleName(one)) ?? []);
@@ -89,19 +94,20 @@ function moduleName(path: string): string {
   return (uncompressed(path).split('/').at(-1) ?? '').replace(/\.ko$/, '').replaceAll('-', '_');
 }
 
-/** Debian 12 has modules as they are, Debian 13 compressed. */
+/** Debian 12 has uncompressed modules, Debian 13 compressed ones. */
 function uncompressed(path: string): string {
   return path.replace(/\.ko\.xz$/, '.ko');
 }
 
-/** Makes the files by which modprobe finds modules, for all modules below `root`/lib/modules/<version>. */
+/** Creates the index files of modprobe for all modules below `root`/lib/modules/<version>. */
 export async function indexModules(root: string, version: string): Promise<void> {
   await runTool('depmod', ['--basedir', root, version], { timeoutSeconds: Number.POSITIVE_INFINITY });
 }
 
 /**
- * Makes a module directory in `root` that holds only `modules`, uncompressed (the image is compressed as a whole, which is smaller and loads
- * faster), and its index. Returns its path.
+ * Creates a module directory in `root` with only `modules`, uncompressed (the image is compressed
+ * as a whole, which is smaller and loads faster), and its index.
+ * @returns its path
  */
 export async function stageModules(
   from: string,
@@ -116,7 +122,7 @@ export async function stageModules(
     await link(join(from, module), join(directory, module));
   }
   const compressed = modules.filter((module) => module !== uncompressed(module));
-  // Forced, because a file with a second name is in `from` too; that one stays.
+  // Forced, because the file has a hard link in `from`, which stays.
   if (compressed.length > 0) {
     const options = { workingDirectory: directory, timeoutSeconds: Number.POSITIVE_INFINITY };
     await runTool('xz', ['--decompress', '--force', ...compressed], options);

@@ -8,11 +8,14 @@ import { createGzip } from 'node:zlib';
 import { execa } from 'execa';
 import { packedLayer } from './layer-cache.ts';
 
-/** What an image is made of. */
+/** Contents of an image. */
 export interface ImageSource {
-  /** Directories whose content becomes the layers, lowest first. Owner becomes root; times become {@link created}. */
+  /**
+   * Directories whose contents become the layers, lowest first. All files are owned by root and
+   * have the time {@link created}.
+   */
   readonly layers: readonly string[];
-  /** Go's names of the platform. */
+  /** Name of the platform in Go. */
   readonly architecture: 'amd64' | 'arm64';
   /** Docker's `image:tag`, kept as an annotation of the archive's index. */
   readonly reference: string;
@@ -36,8 +39,8 @@ const mediaTypes = {
 };
 
 /**
- * Writes an image as an OCI archive: a tar of an image layout (OCI Image Format Specification 1.0, "image-layout"), as skopeo, podman and containerd read it.
- * No container engine takes part.
+ * Writes an image as an OCI archive: a tar of an image layout (OCI Image Format Specification 1.0,
+ * "image-layout"), which skopeo, podman and containerd read. Needs no container engine.
  */
 export async function writeOciArchive(source: ImageSource, path: string): Promise<void> {
   const scratch = `${path}.unfinished.d`;
@@ -70,14 +73,14 @@ export async function writeOciArchive(source: ImageSource, path: string): Promis
 }
 
 /**
- * 0.2 % larger than with level 9, in half the time. The level is part of the key of a compressed layer, and so is the version of zlib: another one may
- * give other bytes.
+ * 0.2 % larger than with level 9, in half the time. The key of a compressed layer contains the
+ * level and the version of zlib, because another version may give other bytes.
  */
 const compressionLevel = 6;
 
 /**
- * Compresses a directory into a blob, or takes it from build/cache when its archive was compressed before. `diffId` is the digest of the archive before
- * compression, as the image's configuration wants it.
+ * Compresses a directory into a blob, or takes it from build/cache if its archive was compressed
+ * before. `diffId` is the digest of the uncompressed archive, for the configuration of the image.
  */
 async function writeLayer(
   directory: string,
@@ -101,7 +104,7 @@ async function writeLayer(
   return { descriptor: { mediaType: mediaTypes.layer, digest: `sha256:${hex}`, size }, diffId: `sha256:${diffId}` };
 }
 
-/** Of a file, in hexadecimal digits. */
+/** Checksum of a file, in hexadecimal. */
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash);
@@ -126,8 +129,9 @@ async function writeIndex(layout: string, manifest: Descriptor): Promise<void> {
 }
 
 /**
- * A tar of what is in a directory, the same bytes for the same content: sorted, owned by root, with one time for all. Names do not start with `./`, as those of other
- * builders: CaptainOS asks for the agent's file by its name in the layer.
+ * A tar of the contents of a directory, the same bytes for the same content: sorted, owned by root,
+ * with one time for all files. Names do not start with `./`, because CaptainOS extracts the agent
+ * by its name in the layer.
  */
 async function tarOf(directory: string, modifiedAt: Date): Promise<Readable> {
   const names = (await readdir(directory)).sort();

@@ -6,8 +6,9 @@ import { z } from 'zod';
 import { runTool } from '../tools/run-tool.ts';
 
 /**
- * apt's binary caches of an empty system. apt itself finds out whether they still match its package lists. Without them each call reads all lists
- * again: the system's own caches have the packages that are installed, and Debian's container images switch them off.
+ * apt's binary caches of an empty system. apt checks whether they match its package lists. Without
+ * them each call reads all lists again: the caches of the system contain the installed packages,
+ * and Debian's container images have none.
  */
 const aptCache = resolve(import.meta.dirname, '../build/cache/apt');
 
@@ -21,7 +22,7 @@ export interface Package {
   readonly sha256: string;
 }
 
-/** What an image is made of changes only with these: same packages, same word. */
+/** A key of a list of packages: same packages, same key. */
 export function fingerprint(packages: readonly Package[]): string {
   return hash(JSON.stringify(packages));
 }
@@ -30,13 +31,14 @@ function hash(content: string | Uint8Array): string {
   return createHash('sha256').update(content).digest('hex');
 }
 
-/** What apt-get answered, and to which state of its lists. */
-const Answer = z.object({ state: z.string(), names: z.array(z.string()) });
+/** A result of apt-get, and the state of its lists. */
+const CachedNames = z.object({ state: z.string(), names: z.array(z.string()) });
 
 /**
- * The names of packages and of all that they depend on, as apt would install them on an empty system. apt-get takes seconds to resolve them, so its
- * answer is kept until apt's package lists, sources or pins change.
- * @throws Error when apt does not know one of them
+ * The names of packages and of all their dependencies, as apt would install them on an empty
+ * system. apt-get takes seconds to resolve them, so its result is cached until apt's package lists,
+ * sources or pins change.
+ * @throws {Error} apt does not know one of them
  */
 export async function namesWithDependencies(
   names: readonly string[],
@@ -44,16 +46,16 @@ export async function namesWithDependencies(
 ): Promise<string[]> {
   const state = await stateOfApt(signal);
   const path = join(aptCache, `dependencies-${hash(JSON.stringify(names)).slice(0, 16)}.json`);
-  const kept = await readAnswer(path);
-  if (kept?.state === state) return kept.names;
-  const answer = { state, names: await askForDependencies(names, signal) };
+  const cached = await readCached(path);
+  if (cached?.state === state) return cached.names;
+  const resolved = { state, names: await resolveDependencies(names, signal) };
   const unfinished = `${path}.${process.pid}`;
-  await writeFile(unfinished, JSON.stringify(answer));
+  await writeFile(unfinished, JSON.stringify(resolved));
   await rename(unfinished, path);
-  return answer.names;
+  return resolved.names;
 }
 
-async function askForDependencies(names: readonly string[], signal: AbortSignal): Promise<string[]> {
+async function resolveDependencies(names: readonly string[], signal: AbortSignal): Promise<string[]> {
   const options = [...(await onEmptySystem()), '--simulate', '--no-install-recommends'];
   const { stdout } = await runTool('apt-get', [...options, 'install', ...names], { ...asLongAsItTakes, signal }).catch(
     unknownPackages,
@@ -61,7 +63,10 @@ async function askForDependencies(names: readonly string[], signal: AbortSignal)
   return [...stdout.matchAll(/^Inst (\S+) /gm)].map((match) => match[1] ?? '');
 }
 
-/** Changes with all that apt's answers depend on. Asked for its policy, apt prints sources and pins, and makes its cache again if a list has changed. */
+/**
+ * A key of everything that apt's results depend on: `policy` prints sources and pins, and rebuilds
+ * the cache if a list has changed.
+ */
 async function stateOfApt(signal: AbortSignal): Promise<string> {
   const { stdout } = await runTool('apt-cache', [...(await onEmptySystem()), 'policy'], {
     ...asLongAsItTakes,
@@ -71,17 +76,18 @@ async function stateOfApt(signal: AbortSignal): Promise<string> {
   return hash(JSON.stringify([stdout, String(cache.ino), String(cache.mtimeNs), String(cache.size)]));
 }
 
-async function readAnswer(path: string): Promise<z.infer<typeof Answer> | undefined> {
+async function readCached(path: string): Promise<z.infer<typeof CachedNames> | undefined> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined; // never asked
+    if (error.code === 'ENOENT') return undefined; // not cached
     throw error;
   });
-  return text === undefined ? undefined : Answer.safeParse(JSON.parse(text)).data;
+  return text === undefined ? undefined : CachedNames.safeParse(JSON.parse(text)).data;
 }
 
 /**
- * Finds the versions that apt would install now, following a package without files, as the kernel's, to the one it stands for.
- * @throws Error when apt does not know one of them.
+ * Finds the versions that apt would install now. The kernel's metapackage is replaced by the
+ * package that it depends on.
+ * @throws {Error} apt does not know one of them
  */
 export async function resolvePackages(names: readonly string[]): Promise<Package[]> {
   const stanzas = await describe(names);
@@ -98,11 +104,14 @@ export async function resolvePackages(names: readonly string[]): Promise<Package
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Options of apt-get and apt-cache. Several processes may use the caches at once: apt replaces them in one step. */
+/**
+ * Options of apt-get and apt-cache. Several processes may use the caches at the same time: apt
+ * replaces them in one step.
+ */
 async function onEmptySystem(): Promise<string[]> {
   await mkdir(aptCache, { recursive: true });
   const nothingInstalled = join(aptCache, 'status');
-  await writeFile(nothingInstalled, '', { flag: 'a' }); // an unchanged time of modification, or the caches would be made again
+  await writeFile(nothingInstalled, '', { flag: 'a' }); // keeps the modification time, so that the caches stay valid
   return [
     `--option=Dir::State::status=${nothingInstalled}`,
     `--option=Dir::Cache::pkgcache=${join(aptCache, 'packages.bin')}`,
@@ -111,8 +120,8 @@ async function onEmptySystem(): Promise<string[]> {
 }
 
 async function describe(names: readonly string[]): Promise<Record<string, string>[]> {
-  const question = ['show', '--no-all-versions', ...names.map((name) => `${name}:amd64`)];
-  const { stdout } = await runTool('apt-cache', [...(await onEmptySystem()), ...question], asLongAsItTakes).catch(
+  const query = ['show', '--no-all-versions', ...names.map((name) => `${name}:amd64`)];
+  const { stdout } = await runTool('apt-cache', [...(await onEmptySystem()), ...query], asLongAsItTakes).catch(
     unknownPackages,
   );
   const stanzas = stdout.split('\n\n').map((stanza) =>
@@ -135,7 +144,10 @@ function unknownPackages(cause: unknown): never {
   });
 }
 
-/** Fetches packages with apt into `directory`, where those already there stay; nothing is installed. Returns the path of each one's file. */
+/**
+ * Fetches packages with apt into `directory`; files already there are used. Nothing is installed.
+ * @returns path of the file of each package
+ */
 export async function fetchPackages(
   packages: readonly Package[],
   directory: string,
@@ -152,7 +164,7 @@ async function download(packages: readonly Package[], directory: string, signal:
   const arriving = await mkdtemp(join(directory, 'arriving-'));
   try {
     const versions = packages.map((one) => `${one.name}:amd64=${one.version}`);
-    // Without its sandbox user apt need not be able to write into this directory.
+    // The sandbox user of apt cannot write into this directory.
     await runTool('apt-get', ['download', '--quiet=2', '--option=APT::Sandbox::User=root', ...versions], {
       ...asLongAsItTakes,
       signal,
@@ -162,7 +174,7 @@ async function download(packages: readonly Package[], directory: string, signal:
       const path = join(arriving, name);
       const sha256 = hash(await readFile(path));
       if (!packages.some((one) => one.sha256 === sha256))
-        throw new Error(`${name} is not what apt promised: ${sha256}`);
+        throw new Error(`${name} has the checksum ${sha256}, which is that of no requested package`);
       await rename(path, join(directory, `${sha256}.deb`));
     }
   } finally {
@@ -171,9 +183,10 @@ async function download(packages: readonly Package[], directory: string, signal:
 }
 
 /**
- * Unpacks packages into one tree in `directory`, an empty one, without running anything of theirs. Its /bin, /sbin, /lib and /lib64 are links:
- * packages of Debian 12 have files there and in /usr, those of Debian 13 only in /usr.
- * @param pathsLeftOut of the packages, as `./usr/share/doc`
+ * Unpacks packages into the empty `directory` without running their scripts. /bin, /sbin, /lib and
+ * /lib64 are links: packages of Debian 12 have files there and in /usr, those of Debian 13 only in
+ * /usr.
+ * @param pathsLeftOut paths to leave out, as `./usr/share/doc`
  */
 export async function unpackPackages(
   files: Iterable<string>,

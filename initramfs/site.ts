@@ -4,7 +4,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { siteFiles } from '../installer/site.ts';
 import { parseCertificates } from '../net/pem.ts';
 
-/** What a site bakes into its action image. */
+/** What a site adds to its action image. */
 export interface SiteSource {
   /** Base URLs of mirrors, the preferred first. */
   readonly mirrors: readonly string[];
@@ -14,12 +14,12 @@ export interface SiteSource {
   readonly key: string | undefined;
 }
 
-/** Files to bake in: path below `/` → content. */
+/** Files to add: path below `/` → content. */
 export type SiteLayout = ReadonlyMap<string, string | Uint8Array>;
 
 /**
- * Reads what a site wants to have baked in and checks it.
- * @throws {Error} when the installer could not use it
+ * Reads and checks what a site adds.
+ * @throws {Error} the installer could not use it
  */
 export async function readSiteSource(source: SiteSource): Promise<SiteLayout> {
   const files = new Map<string, string | Uint8Array>();
@@ -29,7 +29,7 @@ export async function readSiteSource(source: SiteSource): Promise<SiteLayout> {
   return files;
 }
 
-/** Puts the files of a site where the installer looks for them (installer/site.ts). */
+/** Writes the files of a site to the paths that the installer reads (installer/site.ts). */
 export async function layOutSite(files: SiteLayout, tree: string): Promise<void> {
   for (const [path, content] of files) {
     await mkdir(dirname(join(tree, path)), { recursive: true });
@@ -40,7 +40,7 @@ export async function layOutSite(files: SiteLayout, tree: string): Promise<void>
 function checkedMirror(text: string): string {
   const url = URL.parse(text);
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return text;
-  throw new Error(`cannot bake in the mirror ${text}: it is not an HTTP URL (give MIRROR=https://server/path)`);
+  throw new Error(`cannot use the mirror ${text}: it is not an HTTP URL (give MIRROR=https://server/path)`);
 }
 
 async function readAuthorities(path: string): Promise<string> {
@@ -58,8 +58,9 @@ async function readKey(path: string): Promise<Uint8Array> {
   const isArmored = bytes.subarray(0, 1024).includes('-----BEGIN PGP');
   try {
     const keys = await (isArmored ? readKeys({ armoredKeys: bytes.toString() }) : readKeys({ binaryKeys: bytes }));
-    if (keys.length === 0) throw new Error('there is no OpenPGP key in it');
-    if (keys.some((key) => key.isPrivate())) throw new Error('it holds a private key, which must not be in an image');
+    if (keys.length === 0) throw new Error('it contains no OpenPGP key');
+    if (keys.some((key) => key.isPrivate()))
+      throw new Error('it contains a private key, which must not be in an image');
     return bytes;
   } catch (cause) {
     throw refused('KEY', path, cause);
@@ -78,5 +79,5 @@ const kinds: Readonly<Record<string, string>> = {
 };
 
 function refused(variable: string, path: string, cause: unknown): Error {
-  return new Error(`cannot bake in ${path}: ${reasonOf(cause)} (give ${variable}= ${kinds[variable]})`, { cause });
+  return new Error(`cannot use ${path}: ${reasonOf(cause)} (give ${variable}= ${kinds[variable]})`, { cause });
 }

@@ -3,11 +3,14 @@ import { type Pack, pack } from 'tar-stream';
 import { runTool } from '../tools/run-tool.ts';
 import type { Tree } from './tree.ts';
 
-/** The largest blocks: 5 % smaller than with 256 KiB, and the machine is ready no later (64 KiB, 128 KiB, 256 KiB and 1 MiB were measured). */
+/**
+ * The largest block size: 5 % smaller than with 256 KiB, and the machine is ready as early
+ * (measured: 64 KiB, 128 KiB, 256 KiB, 1 MiB).
+ */
 export const squashfsOptions = '-comp zstd -Xcompression-level 19 -b 1M -no-xattrs -no-exports'.split(' ');
 
 /**
- * Writes a tree as a squashfs image in which everything belongs to root and carries the same time.
+ * Writes a tree as a squashfs image in which all files are owned by root and have the same time.
  * @throws {ToolError} with the message of mksquashfs
  */
 export async function writeSquashfs(tree: Tree, path: string, timeSeconds: number): Promise<void> {

@@ -10,31 +10,34 @@ import {
   unpackPackages,
 } from './packages.ts';
 
-/** The Debian packages that programs of the boot image are taken from. The libraries come from what these depend on. */
+/** The Debian packages of the programs in the boot image. Their dependencies have the libraries. */
 const programPackages = [
   ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
   ...['docker.io', 'containerd', 'runc', 'pigz'],
   'libgcc-s1', // for the executable
 ];
 
-/** Taken without what it depends on: programs that make an initramfs. */
+/** Taken without its dependencies, which are programs that build an initramfs. */
 const kernelPackage = 'linux-image-amd64';
 
-/** Debian as far as the boot image takes from it. */
+/** What the boot image takes from Debian. */
 export interface DebianSystem {
   /** The packages with their versions. */
   readonly list: readonly Package[];
-  /** The tree of the unpacked packages; their kernel modules are indexed. */
+  /** Directory of the unpacked packages; their kernel modules are indexed. */
   readonly packages: string;
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
-  /** The time that all files of the image carry, in seconds since 1970: SOURCE_DATE_EPOCH, or when the kernel was made. Never the time of the build. */
+  /**
+   * The time of all files in the image, in seconds since 1970: SOURCE_DATE_EPOCH, or the time of
+   * the kernel. Not the time of the build.
+   */
   readonly timeSeconds: number;
 }
 
 /**
- * Fetches and unpacks the packages into `cache`, or finds them there from an earlier time.
- * @throws Error when apt does not know a package or does not get it
+ * Fetches and unpacks the packages into `cache`, unless they are there.
+ * @throws {Error} apt does not know a package or cannot fetch it
  */
 export async function fetchSystem(cache: string): Promise<DebianSystem> {
   await mkdir(cache, { recursive: true });
@@ -59,14 +62,14 @@ async function unpack(list: readonly Package[], directory: string, cache: string
     await rename(unfinished, directory);
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true });
-    if (!(await exists(directory))) throw error; // else another build was faster, with the same result
+    if (!(await exists(directory))) throw error; // else another build has finished first, with the same result
   }
 }
 
 async function kernelVersion(directory: string): Promise<string> {
   const versions = await readdir(join(directory, 'lib/modules'));
   if (versions.length !== 1) {
-    throw new Error(`one kernel was expected in ${directory}, not ${versions.join(', ') || 'none'}`);
+    throw new Error(`expected one kernel in ${directory}, found ${versions.join(', ') || 'none'}`);
   }
   return String(versions[0]);
 }
@@ -77,7 +80,7 @@ async function buildTime(kernel: string): Promise<number> {
   return Math.floor((await stat(kernel)).mtimeMs / 1000);
 }
 
-/** Whether there is a file or directory of that name. */
+/** Whether the file or directory exists. */
 export async function exists(path: string): Promise<boolean> {
   try {
     await access(path);

@@ -2,17 +2,20 @@ import { createHash } from 'node:crypto';
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
-/** One thing in a file tree that goes into the image. Owner is always root; times are those of the image. */
+/** An entry of the file tree of the image. The owner is root, the time that of the image. */
 export type Entry =
   | { readonly kind: 'directory'; readonly mode: number }
   | { readonly kind: 'file'; readonly mode: number; readonly content: Uint8Array }
   | { readonly kind: 'link'; readonly target: string };
 
-/** Takes the files of one part of the image and gives them back in the order of their paths: same files, same order, same bytes. */
+/**
+ * Collects the files of one part of the image. Their order is that of their paths: same files, same
+ * order, same bytes.
+ */
 export class Tree {
   readonly #entries = new Map<string, Entry>();
 
-  /** Every entry with its path (no leading slash), directories before what is in them. */
+  /** All entries with their paths (no leading slash), directories before their contents. */
   get entries(): [path: string, entry: Entry][] {
     return [...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1));
   }
@@ -26,7 +29,7 @@ export class Tree {
     return this.entries.filter(([, entry]) => entry.kind === 'file').map(([path]) => path);
   }
 
-  /** Bytes of all files together. */
+  /** Total size of all files. */
   get sizeBytes(): number {
     return this.entries.reduce((sum, [, entry]) => sum + (entry.kind === 'file' ? entry.content.length : 0), 0);
   }
@@ -43,7 +46,10 @@ export class Tree {
     this.#put(path, { kind: 'link', target });
   }
 
-  /** Copies a file or link, or a directory with all that is in it, from the build host. Modes become 755 or 644. */
+  /**
+   * Copies a file, a link, or a directory with its contents from the build host. Modes become 755
+   * or 644.
+   */
   async copy(source: string, path: string): Promise<void> {
     const status = await lstat(source);
     if (status.isSymbolicLink()) {
@@ -56,7 +62,9 @@ export class Tree {
     }
   }
 
-  /** SHA-256 over paths, modes and contents: what a result made from this tree can be remembered by. */
+  /**
+   * SHA-256 over paths, modes and contents: what a result made from this tree can be remembered by.
+   */
   get hash(): string {
     const hash = createHash('sha256');
     for (const [path, entry] of this.entries) {

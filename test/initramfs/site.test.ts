@@ -51,9 +51,9 @@ for (const [what, given, message] of [
   [
     'a mirror that is no URL',
     { mirrors: ['one.example'] },
-    /^cannot bake in the mirror one\.example: it is not an HTTP URL/,
+    /^cannot use the mirror one\.example: it is not an HTTP URL/,
   ],
-  ['a CA that is not there', { authorities: 'no-such.pem' }, /^cannot bake in \S+no-such\.pem: ENOENT: .*\(give CA= /],
+  ['a CA that is not there', { authorities: 'no-such.pem' }, /^cannot use \S+no-such\.pem: ENOENT: .*\(give CA= /],
   [
     'a CA that is no certificate',
     { authorities: 'text' },
@@ -61,7 +61,7 @@ for (const [what, given, message] of [
   ],
   ['a KEY that is no key', { key: 'text' }, /text: .+ \(give KEY= a file with OpenPGP public keys/],
   ['a CA in place of the key', { key: 'ca.pem' }, /ca\.pem: .+ \(give KEY= /],
-  ['a private key', { key: 'private.asc' }, /it holds a private key, which must not be in an image \(give KEY= /],
+  ['a private key', { key: 'private.asc' }, /it contains a private key, which must not be in an image \(give KEY= /],
 ] as const) {
   test(`readSiteSource() refuses ${what}`, async () => {
     const path = (name: string | undefined) => (name === undefined ? undefined : join(directory, name));
@@ -74,7 +74,7 @@ test('a mistake ends the build of the image with one line', async () => {
   const script = join(import.meta.dirname, '../../initramfs/action-image.ts');
   const { stderr, exitCode } = await execa(process.execPath, [script, '--key', 'no-such.asc'], { reject: false });
   assert.equal(exitCode, 1);
-  assert.match(stderr, /^error: cannot bake in no-such\.asc: ENOENT[^\n]*$/);
+  assert.match(stderr, /^error: cannot use no-such\.asc: ENOENT[^\n]*$/);
 });
 
 test('make images hands MIRROR, CA and KEY to the image of the actions', async () => {
