@@ -1,4 +1,4 @@
-/** A piece of code that runs when some time has passed. Disposing of it before that cancels it. */
+/** A callback that runs after some time. Disposing of it before that cancels it. */
 export interface Timer extends Disposable {
   /**
    * Starts the time again, from its beginning; cheap enough to be called for each line of a
@@ -21,11 +21,11 @@ export interface Clock {
   /** Seconds since some moment in the past, with fractions. Never goes backwards. */
   monotonicSeconds(): number;
   /**
-   * Returns after so many seconds; of more than 24 days, after 24 days.
+   * Returns after `seconds`, but after 24 days at the latest.
    * @throws the reason of `signal`, as soon as it is aborted
    */
   wait(seconds: number, signal?: AbortSignal): Promise<void>;
-  /** Calls `callback` once after so many seconds; of more than 24 days, after 24 days. */
+  /** Calls `callback` once after `seconds`, but after 24 days at the latest. */
   schedule(seconds: number, callback: () => void): Timer;
   /** A random number from 0 (included) to 1 (excluded). Not for secrets. */
   random(): number;

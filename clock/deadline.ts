@@ -2,9 +2,9 @@ import type { Clock, Timer } from './clock.ts';
 
 /** How long something may take. */
 export interface Limit {
-  /** `Infinity`: for ever. */
+  /** `Infinity`: no limit. */
   readonly seconds: number;
-  /** What is waited for, as it stands in "no … within 20 s": for example `answer`. */
+  /** What is awaited, for the message "no … within 20 s": for example `response`. */
   readonly awaited: string;
 }
 

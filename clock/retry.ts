@@ -7,9 +7,9 @@ export interface RetryOptions {
   readonly initialSeconds: number;
   /** No wait is longer than this. */
   readonly maximumSeconds: number;
-  /** Each wait is so many times the one before. Default: 1.5. */
+  /** Factor between two waits. Default: 1.5. */
   readonly growth?: number | undefined;
-  /** Called after each failed attempt, counted from 1. What it throws ends the attempts. */
+  /** Called after each failed attempt, counted from 1. If it throws, there are no more attempts. */
   onFailure(error: unknown, attempt: number): void | Promise<void>;
 }
 

@@ -2,7 +2,8 @@
  * Builds the container image of the actions: our executable, busybox, and the tools that the
  * executable calls.
  *
- * `node initramfs/action-image.ts [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64] [--mirror URL] [--ca FILE] [--key FILE]`
+ *     node initramfs/action-image.ts [--output build/flatcar-install.oci.tar]
+ *       [--executable build/nibs-linux-x64] [--mirror URL] [--ca FILE] [--key FILE]
  *
  * A site may add its mirrors, certificate authority and signing key. The same inputs give the same
  * bytes.

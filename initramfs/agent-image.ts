@@ -2,7 +2,8 @@
  * Builds the container image of the agent, which replaces that of tink-worker or tink-agent in
  * OSIE, HookOS and CaptainOS.
  *
- * `node initramfs/agent-image.ts [--output build/tink-worker.oci.tar] [--executable build/nibs-linux-x64]`
+ *     node initramfs/agent-image.ts [--output build/tink-worker.oci.tar]
+ *       [--executable build/nibs-linux-x64]
  *
  * The result is an OCI archive;
  * `skopeo copy oci-archive:build/tink-worker.oci.tar docker://registry/tink-worker` pushes it to a

@@ -47,7 +47,7 @@ type Openpgp = Awaited<ReturnType<typeof loadOpenpgp>>;
  * What can be decided without the signed bytes is refused here, before anything is written: no
  * signature by a trusted key, a revoked key, a key that was not valid when the signature was made,
  * a weak hash algorithm. As in gpg, a key that expired after it made the signature is accepted.
- * Unlike with gpg's exit code, a revoked key is refused, whatever the reason of its revocation.
+ * Unlike with gpg's exit code, a revoked key is refused for every reason of revocation.
  * @throws {InstallError} with the reason for each of `sources`
  */
 export async function createVerifier(
@@ -133,7 +133,7 @@ async function findCandidates(
 }
 
 /**
- * @throws {Error} with the reason why the signature cannot be valid, whatever the signed bytes are
+ * @throws {Error} with the reason why the signature cannot be valid for any signed bytes
  */
 async function checkWithoutBytes(
   openpgp: Openpgp,

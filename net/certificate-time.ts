@@ -7,11 +7,11 @@ import { formatAuthority } from './authority.ts';
 /** A server's certificate is not valid yet by the clock of this machine. */
 export class CertificateNotYetValidError extends Error {
   override readonly name = 'CertificateNotYetValidError';
-  /** Node's, as other failures of TLS have it. */
+  /** As in Node's errors of TLS. */
   readonly code = 'CERT_NOT_YET_VALID';
 }
 
-const askTimeoutSeconds = 5;
+const certificateTimeoutSeconds = 5;
 
 /**
  * Whether a connection failed because a certificate is not valid yet: in Node's words, or in those
@@ -25,11 +25,12 @@ export function isNotYetValid(error: unknown): boolean {
 }
 
 /**
- * What to say of such a failure: what the clock shows, from when on the certificate is valid, and
- * what to do. The server is asked for its certificate once more, as the failed connection does not
- * keep it; where it cannot be asked directly, as behind a proxy, that time is left out.
+ * Explains such a failure: the time of the clock, the time from which the certificate is valid, and
+ * what to do. The certificate is requested once more, because the failed connection does not keep
+ * it. If the server cannot be reached directly, as behind a proxy, the message does not have that
+ * time.
  *
- * @param server where the connection went to
+ * @param server of the failed connection
  */
 export async function explainNotYetValid(
   cause: unknown,
@@ -38,7 +39,7 @@ export async function explainNotYetValid(
   signal: AbortSignal,
 ): Promise<CertificateNotYetValidError> {
   const name = formatAuthority(server);
-  const limit = { seconds: askTimeoutSeconds, awaited: 'certificate' };
+  const limit = { seconds: certificateTimeoutSeconds, awaited: 'certificate' };
   const read = (limited: AbortSignal) => readValidFrom(server, limited);
   const validFrom = await within(clock, limit, signal, read).catch(() => undefined);
   signal.throwIfAborted();
@@ -89,7 +90,7 @@ async function readValidFrom(
     return await promise;
   } finally {
     signal.removeEventListener('abort', giveUp);
-    socket.on('error', () => {}); // Nobody is interested any more.
+    socket.on('error', () => {}); // Destroying it may raise one more error.
     socket.destroy();
   }
 }

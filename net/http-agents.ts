@@ -55,9 +55,9 @@ export interface ConnectionOptions {
 }
 
 /**
- * Node's agent does not end a request that waits for the tunnel of a proxy, whatever happens to the
- * request: the wait for a proxy that does not respond would never end. Here the signal of the
- * request ends the connection to the proxy.
+ * Node's agent does not end a request that waits for the tunnel of a proxy, not even when the
+ * request is destroyed: the wait for a proxy that does not respond would never end. Here the signal
+ * of the request ends the connection to the proxy.
  */
 class TunnellingAgent extends https.Agent {
   override createConnection(

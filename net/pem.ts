@@ -5,7 +5,7 @@ import { reasonOf } from '../errors/reason.ts';
 const certificateBlock = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[\s\S]*?-----END \1-----/g;
 
 /**
- * The certificates in a text in PEM format (RFC 7468); whatever else is in it does not count.
+ * The certificates in a text in PEM format (RFC 7468). Other text in it is ignored.
  *
  * @returns at least one, each as PEM of its own
  * @throws {Error} there is none, or one of them cannot be read

@@ -4,7 +4,7 @@ import type { Clock } from '../clock/clock.ts';
 import { startDeadline } from '../clock/deadline.ts';
 import type { ConnectionOptions, HttpAgents } from './http-agents.ts';
 
-/** One request as it goes onto the wire. */
+/** One request without redirects. */
 export interface WireRequest {
   readonly url: URL;
   readonly method: 'GET' | 'HEAD' | 'POST';
@@ -42,7 +42,7 @@ export async function sendRequest(
   request.end(body);
   try {
     const response = await promise;
-    // A response that nobody reads any more may break.
+    // The connection may break after the response was discarded.
     response.on('error', () => {});
     return response;
   } catch (error) {

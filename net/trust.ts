@@ -3,10 +3,9 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 let isSystemTrusted = false;
 
 /**
- * From now on, whatever connects in this process and is not told whom to trust trusts what the
- * machine does (`SSL_CERT_FILE`, `SSL_CERT_DIR`, /etc/ssl/certs) besides what Node brings along.
- * All have them in common: a connection that is given them as its own reads some 300 certificates,
- * in 30 ms, and keeps them and their names, which takes several MB.
+ * Makes the authorities of the machine (`SSL_CERT_FILE`, `SSL_CERT_DIR`, /etc/ssl/certs) and those
+ * of Node the default of all connections in this process. They share the list: a connection with a
+ * list of its own reads some 300 certificates in 30 ms and keeps several MB.
  */
 export function trustSystemCertificates(): void {
   if (isSystemTrusted) return;
@@ -15,7 +14,7 @@ export function trustSystemCertificates(): void {
 }
 
 /**
- * TLS options of a connection that trusts what the machine does, and these authorities besides.
+ * TLS options of a connection that trusts the authorities of the machine, and these besides.
  *
  * @param authorities certificates in PEM format
  */

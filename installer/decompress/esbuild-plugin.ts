@@ -8,7 +8,7 @@ const folder = import.meta.dirname;
  * Makes a bundle of one file able to decode images: modules that start or read another file of the
  * source tree are replaced by modules that contain it. Needed in every bundle of `decompress.ts`:
  *
- *     await build({ entryPoints: […], bundle: true, platform: 'node', plugins: [decompressPlugin()] });
+ *     await build({ entryPoints: […], bundle: true, plugins: [decompressPlugin()] });
  */
 export function decompressPlugin(): Plugin {
   return {

@@ -21,7 +21,7 @@ const imageDiskGuid = '00000000-0000-0000-0000-000000000001';
 const usrGuids: readonly string[] = ['7130c94a-213a-4e5a-8e26-6cce9662f132', 'e03dd35c-7c2d-4a47-b3fe-27f15780a57c'];
 /**
  * Boot loader and initrd find these partitions by file system label and by partition label, on
- * whatever disk.
+ * any disk.
  */
 const bootLabels: readonly string[] = ['ROOT', 'OEM', 'USR-A', 'USR-B'];
 

@@ -14,7 +14,7 @@ import { createRetryPolicy, describeFailure } from './retry.ts';
 export interface Image extends Disposable {
   /** URL or path, for messages. */
   readonly origin: string;
-  /** Size of what is read (the compressed image), if it is known beforehand. */
+  /** Size of what is read (the compressed image), if the server announced it. */
   readonly sizeBytes: number | undefined;
   /**
    * Can be read once. It ends only at the true end of the image.

@@ -14,10 +14,10 @@ export function since<S extends z.ZodType>(minor: number, schema: S): z.ZodOptio
 }
 
 /** All keys are optional, as all fields of Ignition's types; the rules say which are required. */
-export const text = z.string().optional();
-export const flag = z.boolean().optional();
+export const string = z.string().optional();
+export const boolean = z.boolean().optional();
 export const integer = z.int({ error: 'expected a whole number' }).optional();
-export const texts = z.array(z.string()).optional();
+export const strings = z.array(z.string()).optional();
 export const list = <S extends z.ZodType>(item: S) => z.array(item).optional();
 
 interface Version {

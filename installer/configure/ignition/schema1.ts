@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { flag, integer, list, text, texts } from './schema.ts';
+import { boolean, integer, list, string, strings } from './schema.ts';
 
 /*
  * The format before the key `ignition` existed.
@@ -7,51 +7,51 @@ import { flag, integer, list, text, texts } from './schema.ts';
  */
 
 const disk = z.object({
-  device: text,
-  partitions: list(z.object({ label: text, number: integer, size: integer, start: integer, typeGuid: text })),
-  wipeTable: flag,
+  device: string,
+  partitions: list(z.object({ label: string, number: integer, size: integer, start: integer, typeGuid: string })),
+  wipeTable: boolean,
 });
 
 const filesystem = z.object({
-  create: z.object({ force: flag, options: texts }).optional(),
-  device: text,
-  files: list(z.object({ contents: text, gid: integer, mode: integer, path: text, uid: integer })),
-  format: text,
+  create: z.object({ force: boolean, options: strings }).optional(),
+  device: string,
+  files: list(z.object({ contents: string, gid: integer, mode: integer, path: string, uid: integer })),
+  format: string,
 });
 
 const user = z.object({
   create: z
     .object({
-      gecos: text,
-      groups: texts,
-      homeDir: text,
-      noCreateHome: flag,
-      noLogInit: flag,
-      noUserGroup: flag,
-      primaryGroup: text,
-      shell: text,
+      gecos: string,
+      groups: strings,
+      homeDir: string,
+      noCreateHome: boolean,
+      noLogInit: boolean,
+      noUserGroup: boolean,
+      primaryGroup: string,
+      shell: string,
       uid: integer,
     })
     .optional(),
-  name: text,
-  passwordHash: text,
-  sshAuthorizedKeys: texts,
+  name: string,
+  passwordHash: string,
+  sshAuthorizedKeys: strings,
 });
 
 const unit = z.object({
-  contents: text,
-  dropins: list(z.object({ contents: text, name: text })),
-  enable: flag,
-  mask: flag,
-  name: text,
+  contents: string,
+  dropins: list(z.object({ contents: string, name: string })),
+  enable: boolean,
+  mask: boolean,
+  name: string,
 });
 
 export const version1 = z.object({
   ignitionVersion: integer,
-  networkd: z.object({ units: list(z.object({ contents: text, name: text })) }).optional(),
+  networkd: z.object({ units: list(z.object({ contents: string, name: string })) }).optional(),
   passwd: z
     .object({
-      groups: list(z.object({ gid: integer, name: text, passwordHash: text, system: flag })),
+      groups: list(z.object({ gid: integer, name: string, passwordHash: string, system: boolean })),
       users: list(user),
     })
     .optional(),
@@ -59,7 +59,7 @@ export const version1 = z.object({
     .object({
       disks: list(disk),
       filesystems: list(filesystem),
-      raid: list(z.object({ devices: texts, level: text, name: text, spares: integer })),
+      raid: list(z.object({ devices: strings, level: string, name: string, spares: integer })),
     })
     .optional(),
   systemd: z.object({ units: list(unit) }).optional(),

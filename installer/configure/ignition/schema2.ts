@@ -1,33 +1,34 @@
 import { z } from 'zod';
-import { flag, integer, list, since, text, texts } from './schema.ts';
+import { boolean, integer, list, since, string, strings } from './schema.ts';
 
 /*
- * Ignition's configuration format 2.0 to 2.4: 2.4, in which every key has the version that introduced it.
+ * Ignition's configuration format 2.0 to 2.4: 2.4, in which every key has the version that
+ * introduced it.
  * Source: doc/configuration-v2_N.md in the spec2x branch of https://github.com/coreos/ignition.
  */
 
-const verification = z.object({ hash: text }).optional();
-const httpHeaders = z.array(z.object({ name: text, value: text }));
-const reference = z.object({ httpHeaders: since(4, httpHeaders), source: text, verification });
+const verification = z.object({ hash: string }).optional();
+const httpHeaders = z.array(z.object({ name: string, value: string }));
+const reference = z.object({ httpHeaders: since(4, httpHeaders), source: string, verification });
 
 const ignition = z.object({
   config: z.object({ append: list(reference), replace: reference.optional() }).optional(),
-  proxy: since(4, z.object({ httpProxy: text, httpsProxy: text, noProxy: texts })),
+  proxy: since(4, z.object({ httpProxy: string, httpsProxy: string, noProxy: strings })),
   security: since(2, z.object({ tls: z.object({ certificateAuthorities: list(reference) }).optional() })),
   timeouts: since(1, z.object({ httpResponseHeaders: integer, httpTotal: integer })),
-  version: text,
+  version: string,
 });
 
 const account = z.object({
-  gecos: text,
-  groups: texts,
-  homeDir: text,
-  noCreateHome: flag,
-  noLogInit: flag,
-  noUserGroup: flag,
-  primaryGroup: text,
-  shell: text,
-  system: flag,
+  gecos: string,
+  groups: strings,
+  homeDir: string,
+  noCreateHome: boolean,
+  noLogInit: boolean,
+  noUserGroup: boolean,
+  primaryGroup: string,
+  shell: string,
+  system: boolean,
   uid: integer,
 });
 
@@ -36,34 +37,34 @@ const passwdUser = z.object({
   gecos: since(1, z.string()),
   groups: since(1, z.array(z.string())),
   homeDir: since(1, z.string()),
-  name: text,
+  name: string,
   noCreateHome: since(1, z.boolean()),
   noLogInit: since(1, z.boolean()),
   noUserGroup: since(1, z.boolean()),
-  passwordHash: text,
+  passwordHash: string,
   primaryGroup: since(1, z.string()),
   shell: since(1, z.string()),
-  sshAuthorizedKeys: texts,
+  sshAuthorizedKeys: strings,
   system: since(1, z.boolean()),
   uid: since(1, z.int({ error: 'expected a whole number' })),
 });
 
 const owner = z.object({ id: integer, name: since(1, z.string()) }).optional();
 const node = z.object({
-  filesystem: text,
+  filesystem: string,
   group: owner,
   overwrite: since(2, z.boolean()),
-  path: text,
+  path: string,
   user: owner,
 });
 const directory = node.extend({ mode: integer });
-const contents = z.object({ compression: text, httpHeaders: since(4, httpHeaders), source: text, verification });
+const contents = z.object({ compression: string, httpHeaders: since(4, httpHeaders), source: string, verification });
 const file = node.extend({ append: since(2, z.boolean()), contents: contents.optional(), mode: integer });
-const link = node.extend({ hard: flag, target: text });
+const link = node.extend({ hard: boolean, target: string });
 
 const partition = z.object({
   guid: since(1, z.string()),
-  label: text,
+  label: string,
   number: integer,
   shouldExist: since(3, z.boolean()),
   /** In sectors, as `start`. */
@@ -71,42 +72,42 @@ const partition = z.object({
   sizeMiB: since(3, z.int({ error: 'expected a whole number' })),
   start: integer,
   startMiB: since(3, z.int({ error: 'expected a whole number' })),
-  typeGuid: text,
+  typeGuid: string,
   wipePartitionEntry: since(3, z.boolean()),
 });
 
 const filesystem = z.object({
   mount: z
     .object({
-      create: z.object({ force: flag, options: texts }).optional(),
-      device: text,
-      format: text,
+      create: z.object({ force: boolean, options: strings }).optional(),
+      device: string,
+      format: string,
       label: since(1, z.string()),
       options: since(1, z.array(z.string())),
       uuid: since(1, z.string()),
       wipeFilesystem: since(1, z.boolean()),
     })
     .optional(),
-  name: text,
-  path: text,
+  name: string,
+  path: string,
 });
 
 const raid = z.object({
-  devices: texts,
-  level: text,
-  name: text,
+  devices: strings,
+  level: string,
+  name: string,
   options: since(2, z.array(z.string())),
   spares: integer,
 });
-const dropin = z.object({ contents: text, name: text });
-const networkdUnit = z.object({ contents: text, dropins: since(2, z.array(dropin)), name: text });
+const dropin = z.object({ contents: string, name: string });
+const networkdUnit = z.object({ contents: string, dropins: since(2, z.array(dropin)), name: string });
 const unit = z.object({
-  contents: text,
+  contents: string,
   dropins: list(dropin),
-  enable: flag,
+  enable: boolean,
   enabled: since(1, z.boolean()),
-  mask: flag,
-  name: text,
+  mask: boolean,
+  name: string,
 });
 
 export const version2 = z.object({
@@ -114,14 +115,14 @@ export const version2 = z.object({
   networkd: z.object({ units: list(networkdUnit) }).optional(),
   passwd: z
     .object({
-      groups: list(z.object({ gid: integer, name: text, passwordHash: text, system: flag })),
+      groups: list(z.object({ gid: integer, name: string, passwordHash: string, system: boolean })),
       users: list(passwdUser),
     })
     .optional(),
   storage: z
     .object({
       directories: since(1, z.array(directory)),
-      disks: list(z.object({ device: text, partitions: list(partition), wipeTable: flag })),
+      disks: list(z.object({ device: string, partitions: list(partition), wipeTable: boolean })),
       files: list(file),
       filesystems: list(filesystem),
       links: since(1, z.array(link)),

@@ -1,19 +1,21 @@
 import { z } from 'zod';
-import { flag, integer, list, since, text, texts } from './schema.ts';
+import { boolean, integer, list, since, string, strings } from './schema.ts';
 
 /*
- * Ignition's configuration format 3.0 to 3.6: 3.6, in which every key has the version that introduced it.
- * Source: https://coreos.github.io/ignition/specs/ and config/v3_N/schema/ignition.json of https://github.com/coreos/ignition.
+ * Ignition's configuration format 3.0 to 3.6: 3.6, in which every key has the version that
+ * introduced it.
+ * Source: https://coreos.github.io/ignition/specs/ and config/v3_N/schema/ignition.json of
+ * https://github.com/coreos/ignition.
  */
 
-const verification = z.object({ hash: text }).optional();
-const httpHeaders = z.array(z.object({ name: text, value: text }));
+const verification = z.object({ hash: string }).optional();
+const httpHeaders = z.array(z.object({ name: string, value: string }));
 
 /** Contents of files, and since 3.1 every other resource. */
 const resource = z.object({
-  compression: text,
+  compression: string,
   httpHeaders: since(1, httpHeaders),
-  source: text,
+  source: string,
   verification,
 });
 
@@ -21,110 +23,110 @@ const resource = z.object({
 const reference = z.object({
   compression: since(1, z.string()),
   httpHeaders: since(1, httpHeaders),
-  source: text,
+  source: string,
   verification,
 });
 
 const ignition = z.object({
   config: z.object({ merge: list(reference), replace: reference.optional() }).optional(),
-  proxy: since(1, z.object({ httpProxy: text, httpsProxy: text, noProxy: texts })),
+  proxy: since(1, z.object({ httpProxy: string, httpsProxy: string, noProxy: strings })),
   security: z.object({ tls: z.object({ certificateAuthorities: list(reference) }).optional() }).optional(),
   timeouts: z.object({ httpResponseHeaders: integer, httpTotal: integer }).optional(),
-  version: text,
+  version: string,
 });
 
 const passwdGroup = z.object({
   gid: integer,
-  name: text,
-  passwordHash: text,
+  name: string,
+  passwordHash: string,
   shouldExist: since(2, z.boolean()),
-  system: flag,
+  system: boolean,
 });
 
 const passwdUser = z.object({
-  gecos: text,
-  groups: texts,
-  homeDir: text,
-  name: text,
-  noCreateHome: flag,
-  noLogInit: flag,
-  noUserGroup: flag,
-  passwordHash: text,
-  primaryGroup: text,
-  shell: text,
+  gecos: string,
+  groups: strings,
+  homeDir: string,
+  name: string,
+  noCreateHome: boolean,
+  noLogInit: boolean,
+  noUserGroup: boolean,
+  passwordHash: string,
+  primaryGroup: string,
+  shell: string,
   shouldExist: since(2, z.boolean()),
-  sshAuthorizedKeys: texts,
-  system: flag,
+  sshAuthorizedKeys: strings,
+  system: boolean,
   uid: integer,
 });
 
-const owner = z.object({ id: integer, name: text }).optional();
-const node = z.object({ group: owner, overwrite: flag, path: text, user: owner });
+const owner = z.object({ id: integer, name: string }).optional();
+const node = z.object({ group: owner, overwrite: boolean, path: string, user: owner });
 const directory = node.extend({ mode: integer });
 const file = node.extend({ append: list(resource), contents: resource.optional(), mode: integer });
-const link = node.extend({ hard: flag, target: text });
+const link = node.extend({ hard: boolean, target: string });
 
 const partition = z.object({
-  guid: text,
-  label: text,
+  guid: string,
+  label: string,
   number: integer,
   resize: since(2, z.boolean()),
-  shouldExist: flag,
+  shouldExist: boolean,
   sizeMiB: integer,
   startMiB: integer,
-  typeGuid: text,
-  wipePartitionEntry: flag,
+  typeGuid: string,
+  wipePartitionEntry: boolean,
 });
 
-const disk = z.object({ device: text, partitions: list(partition), wipeTable: flag });
+const disk = z.object({ device: string, partitions: list(partition), wipeTable: boolean });
 
 const filesystem = z.object({
-  device: text,
-  format: text,
-  label: text,
+  device: string,
+  format: string,
+  label: string,
   mountOptions: since(1, z.array(z.string())),
-  options: texts,
-  path: text,
-  uuid: text,
-  wipeFilesystem: flag,
+  options: strings,
+  path: string,
+  uuid: string,
+  wipeFilesystem: boolean,
 });
 
-const raid = z.object({ devices: texts, level: text, name: text, options: texts, spares: integer });
+const raid = z.object({ devices: strings, level: string, name: string, options: strings, spares: integer });
 
-const tang = z.object({ advertisement: since(4, z.string()), thumbprint: text, url: text });
+const tang = z.object({ advertisement: since(4, z.string()), thumbprint: string, url: string });
 
 const clevis = z.object({
-  custom: z.object({ config: text, needsNetwork: flag, pin: text }).optional(),
+  custom: z.object({ config: string, needsNetwork: boolean, pin: string }).optional(),
   tang: list(tang),
   threshold: integer,
-  tpm2: flag,
+  tpm2: boolean,
 });
 
 const luks = z.object({
-  cex: since(5, z.object({ enabled: flag })),
+  cex: since(5, z.object({ enabled: boolean })),
   clevis: clevis.optional(),
-  device: text,
+  device: string,
   discard: since(4, z.boolean()),
   keyFile: resource.optional(),
-  label: text,
-  name: text,
+  label: string,
+  name: string,
   openOptions: since(4, z.array(z.string())),
-  options: texts,
-  uuid: text,
-  wipeVolume: flag,
+  options: strings,
+  uuid: string,
+  wipeVolume: boolean,
 });
 
 const unit = z.object({
-  contents: text,
-  dropins: list(z.object({ contents: text, name: text })),
-  enabled: flag,
-  mask: flag,
-  name: text,
+  contents: string,
+  dropins: list(z.object({ contents: string, name: string })),
+  enabled: boolean,
+  mask: boolean,
+  name: string,
 });
 
 export const version3 = z.object({
   ignition,
-  kernelArguments: since(3, z.object({ shouldExist: texts, shouldNotExist: texts })),
+  kernelArguments: since(3, z.object({ shouldExist: strings, shouldNotExist: strings })),
   passwd: z.object({ groups: list(passwdGroup), users: list(passwdUser) }).optional(),
   storage: z
     .object({
