@@ -1,6 +1,5 @@
 import type http from 'node:http';
 import type { Clock } from '../clock/clock.ts';
-import { DeadlineError } from '../clock/deadline.ts';
 import { explainNotYetValid, isNotYetValid } from './certificate-time.ts';
 import { HttpAgents, type HttpAgentsOptions } from './http-agents.ts';
 import { HttpRequestError, toHttpRequestError } from './http-error.ts';
@@ -49,8 +48,7 @@ export interface HttpClient extends Disposable {
    * One attempt: follows redirects, waits at most `timeoutSeconds` for the head of each response.
    * Every HTTP status but that of a redirect is a response, not an error.
    *
-   * @throws {HttpRequestError} there is no response; {@link DeadlineError} there is none in time;
-   *   the reason of the signal
+   * @throws {HttpRequestError} there is no response, or none in time; the reason of the signal
    */
   request(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse>;
 }
@@ -104,7 +102,6 @@ async function attempt(
     return await sendRequest({ url, method, headers, body: form?.toString() }, agents, options, signal);
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof DeadlineError) throw error;
     if (!isNotYetValid(error)) throw toHttpRequestError(url, error);
     const explained = await explainNotYetValid(error, targetOf(url), options.clock, signal);
     throw new HttpRequestError(url, 'not-yet-valid', explained.message, explained);

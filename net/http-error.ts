@@ -1,7 +1,9 @@
+import { DeadlineError } from '../clock/deadline.ts';
 import { reasonOf } from '../errors/reason.ts';
 
 /**
  * Why a request got no response:
+ * - `timeout`: there was no response in time;
  * - `unreachable`: name resolution failed, or no address of the server accepts connections;
  * - `no-tls`: the server speaks something else where TLS was expected, as a rule plain HTTP;
  * - `untrusted`: its certificate is not trusted;
@@ -9,7 +11,14 @@ import { reasonOf } from '../errors/reason.ts';
  * - `redirect`: it redirects too often, or to something that is not a URL;
  * - `broken`: everything else, for example a reset connection or a proxy that refuses the tunnel.
  */
-export type HttpFailureReason = 'unreachable' | 'no-tls' | 'untrusted' | 'not-yet-valid' | 'redirect' | 'broken';
+export type HttpFailureReason =
+  | 'timeout'
+  | 'unreachable'
+  | 'no-tls'
+  | 'untrusted'
+  | 'not-yet-valid'
+  | 'redirect'
+  | 'broken';
 
 /** A request got no response. The message is the reason alone, without the URL. */
 export class HttpRequestError extends Error {
@@ -28,12 +37,13 @@ export class HttpRequestError extends Error {
   }
 }
 
-/** Describes an error of Node's HTTP client. */
+/** Describes an error of {@link sendRequest} or of Node's HTTP client. */
 export function toHttpRequestError(url: URL, error: unknown): HttpRequestError {
   return new HttpRequestError(url, classify(error), reasonOf(error), error);
 }
 
 function classify(error: unknown): HttpFailureReason {
+  if (error instanceof DeadlineError) return 'timeout';
   const code = codeOf(error) ?? '';
   const text = reasonOf(error);
   if (code === 'EPROTO' && /wrong version number|packet length too long/.test(text)) return 'no-tls';

@@ -46,8 +46,7 @@ export interface DownloadClient extends Disposable {
   /**
    * One attempt: follows redirects, waits at most `timeoutSeconds` for the head of each response.
    *
-   * @throws {HttpRequestError}, {DeadlineError} there is no response, or none in time; the reason
-   *   of the signal
+   * @throws {HttpRequestError} there is no response, or none in time; the reason of the signal
    */
   get(url: URL, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<HttpResponse>;
 }

@@ -40,6 +40,7 @@ export function isTransientStatus(status: number): boolean {
 export function isTransient(error: unknown): error is Error {
   if (error instanceof DeadlineError || error instanceof TransientStatusError || error instanceof TruncatedError)
     return true;
+  if (error instanceof HttpRequestError && error.reason === 'timeout') return true;
   return error instanceof Error && 'code' in error && transientCodes.has(String(error.code));
 }
 

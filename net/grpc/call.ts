@@ -54,7 +54,7 @@ export async function callUnary<Request, Response>(
  * One request, a stream of responses that the server ends. Returning early cancels the call.
  *
  * @param path `/package.Service/Method`
- * @throws as {@link callUnary}
+ * @throws {GrpcError} as {@link callUnary}
  */
 export async function* callServerStream<Request, Response>(
   client: Client,
@@ -110,7 +110,7 @@ function limitOf({ timeoutSeconds = Number.POSITIVE_INFINITY }: CallOptions) {
 }
 
 /**
- * The server is told the deadline (gRPC over HTTP/2, `Timeout`: at most eight digits). gRPC's own
+ * The deadline goes to the server (gRPC over HTTP/2, `Timeout`: at most eight digits). gRPC's own
  * deadline is not used, because it is measured by the library's clock.
  */
 function metadataOf({ metadata = {}, timeoutSeconds }: CallOptions): Metadata {

@@ -1,7 +1,9 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { plainDetails } from './plain-details.ts';
 
-/** A call ended with another status than OK. The message is status and details, without the method. */
+/**
+ * A call ended with another status than OK. The message is status and details, without the method.
+ */
 export class GrpcError extends Error {
   override readonly name = 'GrpcError';
   readonly code: status;

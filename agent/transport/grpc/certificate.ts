@@ -2,6 +2,7 @@ import type { Clock } from '../../../clock/clock.ts';
 import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
 import { reasonOf } from '../../../errors/reason.ts';
 import { createHttpClient } from '../../../net/http-client.ts';
+import { HttpRequestError } from '../../../net/http-error.ts';
 import { parseCertificates } from '../../../net/pem.ts';
 import type { ProxyRules } from '../../../net/proxy.ts';
 import { BodyTooLargeError, readWholeBody } from '../../../net/read-body.ts';
@@ -41,8 +42,12 @@ export async function fetchCertificates(
     signal.throwIfAborted();
     if (error instanceof TransportError) throw error;
     if (error instanceof BodyTooLargeError) throw problem(`it is ${error.message}, so it is not a certificate`, error);
-    throw problem(error instanceof DeadlineError ? 'no response in time' : reasonOf(error), error);
+    throw problem(isTimeout(error) ? 'no response in time' : reasonOf(error), error);
   }
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DeadlineError || (error instanceof HttpRequestError && error.reason === 'timeout');
 }
 
 function parseBundle(text: string): string {
