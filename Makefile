@@ -63,8 +63,8 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 	$(NODE) agent/template/engine/build.ts
 
 .PHONY: initramfs
-initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64
-	$(NODE) initramfs/build.ts
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 is built four minutes sooner and larger
+	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL))
 
 # What a site has of its own goes into the image of the actions: base URLs of mirrors, certificate authorities (PEM), OpenPGP keys.
 SITE = $(addprefix --mirror ,$(MIRROR)) $(addprefix --ca ,$(CA)) $(addprefix --key ,$(KEY))

@@ -2,9 +2,9 @@
  * Builds the boot image from Debian packages, which are fetched with apt and not installed, and
  * from our executable.
  *
- * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]` writes
- * vmlinuz-x86_64, initramfs-x86_64 and initramfs-x86_64.manifest.json (versions, checksums and
- * sizes of its contents).
+ * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]
+ * [--compression-level 19]` writes vmlinuz-x86_64, initramfs-x86_64 and
+ * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents).
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
  * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
@@ -15,6 +15,7 @@ import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { constants, zstdCompress } from 'node:zlib';
+import { z } from 'zod';
 import { cpio } from './cpio.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
@@ -33,8 +34,10 @@ async function main(): Promise<void> {
     options: {
       output: { type: 'string', default: join(root, 'build') },
       executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
+      'compression-level': { type: 'string', default: '19' },
     },
   });
+  const packing = squashfsOptions(z.coerce.number().int().min(1).max(22).parse(values['compression-level']));
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   await mkdir(cache, { recursive: true });
@@ -43,9 +46,9 @@ async function main(): Promise<void> {
     const system = await fetchSystem(cache);
     const sources = { ...system, executable: await existing(resolve(values.executable)), scratch };
     const segments = [
-      await layer('1-system', await systemTree(sources), sources.timeSeconds),
-      await layer('2-engine', await engineTree(sources), sources.timeSeconds),
-      await layer('3-nibs', await executableTree(sources), sources.timeSeconds),
+      await layer('1-system', await systemTree(sources), sources.timeSeconds, packing),
+      await layer('2-engine', await engineTree(sources), sources.timeSeconds, packing),
+      await layer('3-nibs', await executableTree(sources), sources.timeSeconds, packing),
       await early(await earlyTree(sources), sources.timeSeconds),
     ];
     await writeImage(output, sources, segments);
@@ -67,11 +70,11 @@ interface Segment {
  * A layer as a squashfs image in its own archive, which is not compressed, because squashfs blocks
  * are.
  */
-async function layer(name: string, tree: Tree, timeSeconds: number): Promise<Segment> {
+async function layer(name: string, tree: Tree, timeSeconds: number, packing: readonly string[]): Promise<Segment> {
   const key = createHash('sha256')
-    .update(JSON.stringify([tree.hash, squashfsOptions, timeSeconds]))
+    .update(JSON.stringify([tree.hash, packing, timeSeconds]))
     .digest('hex');
-  const squashed = await packedLayer(name, key, (path) => writeSquashfs(tree, path, timeSeconds));
+  const squashed = await packedLayer(name, key, (path) => writeSquashfs(tree, path, timeSeconds, packing));
   const archive = new Tree();
   archive.file(`layers/${name}.squashfs`, await readFile(squashed));
   return { name, bytes: cpio(archive, timeSeconds), contentBytes: tree.sizeBytes };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
-import { writeSquashfs } from '../../initramfs/squashfs.ts';
+import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
 import { Tree } from '../../initramfs/tree.ts';
 
 test('writeSquashfs() makes the same bytes of the same tree, whenever and in whatever order it was filled', async () => {
@@ -13,8 +13,8 @@ test('writeSquashfs() makes the same bytes of the same tree, whenever and in wha
   try {
     const files = Array.from({ length: 40 }, (_, index): [string, Buffer] => [`lib/${index}`, randomBytes(30_000)]);
     files.push(['lib/large', Buffer.concat(files.map(([, bytes]) => bytes))]);
-    await writeSquashfs(treeOf(files), join(directory, 'one'), 1_700_000_000);
-    await writeSquashfs(treeOf(files.toReversed()), join(directory, 'two'), 1_700_000_000);
+    await writeSquashfs(treeOf(files), join(directory, 'one'), 1_700_000_000, squashfsOptions(9));
+    await writeSquashfs(treeOf(files.toReversed()), join(directory, 'two'), 1_700_000_000, squashfsOptions(9));
     equal((await readFile(join(directory, 'one'))).equals(await readFile(join(directory, 'two'))), true);
 
     const { stdout } = await execa('unsquashfs', ['-lln', join(directory, 'one')], { env: { TZ: 'UTC' } });
