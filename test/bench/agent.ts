@@ -24,6 +24,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
+import { withAcceptedCapabilities } from '../../agent/runtime/accepted-capabilities.ts';
 import { containerSettings } from '../../agent/runtime/container-settings.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { startEngine } from '../sandbox/engine.ts';
@@ -82,6 +83,8 @@ await using directory = await mkdtempDisposable(join(tmpdir(), 'bench-agent-'));
 await using engine = await startEngine();
 await using registry = await startRegistry();
 const image = await registry.push('busybox', await busyboxImage());
+/** Of `docker run`; set by {@link prepareDockerCommand}. */
+let flags: readonly string[] = [];
 await prepareDockerCommand(registry);
 
 say(`load before: ${load()}`);
@@ -344,19 +347,27 @@ async function prepareDockerCommand({ host, username, password }: Registry): Pro
   const auth = Buffer.from(`${username}:${password}`).toString('base64');
   await writeFile(join(directory.path, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
   await mkdir(join(directory.path, 'worker/bench'), { recursive: true });
-  await runDocker('always', ['true']);
+  await execa('docker', ['pull', '--quiet', image], { env: dockerEnvironment(), stdout: 'ignore' });
+  flags = await dockerFlags();
+  await runDocker('missing', ['true']);
+}
+
+function dockerEnvironment(): Readonly<Record<string, string>> {
+  return { DOCKER_HOST: engine.host, DOCKER_CONFIG: directory.path };
 }
 
 async function runDocker(pull: 'always' | 'missing', command: readonly string[], wrapper: readonly string[] = []) {
   const [program = '', ...parameters] = [...wrapper, 'docker', 'run', '--rm', '--quiet', `--pull=${pull}`];
-  const settings = await dockerFlags();
-  return await execa(program, [...parameters, ...settings, image, ...command], {
-    env: { DOCKER_HOST: engine.host, DOCKER_CONFIG: directory.path },
+  return await execa(program, [...parameters, ...flags, image, ...command], {
+    env: dockerEnvironment(),
     stdout: 'ignore',
   });
 }
 
-/** The container that the agent makes for an action, in the words of `docker run`. */
+/**
+ * The container that the agent makes for an action, in the words of `docker run`. The engine is asked once, when it has the image, which capabilities it
+ * refuses to drop.
+ */
 async function dockerFlags(): Promise<string[]> {
   const action = {
     ...{ workflowId: 'bench', taskName: 'bench', name: 'bench', id: 'bench', workerId: 'bench', image },
@@ -364,9 +375,14 @@ async function dockerFlags(): Promise<string[]> {
     ...{ command: [], environment: [], volumes: [], onTimeout: [], onFailure: [] },
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
   };
-  const { HostConfig: host = {} } = await containerSettings(action, {
+  const { HostConfig: wanted = {} } = await containerSettings(action, {
     ...{ role: 'action', image, command: [], networkMode: 'host', privileges: 'all-available', logDriver: 'json-file' },
     workflowDirectory: join(directory.path, 'worker/bench'),
+  });
+  const host = await withAcceptedCapabilities(wanted, async (accepted) => {
+    const container = await engine.docker.createContainer({ Image: image, HostConfig: accepted });
+    await container.remove();
+    return accepted;
   });
   return [
     ...(host.Binds ?? []).map((bind) => `--volume=${bind}`),
