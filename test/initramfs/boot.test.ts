@@ -90,6 +90,7 @@ test('the boot image without a network and with a clock in 1970 still gives engi
   await using machine = await boot(scratch.directory, {
     commandLine: `${settings} nibs_shell quiet`,
     clock: '1970-01-01T00:00:00',
+    cpus: 1,
     cards: [],
   });
   await waitForLine(machine, /nibs: engine ready/);
