@@ -12,7 +12,7 @@ export interface ToolOptions {
   /** Variables besides those of this process; `undefined` removes one. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Its standard input. Default: empty. */
-  readonly input?: Readable;
+  readonly input?: Readable | string;
 }
 
 export interface ToolOutput {
@@ -28,6 +28,7 @@ export class ToolError extends OperationError {
   override readonly name: string = 'ToolError';
   readonly tool: string;
   readonly args: readonly string[];
+  readonly stdout: string;
   readonly stderr: string;
   /** `exit code 1`, a signal, or the reason why there is neither. */
   readonly ending: string;
@@ -38,6 +39,7 @@ export class ToolError extends OperationError {
     super({ what: 'run', target: `'${[tool, ...args].join(' ')}'`, why, hint, cause });
     this.tool = tool;
     this.args = args;
+    this.stdout = details.stdout;
     this.stderr = details.stderr;
     this.ending = details.ending;
     this.missing = details.missing;
@@ -47,6 +49,7 @@ export class ToolError extends OperationError {
 interface ToolErrorDetails {
   readonly why: string;
   readonly hint?: string;
+  readonly stdout: string;
   readonly stderr: string;
   readonly ending: string;
   readonly missing: boolean;
@@ -88,7 +91,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
   if (exitCode !== undefined && acceptedExitCodes.includes(exitCode)) return { exitCode, stdout };
   const ending =
     exitCode === undefined ? (result.signal ?? result.originalMessage ?? 'an unknown status') : `exit code ${exitCode}`;
-  const details = { stderr, ending, cause: result };
+  const details = { stdout, stderr, ending, cause: result };
   if (result.code === 'ENOENT') {
     const why = 'program not found';
     throw new ToolError(tool, args, {
