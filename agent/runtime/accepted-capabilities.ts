@@ -1,5 +1,8 @@
 import type { HostConfig } from 'dockerode';
 
+/** What the engine of this process has refused: it is not asked again for each container. */
+const refusedBefore = new Set<string>();
+
 /**
  * Calls `create`, again without each capability that the engine refuses to drop. Those are not given to the container either: Docker before 23 does
  * not know the newest ones, later ones refuse those that dockerd itself lacks (moby's oci/caps).
@@ -10,14 +13,15 @@ export async function withAcceptedCapabilities<Result>(
   wanted: HostConfig,
   create: (accepted: HostConfig) => Promise<Result>,
 ): Promise<Result> {
-  for (let settings = wanted; ; ) {
+  for (;;) {
+    const drops: readonly string[] = wanted.CapDrop ?? [];
+    const accepted = drops.filter((capability) => !refusedBefore.has(capability));
     try {
-      return await create(settings);
+      return await create(drops.length === 0 ? wanted : { ...wanted, CapDrop: accepted });
     } catch (error) {
       const refused = refusedCapability(error);
-      const drops: readonly string[] = settings.CapDrop ?? [];
-      if (refused === undefined || !drops.includes(refused)) throw error;
-      settings = { ...settings, CapDrop: drops.filter((capability) => capability !== refused) };
+      if (refused === undefined || !accepted.includes(refused)) throw error;
+      refusedBefore.add(refused);
     }
   }
 }
