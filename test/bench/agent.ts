@@ -239,7 +239,10 @@ interface Site extends AsyncDisposable {
   createWorkflow(commands: readonly (readonly string[])[]): string;
   /** @param flags default: no pause between two polls that would count */
   startAgent(flags?: readonly string[]): Promise<{ readonly process: ChildProcess } & AsyncDisposable>;
-  /** Of v0.1: waits for that many questions for work, or for the time to be over. @returns how many there were */
+  /**
+   * Of v0.1: waits for that many questions for work, or for the time to be over.
+   * @returns how many there were
+   */
   polls(count: number, limitSeconds?: number): Promise<number>;
 }
 

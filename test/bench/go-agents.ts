@@ -116,7 +116,10 @@ async function build({ version }: GoAgent): Promise<string> {
   return program;
 }
 
-/** @param error of `go build`. @returns one line. */
+/**
+ * @param error of `go build`.
+ * @returns one line.
+ */
 export function whyNotBuilt(error: unknown): string {
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 'Go is not installed';
   const output = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);

@@ -103,7 +103,10 @@ try {
   await rm(work, { recursive: true });
 }
 
-/** The image, raw and compressed, its signature and the key. @returns their directory */
+/**
+ * The image, raw and compressed, its signature and the key.
+ * @returns their directory
+ */
 async function provideRelease(): Promise<string> {
   const made = join(root, 'build/cache/bench', values.quick ? 'quick-1' : 'flatcar-1');
   if (

@@ -3,7 +3,10 @@ import { readFile } from 'node:fs/promises';
 
 type Process = Pick<ChildProcess, 'pid'>;
 
-/** Memory of a process, in bytes (proc_pid_status(5)). @param field `VmRSS`: resident now. `VmHWM`: the largest so far. */
+/**
+ * Memory of a process, in bytes (proc_pid_status(5)).
+ * @param field `VmRSS`: resident now. `VmHWM`: the largest so far.
+ */
 export async function memoryBytesOf({ pid }: Process, field: 'VmRSS' | 'VmHWM'): Promise<number> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8');
   return Number(new RegExp(`^${field}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1]) * 1024;

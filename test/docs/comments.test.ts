@@ -9,6 +9,9 @@ import { root } from './pages.ts';
 /** Folders whose comments are checked. */
 const checked = ['clock', 'errors', 'initramfs', 'installer', 'net', 'tools'];
 
+/** Folders of which only the tags are checked. */
+const tagsChecked = ['architecture', 'bench', 'docs', 'e2e', 'sandbox'].map((name) => `test/${name}`);
+
 const maxColumns = 100;
 const comment = /^\s*(?:\/\/|\/\*\*|\*|#)/;
 const tag = /\S.*\s@(?:param|returns|throws)\b/;
@@ -39,6 +42,21 @@ test('comments wrap at 100 columns, with tags at the beginning of lines', () => 
   assert.ok(files.length > 120, `${files.length} files`);
   const faults = files.flatMap((file) =>
     findFaults(readFileSync(join(root, file), 'utf8')).map((fault) => `${file}:${fault}`),
+  );
+  assert.deepEqual(faults, []);
+});
+
+test('tags of the sandbox stand at the beginning of lines', () => {
+  const list = execFileSync('git', ['ls-files', '--', ...tagsChecked], { cwd: root, encoding: 'utf8' });
+  const files = list
+    .trim()
+    .split('\n')
+    .filter((file) => file.endsWith('.ts') && !import.meta.filename.endsWith(file));
+  assert.ok(files.length > 80, `${files.length} files`);
+  const faults = files.flatMap((file) =>
+    findFaults(readFileSync(join(root, file), 'utf8'))
+      .filter((fault) => !fault.endsWith(' columns'))
+      .map((fault) => `${file}:${fault}`),
   );
   assert.deepEqual(faults, []);
 });

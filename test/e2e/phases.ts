@@ -35,7 +35,7 @@ export class Story {
 
   /**
    * @param log Path of the file that explains a failure of this phase.
-   * @throws PhaseError when `work` throws.
+   * @throws {PhaseError} `work` throws
    */
   async phase<T>(name: string, log: string, work: () => Promise<T>): Promise<T> {
     const startedAt = performance.now();

@@ -14,7 +14,10 @@ import type { Containerd } from './containerd.ts';
 const namespace = 'default';
 const names = ['usr/bin/tink-agent', 'tink-agent', 'usr/local/bin/tink-agent', 'usr/bin/tink-worker'];
 
-/** @param root directory that plays the machine's root @returns the name under which the program was found */
+/**
+ * @param root directory that plays the machine's root
+ * @returns the name under which the program was found
+ */
 export async function installAgent(
   containerd: Containerd,
   image: string,
@@ -55,7 +58,10 @@ export async function installAgent(
   assert.fail(`no layer of ${image} has ${names.join(' or ')}`);
 }
 
-/** The flags of the agent's service. @param socketPath of containerd; CaptainOS has it in /run/containerd */
+/**
+ * The flags of the agent's service.
+ * @param socketPath of containerd; CaptainOS has it in /run/containerd
+ */
 export function agentFlags(
   socketPath: string,
   cmdline: Readonly<Record<'grpc_authority' | 'worker_id' | 'docker_registry', string>>,

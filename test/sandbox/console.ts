@@ -55,7 +55,7 @@ export class SerialConsole {
 
   /**
    * The first complete line that matches `pattern`.
-   * @throws Error with the last lines of the console when the time is over or the machine has ended.
+   * @throws {Error} the time is over or the machine has ended; with the last lines of the console
    */
   waitForLine(pattern: RegExp, options: WaitOptions): Promise<ConsoleLine> {
     return this.#waitFor(pattern, options, (next) => this.#lines.slice(next));

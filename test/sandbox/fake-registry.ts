@@ -33,7 +33,10 @@ export interface FakeRegistry extends AsyncDisposable {
   /** `http://address:port` or `https://address:port` */
   readonly url: string;
   readonly requests: readonly RegistryRequest[];
-  /** @param name Repository and tag. @returns the reference to pull it with */
+  /**
+   * @param name Repository and tag.
+   * @returns the reference to pull it with
+   */
   put(name: string, image: Image): string;
   /** Has a manifest or an index under a name and under its digest. */
   putManifest(name: string, mediaType: string, bytes: Buffer): string;

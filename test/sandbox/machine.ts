@@ -99,7 +99,7 @@ export interface Machine extends AsyncDisposable {
 
 /**
  * Starts a virtual machine; returns as soon as its monitor answers.
- * @throws Error with QEMU's message when it does not start.
+ * @throws {Error} it does not start; with QEMU's message
  */
 export async function startMachine(options: MachineOptions): Promise<Machine> {
   await mkdir(options.directory, { recursive: true });

@@ -11,7 +11,11 @@ import { loopbackAddress } from './loopback-address.ts';
 export interface PlainRegistry extends AsyncDisposable {
   /** `address:port`, as it stands in front of an image's name. */
   readonly host: string;
-  /** Puts an image into it. @param name repository and tag, for example `tools/busybox:1` @returns the reference to pull it with */
+  /**
+   * Puts an image into it.
+   * @param name repository and tag, for example `tools/busybox:1`
+   * @returns the reference to pull it with
+   */
   push(name: string, image: Image): Promise<string>;
 }
 

@@ -50,7 +50,10 @@ export class Monitor implements AsyncDisposable {
     return monitor;
   }
 
-  /** Sends one command and gives its answer. @throws Error when the machine refuses it, has ended or does not answer in 10 seconds. */
+  /**
+   * Sends one command and gives its answer.
+   * @throws {Error} the machine refuses it, has ended or does not answer in 10 seconds
+   */
   async command(execute: string, parameters: Record<string, unknown> = {}): Promise<unknown> {
     if (this.#closed) throw new Error(`cannot send ${execute} to the machine: it has ended`);
     const id = ++this.#lastId;

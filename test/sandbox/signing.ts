@@ -5,9 +5,15 @@ import { execa } from 'execa';
 
 /** A private GnuPG home: keys as a release engineer has them, and gpg as the second opinion on signatures. */
 export interface Gpg extends AsyncDisposable {
-  /** Makes a primary key that only certifies, without a passphrase. @returns its fingerprint */
+  /**
+   * Makes a primary key that only certifies, without a passphrase.
+   * @returns its fingerprint
+   */
   createPrimary(name: string, options?: KeyOptions): Promise<string>;
-  /** Adds a signing subkey. @returns its fingerprint */
+  /**
+   * Adds a signing subkey.
+   * @returns its fingerprint
+   */
   addSubkey(primary: string, options?: KeyOptions): Promise<string>;
   /** Revokes a subkey for the reason gpg numbers so: 0 none, 1 compromised, 2 superseded, 3 no longer used. */
   revokeSubkey(primary: string, subkey: string, reason: 0 | 1 | 2 | 3): Promise<void>;

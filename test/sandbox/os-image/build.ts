@@ -41,7 +41,7 @@ export interface OsImage extends z.infer<typeof Stamp> {
 /**
  * Builds the image into `output`, or returns what is there if nothing it is made of has changed. Several processes may ask
  * at once: one builds, the others wait.
- * @throws Error when a package is missing or a tool fails.
+ * @throws {Error} a package is missing or a tool fails
  */
 export async function buildOsImage(
   options: { readonly output?: string; readonly signal?: AbortSignal } = {},

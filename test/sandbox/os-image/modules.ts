@@ -5,7 +5,7 @@ import { execa } from 'execa';
 /**
  * Copies kernel modules and those they need from one `lib/modules/<release>` to another and indexes the copy.
  * Names that the kernel has built in are passed over.
- * @throws Error when the kernel has no module of a name.
+ * @throws {Error} the kernel has no module of a name
  */
 export async function copyModules(
   from: string,

@@ -24,7 +24,10 @@ const hardwareSchema = z.object({
   }),
 });
 
-/** @param json as `tink hardware push` takes it. Replaces hardware of the same id. @returns its id. */
+/**
+ * @param json as `tink hardware push` takes it. Replaces hardware of the same id.
+ * @returns its id.
+ */
 export function pushHardware(records: Records, json: unknown): string {
   const { id, network } = hardwareSchema.parse(json);
   const macs = network.interfaces.map(({ dhcp }) => dhcp.mac);
@@ -34,7 +37,10 @@ export function pushHardware(records: Records, json: unknown): string {
   return id;
 }
 
-/** @param data YAML with variables; looked at only when a workflow is made of it. @returns the template's id. */
+/**
+ * @param data YAML with variables; looked at only when a workflow is made of it.
+ * @returns the template's id.
+ */
 export function createTemplate(records: Records, name: string, data: string): string {
   if (!/^[a-zA-Z0-9_-]{0,200}$/.test(name)) {
     throw new RpcFailure(status.ABORTED, `pq: template name "${name}" violates check constraint`);
@@ -59,7 +65,10 @@ export interface CreateWorkflowOptions {
  */
 export type WorkflowStore = 'postgres' | 'kubernetes' | 'kubernetes-namespaced' | 'kubernetes-status';
 
-/** @returns the workflow's id. @throws {TemplateError} the template is not valid; {@link RpcFailure} something it names does not exist. */
+/**
+ * @returns the workflow's id.
+ * @throws {TemplateError} the template is not valid; {@link RpcFailure} something it names does not exist.
+ */
 export function createWorkflow(records: Records, options: CreateWorkflowOptions): string {
   const template = records.templates.find(({ id }) => id === options.templateId);
   if (!template) throw new RpcFailure(status.ABORTED, `template ${options.templateId} does not exist`);
@@ -112,7 +121,10 @@ function start(actions: WorkflowRecord['actions'], store: WorkflowStore): Workfl
   return { ...(store !== 'postgres' && first ? kubernetes.names(first) : nothing), index: 0, progress: 'PENDING' };
 }
 
-/** @param worker MAC or IPv4 address of a machine that was pushed. @returns the machine's id. */
+/**
+ * @param worker MAC or IPv4 address of a machine that was pushed.
+ * @returns the machine's id.
+ */
 function findWorker(records: Records, worker: string): string {
   const isMac = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(worker);
   if (!isMac && !isIPv4(worker)) throw new RpcFailure(status.UNKNOWN, `invalid worker address: ${worker}`);

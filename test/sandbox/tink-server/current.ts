@@ -135,7 +135,10 @@ export function takeReport(records: Records, report: ActionStatusRequest): void 
   });
 }
 
-/** @throws for UNSPECIFIED and for no state at all: the original stores them, and is stuck from then on. No agent may send them. */
+/**
+ * @throws {Error} UNSPECIFIED, or no state at all: the original stores them and is stuck from then
+ * on. No agent may send them.
+ */
 function stateOf(state: ActionStatusRequest['actionState']): Progress {
   const all: readonly Progress[] = ['PENDING', 'RUNNING', 'FAILED', 'TIMEOUT', 'SUCCESS'];
   const found = all.find((name) => ActionStatusRequest_StateType[name] === state);

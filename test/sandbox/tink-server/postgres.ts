@@ -89,7 +89,10 @@ export function takeReport(
   });
 }
 
-/** @param version 0: the latest. @returns empty when there is none. */
+/**
+ * @param version 0: the latest.
+ * @returns empty when there is none.
+ */
 export function readData(records: Records, workflowId: string, version: number): { data: string; metadata: string } {
   if (workflowId === '') throw new RpcFailure(status.INVALID_ARGUMENT, 'invalid workflow id');
   const versions = findWorkflow(records, workflowId)?.data ?? [];

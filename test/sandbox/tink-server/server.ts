@@ -85,7 +85,10 @@ export type Interference =
   /** The call ends with this status; nothing else happens. */
   | { readonly kind: 'fail'; readonly code: status; readonly details: string };
 
-/** @param rpc for example `ReportActionStatus`. @param request the decoded message. */
+/**
+ * @param rpc for example `ReportActionStatus`.
+ * @param request the decoded message.
+ */
 export type Interfere = (rpc: string, request: unknown) => Interference | undefined;
 
 /** Starts a server and waits until it listens. */
@@ -241,17 +244,26 @@ export class TinkServer implements AsyncDisposable {
     await this.stop();
   }
 
-  /** @param json as `tink hardware push` takes it. @returns the id: the machine's worker id. */
+  /**
+   * @param json as `tink hardware push` takes it.
+   * @returns the id: the machine's worker id.
+   */
   pushHardware(json: unknown): string {
     return this.#change(() => pushHardware(this.#records, json));
   }
 
-  /** @param data YAML with variables. @returns the template's id. */
+  /**
+   * @param data YAML with variables.
+   * @returns the template's id.
+   */
   createTemplate(name: string, data: string): string {
     return this.#change(() => createTemplate(this.#records, name, data));
   }
 
-  /** @param values of the template's variables. @returns the workflow's id. */
+  /**
+   * @param values of the template's variables.
+   * @returns the workflow's id.
+   */
   createWorkflow(templateId: string, values: Readonly<Record<string, string>>): string {
     return this.#change(() =>
       createWorkflow(this.#records, {
@@ -287,7 +299,10 @@ export class TinkServer implements AsyncDisposable {
     }));
   }
 
-  /** What a `current` server shows of a workflow. @throws there is none. */
+  /**
+   * What a `current` server shows of a workflow.
+   * @throws {Error} there is none
+   */
   status(workflowId: string): NonNullable<WorkflowRecord['status']> {
     const status = this.#records.workflows.find(({ id }) => id === workflowId)?.status;
     if (status === undefined) throw new Error(`workflow ${workflowId} has no status`);
@@ -306,7 +321,10 @@ export class TinkServer implements AsyncDisposable {
     return { [Symbol.dispose]: () => this.#callListeners.delete(listener) };
   }
 
-  /** Waits until the events of a workflow satisfy `wanted`, and returns them. @throws they did not within `timeoutSeconds`; the reason of the signal. */
+  /**
+   * Waits until the events of a workflow satisfy `wanted`, and returns them.
+   * @throws {Error} they did not within `timeoutSeconds`; the reason of the signal
+   */
   async waitFor(
     workflowId: string,
     wanted: (events: readonly TinkEvent[]) => boolean,

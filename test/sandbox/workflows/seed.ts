@@ -60,7 +60,10 @@ export function seedWorkflow(release?: SeedRelease): SandboxWorkflow {
   };
 }
 
-/** What `make images` runs, with what a site has of its own. @returns the path of the archive */
+/**
+ * What `make images` runs, with what a site has of its own.
+ * @returns the path of the archive
+ */
 async function makeSiteImage(root: string, directory: string, ca: string, signingKey: string): Promise<string> {
   const [archive, authority] = [join(directory, 'flatcar-install.oci.tar'), join(directory, 'authority.pem')];
   await writeFile(authority, ca);
@@ -69,7 +72,10 @@ async function makeSiteImage(root: string, directory: string, ca: string, signin
   return archive;
 }
 
-/** The provisioner has `docker` with a container for `tink`. @returns a directory for PATH */
+/**
+ * The provisioner has `docker` with a container for `tink`.
+ * @returns a directory for PATH
+ */
 export async function makePrograms(
   directory: string,
   tink: { readonly authority: string; readonly certificateUrl: string },

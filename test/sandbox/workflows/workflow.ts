@@ -31,7 +31,10 @@ export interface CreatedWorkflow {
   readonly names: Readonly<Record<string, string>>;
   /** For the boot image, besides those that name server and machine. */
   readonly kernelArguments: readonly string[];
-  /** Looks at the disk before its first boot, while no machine has it. @throws {Error} saying what is wrong with it */
+  /**
+   * Looks at the disk before its first boot, while no machine has it.
+   * @throws {Error} saying what is wrong with it
+   */
   readonly checkDisk?: (path: string) => Promise<void>;
 }
 
