@@ -45,7 +45,7 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
     'drivers loaded',
     'network up 10.0.2.15 on',
     'clock set by http',
-    'registry 10.0.2.99 trusted',
+    'registry 10.0.2.99: trusting',
   ];
   phases.push('agent starts', 'engine ready');
   await Promise.all(phases.map((phase) => waitForLine(machine, new RegExp(`nibs: ${phase}.*s\\)`))));

@@ -264,7 +264,7 @@ const failures: readonly Failure[] = [
       mirror.put(`${imageFile}.sig`, await release.gpg.sign(Buffer.from('something else'), [release.subkey]));
       return [];
     },
-    says: new RegExp(`${cannotInstall}cannot verify http\\S+\\.sig: it is not a good signature .+${withoutTable}`, 'm'),
+    says: new RegExp(`${cannotInstall}cannot verify http\\S+\\.sig: it is not a valid signature .+${withoutTable}`, 'm'),
     disk: 'without table',
   },
   {
@@ -306,7 +306,7 @@ const failures: readonly Failure[] = [
       mirror.put('/current/version.txt', Buffer.from('<html>login please</html>'));
       return [];
     },
-    says: /version\.txt unavailable: the file there has no FLATCAR_VERSION \(name a version with -V\)$/m,
+    says: /version\.txt unavailable: the file has no FLATCAR_VERSION \(name a version with -V\)$/m,
     disk: 'untouched',
   },
   {
@@ -503,7 +503,7 @@ test('flatcar-install -D keeps an image only when its signature is good', async 
   mirror.put(imageFile, Buffer.concat([release.compressed, Buffer.of(0)]));
   const bad = await flatcarInstall('-D', ...fromMirror(mirror));
   assert.equal(bad.exitCode, 1);
-  assert.match(bad.stderr, /^Error: cannot verify http\S+\.sig: it is not a good signature/m);
+  assert.match(bad.stderr, /^Error: cannot verify http\S+\.sig: it is not a valid signature/m);
   const left = (await readdir(release.directory)).filter((name) => name.startsWith('flatcar_production'));
   assert.deepEqual(left, []);
 });
