@@ -1,8 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Redactor } from './log/redact.ts';
-import type { ContainerRuntimeOptions } from './runtime/container-runtime.ts';
+import type { ContainerRuntimeOptions, DisposableRuntime } from './runtime/container-runtime.ts';
 import type { OnRuntimeEvent } from './runtime/event.ts';
-import type { Runtime } from './runtime/runtime.ts';
 import { registryCredentialsFrom } from './settings/credentials.ts';
 import type { Config } from './settings/settings.ts';
 
@@ -12,11 +11,11 @@ export interface RuntimeDependencies {
   readonly onEvent: OnRuntimeEvent;
 }
 
-/** Creates the runtime that the configuration names. Loads only the client of its engine. */
+/** Creates the runtime that the configuration names. Loads only the client of its engine, whose connections are closed when the runtime is disposed of. */
 export async function createRuntime(
   config: Config,
   { clock, redactor, onEvent }: RuntimeDependencies,
-): Promise<Runtime> {
+): Promise<DisposableRuntime> {
   const options: ContainerRuntimeOptions = {
     clock,
     workDirectory: config.workDirectory,

@@ -71,7 +71,7 @@ async function work({ config, warnings }: LoadedConfig, build: Build, clock: Clo
   const { log } = telemetry;
   using stop = stopOnSignal();
   for (const warning of warnings) log.warn(warning);
-  const runtime = await createRuntime(config, {
+  await using runtime = await createRuntime(config, {
     clock,
     redactor,
     onEvent(event) {

@@ -1,77 +1,65 @@
-import type { Readable } from 'node:stream';
-import { z } from 'zod';
-import type { Clock } from '../../clock/clock.ts';
 import { startDeadline } from '../../clock/deadline.ts';
-import type { Engine } from './engine.ts';
-import type { EngineApi, EventQuestion } from './engine-api.ts';
-
-/** Engine API, "Monitor events". */
-const engineEvent = z.object({ Action: z.string(), Actor: z.object({ Attributes: z.record(z.string(), z.string()) }) });
-
-type EngineEvent = z.output<typeof engineEvent>;
+import type { ExitedState } from './container-state.ts';
+import type { ContainerEvent, EventFilter } from './engine.ts';
+import type { EngineConnection } from './engine-connection.ts';
 
 /**
- * Listens for the end of a container, before it starts. The engine tells of it before it clears up after the container; the answer to a request that waits for
- * the end comes after that, some 10 ms later.
- * @returns `success`: the container has ended with 0; `undefined` if it ended otherwise, or if the engine goes away or tells no events. Never rejects.
+ * Watches for the exit of a container, before it starts. The engine sends the event before it cleans up after the container; the answer to a request that waits
+ * for the exit comes after that, some 10 ms later.
+ * @returns `success`: the container has exited with 0; `undefined` if it exited otherwise, or if there are no events. Never rejects.
  */
 export async function watchForSuccess(
-  { api, clock }: Engine,
+  connection: EngineConnection,
   id: string,
   signal: AbortSignal,
 ): Promise<{ readonly success: Promise<true | undefined> }> {
-  const source = await openEvents(api, clock, { container: id, event: 'die' }, signal);
+  const events = await openEvents(connection, { container: id, kind: 'exited' }, signal);
   const success =
-    source && firstEvent(source).then((event) => event?.Actor.Attributes['exitCode'] === '0' || undefined);
+    events && firstOf(events).then((event) => (event?.kind === 'exited' && event.exitCode === 0) || undefined);
   return { success: success ?? Promise.resolve(undefined) };
 }
 
 /**
- * Whether the engine told that a container ran out of memory. It may hear of that after it has heard of the end, so this waits for up to a second after the end.
- * @param startedAt and `endedAt`: by the engine's clock.
+ * Whether the engine reported that a container ran out of memory. That event may come after the one of the exit, so this waits for up to a second after
+ * the exit.
  */
 export async function ranOutOfMemory(
-  { api, clock }: Engine,
+  connection: EngineConnection,
   id: string,
-  { startedAt, endedAt }: { readonly startedAt: Date; readonly endedAt: Date },
+  { startedAt, exitedAt }: Pick<ExitedState, 'startedAt' | 'exitedAt'>,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const [sinceSeconds, untilSeconds] = [startedAt.getTime() / 1000, endedAt.getTime() / 1000 + 1];
-  const source = await openEvents(api, clock, { container: id, event: 'oom', sinceSeconds, untilSeconds }, signal);
-  return source !== undefined && (await firstEvent(source)) !== undefined;
+  const until = new Date(exitedAt.getTime() + 1000);
+  const filter = { container: id, kind: 'out-of-memory', since: startedAt, until } as const;
+  const events = await openEvents(connection, filter, signal);
+  return events !== undefined && (await firstOf(events)) !== undefined;
 }
 
-/** An engine that does not answer by then tells no events; the action does not wait for them. Unit: seconds. */
-const patienceSeconds = 2;
+/** An engine that does not answer in this time has no events; the action does not wait for them. */
+const timeoutSeconds = 2;
 
-/** `undefined`: an engine that tells no events, or none now. */
+/** `undefined`: an engine that has no events, or none now. */
 async function openEvents(
-  api: EngineApi,
-  clock: Clock,
-  question: EventQuestion,
+  { engine, clock }: EngineConnection,
+  filter: EventFilter,
   signal: AbortSignal,
-): Promise<Readable | undefined> {
-  using deadline = startDeadline(clock, { seconds: patienceSeconds, awaited: 'answer' }, signal);
+): Promise<AsyncIterable<ContainerEvent> | undefined> {
+  using deadline = startDeadline(clock, { seconds: timeoutSeconds, awaited: 'answer' }, signal);
   try {
-    return await api.events?.(question, deadline.signal);
+    return await engine.events?.(filter, deadline.signal);
   } catch {
     signal.throwIfAborted();
-    // Whether the engine is there is found out by the requests that matter.
+    // Whether the engine is available is found by the requests that matter.
     return undefined;
   }
 }
 
-/** A line of JSON is an event. `undefined`: the answer ended or broke off before there was one. */
-async function firstEvent(source: Readable): Promise<EngineEvent | undefined> {
-  let text = '';
+/** `undefined`: the events ended, or the connection broke, before there was one. */
+async function firstOf(events: AsyncIterable<ContainerEvent>): Promise<ContainerEvent | undefined> {
   try {
-    for await (const chunk of source) {
-      text += chunk;
-      const end = text.indexOf('\n');
-      if (end >= 0) return engineEvent.safeParse(JSON.parse(text.slice(0, end))).data;
-    }
+    for await (const event of events) return event;
   } catch {
-    // Events only tell early, or in addition, what is asked for anyway.
+    // Events only report early, or in addition, what is asked for anyway.
   }
   return undefined;
 }

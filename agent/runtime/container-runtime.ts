@@ -1,14 +1,19 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Action, Outcome } from '../action/action.ts';
-import { Container, type Ending, type RunOptions } from './container.ts';
-import { containerSettings, hasOwnName, labels, labelsOf } from './container-settings.ts';
-import { createEngine, type Engine, EngineError } from './engine.ts';
-import type { ContainerSummary, EngineApi } from './engine-api.ts';
+import { Container, type ExitInfo, type RunOptions } from './container.ts';
+import { hasOwnName, labels, labelsOf } from './container-identity.ts';
+import { containerSpec, type Privileges } from './container-spec.ts';
+import type { ContainerSummary } from './container-state.ts';
+import type { Engine } from './engine.ts';
+import { connectEngine, type EngineConnection } from './engine-connection.ts';
+import { EngineError } from './engine-error.ts';
 import type { ActionName, OnRuntimeEvent, Role, RuntimeEvent } from './event.ts';
-import { ensureImage, type ImageOptions, type PullEvents, PullTimeoutError } from './images.ts';
-import { LeftOvers } from './left-overs.ts';
+import { ensureImage, type ImageOptions, type PullEvents } from './images.ts';
+import { Leftovers } from './leftovers.ts';
 import { messageOf, verdictOf } from './outcome.ts';
+import { PullError } from './pull-error.ts';
 import type { Runtime } from './runtime.ts';
 import { UnreachableRegistries } from './unreachable-registries.ts';
 import { makeWorkflowDirectory } from './workflow-directory.ts';
@@ -19,30 +24,33 @@ export interface ContainerRuntimeOptions extends ImageOptions {
   readonly clock?: Clock | undefined;
   /** Directory in which each workflow has one of its own, for example `/worker`. It must have the same path for the engine. */
   readonly workDirectory: string;
-  /** Takes what is to be known; secrets in its texts are masked, except in output lines. */
+  /** Takes events; secrets in their texts are masked, except in output lines. */
   readonly onEvent: OnRuntimeEvent;
   /** Masks secrets in a text. */
   readonly redact: (text: string) => string;
-  /** `all-available`: for kernels that refuse privileged containers, all capabilities and devices there are. Default: `privileged`. */
-  readonly privileges?: 'privileged' | 'all-available' | undefined;
+  /** `all-available`: for kernels that refuse privileged containers. Default: `privileged`. */
+  readonly privileges?: Privileges | undefined;
   /** Network of actions that name none. Default: the engine's own default if it has a bridge, else `host`. */
   readonly network?: string | undefined;
   /** For actions that name no limit, or one of zero or less. Default: 3600. */
   readonly defaultTimeoutSeconds?: number | undefined;
-  /** Between the request to end and the end by force. Default: 5. */
+  /** Between the stop signal and the kill. Default: 5. */
   readonly stopGraceSeconds?: number | undefined;
   /** For the commands that react to a failure. Default: 600. */
   readonly reactionTimeoutSeconds?: number | undefined;
 }
 
+/** A runtime with the connections that it keeps to its engine. */
+export type DisposableRuntime = Runtime & AsyncDisposable;
+
 /** What all steps of one run need. */
-interface Run {
-  readonly engine: Engine;
+interface ActionRun {
+  readonly connection: EngineConnection;
   readonly unreachable: UnreachableRegistries;
-  readonly facts: EngineFacts;
-  readonly leftOvers: LeftOvers;
+  readonly defaultNetwork: (signal: AbortSignal) => Promise<string>;
+  readonly leftovers: Leftovers;
   readonly options: ContainerRuntimeOptions;
-  /** Containers that this process works with, or keeps until they are released: not left over. */
+  /** Containers that this process works with, or keeps until they are released: no leftovers. */
   readonly active: Map<string, Container>;
   readonly action: Action;
   readonly name: ActionName;
@@ -50,21 +58,25 @@ interface Run {
 }
 
 /**
- * Makes the runtime for an engine. Nothing is sent before the first action.
+ * Makes the runtime for an engine, which it disposes of. Nothing is sent before the first action.
  * @param host Where the engine is, for messages.
  */
-export function createContainerRuntime(api: EngineApi, host: string, options: ContainerRuntimeOptions): Runtime {
+export function createContainerRuntime(
+  engine: Engine,
+  host: string,
+  options: ContainerRuntimeOptions,
+): DisposableRuntime {
   const { clock = systemClock } = options;
-  const engine = createEngine(api, host, clock, (reachable, message) => {
+  const connection = connectEngine(engine, host, clock, (reachable, message) => {
     options.onEvent({ kind: 'engine', reachable, message: options.redact(message) });
   });
   const unreachable = new UnreachableRegistries(clock);
-  const facts = rememberedFacts(engine);
-  const leftOvers = new LeftOvers(engine);
+  const defaultNetwork = rememberDefaultNetwork(connection);
+  const leftovers = new Leftovers(connection);
   const active = new Map<string, Container>();
-  const prepare = (action: Action, signal: AbortSignal): Run => {
+  const prepare = (action: Action, signal: AbortSignal): ActionRun => {
     const name = { workflowId: action.workflowId, taskName: action.taskName, name: action.name, id: action.id };
-    return { engine, unreachable, facts, leftOvers, options, active, action, name, signal };
+    return { connection, unreachable, defaultNetwork, leftovers, options, active, action, name, signal };
   };
   return {
     async run(action, signal) {
@@ -72,20 +84,21 @@ export function createContainerRuntime(api: EngineApi, host: string, options: Co
       return await finish(
         current,
         async () =>
-          (leftOvers.arePossible(action.workflowId) ? await takeOver(current) : undefined) ??
+          (leftovers.arePossible(action.workflowId) ? await adopt(current) : undefined) ??
           createContainer(current, 'action', action.command),
       );
     },
     async resume(action, signal) {
       const current = prepare(action, signal);
-      const leftOver = await takeOver(current);
-      return leftOver && (await finish(current, async () => leftOver));
+      const adopted = await adopt(current);
+      return adopted && (await finish(current, async () => adopted));
     },
     async release(action) {
       const container = active.get(keyOf(action));
       active.delete(keyOf(action));
       await container?.[Symbol.asyncDispose]();
     },
+    [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
   };
 }
 
@@ -94,49 +107,44 @@ function keyOf(action: Action): string {
 }
 
 /**
- * 1. What an earlier agent left of this action is taken over; what it left of others is removed.
+ * 1. A container of this action that an earlier agent left is adopted; its other containers are removed.
  * 2. Otherwise the image is pulled and a container made.
- * 3. The container runs to its end, or to the limit. It is kept until it is released.
+ * 3. The container runs until it exits, or to the limit. It is kept until it is released.
  * 4. If that was no success, the command for such cases runs; it changes nothing of the outcome.
  */
-async function finish(current: Run, obtain: () => Promise<Container>): Promise<Outcome> {
-  const { engine, options, signal } = current;
-  const beganAt = engine.clock.now();
+async function finish(current: ActionRun, obtain: () => Promise<Container>): Promise<Outcome> {
+  const { connection, options, signal } = current;
+  const beganAt = connection.clock.now();
   try {
-    const { ending, image, adopted } = await runToEnd(current, obtain); // 1 to 3
+    const { exit, image, adopted } = await runToExit(current, obtain); // 1 to 3
     const outcome: Outcome = {
-      verdict: verdictOf(ending),
-      message: options.redact(messageOf(ending, limitOf(current))),
-      startedAt: adopted ? ending.startedAt : beganAt,
-      endedAt: ending.timedOut ? ending.endedAt : engine.clock.now(),
+      verdict: verdictOf(exit),
+      message: options.redact(messageOf(exit, limitOf(current))),
+      startedAt: adopted ? exit.startedAt : beganAt,
+      endedAt: exit.timedOut ? exit.endedAt : connection.clock.now(),
     };
-    emit(current, {
-      kind: 'ended',
-      action: current.name,
-      role: 'action',
-      exitCode: ending.exitCode,
-      message: outcome.message,
-    });
-    await react(current, ending, image); // 4
+    const { exitCode } = exit;
+    emit(current, { kind: 'ended', action: current.name, role: 'action', exitCode, message: outcome.message });
+    await react(current, exit, image); // 4
     return outcome;
   } catch (error) {
-    current.leftOvers.suspect();
+    current.leftovers.markPossible();
     signal.throwIfAborted();
-    const isLate = error instanceof PullTimeoutError;
-    const message = options.redact(`${isLate ? 'timed out' : 'could not be run'}: ${reasonOf(error)}`);
-    return { verdict: isLate ? 'TIMEOUT' : 'FAILED', message, startedAt: beganAt, endedAt: engine.clock.now() };
+    const isLate = error instanceof PullError && error.reason === 'timed-out';
+    const message = options.redact(`${isLate ? 'timed out' : 'could not be run'}: ${describe(error)}`);
+    return { verdict: isLate ? 'TIMEOUT' : 'FAILED', message, startedAt: beganAt, endedAt: connection.clock.now() };
   }
 }
 
-async function runToEnd(
-  current: Run,
+async function runToExit(
+  current: ActionRun,
   obtain: () => Promise<Container>,
-): Promise<{ ending: Ending; image: string; adopted: boolean }> {
+): Promise<{ exit: ExitInfo; image: string; adopted: boolean }> {
   const key = keyOf(current.action);
   const container = await obtain();
   current.active.set(key, container);
   try {
-    return { ending: await container.finish(current.signal), image: container.image, adopted: container.adopted };
+    return { exit: await container.finish(current.signal), image: container.image, adopted: container.adopted };
   } catch (error) {
     current.active.delete(key);
     await container[Symbol.asyncDispose]();
@@ -144,112 +152,95 @@ async function runToEnd(
   }
 }
 
-/** Clears up what earlier agents of this worker left behind; the container of this very action, if it was started, is returned instead. */
-async function takeOver(current: Run): Promise<Container | undefined> {
-  const { engine, leftOvers, action, signal } = current;
-  leftOvers.looking(action.workflowId);
+/** Removes what earlier agents of this worker left; the container of this very action, if it was started, is returned instead. */
+async function adopt(current: ActionRun): Promise<Container | undefined> {
+  const { connection, leftovers, action, signal } = current;
+  leftovers.markAsked(action.workflowId);
   const wanted = [`${labels.worker}=${action.workerId}`, labels.role];
-  const found = await engine.call((api, limited) => api.listContainers(wanted, limited), signal);
+  const found = await connection.call((engine, limited) => engine.listContainers(wanted, limited), signal);
   const inUse = new Set([...current.active.values()].map(({ id }) => id));
-  const leftOver = found.filter((container) => !inUse.has(container.Id) && hasOwnName(container));
-  const own = leftOver.find((container) => isOf(container, action) && isWorthTaking(container));
-  for (const container of leftOver) {
-    if (container !== own) await discard(current, container);
+  const left = found.filter((container) => !inUse.has(container.id) && hasOwnName(container));
+  const own = left.find((container) => isOf(container, action) && isAdoptable(container));
+  for (const container of left) {
+    if (container !== own) await removeLeftover(current, container);
   }
   return own && toContainer(current, own);
 }
 
 function isOf(container: ContainerSummary, action: Action): boolean {
-  return Object.entries(labelsOf(action, 'action')).every(([label, value]) => container.Labels[label] === value);
+  return Object.entries(labelsOf(action, 'action')).every(([label, value]) => container.labels[label] === value);
 }
 
-/** What was never started, or is half removed, tells nothing. */
-function isWorthTaking({ State }: ContainerSummary): boolean {
-  return ['running', 'paused', 'restarting', 'exited'].includes(State);
+/** One that was never started, or is half removed, has no result. */
+function isAdoptable({ status }: ContainerSummary): boolean {
+  return status === 'running' || status === 'exited';
 }
 
-async function discard(current: Run, found: ContainerSummary): Promise<void> {
-  const name = found.Names[0] ?? found.Id;
-  warn(current, `removing the container ${name} (${found.State}), left over from an agent that ended before it did`);
+async function removeLeftover(current: ActionRun, found: ContainerSummary): Promise<void> {
+  const { name, status } = found;
+  warn(current, `removing the container ${name} (${status}), left over from an agent that ended before it did`);
   await using _ = toContainer(current, found);
 }
 
-function toContainer(current: Run, { Id, Names, Image }: ContainerSummary): Container {
-  const name = (Names[0] ?? Id).replace(/^\//, '');
+function toContainer(current: ActionRun, { id, name, image }: ContainerSummary): Container {
   const options = runOptions(current, 'action', limitOf(current), () => container);
-  const container = new Container(current.engine, options, { id: Id, name, image: Image, adopted: true });
+  const container = new Container(current.connection, options, { id, name, image, adopted: true });
   return container;
 }
 
 async function createContainer(
-  current: Run,
+  current: ActionRun,
   role: Role,
   command: readonly string[],
   image?: string,
 ): Promise<Container> {
-  const { engine, unreachable, facts, options, action, signal } = current;
+  const { connection, unreachable, options, action, signal } = current;
   const limitSeconds = role === 'action' ? limitOf(current) : (options.reactionTimeoutSeconds ?? 600);
-  const settings = await containerSettings(action, {
+  const spec = containerSpec(action, {
     role,
     command,
-    image: image ?? (await ensureImage(engine, unreachable, action, options, pullEvents(current), signal)),
+    image: image ?? (await ensureImage(connection, unreachable, action, options, pullEvents(current), signal)),
     workflowDirectory: action.sharesDirectory
       ? await makeWorkflowDirectory(options.workDirectory, action.workflowId)
       : undefined,
-    networkMode: action.networkMode || options.network || (await facts.defaultNetwork(signal)),
+    network: action.networkMode || options.network || (await current.defaultNetwork(signal)),
     privileges: options.privileges ?? 'privileged',
-    logDriver: await facts.logDriver(signal),
   });
   const container: Container = await Container.create(
-    engine,
-    settings,
+    connection,
+    spec,
     runOptions(current, role, limitSeconds, () => container),
     signal,
   );
   return container;
 }
 
-/** What is the same for all containers of an engine. */
-interface EngineFacts {
-  /** See {@link EngineApi.logDriver}. */
-  logDriver(signal: AbortSignal): Promise<string | undefined>;
-  /** The network of containers for which nobody asks for another one. */
-  defaultNetwork(signal: AbortSignal): Promise<string>;
-}
-
-function rememberedFacts(engine: Engine): EngineFacts {
-  return {
-    logDriver: remembered(engine, (signal) => engine.call((api, limited) => api.logDriver(limited), signal)),
-    // An engine without a bridge gives its containers no network at all unless asked.
-    defaultNetwork: remembered(engine, async (signal) =>
-      (await engine.call((api, limited) => api.hasBridge(limited), signal)) ? 'default' : 'host',
-    ),
-  };
-}
-
-/** An engine is asked once, until it has been away: it may have come back with another configuration. */
-function remembered<Fact>(
-  engine: Engine,
-  ask: (signal: AbortSignal) => Promise<Fact>,
-): (signal: AbortSignal) => Promise<Fact> {
-  let known: { readonly outages: number; readonly fact: Fact } | undefined;
+/**
+ * The network of containers whose action names none. An engine without one gives its containers no network at all unless asked. It is asked once, until it has
+ * been unavailable: it may have come back with another configuration.
+ */
+function rememberDefaultNetwork(connection: EngineConnection): (signal: AbortSignal) => Promise<string> {
+  let known: { readonly outages: number; readonly network: string } | undefined;
   return async (signal) => {
-    const outages = engine.outages();
-    if (known?.outages !== outages) known = { outages, fact: await ask(signal) };
-    return known.fact;
+    const outages = connection.outages();
+    if (known?.outages !== outages) {
+      const exists = await connection.call((engine, limited) => engine.hasDefaultNetwork(limited), signal);
+      known = { outages, network: exists ? 'default' : 'host' };
+    }
+    return known.network;
   };
 }
 
-function limitOf({ action, options }: Run): number {
+function limitOf({ action, options }: ActionRun): number {
   const { timeoutSeconds } = action;
   return timeoutSeconds !== undefined && timeoutSeconds > 0 ? timeoutSeconds : (options.defaultTimeoutSeconds ?? 3600);
 }
 
-/** As the first generation of workers did: the command for timeouts is preferred for these, the other one serves for all. */
-async function react(current: Run, ending: Ending, image: string): Promise<void> {
+/** As in tink-worker v0.1: after a time-out its own command runs if there is one, else the one for failures. */
+async function react(current: ActionRun, exit: ExitInfo, image: string): Promise<void> {
   const { action, signal } = current;
-  if (verdictOf(ending) === 'SUCCESS') return;
-  const role = ending.timedOut && action.onTimeout.length > 0 ? 'on-timeout' : 'on-failure';
+  if (verdictOf(exit) === 'SUCCESS') return;
+  const role = exit.timedOut && action.onTimeout.length > 0 ? 'on-timeout' : 'on-failure';
   const command = role === 'on-timeout' ? action.onTimeout : action.onFailure;
   if (command.length === 0) return;
   try {
@@ -259,13 +250,13 @@ async function react(current: Run, ending: Ending, image: string): Promise<void>
     const message = messageOf({ exitCode, ...rest }, current.options.reactionTimeoutSeconds ?? 600);
     emit(current, { kind: 'ended', action: current.name, role, exitCode, message: current.options.redact(message) });
   } catch (error) {
-    current.leftOvers.suspect();
+    current.leftovers.markPossible();
     signal.throwIfAborted();
-    warn(current, `the ${role} command could not be run: ${reasonOf(error)}`);
+    warn(current, `the ${role} command could not be run: ${describe(error)}`);
   }
 }
 
-function runOptions(current: Run, role: Role, limitSeconds: number, container: () => Container): RunOptions {
+function runOptions(current: ActionRun, role: Role, limitSeconds: number, container: () => Container): RunOptions {
   const { options, name: action } = current;
   return {
     limitSeconds,
@@ -276,11 +267,11 @@ function runOptions(current: Run, role: Role, limitSeconds: number, container: (
     },
     onLine: (line) => options.onEvent({ kind: 'output', action, role, ...line }),
     onWarning: (message) => warn(current, message),
-    onKept: () => current.leftOvers.suspect(),
+    onLeftover: () => current.leftovers.markPossible(),
   };
 }
 
-function pullEvents(current: Run): PullEvents {
+function pullEvents(current: ActionRun): PullEvents {
   const { name: action } = current;
   return {
     onPulling: (image) => emit(current, { kind: 'pulling', action, image }),
@@ -290,24 +281,22 @@ function pullEvents(current: Run): PullEvents {
   };
 }
 
-function markActive({ active, action }: Run, role: Role, container: Container): Disposable {
+function markActive({ active, action }: ActionRun, role: Role, container: Container): Disposable {
   const key = `${role} ${keyOf(action)}`;
   active.set(key, container);
   return { [Symbol.dispose]: () => active.delete(key) };
 }
 
-function warn(current: Run, message: string): void {
+function warn(current: ActionRun, message: string): void {
   emit(current, { kind: 'warning', action: current.name, message: current.options.redact(message) });
 }
 
-/** Only output may be held up by whoever takes the events. */
-function emit({ options }: Run, event: Exclude<RuntimeEvent, { kind: 'output' }>): void {
+/** Only output waits for the receiver of the events. */
+function emit({ options }: ActionRun, event: Exclude<RuntimeEvent, { kind: 'output' }>): void {
   void options.onEvent(event);
 }
 
-function reasonOf(error: unknown): string {
-  if (error instanceof EngineError && error.statusCode === 404 && /No such container/i.test(error.message)) {
-    return 'its container is gone: somebody else removed it';
-  }
-  return error instanceof Error ? error.message : String(error);
+function describe(error: unknown): string {
+  if (!(error instanceof EngineError)) return reasonOf(error);
+  return error.reason === 'no-such-container' ? 'its container is gone: another program removed it' : error.why;
 }

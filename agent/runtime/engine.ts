@@ -1,136 +1,97 @@
-import type { Clock } from '../../clock/clock.ts';
-import { DeadlineError, type Limit } from '../../clock/deadline.ts';
-import { retry } from '../../clock/retry.ts';
-import { within } from '../../clock/within.ts';
-import type { EngineApi } from './engine-api.ts';
-import type { PullFailureReason } from './pull-failure.ts';
+import type { ContainerSpec } from './container-spec.ts';
+import type { ContainerDetails, ContainerSummary } from './container-state.ts';
+import type { RegistryLogin } from './credentials.ts';
 
-/** The engine answered a request with an error. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-  /** HTTP status, `undefined` if the error came in the middle of an answer. */
-  readonly statusCode: number | undefined;
-  /** Of a pull that failed, if the engine says it in more than words. */
-  readonly pullFailure: PullFailureReason | undefined;
-
-  constructor(
-    message: string,
-    statusCode: number | undefined,
-    options?: ErrorOptions & { readonly pullFailure?: PullFailureReason | undefined },
-  ) {
-    super(message, options);
-    this.statusCode = statusCode;
-    this.pullFailure = options?.pullFailure;
-  }
+/** Bytes that a container printed. Chunks end anywhere, also within a line or a character. */
+export interface OutputChunk {
+  readonly stream: 'stdout' | 'stderr';
+  readonly bytes: Buffer;
 }
-
-/** An engine that may be starting, go away and come back. */
-export interface Engine {
-  /** By which all that is asked of the engine waits. */
-  readonly clock: Clock;
-  /** For questions whose answer is not worth waiting for: they fail when the engine is away. */
-  readonly api: EngineApi;
-  /** How many times the engine was found unreachable after it had answered. */
-  readonly outages: () => number;
-  /**
-   * Makes a request; while the engine is unreachable, waits for it and makes the request again (which must therefore be harmless).
-   * @param limitSeconds When the answer does not begin within this time, the engine counts as unreachable. Default: 120.
-   * @throws {EngineError} if the engine answers with an error; the reason of the signal if that is aborted.
-   */
-  call<Result>(
-    request: (api: EngineApi, signal: AbortSignal) => Promise<Result>,
-    signal: AbortSignal,
-    limitSeconds?: number,
-  ): Promise<Result>;
-}
-
-/** An engine that does not begin to answer within this time is not there. */
-const answerLimitSeconds = 120;
-
-/** Told once per change. */
-export type OnReachable = (reachable: boolean, message: string) => void;
 
 /**
- * Makes requests to an engine that may not be there. Nothing is sent yet.
- * @param host Where it is, for messages.
+ * What a container prints, read once and in order; the next chunk is not read before it is asked for, so that a slow reader applies back-pressure to the
+ * container. It ends when all was read, and throws an {@link EngineError} `unavailable` when the connection breaks before.
  */
-export function createEngine(api: EngineApi, host: string, clock: Clock, onReachable: OnReachable): Engine {
-  let outages = 0;
-  let everAnswered = false;
-  let isAway = false;
+export type Output = AsyncIterable<OutputChunk>;
 
-  function answered(): void {
-    everAnswered = true;
-    if (isAway) onReachable(true, `the container engine at ${host} answers again`);
-    isAway = false;
-  }
+/** Progress of a pull. `layer` names a layer within the image. What is neither is a sign of life. */
+export type PullProgress =
+  | {
+      readonly phase: 'downloading';
+      readonly layer: string;
+      readonly doneBytes: number;
+      /** 0: not known. */
+      readonly totalBytes: number;
+    }
+  | { readonly phase: 'downloaded' | 'present' | 'unpacking' | 'unpacked'; readonly layer: string }
+  | { readonly phase: 'other' };
 
-  /** Only the first reason is told: while an engine starts, several follow each other. */
-  function unreachable(reason: string): void {
-    if (isAway) return;
-    isAway = true;
-    if (everAnswered) outages += 1;
-    onReachable(false, `cannot reach the container engine at ${host}: ${reason}; trying again`);
-  }
+/** What happened to a container. */
+export type ContainerEvent =
+  | { readonly kind: 'exited'; readonly exitCode: number }
+  | { readonly kind: 'out-of-memory' };
 
-  /** The request itself may be answered only when a container ends. */
-  async function recovered(signal: AbortSignal): Promise<void> {
-    await within(clock, answerWithin(answerLimitSeconds), signal, (limited) => api.ping(limited));
-    answered();
-  }
-
-  async function call<Result>(
-    request: (api: EngineApi, signal: AbortSignal) => Promise<Result>,
-    signal: AbortSignal,
-    limitSeconds = answerLimitSeconds,
-  ): Promise<Result> {
-    const attempt = async () => {
-      if (isAway) await recovered(signal);
-      // A client may not notice that a connection breaks in the middle of an answer (dockerode): only the limit ends such a request.
-      const result = await within(clock, answerWithin(limitSeconds), signal, (limited) => request(api, limited));
-      answered();
-      return result;
-    };
-    const onFailure = (error: unknown) => {
-      const reason = error instanceof DeadlineError ? error.message : api.whyAway(error);
-      if (reason !== undefined) return unreachable(reason);
-      answered();
-      throw asEngineError(error);
-    };
-    return await retry(attempt, { clock, signal, initialSeconds: 0.05, maximumSeconds: 2, growth: 2, onFailure });
-  }
-
-  return { clock, api, outages: () => outages, call };
+/** Which events are sent. Times are those of the engine's clock. */
+export interface EventFilter {
+  /** Id of the container. */
+  readonly container: string;
+  readonly kind: ContainerEvent['kind'];
+  /** Default: now. */
+  readonly since?: Date | undefined;
+  /** Default: no end. */
+  readonly until?: Date | undefined;
 }
 
-function answerWithin(seconds: number): Limit {
-  return { seconds, awaited: 'answer' };
-}
-
-function asEngineError(error: unknown): unknown {
-  if (!(error instanceof Error) || !('statusCode' in error)) return error;
-  return new EngineError(plainly(error.message), Number(error.statusCode), { cause: error });
-}
-
-/** What each layer between the engine and the kernel puts around a reason. */
-const wrappings = [
-  /^\(HTTP code \d+\) [^-]* - /,
-  /^Error response from daemon: /,
-  /^failed to create (?:shim task|shim|task for container): /,
-  /^OCI runtime create failed: /,
-  /^runc create failed: /,
-  /^error during container init: /,
-  /^container_linux\.go:\d+: starting container process caused: /,
-  /^unable to start container process: /,
-  /^(?:Get|Head|Post) "?https?:\/\/[^ ]*: (?=[a-z])/,
-];
-
-/** The reason inside an engine's error message. */
-export function plainly(message: string): string {
-  let rest = message.trim();
-  for (let before = ''; before !== rest; ) {
-    before = rest;
-    for (const wrapping of wrappings) rest = rest.replace(wrapping, '');
-  }
-  return rest.replace(/: unknown$/, '').trim();
+/**
+ * Port to a container engine. Each method makes its request once.
+ *
+ * A failure is an {@link EngineError} whose `reason` says what callers distinguish; a pull that fails is a {@link PullError}. Beside those, only the reason of
+ * the signal is thrown.
+ */
+export interface Engine extends AsyncDisposable {
+  /** Whether it answers. Called after an outage before anything else: what an adapter remembers of the engine is not valid any more. */
+  ping(signal: AbortSignal): Promise<void>;
+  /** Containers that have all the labels, running or not. A label is `name=value`, or `name` with any value. */
+  listContainers(labels: readonly string[], signal: AbortSignal): Promise<readonly ContainerSummary[]>;
+  /** @returns its id @throws {EngineError} `name-taken` */
+  createContainer(spec: ContainerSpec, signal: AbortSignal): Promise<string>;
+  /** @param container id or name @throws {EngineError} `no-such-container` */
+  inspectContainer(container: string, signal: AbortSignal): Promise<ContainerDetails>;
+  /** @throws {EngineError} `no-such-container` */
+  startContainer(id: string, signal: AbortSignal): Promise<void>;
+  /** What it prints from now on; before the start, that is all of it. @throws {EngineError} `no-such-container` */
+  attach(id: string, signal: AbortSignal): Promise<Output>;
+  /**
+   * What it printed, as far as the engine keeps that, and prints from now on.
+   * @param since by the engine's clock
+   * @returns `undefined`: the engine sends the output somewhere from where it cannot be read back
+   * @throws {EngineError} `no-such-container`
+   */
+  followLog(id: string, since: Date, signal: AbortSignal): Promise<Output | undefined>;
+  /**
+   * Waits until it has exited.
+   * @returns the exit code; `undefined`: the engine has more to say of the exit, or the connection ended: inspect it
+   * @throws {EngineError} `no-such-container`
+   */
+  waitForExit(id: string, signal: AbortSignal): Promise<number | undefined>;
+  /**
+   * Sends the stop signal of its image, kills it after the grace period, and waits for its exit. The engine does both, so that it is killed although the
+   * agent is gone.
+   * @throws {EngineError} `not-running`, `no-such-container`
+   */
+  stopContainer(id: string, graceSeconds: number, signal: AbortSignal): Promise<void>;
+  /** Removes it with its anonymous volumes; kills it if it runs. @throws {EngineError} `no-such-container`, `being-removed` */
+  removeContainer(id: string, signal: AbortSignal): Promise<void>;
+  /** Absent: {@link waitForExit} returns at the exit without a delay, and {@link ContainerDetails} has `outOfMemory`. */
+  events?(filter: EventFilter, signal: AbortSignal): Promise<AsyncIterable<ContainerEvent>>;
+  hasImage(name: string, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Pulls an image from the registry in its name.
+   * @param name canonical, as `parseReference()` makes it
+   * @returns once the engine has begun; the progress, which ends when the image can be used
+   * @throws {PullError} at once or amid the progress; {EngineError} `unavailable` at once
+   */
+  pullImage(name: string, login: RegistryLogin | undefined, signal: AbortSignal): Promise<AsyncIterable<PullProgress>>;
+  /** Whether it has a network for containers that name none: `default`. */
+  hasDefaultNetwork(signal: AbortSignal): Promise<boolean>;
 }

@@ -1,7 +1,6 @@
 import { constants } from 'node:os';
 import type { Verdict } from '../action/action.ts';
-import type { Ending } from './container.ts';
-import { plainly } from './engine.ts';
+import type { ExitInfo } from './container.ts';
 
 /** What engines give for a container whose exit code they do not have; it may also be the real one. */
 const exitCodeOfLost = 255;
@@ -13,24 +12,24 @@ const exitCodeOfLost = 255;
 const lossOfExitCode =
   'containerd 1.7 and newer do not keep the exit code of a container that ends while containerd is down';
 
-/** What the end of a container means for its action. */
-export function verdictOf({ exitCode, timedOut }: Ending): Verdict {
+/** What the exit of a container means for its action. */
+export function verdictOf({ exitCode, timedOut }: ExitInfo): Verdict {
   if (timedOut) return 'TIMEOUT';
   return exitCode === 0 ? 'SUCCESS' : 'FAILED';
 }
 
-/** One paragraph for people, the most telling first, as servers cut it: how it ended, the last line of output, the lines before that. */
-export function messageOf(ending: Ending, limitSeconds: number): string {
-  if (verdictOf(ending) === 'SUCCESS') return 'finished successfully';
-  const how = [howItEnded(ending, limitSeconds), ...circumstances(ending)].join(', ');
-  const [last, ...before] = bounded(ending.lastLines.toReversed());
-  const output = last === undefined ? 'it printed nothing' : last;
+/** One paragraph for people. Servers cut it, so what matters most is first: how it exited, the last line of output, the lines before that. */
+export function messageOf(exit: ExitInfo, limitSeconds: number): string {
+  if (verdictOf(exit) === 'SUCCESS') return 'finished successfully';
+  const how = [howItExited(exit, limitSeconds), ...circumstances(exit)].join(', ');
+  const [last, ...before] = bounded(exit.lastLines.toReversed());
+  const output = last === undefined ? 'no output' : last;
   const earlier = before.length === 0 ? '' : ` | before that: ${before.toReversed().join(' | ')}`;
   return `${how}: ${output}${earlier}`;
 }
 
-function howItEnded(ending: Ending, limitSeconds: number): string {
-  const { timedOut, outOfMemory, exitCode, engineWasAway } = ending;
+function howItExited(exit: ExitInfo, limitSeconds: number): string {
+  const { timedOut, outOfMemory, exitCode, engineWasAway } = exit;
   if (timedOut) return `timed out after ${limitSeconds} s`;
   if (engineWasAway && exitCode === exitCodeOfLost) return `exit code ${exitCode}, or lost (${lossOfExitCode})`;
   if (outOfMemory) return `out of memory (exit code ${exitCode})`;
@@ -38,9 +37,9 @@ function howItEnded(ending: Ending, limitSeconds: number): string {
   return signal === undefined ? `exit code ${exitCode}` : `ended by ${signal} (exit code ${exitCode})`;
 }
 
-function circumstances({ engineError, engineWasAway }: Ending): readonly string[] {
+function circumstances({ engineError, engineWasAway }: ExitInfo): readonly string[] {
   return [
-    ...(engineError === '' ? [] : [`the engine says: ${plainly(engineError)}`]),
+    ...(engineError === '' ? [] : [`the engine says: ${engineError}`]),
     ...(engineWasAway ? ['the container engine went away meanwhile'] : []),
   ];
 }

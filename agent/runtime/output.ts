@@ -1,6 +1,6 @@
-import type { Readable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import type { Clock } from '../../clock/clock.ts';
+import type { Output, OutputChunk } from './engine.ts';
 
 /** A line of a container's output, without its line end. */
 export interface OutputLine {
@@ -13,25 +13,25 @@ export interface OutputLine {
 
 export interface OutputOptions {
   readonly clock: Clock;
-  /** Longer lines come in pieces. Unit: bytes. Default: 16 KiB. */
+  /** Longer lines come in parts. Default: 16 KiB. */
   readonly maxLineBytes?: number;
-  /** A promise holds up the source, and in the end the container, until it is settled. */
+  /** A promise stops the reading until it is settled: back-pressure to the source, and in the end to the container. */
   readonly onLine: (line: OutputLine) => void | Promise<void>;
 }
 
-/** Turns an engine's output streams into lines with a fixed amount of memory. Survives a change of the source in the middle. */
+/** Turns what a container prints into lines, with a fixed amount of memory. Survives a change of the source in the middle. */
 export interface OutputReader {
-  /** Reads a source to its end. Throws what the source throws, and if the source does not have Docker's format. */
-  read(source: Readable): Promise<void>;
-  /** No source follows: passes on the last lines that have no line end. */
+  /** Reads a source to its end. @throws what the source throws */
+  read(source: Output): Promise<void>;
+  /** No source follows: passes on the last lines, which have no line end. */
   end(): Promise<void>;
-  /** The last lines that say something, oldest first: at most five of at most 300 characters each, fit for one line of text. */
+  /** The last lines that are not empty, oldest first: at most five of at most 300 characters each, as text without control characters. */
   lastLines(): readonly string[];
 }
 
-type StreamName = OutputLine['stream'];
+type StreamName = OutputChunk['stream'];
 
-/** Makes a reader of Docker's multiplexed format (engine API, "Attach to a container", "Stream format"). */
+/** Makes a reader for the output of one container. */
 export function createOutputReader({ clock, maxLineBytes = 16 * 1024, onLine }: OutputOptions): OutputReader {
   const tail = new Tail(clock);
   const pass = (stream: StreamName) => (line: string, continues: boolean) => {
@@ -44,8 +44,7 @@ export function createOutputReader({ clock, maxLineBytes = 16 * 1024, onLine }: 
   };
   return {
     async read(source) {
-      const frames = new FrameReader((stream, payload) => splitters[stream].push(payload));
-      for await (const chunk of source) await frames.push(chunk);
+      for await (const { stream, bytes } of source) await splitters[stream].push(bytes);
     },
     async end() {
       await splitters.stdout.end();
@@ -53,47 +52,6 @@ export function createOutputReader({ clock, maxLineBytes = 16 * 1024, onLine }: 
     },
     lastLines: () => tail.lines(),
   };
-}
-
-/** Undoes the multiplexing. A frame is [type, 0, 0, 0, length as 4 bytes, big endian] and the payload; chunks end anywhere. */
-class FrameReader {
-  readonly #header = Buffer.alloc(8);
-  #headerBytes = 0;
-  #stream: StreamName = 'stdout';
-  #payloadBytes = 0;
-  readonly #onPayload: (stream: StreamName, payload: Buffer) => Promise<void>;
-
-  constructor(onPayload: (stream: StreamName, payload: Buffer) => Promise<void>) {
-    this.#onPayload = onPayload;
-  }
-
-  async push(chunk: Buffer): Promise<void> {
-    let offset = 0;
-    while (offset < chunk.length) {
-      if (this.#payloadBytes === 0) {
-        offset += this.#takeHeader(chunk, offset);
-      } else {
-        const end = Math.min(chunk.length, offset + this.#payloadBytes);
-        this.#payloadBytes -= end - offset;
-        await this.#onPayload(this.#stream, chunk.subarray(offset, end));
-        offset = end;
-      }
-    }
-  }
-
-  #takeHeader(chunk: Buffer, offset: number): number {
-    const copied = chunk.copy(this.#header, this.#headerBytes, offset, offset + 8 - this.#headerBytes);
-    this.#headerBytes += copied;
-    if (this.#headerBytes === 8) {
-      const type = this.#header.readUInt32LE(0);
-      if (type > 3) throw new Error(`the engine's output stream has a frame of the unknown type ${type}`);
-      // 1 is standard output; 2 standard error; 3 an error of the engine itself about this stream.
-      this.#stream = type >= 2 ? 'stderr' : 'stdout';
-      this.#payloadBytes = this.#header.readUInt32BE(4);
-      this.#headerBytes = 0;
-    }
-    return copied;
-  }
 }
 
 /** Cuts bytes into lines of a limited length. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock/clock.ts';
 
-/** For how long a registry that could not be reached is not asked again. Unit: seconds. */
+/** A registry that could not be reached is not asked again for this time. */
 const rememberedSeconds = 30;
 
 /**
@@ -23,7 +23,7 @@ export class UnreachableRegistries {
     return (this.#until.get(host) ?? Number.NEGATIVE_INFINITY) > this.#clock.monotonicSeconds();
   }
 
-  /** @returns whether it was known to be unreachable before, however long ago: somebody has been told. */
+  /** @returns whether it was unreachable before, however long ago: that was reported. */
   add(host: string): boolean {
     const wasKnown = this.#until.has(host);
     this.#until.set(host, this.#clock.monotonicSeconds() + this.#rememberedSeconds);

@@ -20,7 +20,7 @@ import { createLog } from '../../agent/log/log.ts';
 import { createRedactor } from '../../agent/log/redact.ts';
 import { createRuntimeLog } from '../../agent/log/runtime-log.ts';
 import { PowerError } from '../../agent/power/power.ts';
-import { containerName, labels } from '../../agent/runtime/container-settings.ts';
+import { containerName, labels } from '../../agent/runtime/container-identity.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from '../../agent/runtime/docker/runtime.ts';
 import { workflowDirectory } from '../../agent/runtime/workflow-directory.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/grpc/server.ts';
@@ -549,7 +549,8 @@ function registryFaults(test: TestContext, surroundings: Surroundings): readonly
     {
       fault: 'an image is not there when the time for pulling it is over',
       expected: 'TIMEOUT, and what was wrong meanwhile',
-      pattern: /^one RUNNING, one TIMEOUT \(timed out: no image .*busybox:latest within 2 s: cannot pull .*500/,
+      pattern:
+        /^one RUNNING, one TIMEOUT \(timed out: cannot pull .*busybox:latest: no success within 2 s; the last attempt: .*500/,
       provoke: elsewhere(500, { pullAttempts: 100, pullTimeoutSeconds: 2 }),
     },
     {

@@ -24,8 +24,9 @@ import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
-import { withAcceptedCapabilities } from '../../agent/runtime/accepted-capabilities.ts';
-import { containerSettings } from '../../agent/runtime/container-settings.ts';
+import { containerSpec } from '../../agent/runtime/container-spec.ts';
+import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
+import { createOptions } from '../../agent/runtime/docker/create-options.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { startEngine } from '../sandbox/engine.ts';
 import { type Registry, startRegistry } from '../sandbox/registry.ts';
@@ -378,10 +379,11 @@ async function dockerFlags(): Promise<string[]> {
     ...{ command: [], environment: [], volumes: [], onTimeout: [], onFailure: [] },
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
   };
-  const { HostConfig: wanted = {} } = await containerSettings(action, {
-    ...{ role: 'action', image, command: [], networkMode: 'host', privileges: 'all-available', logDriver: 'json-file' },
+  const spec = containerSpec(action, {
+    ...{ role: 'action', image, command: [], network: 'host', privileges: 'all-available' },
     workflowDirectory: join(directory.path, 'worker/bench'),
   });
+  const { HostConfig: wanted = {} } = await createOptions(spec, 'json-file');
   const host = await withAcceptedCapabilities(wanted, async (accepted) => {
     const container = await engine.docker.createContainer({ Image: image, HostConfig: accepted });
     await container.remove();

@@ -12,8 +12,9 @@ import { buffer } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerCreateOptions } from 'dockerode';
 import { execa } from 'execa';
-import { withAcceptedCapabilities } from '../../agent/runtime/accepted-capabilities.ts';
-import { containerSettings } from '../../agent/runtime/container-settings.ts';
+import { containerSpec } from '../../agent/runtime/container-spec.ts';
+import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
+import { createOptions } from '../../agent/runtime/docker/create-options.ts';
 import { actionOf } from '../agent/runtime/workshop.ts';
 import { type Hall, startHall } from '../agent/site.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';
@@ -140,11 +141,8 @@ describe('the container image of the agent runs a workflow as it is started by',
   async function settingsOf(host: Host, server: TinkServer, worker: string): Promise<ContainerCreateOptions> {
     const { engine, registry } = hall;
     const plan = { role: 'action', image: host.image, command: [], workflowDirectory: worker } as const;
-    const { HostConfig } = await containerSettings(actionOf([]), {
-      ...plan,
-      networkMode: 'host',
-      privileges: 'all-available',
-    });
+    const spec = containerSpec(actionOf([]), { ...plan, network: 'host', privileges: 'all-available' });
+    const { HostConfig } = await createOptions(spec, undefined);
     const machine = onKubernetes(host.dialect) ? MACHINE_ONE.mac : MACHINE_ONE.id;
     return {
       ...(host.container !== undefined && { name: host.container }),

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
-import { withAcceptedCapabilities } from '../../agent/runtime/accepted-capabilities.ts';
-import { containerSettings } from '../../agent/runtime/container-settings.ts';
+import { containerSpec } from '../../agent/runtime/container-spec.ts';
+import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
+import { createOptions } from '../../agent/runtime/docker/create-options.ts';
 import { actionOf } from '../agent/runtime/workshop.ts';
 import { ended, eventsOf, type Hall, makeSite, type Site, startHall, until } from '../agent/site.ts';
 import type { Image } from '../sandbox/image.ts';
@@ -38,11 +39,8 @@ async function startContainer({ server, directory: site }: Site) {
   await mkdir(worker, { recursive: true });
   const { engine, registry } = hall;
   const plan = { role: 'action', image: 'tink-worker:latest', command: [], workflowDirectory: worker } as const;
-  const { HostConfig } = await containerSettings(actionOf([]), {
-    ...plan,
-    networkMode: 'host',
-    privileges: 'all-available',
-  });
+  const spec = containerSpec(actionOf([]), { ...plan, network: 'host', privileges: 'all-available' });
+  const { HostConfig } = await createOptions(spec, undefined);
   const settings = {
     Image: 'tink-worker:latest',
     Tty: true,

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseReference } from '../../agent/action/image-reference.ts';
 import { RegistryConnection } from '../../agent/runtime/containerd/registry/connection.ts';
 import { dockerPullFailure } from '../../agent/runtime/docker/pull-failure.ts';
-import { explainPullFailure } from '../../agent/runtime/pull-failure.ts';
+import { pullError } from '../../agent/runtime/pull-error.ts';
 import { Channel } from '../../agent/transport/grpc/channel.ts';
 import { systemClock } from '../../clock/system.ts';
 import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
@@ -71,14 +71,14 @@ test('a registry whose certificate is not valid yet is no matter of trust', asyn
   const host = {
     url: new URL(`${url}v2`),
     tls: { authorities: [authority], clientCertificates: [], verify: true },
-    ...{ isRegistry: true, resolves: true, pulls: true, plainHttpWillDo: false, headers: {} },
+    ...{ isRegistry: true, resolves: true, pulls: true, allowsPlainHttp: false, headers: {} },
   };
   using connection = new RegistryConnection(host, 20, systemClock);
   await assert.rejects(
-    connection.ask(new URL(url), { headers: {}, privateHeaders: {} }, signal),
+    connection.request(new URL(url), { headers: {}, privateHeaders: {} }, signal),
     (error: Error & { reason?: string }) => {
       assert.match(error.message, explanation);
-      assert.equal(error.reason, 'not-yet-valid');
+      assert.equal(error.reason, 'certificate-not-yet-valid');
       return true;
     },
   );
@@ -102,11 +102,12 @@ const docker =
   'Get "https://registry.example/v2/": tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2020-01-02T03:04:05Z is before 2026-02-03T00:00:00Z';
 
 test("Docker's words for it are understood and explained", () => {
-  assert.equal(dockerPullFailure(docker, 500), 'not-yet-valid');
+  assert.equal(dockerPullFailure(docker, 500), 'certificate-not-yet-valid');
   const reference = parseReference('registry.example/hello');
-  const trust = { certificate: () => 'trust it', plainHttp: () => 'plain' };
+  const attempt = { image: reference.canonical, host: reference.host, hadLogin: false };
+  const hints = { 'untrusted-certificate': () => 'trust it' };
   assert.equal(
-    explainPullFailure('not-yet-valid', docker, reference, false, trust),
+    pullError('certificate-not-yet-valid', docker, attempt, hints).message,
     `cannot pull ${reference.canonical}: ${docker} (the clock is wrong: it shows 2020-01-02 03:04:05 UTC; the certificate of registry.example is valid from 2026-02-03 00:00:00 UTC (set the clock of the machine, or give it a time server by DHCP option 42 or ntp_servers= on the kernel command line))`,
   );
 });
@@ -114,7 +115,7 @@ test("Docker's words for it are understood and explained", () => {
 test('a certificate that has expired is another matter', () => {
   const expired = docker.replace('is before 2026-02-03T00:00:00Z', 'is after 2019-02-03T00:00:00Z');
   assert.equal(timesOfGo(expired), undefined);
-  assert.equal(dockerPullFailure(expired, 500), 'untrusted');
+  assert.equal(dockerPullFailure(expired, 500), 'untrusted-certificate');
 });
 
 test('a server that cannot be asked again is blamed without a time', () => {

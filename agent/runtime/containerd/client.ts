@@ -24,27 +24,17 @@ type Message<Type> = Type extends MessageFns<infer Content> ? Content : never;
 type Request<S extends Service, M extends keyof S['methods']> = Message<S['methods'][M]['requestType']>;
 type Response<S extends Service, M extends keyof S['methods']> = Message<S['methods'][M]['responseType']>;
 
-/** What containerd answered instead of what it was asked for, or that it did not answer. */
+/** A call that containerd refused, or did not answer. */
 export class ContainerdError extends Error {
   override readonly name = 'ContainerdError';
+  /** Of gRPC. */
   readonly code: status;
-  /** The same in the words of HTTP, which the Docker API speaks: 404, 409, 503 when nobody is there, else 500. */
-  readonly statusCode: number;
 
   constructor(error: ServiceError) {
     super(error.details || error.message, { cause: error });
     this.code = error.code;
-    this.statusCode = statusCodes[error.code] ?? 500;
   }
 }
-
-const statusCodes: Readonly<Record<number, number>> = {
-  [status.INVALID_ARGUMENT]: 400,
-  [status.NOT_FOUND]: 404,
-  [status.ALREADY_EXISTS]: 409,
-  [status.FAILED_PRECONDITION]: 409,
-  [status.UNAVAILABLE]: 503,
-};
 
 export interface CallOptions {
   readonly signal: AbortSignal;
@@ -52,7 +42,7 @@ export interface CallOptions {
   readonly lease?: string | undefined;
 }
 
-/** containerd, at a socket and in a namespace of its. Connects when first needed, and again when the connection broke. */
+/** Calls to containerd in one of its namespaces. Connects when first needed, and again when the connection broke. */
 export class ContainerdClient {
   readonly namespace: string;
   readonly clock: Clock;
@@ -123,7 +113,7 @@ export class ContainerdClient {
     yield* answersOf<Response<S, M>>(call, options.signal);
   }
 
-  /** Requests and answers at the same time: the caller writes into it, ends it, and reads the answers from it. An error is {@link ContainerdError} after {@link answersOf}. */
+  /** Requests and answers at the same time: the caller writes into it, ends it, and reads the answers from it by {@link answersOf}. */
   open<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
     method: M,
@@ -151,7 +141,7 @@ export class ContainerdClient {
   }
 }
 
-/** The answers of a call that streams them. @throws {ContainerdError}; the reason of the signal. Whoever stops early cancels the call. */
+/** The answers of a call that streams them. @throws {ContainerdError}; the reason of the signal. A reader that stops early cancels the call. */
 export async function* answersOf<Answer>(
   call: ClientReadableStream<unknown> | ClientDuplexStream<unknown, unknown>,
   signal: AbortSignal,
@@ -182,15 +172,14 @@ function describe<S extends Service, M extends keyof S['methods'] & string>(serv
   };
 }
 
-/** Longest time for what must be done when the reason to go on is gone. Unit: seconds. */
-const cleanUpSeconds = 10;
+const cleanUpTimeoutSeconds = 10;
 
-/** Makes a call that clears up, whatever the signal of the work says. @throws as {@link ContainerdClient.call} */
+/** Makes a call that cleans up, although the signal of the work may be aborted. @throws as {@link ContainerdClient.call} */
 export async function cleanUp<Result>(
   { clock }: ContainerdClient,
   call: (options: CallOptions) => Promise<Result>,
 ): Promise<Result> {
-  using deadline = startDeadline(clock, { seconds: cleanUpSeconds, awaited: 'answer' });
+  using deadline = startDeadline(clock, { seconds: cleanUpTimeoutSeconds, awaited: 'answer' });
   return await call({ signal: deadline.signal });
 }
 
@@ -200,4 +189,22 @@ export function isNotFound(error: unknown): boolean {
 
 export function alreadyExists(error: unknown): boolean {
   return error instanceof ContainerdError && error.code === status.ALREADY_EXISTS;
+}
+
+/** Whether nobody answers at the socket, or not yet. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof ContainerdError && error.code === status.UNAVAILABLE;
+}
+
+/** What work returns; `undefined` if it throws an error that is harmless here. */
+export async function ignoreIf<Result>(
+  isHarmless: (error: unknown) => boolean,
+  work: Promise<Result>,
+): Promise<Result | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isHarmless(error)) return undefined;
+    throw error;
+  }
 }

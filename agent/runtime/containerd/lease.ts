@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { LeasesDefinition } from '../../../proto/containerd.pb.ts';
 import { type ContainerdClient, cleanUp } from './client.ts';
 
-/** Longer than any work takes; a lease of an agent that was killed ends by itself. */
+/** Longer than any work takes; a lease of an agent that was killed expires. */
 const leaseHours = 24;
 
-/** Until the lease ends, containerd collects nothing of what is made in it, although no image and no container needs it yet. */
-export async function inLease<Result>(
+/** Until the lease ends, containerd's garbage collector keeps what is made in it, although no image and no container needs it yet. */
+export async function withLease<Result>(
   client: ContainerdClient,
   signal: AbortSignal,
   work: (lease: string) => Promise<Result>,
@@ -25,6 +25,6 @@ async function endLease(client: ContainerdClient, id: string): Promise<void> {
   try {
     await cleanUp(client, (options) => client.call(LeasesDefinition, 'delete', { id }, options));
   } catch {
-    // containerd is gone; the lease ends by itself.
+    // containerd is gone; the lease expires.
   }
 }

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { Container, Process } from '../../../proto/containerd.pb.ts';
 import { TaskStatus } from '../../../proto/containerd.pb.ts';
-import type { ContainerState } from '../engine-api.ts';
+import type { ContainerState } from '../container-state.ts';
 
 /**
- * What Docker remembers of a container and containerd does not is in labels of the container: they outlive us and a restart of containerd, and the machine
- * where containerd's root is on a disk.
+ * Keys of a container's labels. They hold what containerd does not store of a container: they outlive us and a restart of containerd, and the machine where
+ * containerd's root is on a disk.
  */
-export const notes = {
+export const labelKeys = {
   name: 'nibs.name',
   hostname: 'nibs.hostname',
   /** `host`, `none` or `cni`. */
@@ -20,8 +20,6 @@ export const notes = {
   outOfMemory: 'nibs.out-of-memory',
 } as const;
 
-const never = '0001-01-01T00:00:00Z';
-
 /**
  * The id of the container with a name: a request that is made again finds what its predecessor has made. It is the name itself where containerd allows that as
  * an identifier, so that `ctr` and `nerdctl` find the container by it.
@@ -31,53 +29,49 @@ export function idOf(name: string): string {
   return isIdentifier ? name : createHash('sha256').update(name).digest('hex');
 }
 
-/** How a container ended. */
+/** How a container exited. */
 export interface Exit {
   readonly exitCode: number;
   readonly exitedAt: Date;
   readonly outOfMemory: boolean;
 }
 
-export function exitNotes({ exitCode, exitedAt, outOfMemory }: Exit): Record<string, string> {
+/** Labels that store an exit. */
+export function exitLabels({ exitCode, exitedAt, outOfMemory }: Exit): Record<string, string> {
   return {
-    [notes.exitCode]: String(exitCode),
-    [notes.exited]: exitedAt.toISOString(),
-    [notes.outOfMemory]: String(outOfMemory),
+    [labelKeys.exitCode]: String(exitCode),
+    [labelKeys.exited]: exitedAt.toISOString(),
+    [labelKeys.outOfMemory]: String(outOfMemory),
   };
 }
 
 /**
- * @param process the container's first one; `undefined`: there is none, not even an ended one
- * @param now stands for the end where nobody knows it
+ * @param process the container's first one; `undefined`: there is none, not even one that has exited
+ * @param now stands for times that are not known
  */
 export function stateOf(container: Container, process: Process | undefined, now: Date): ContainerState {
-  const { labels } = container;
-  const started = labels[notes.started] ?? (wasStarted(process) ? container.createdAt?.toISOString() : undefined);
-  const running = { Running: false, ExitCode: 0, OOMKilled: false, Error: '', StartedAt: started ?? never };
-  const exitCode = labels[notes.exitCode];
+  const { labels, createdAt = now } = container;
+  const started = labels[labelKeys.started];
+  const exitCode = labels[labelKeys.exitCode];
+  const startedAt = started === undefined ? createdAt : new Date(started);
   if (exitCode !== undefined) {
+    const exited = labels[labelKeys.exited];
     return {
-      ...running,
-      ExitCode: Number(exitCode),
-      OOMKilled: labels[notes.outOfMemory] === 'true',
-      FinishedAt: labels[notes.exited] ?? never,
+      ...{ status: 'exited', startedAt, error: '' },
+      exitCode: Number(exitCode),
+      exitedAt: exited === undefined ? now : new Date(exited),
+      outOfMemory: labels[labelKeys.outOfMemory] === 'true',
     };
   }
-  if (started === undefined) return { ...running, FinishedAt: never };
-  if (process === undefined) return { ...running, ...lost, FinishedAt: now.toISOString() };
-  if (process.status !== TaskStatus.STOPPED) return { ...running, Running: true, FinishedAt: never };
-  return { ...running, ExitCode: process.exitStatus, FinishedAt: (process.exitedAt ?? now).toISOString() };
+  if (started === undefined && !wasStarted(process)) return { status: 'created' };
+  if (process === undefined) return { status: 'exited', startedAt, exitedAt: now, outOfMemory: false, ...lost };
+  if (process.status !== TaskStatus.STOPPED) return { status: 'running', startedAt };
+  const { exitStatus, exitedAt = now } = process;
+  return { status: 'exited', startedAt, exitedAt, exitCode: exitStatus, outOfMemory: false, error: '' };
 }
 
-/** After a power failure, or when somebody else has cleared up. */
-const lost = { ExitCode: 255, Error: 'its process is gone, and how it ended is not known' };
-
-/** In the words of the Docker API's list. */
-export function statusOf(container: Container, process: Process | undefined, now: Date): string {
-  const { Running, StartedAt } = stateOf(container, process, now);
-  if (StartedAt === never) return 'created';
-  return Running ? 'running' : 'exited';
-}
+/** After a power failure, or when another program has cleaned up. */
+const lost = { exitCode: 255, error: 'its process is gone, and how it exited is not known' };
 
 function wasStarted(process: Process | undefined): boolean {
   return process !== undefined && process.status !== TaskStatus.CREATED && process.status !== TaskStatus.UNKNOWN;

@@ -1,6 +1,5 @@
-import { type ContainerRuntimeOptions, createContainerRuntime } from '../container-runtime.ts';
-import type { Runtime } from '../runtime.ts';
-import { connectDocker } from './api.ts';
+import { type ContainerRuntimeOptions, createContainerRuntime, type DisposableRuntime } from '../container-runtime.ts';
+import { createDockerEngine } from './engine.ts';
 
 export interface DockerRuntimeOptions extends ContainerRuntimeOptions {
   /** Where the engine answers: `unix:///path`, `tcp://host:port` or the path of a socket. */
@@ -8,6 +7,6 @@ export interface DockerRuntimeOptions extends ContainerRuntimeOptions {
 }
 
 /** Makes the runtime for a Docker Engine, or for what answers its API. Nothing is sent before the first action. */
-export function createDockerRuntime(options: DockerRuntimeOptions): Runtime {
-  return createContainerRuntime(connectDocker(options.host), options.host, options);
+export function createDockerRuntime(options: DockerRuntimeOptions): DisposableRuntime {
+  return createContainerRuntime(createDockerEngine(options.host), options.host, options);
 }

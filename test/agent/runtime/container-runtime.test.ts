@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { containerName } from '../../../agent/runtime/container-settings.ts';
+import { containerName } from '../../../agent/runtime/container-identity.ts';
 import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import {
@@ -134,12 +134,12 @@ for (const kind of engineKinds)
         [
           { environment: ['=x'] },
           ['true'],
-          /could not be run: (?:invalid environment variable: =x|the environment has "=x", .*)$/,
+          /could not be run: (?:invalid environment variable: =x|cannot set the environment variable =x: it has no name)$/,
         ],
         [
           { networkMode: 'nonsense' },
           ['true'],
-          /^could not be run: (?:network nonsense not found|there is no network nonsense with containerd: .*)$/,
+          /^could not be run: (?:network nonsense not found|cannot use the network nonsense: with containerd .*)$/,
         ],
         [{ image: 'UPPER' }, ['true'], /could not be run: ".*\/UPPER" is not the name of an image: .*lower case/],
       ];
@@ -306,7 +306,7 @@ for (const kind of engineKinds)
       await workshop.bench.remove(containerName(action, 'action'));
       const outcome = await running;
       assert.equal(outcome.verdict, 'FAILED');
-      assert.match(outcome.message, /gone: somebody else removed it|ended by SIGKILL/);
+      assert.match(outcome.message, /gone: another program removed it|ended by SIGKILL/);
     });
 
     test('a directory that cannot be made fails the action, not the agent', async () => {

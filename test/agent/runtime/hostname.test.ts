@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { execa } from 'execa';
 import type { Action } from '../../../agent/action/action.ts';
-import { containerName } from '../../../agent/runtime/container-settings.ts';
+import { containerName } from '../../../agent/runtime/container-identity.ts';
 import { waitdaemonImage } from '../../sandbox/waitdaemon.ts';
 import {
   actionOf,

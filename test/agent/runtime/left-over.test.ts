@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Action } from '../../../agent/action/action.ts';
-import { containerName, labelsOf } from '../../../agent/runtime/container-settings.ts';
+import { containerName, labelsOf } from '../../../agent/runtime/container-identity.ts';
 import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
 
 const never = new AbortController().signal;

@@ -81,7 +81,7 @@ test('a later agent reads what is printed from then on where the log driver cann
   const [container] = await workshop.engine.docker.listContainers({ all: true });
   await workshop.engine.docker.getContainer(container?.Id ?? '').wait();
   const outcome = await workshop.runtime.run(ended, never);
-  assert.equal(outcome.message, 'exit code 4: it printed nothing');
+  assert.equal(outcome.message, 'exit code 4: no output');
   const warnings = workshop.events.filter((event) => event.kind === 'warning');
   assert.deepEqual(
     warnings.map(({ message }) => message.replace(/container \S+/, 'container X')),

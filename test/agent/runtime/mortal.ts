@@ -3,7 +3,7 @@ import type { Action } from '../../../agent/action/action.ts';
 import { createRuntime, type Place } from './workshop.ts';
 
 const [place = '', workDirectory = '', registry = '', action = ''] = process.argv.slice(2);
-const runtime = createRuntime(JSON.parse(place) as Place, {
+await using runtime = createRuntime(JSON.parse(place) as Place, {
   ...{ workDirectory, registry, privileges: 'all-available' },
   redact: (text) => text,
   onEvent: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`),

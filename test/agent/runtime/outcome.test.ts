@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Ending } from '../../../agent/runtime/container.ts';
+import type { ExitInfo } from '../../../agent/runtime/container.ts';
 import { messageOf, verdictOf } from '../../../agent/runtime/outcome.ts';
 
-const success: Ending = {
+const success: ExitInfo = {
   exitCode: 0,
   outOfMemory: false,
   timedOut: false,
@@ -22,10 +22,10 @@ test('only exit code 0 within the limit is success', () => {
 });
 
 test('the message begins with what matters most', () => {
-  const message = (rest: Partial<Ending>) => messageOf({ ...success, ...rest }, 30);
+  const message = (rest: Partial<ExitInfo>) => messageOf({ ...success, ...rest }, 30);
   assert.equal(message({}), 'finished successfully');
   assert.equal(message({ exitCode: 3 }), 'exit code 3: three | before that: one | two');
-  assert.equal(message({ exitCode: 1, lastLines: [] }), 'exit code 1: it printed nothing');
+  assert.equal(message({ exitCode: 1, lastLines: [] }), 'exit code 1: no output');
   assert.equal(message({ exitCode: 139, lastLines: ['x'] }), 'ended by SIGSEGV (exit code 139): x');
   assert.equal(message({ exitCode: 255, lastLines: ['x'] }), 'exit code 255: x');
   assert.equal(message({ exitCode: 137, outOfMemory: true, lastLines: ['x'] }), 'out of memory (exit code 137): x');
@@ -41,7 +41,7 @@ test('the message begins with what matters most', () => {
   assert.equal(
     message({
       exitCode: 128,
-      engineError: 'OCI runtime create failed: no space left on device: unknown',
+      engineError: 'no space left on device',
       lastLines: ['x'],
     }),
     'exit code 128, the engine says: no space left on device: x',

@@ -1,45 +1,41 @@
 import assert from 'node:assert/strict';
+import diagnostics from 'node:diagnostics_channel';
+import type { ClientRequest } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
-import { createContainerRuntime } from '../../../agent/runtime/container-runtime.ts';
-import { connectDocker } from '../../../agent/runtime/docker/api.ts';
-import type { EngineApi } from '../../../agent/runtime/engine-api.ts';
-import type { Runtime } from '../../../agent/runtime/runtime.ts';
+import type { DisposableRuntime } from '../../../agent/runtime/container-runtime.ts';
+import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';
 
 // Each request costs the agent a millisecond or more of CPU; what has been answered is not asked again.
 
 const never = new AbortController().signal;
 let workshop: DockerWorkshop;
-let runtime: Runtime;
-/** What the engine was asked, in order. */
-let asked: string[] = [];
+let runtime: DisposableRuntime;
+/** The requests that this process has sent to the engine, in order: method and path, without ids and parameters. */
+let sent: string[] = [];
+
+/** Node publishes each HTTP request when it is sent. */
+function onRequest(message: unknown): void {
+  const { request } = message as { readonly request: ClientRequest };
+  if (request.host !== 'localhost') return;
+  const path = request.path.replace(/\?.*/, '').replace(/(?<=^\/containers\/)(?!create$|json$)[^/]+/, 'ID');
+  sent.push(`${request.method} ${path}`);
+}
 
 before(async () => {
   workshop = await startWorkshop();
+  diagnostics.subscribe('http.client.request.start', onRequest);
 });
-after(() => workshop[Symbol.asyncDispose]());
-beforeEach(() => {
-  runtime = createContainerRuntime(
-    recording(connectDocker(workshop.engine.host)),
-    workshop.engine.host,
-    workshop.options,
-  );
-  asked = [];
+after(async () => {
+  diagnostics.unsubscribe('http.client.request.start', onRequest);
+  await workshop[Symbol.asyncDispose]();
 });
-
-/** The same engine, with a record of what it is asked. */
-function recording(api: EngineApi): EngineApi {
-  return new Proxy(api, {
-    get(target, name: keyof EngineApi) {
-      const method = target[name];
-      if (typeof method !== 'function' || name === 'whyAway') return method;
-      return (...parameters: unknown[]) => {
-        asked.push(name);
-        return Reflect.apply(method, target, parameters);
-      };
-    },
-  });
-}
+beforeEach(async () => {
+  await runtime?.[Symbol.asyncDispose]();
+  runtime = createDockerRuntime({ ...workshop.options, host: workshop.engine.host });
+  sent = [];
+});
+after(() => runtime[Symbol.asyncDispose]());
 
 async function runOne(workflowId: string, id: string): Promise<void> {
   const action = shell('echo done', { workflowId, id });
@@ -49,18 +45,17 @@ async function runOne(workflowId: string, id: string): Promise<void> {
 
 test('an action after the first one of its workflow takes as few requests as an action can', async () => {
   await runOne('w', '0');
-  asked = [];
+  sent = [];
   await runOne('w', '1');
-  const needed = [
-    'pullImage',
-    'createContainer',
-    'attach',
-    'events',
-    'startContainer',
-    'waitForEnd',
-    'removeContainer',
-  ];
-  assert.deepEqual(asked, needed);
+  assert.deepEqual(sent, [
+    'POST /images/create',
+    'POST /containers/create',
+    'POST /containers/ID/attach',
+    'GET /events',
+    'POST /containers/ID/start',
+    'POST /containers/ID/wait',
+    'DELETE /containers/ID',
+  ]);
 });
 
 test('containers that an earlier agent left are looked for once a workflow', async () => {
@@ -71,27 +66,28 @@ test('containers that an earlier agent left are looked for once a workflow', asy
     ['x', '1'],
   ] as const)
     await runOne(workflowId, id);
-  assert.equal(asked.filter((name) => name === 'listContainers').length, 2);
+  assert.equal(sent.filter((request) => request === 'GET /containers/json').length, 2);
 });
 
 test('after an action that could not be run they are looked for again', async () => {
   await runOne('w', '0');
   const broken = shell('true', { workflowId: 'w', id: '1', volumes: ['not a volume'] });
   assert.equal((await runtime.run(broken, never)).verdict, 'FAILED');
-  asked = [];
+  sent = [];
   await runOne('w', '2');
-  assert.equal(asked.filter((name) => name === 'listContainers').length, 1);
+  assert.equal(sent.filter((request) => request === 'GET /containers/json').length, 1);
 });
 
 test('after an outage the engine is asked again what had been its answer before', async () => {
   await runOne('w', '0');
-  asked = [];
+  sent = [];
   await workshop.engine.stop();
   const running = runOne('w', '1');
   await workshop.told((event) => event.kind === 'engine' && !event.reachable);
   await workshop.engine.start();
   await running;
   await runOne('w', '2');
-  const known = ['listContainers', 'hasBridge', 'logDriver'];
-  assert.deepEqual(asked.filter((name) => known.includes(name)).sort(), known.sort());
+  // Containers, the default network and the log driver.
+  const known = ['GET /containers/json', 'GET /info', 'GET /networks'];
+  assert.deepEqual(sent.filter((request) => known.includes(request)).sort(), known);
 });

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Action } from '../../../agent/action/action.ts';
-import type { ContainerRuntimeOptions } from '../../../agent/runtime/container-runtime.ts';
-import type { containerName } from '../../../agent/runtime/container-settings.ts';
+import type { containerName } from '../../../agent/runtime/container-identity.ts';
+import type { ContainerRuntimeOptions, DisposableRuntime } from '../../../agent/runtime/container-runtime.ts';
 import { ContainerdClient } from '../../../agent/runtime/containerd/client.ts';
-import { idOf, notes } from '../../../agent/runtime/containerd/record.ts';
+import { idOf, labelKeys } from '../../../agent/runtime/containerd/record.ts';
 import { createContainerdRuntime } from '../../../agent/runtime/containerd/runtime.ts';
 import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import type { RuntimeEvent } from '../../../agent/runtime/event.ts';
@@ -35,7 +35,7 @@ export type Place =
       readonly networkPluginPaths: readonly string[];
     };
 
-export function createRuntime(place: Place, options: ContainerRuntimeOptions): Runtime {
+export function createRuntime(place: Place, options: ContainerRuntimeOptions): DisposableRuntime {
   if (place.kind === 'docker') return createDockerRuntime({ ...options, ...place });
   return createContainerdRuntime({ ...options, ...place });
 }
@@ -115,7 +115,12 @@ async function furnish(bench: Bench, registry: Registry): Promise<Workshop> {
       news.dispatchEvent(new Event('news'));
     },
   };
-  const create = (own: Partial<ContainerRuntimeOptions> = {}) => createRuntime(bench.place, { ...options, ...own });
+  const runtimes: DisposableRuntime[] = [];
+  const create = (own: Partial<ContainerRuntimeOptions> = {}) => {
+    const runtime = createRuntime(bench.place, { ...options, ...own });
+    runtimes.push(runtime);
+    return runtime;
+  };
   return {
     ...{ bench, registry, workDirectory, events, options, createRuntime: create, runtime: releasing(create()) },
     output: (stream) =>
@@ -132,6 +137,7 @@ async function furnish(bench: Bench, registry: Registry): Promise<Workshop> {
       }
     },
     async [Symbol.asyncDispose]() {
+      await Promise.all(runtimes.map((runtime) => runtime[Symbol.asyncDispose]()));
       await Promise.all([bench[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]);
       await rm(workDirectory, { recursive: true });
     },
@@ -173,10 +179,13 @@ async function containerdBench(): Promise<Bench> {
     ...{ place, start, stop },
     async containers() {
       const { containers } = await client.call(ContainersDefinition, 'list', { filters: [] }, { signal });
-      return containers.map(({ id, labels }) => labels[notes.name] ?? id);
+      return containers.map(({ id, labels }) => labels[labelKeys.name] ?? id);
     },
     async create(name, image, labels = {}) {
-      const given = Object.entries({ ...labels, [notes.name]: name }).flatMap((label) => ['--label', label.join('=')]);
+      const given = Object.entries({ ...labels, [labelKeys.name]: name }).flatMap((label) => [
+        '--label',
+        label.join('='),
+      ]);
       await control('containers', 'create', ...given, image, idOf(name));
     },
     async labelOf(id, label) {

@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
-/** An image that no container can be made of on this machine. The message says why. */
+/** No container can be made of an image on this machine. The message says why. */
 export class UnusableImageError extends Error {
   override readonly name = 'UnusableImageError';
 }
 
 /** An image for other machines than this one. */
-export class OtherPlatformError extends UnusableImageError {}
+export class WrongPlatformError extends UnusableImageError {}
 
-/** In the words of Go, as images have it. */
+/** In the terms of Go, as images have it. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
@@ -99,7 +99,7 @@ export function parseManifest(bytes: Buffer, stated: string | undefined): ImageI
     const isOld = z.object({ schemaVersion: z.literal(1) }).safeParse(json).success;
     throw new UnusableImageError(
       isOld
-        ? 'the image has a manifest of schema 1, which nobody supports any more: push it again with a Docker of this decade'
+        ? 'the image has a manifest of schema 1, which is not supported any more: rebuild it with Docker 1.10 or newer'
         : 'what the registry has under this name is not the manifest of an image',
     );
   }
@@ -117,7 +117,7 @@ export function chooseManifest({ manifests }: ImageIndex, machine: Platform): Co
   if (chosen !== undefined) return chosen;
   const wanted = nameOf(machine);
   const offered = manifests.flatMap(({ platform }) => (platform ? [nameOf(platform)] : [])).join(', ');
-  throw new OtherPlatformError(
+  throw new WrongPlatformError(
     `no matching manifest for ${wanted} in the manifest list entries (${offered || 'none'})`,
   );
 }
@@ -219,7 +219,7 @@ export function parseImageConfiguration(
   { layers }: ImageManifest,
 ): { settings: ImageSettings; diffIds: readonly string[] } {
   const parsed = imageDocument.safeParse(parseJson(bytes));
-  if (!parsed.success) throw new UnusableImageError('it is not the image of a container: its configuration is none');
+  if (!parsed.success) throw new UnusableImageError('invalid image config: it does not have the form of one');
   const { config: settings, rootfs } = parsed.data;
   if (rootfs.diff_ids.length !== layers.length) {
     throw new UnusableImageError(

@@ -1,11 +1,11 @@
 import { type Image, ImagesDefinition } from '../../../../proto/containerd.pb.ts';
 import { type ImageReference, parseReference } from '../../../action/image-reference.ts';
-import type { EngineAuthentication } from '../../credentials.ts';
-import type { PullFailureReason } from '../../pull-failure.ts';
+import type { RegistryLogin } from '../../credentials.ts';
+import type { PullProgress } from '../../engine.ts';
 import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from '../client.ts';
-import { inLease } from '../lease.ts';
-import { RegistryConfigError, type RegistryDirectories, registryHosts } from '../registry/hosts.ts';
-import { RegistryError, Repository } from '../registry/repository.ts';
+import { withLease } from '../lease.ts';
+import { type RegistryDirectories, registryHosts } from '../registry/hosts.ts';
+import { Repository } from '../registry/repository.ts';
 import { adoptContent, labelContent, noteSource, readContent, writeContent } from './content.ts';
 import {
   type ContentDescriptor,
@@ -17,7 +17,6 @@ import {
   type ImageManifest,
   type ImageSettings,
   machinePlatform,
-  OtherPlatformError,
   type Platform,
   parseImageConfiguration,
   parseManifest,
@@ -34,14 +33,6 @@ export interface ImageStore extends RegistryDirectories {
   readonly platform?: Platform | undefined;
 }
 
-/** A line of the progress report (Docker Engine API, "Create an image"). Sizes in bytes. */
-export interface ProgressLine {
-  /** First 12 hexadecimal digits of the layer's digest. */
-  readonly id: string;
-  readonly status: 'Downloading' | 'Download complete' | 'Already exists' | 'Extracting' | 'Pull complete';
-  readonly progressDetail?: { readonly current: number; readonly total: number };
-}
-
 /** An image that is unpacked and can be made a container of. */
 export interface UnpackedImage {
   /** Of the configuration, which is what the Docker Engine calls the image's id. */
@@ -51,8 +42,9 @@ export interface UnpackedImage {
   readonly config: ImageSettings;
 }
 
-const simultaneousDownloads = 3;
-const shortestReportSeconds = 0.1;
+const concurrentDownloads = 3;
+/** Between two reports of the progress of a layer. */
+const minReportSeconds = 0.1;
 
 /** What a pull is about, and how containerd is to be called for it. */
 interface Pull {
@@ -61,26 +53,28 @@ interface Pull {
   readonly reference: ImageReference;
   readonly repository: Repository;
   readonly options: CallOptions;
-  readonly onProgress: (line: ProgressLine) => void;
+  readonly onProgress: (step: PullProgress) => void;
 }
 
 /**
  * Gets an image from its registry, unpacks it, and gives it its name. What is there already is not downloaded; what a tag means is asked every time.
  * @param name As {@link parseReference} takes it; the image gets the canonical form of it.
+ * @param onProgress Called for the first time once containerd has answered. A layer is named by the first 12 hexadecimal digits of its digest.
  * @throws {RegistryError}, {RegistryConfigError}, {UnusableImageError}, {ContainerdError}, {ImageReferenceError}; the reason of the signal
  */
 export async function pullImage(
   store: ImageStore,
   name: string,
-  authentication: EngineAuthentication | undefined,
-  onProgress: (line: ProgressLine) => void,
+  login: RegistryLogin | undefined,
+  onProgress: (step: PullProgress) => void,
   signal: AbortSignal,
 ): Promise<void> {
   const reference = parseReference(name);
   const hosts = await registryHosts(reference.host, store);
-  using repository = new Repository(reference.repository, reference.host, hosts, authentication, store.client.clock);
+  using repository = new Repository(reference.repository, reference.host, hosts, login, store.client.clock);
   const { client } = store;
-  await inLease(client, signal, async (lease) => {
+  await withLease(client, signal, async (lease) => {
+    onProgress({ phase: 'other' });
     const pull: Pull = { store, client, reference, repository, options: { signal, lease }, onProgress };
     const { target, manifest } = await fetchManifest(pull);
     const layers = await fetchConfiguration(pull, manifest);
@@ -89,18 +83,10 @@ export async function pullImage(
   });
 }
 
-/** Why {@link pullImage} failed, by what it threw. */
-export function pullFailureOf(error: Error): PullFailureReason {
-  if (error instanceof RegistryError) return error.reason;
-  if (error instanceof OtherPlatformError) return 'other-platform';
-  const isPermanent = error instanceof UnusableImageError || error instanceof RegistryConfigError;
-  return isPermanent ? 'unusable' : 'temporary';
-}
-
 /**
- * What is to be known of an image for making a container of it.
+ * An image that containers can be made of.
  * @returns `undefined` if it has to be pulled (again): there is none of that name, or not all of it for this machine. The layers as they came over the net
- * may be missing: containerd can be told to discard them once they are unpacked.
+ * may be missing: containerd can be configured to discard them once they are unpacked.
  * @throws {ContainerdError}, {UnusableImageError}, {ImageReferenceError}; the reason of the signal
  */
 export async function imageConfiguration(
@@ -146,8 +132,8 @@ async function storedManifest(
 /** Where a name leads to, and the manifest for this machine that it leads to in the end. Both, and what is between them, are stored. */
 async function fetchManifest(pull: Pull): Promise<{ target: ContentDescriptor; manifest: ImageManifest }> {
   const { reference, store } = pull;
-  const asked = reference.digest ?? reference.canonical.slice(reference.canonical.lastIndexOf(':') + 1);
-  let { descriptor, document } = await fetchDocument(pull, asked);
+  const name = reference.digest ?? reference.canonical.slice(reference.canonical.lastIndexOf(':') + 1);
+  let { descriptor, document } = await fetchDocument(pull, name);
   const target = descriptor;
   // An index may have an index in it, but not for ever.
   for (let depth = 0; document.kind === 'index' && depth < 5; depth++) {
@@ -215,7 +201,7 @@ async function fetchAndUnpack(pull: Pull, layers: readonly Layer[]): Promise<voi
   };
   for (const { promise } of arrivals) promise.catch(() => {});
   signal.addEventListener('abort', stop, { once: true });
-  const workers = [...Array.from({ length: simultaneousDownloads }, download), extractAll(inner, arrivals, 3)];
+  const workers = [...Array.from({ length: concurrentDownloads }, download), extractAll(inner, arrivals, 3)];
   await Promise.allSettled(workers.map((worker) => worker.catch((error) => failed.abort(error))));
   signal.removeEventListener('abort', stop);
   signal.throwIfAborted();
@@ -240,15 +226,15 @@ async function extractAll(
 
 async function fetchLayer(pull: Pull, { blob }: Layer): Promise<void> {
   const { onProgress } = pull;
-  const id = shortDigest(blob.digest);
+  const layer = shortDigest(blob.digest);
   let reportedAt = Number.NEGATIVE_INFINITY;
-  const wasThere = await fetchBlob(pull, blob, (current) => {
+  const wasThere = await fetchBlob(pull, blob, (doneBytes) => {
     const now = pull.client.clock.monotonicSeconds();
-    if (now - reportedAt < shortestReportSeconds) return;
+    if (now - reportedAt < minReportSeconds) return;
     reportedAt = now;
-    onProgress({ id, status: 'Downloading', progressDetail: { current, total: blob.size } });
+    onProgress({ phase: 'downloading', layer, doneBytes, totalBytes: blob.size });
   });
-  onProgress({ id, status: wasThere ? 'Already exists' : 'Download complete' });
+  onProgress({ phase: wasThere ? 'present' : 'downloaded', layer });
 }
 
 /** @param onBytes How many are here so far. @returns whether it was in the store before */
@@ -279,15 +265,14 @@ async function* counted(
 }
 
 async function extract({ client, store, options, onProgress }: Pull, layer: Layer): Promise<void> {
-  const { digest, size } = layer.blob;
-  const id = shortDigest(digest);
-  onProgress({ id, status: 'Extracting', progressDetail: { current: 0, total: size } });
+  const { digest } = layer.blob;
+  onProgress({ phase: 'unpacking', layer: shortDigest(digest) });
   await unpackLayer(client, store.snapshotter, layer, options);
   await labelContent(client, digest, { 'containerd.io/uncompressed': layer.diffId }, options);
-  onProgress({ id, status: 'Pull complete' });
+  onProgress({ phase: 'unpacked', layer: shortDigest(digest) });
 }
 
-/** Others may create and delete the same name meanwhile. */
+/** Other programs may create and delete the same name meanwhile. */
 async function nameImage({ client, reference, options }: Pull, descriptor: ContentDescriptor): Promise<void> {
   const { mediaType, digest, size } = descriptor;
   const image = { name: reference.canonical, labels: {}, target: { mediaType, digest, size, annotations: {} } };
@@ -299,7 +284,7 @@ async function nameImage({ client, reference, options }: Pull, descriptor: Conte
       if (!alreadyExists(error)) throw error;
     }
     try {
-      // Labels are somebody else's.
+      // Labels belong to other programs.
       await client.call(ImagesDefinition, 'update', { image, updateMask: ['target'] }, options);
       return;
     } catch (error) {

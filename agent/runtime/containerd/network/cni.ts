@@ -2,13 +2,13 @@ import { access, constants, mkdir, readdir, readFile, rename, rm, statfs, writeF
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { z } from 'zod';
+import { OperationError } from '../../../../errors/operation-error.ts';
+import { reasonOf } from '../../../../errors/reason.ts';
 import type { Dns } from './network-files.ts';
 
-/** A container cannot get its network, or cannot be taken off it. */
-export class NetworkError extends Error {
+/** A network cannot be made, or a container cannot be attached to it or detached. */
+export class NetworkError extends OperationError {
   override readonly name = 'NetworkError';
-  /** What the Docker API answers then. */
-  readonly statusCode = 500;
 }
 
 export interface NetworkOptions {
@@ -16,13 +16,13 @@ export interface NetworkOptions {
   readonly confDirectory: string;
   /** Where plug-ins are looked for, in this order. */
   readonly binDirectories: readonly string[];
-  /** Directory that keeps what another process needs to detach a container. It must not outlive the machine's uptime. */
+  /** Directory with what another process needs to detach a container. It must not outlive the machine's uptime. */
   readonly stateDirectory: string;
-  /** Told of what is left out, and of what goes wrong besides an error that is thrown. */
+  /** Called with what is left out, and with failures besides an error that is thrown. */
   warn(message: string): void;
 }
 
-/** What a container got. */
+/** Addresses and servers of a container. */
 export interface Attachment {
   /** Without the length of their prefix. */
   readonly addresses: readonly string[];
@@ -32,7 +32,7 @@ export interface Attachment {
 /** A network that containers are attached to by plug-ins of the Container Network Interface (CNI specification 0.4.0 to 1.1.0). */
 export interface Network {
   /**
-   * Gives the namespace the interfaces `lo` and `eth0`. When that fails, nothing stays.
+   * Makes the interfaces `lo` and `eth0` in the namespace. When that fails, nothing is left.
    *
    * @param id of the container
    * @param namespace path of its network namespace
@@ -40,7 +40,7 @@ export interface Network {
    */
   attach(id: string, namespace: string): Promise<Attachment>;
   /**
-   * Takes away what {@link attach} made, whichever process called that, also when it did not get to its end. Fine if nothing is there.
+   * Removes what {@link attach} made, also when another process called that or it was interrupted. Nothing to remove is no error.
    *
    * @throws {NetworkError} after all plug-ins have tried
    */
@@ -74,12 +74,12 @@ const resultSchema = z.looseObject({
     .prefault({}),
 });
 const failureSchema = z.object({ msg: z.string(), details: z.string().default('') });
-const keptSchema = z.object({ chain: chainSchema, result: z.unknown().optional() });
+const attachmentSchema = z.object({ chain: chainSchema, result: z.unknown().optional() });
 
 type Plugin = z.infer<typeof pluginSchema>;
 type Chain = z.infer<typeof chainSchema>;
-/** What is kept of a container while it is attached; without a result, that was interrupted. */
-type Kept = z.infer<typeof keptSchema>;
+/** What is stored of a container while it is attached; without a result, that was interrupted. */
+type AttachmentRecord = z.infer<typeof attachmentSchema>;
 
 /**
  * Finds the network for containers: the first of the machine's configurations, or a built-in one, which is a bridge behind the machine's address.
@@ -102,9 +102,8 @@ async function configuredChain({ confDirectory, binDirectories }: NetworkOptions
     for (const type of [loopback.type, ...chain.plugins.flatMap(programsOf)]) await find(type, binDirectories);
     return chain;
   } catch (error) {
-    throw new NetworkError(`cannot use the network configuration ${path}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    const target = `the network configuration ${path}`;
+    throw new NetworkError({ what: 'use', target, why: reasonOf(error), cause: error });
   }
 }
 
@@ -124,7 +123,7 @@ const loopback: Plugin = { type: 'loopback' };
 async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOptions): Promise<Chain | undefined> {
   const isInstalled = async (type: string) => (await locate(type, binDirectories)) !== undefined;
   for (const type of ['bridge', 'host-local', loopback.type]) if (!(await isInstalled(type))) return undefined;
-  const refusal = await whyNoTranslation();
+  const refusal = await translationRefusal();
   if (refusal !== undefined)
     warn(`the network of actions ends at this machine: addresses cannot be translated (${refusal})`);
   const filters = [{ type: 'portmap', capabilities: { portMappings: true } }, { type: 'firewall' }];
@@ -146,8 +145,8 @@ async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOpt
   };
 }
 
-/** The plug-ins that translate and filter do it with iptables, which needs the kernel's consent. */
-async function whyNoTranslation(): Promise<string | undefined> {
+/** Why addresses cannot be translated. The plug-ins that translate and filter use iptables, which needs support of the kernel. `undefined`: it works. */
+async function translationRefusal(): Promise<string | undefined> {
   const { failed, stderr, shortMessage } = await execa('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], {
     ...{ reject: false, stdin: 'ignore', timeout: 10_000 },
   });
@@ -160,27 +159,27 @@ function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }
     runPlugin(command, plugin, invocation, binDirectories);
 
   async function attach(id: string, namespace: string): Promise<Attachment> {
-    const file = keptFile(id);
+    const file = attachmentFile(id);
     try {
-      // Before the first plug-in runs: if this process dies meanwhile, another one still knows whom to ask to clean up.
-      await keep(file, { chain: ownChain, result: undefined });
+      // Before the first plug-in runs: if this process dies meanwhile, another one still knows the plug-ins that clean up.
+      await saveAttachment(file, { chain: ownChain, result: undefined });
       await run('ADD', loopback, { chain: loopbackOf(ownChain), id, namespace, interfaceName: 'lo' });
       let result: unknown;
       for (const plugin of ownChain.plugins)
         result = await run('ADD', plugin, { chain: ownChain, id, namespace, interfaceName: 'eth0', result });
       const { ips, dns } = resultSchema.parse(result);
-      await keep(file, { chain: ownChain, result });
+      await saveAttachment(file, { chain: ownChain, result });
       return { addresses: ips.map(({ address }) => address.replace(/\/.*/, '')), dns };
     } catch (error) {
       await detach(id, namespace).catch((left: Error) => warn(left.message));
-      throw asNetworkError(error, `cannot attach container ${id} to the network ${ownChain.name}`);
+      throw networkError('attach', `container ${id} to the network ${ownChain.name}`, error);
     }
   }
 
   async function detach(id: string, namespace: string): Promise<void> {
-    const file = keptFile(id);
-    const { chain, result } = (await kept(file)) ?? { chain: ownChain };
-    // A plug-in that is told of no namespace frees what it holds elsewhere; one that cannot be entered makes it fail.
+    const file = attachmentFile(id);
+    const { chain, result } = (await loadAttachment(file)) ?? { chain: ownChain };
+    // Without a namespace a plug-in frees what it holds elsewhere; a namespace that cannot be entered makes it fail.
     const entered = (await isNetworkNamespace(namespace)) ? namespace : '';
     const failures: Error[] = [];
     const remove = (plugin: Plugin, from: Chain, interfaceName: string) =>
@@ -190,13 +189,14 @@ function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }
     for (const plugin of chain.plugins.toReversed()) await remove(plugin, chain, 'eth0');
     await remove(loopback, loopbackOf(chain), 'lo');
     if (failures[0] !== undefined)
-      throw asNetworkError(failures[0], `cannot take container ${id} off the network ${chain.name}`);
+      throw networkError('detach', `container ${id} from the network ${chain.name}`, failures[0]);
     await rm(file, { force: true });
   }
 
-  function keptFile(id: string): string {
+  function attachmentFile(id: string): string {
     // The identifier's form in the specification, section 2 "Parameters": so it is a file's name too.
-    if (!/^[a-zA-Z0-9][\w.-]*$/.test(id)) throw new NetworkError(`${JSON.stringify(id)} cannot be a container's id`);
+    if (!/^[a-zA-Z0-9][\w.-]*$/.test(id))
+      throw new NetworkError({ what: 'attach', target: JSON.stringify(id), why: "it cannot be a container's id" });
     return join(stateDirectory, `${id}.json`);
   }
 
@@ -207,29 +207,29 @@ function loopbackOf({ cniVersion }: Chain): Chain {
   return { cniVersion, name: 'loopback', plugins: [loopback] };
 }
 
-function asNetworkError(error: unknown, what: string): NetworkError {
-  return new NetworkError(`${what}: ${(error as Error).message}`, { cause: error });
+function networkError(what: string, target: string, cause: unknown): NetworkError {
+  return new NetworkError({ what, target, why: reasonOf(cause), cause });
 }
 
 /** Whole or not at all, whenever the process dies. */
-async function keep(file: string, content: Kept): Promise<void> {
+async function saveAttachment(file: string, content: AttachmentRecord): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   await writeFile(`${file}.new`, JSON.stringify(content), { mode: 0o600 });
   await rename(`${file}.new`, file);
 }
 
-async function kept(file: string): Promise<Kept | undefined> {
+async function loadAttachment(file: string): Promise<AttachmentRecord | undefined> {
   try {
-    return parse(keptSchema, await readFile(file, 'utf8'));
+    return parse(attachmentSchema, await readFile(file, 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw asNetworkError(error, `cannot read ${file}`);
+    throw networkError('read', file, error);
   }
 }
 
 type Command = 'ADD' | 'DEL';
 
-/** What a plug-in is called with, besides its own configuration. */
+/** Input of a plug-in, besides its own configuration. */
 interface Invocation {
   readonly chain: Chain;
   readonly id: string;
@@ -240,8 +240,8 @@ interface Invocation {
   readonly result?: unknown;
 }
 
-/** Longer than this takes no plug-in, unless it hangs. */
-const pluginLimitSeconds = 60;
+/** No plug-in takes longer, unless it hangs. */
+const pluginTimeoutSeconds = 60;
 
 /** Runs a plug-in (CNI specification, section 2 "Execution Protocol") and returns its result, which DEL does not have. */
 async function runPlugin(
@@ -255,9 +255,9 @@ async function runPlugin(
       ...{ CNI_COMMAND: command, CNI_CONTAINERID: id, CNI_NETNS: namespace, CNI_IFNAME: interfaceName },
       CNI_PATH: binDirectories.join(':'),
     },
-    // Capabilities are answered with `runtimeConfig`, for which an action has nothing to say.
+    // Capabilities ask for `runtimeConfig`, which actions do not have.
     input: JSON.stringify({ ...plugin, cniVersion, name, ...(result !== undefined && { prevResult: result }) }),
-    ...{ reject: false, timeout: pluginLimitSeconds * 1000 },
+    ...{ reject: false, timeout: pluginTimeoutSeconds * 1000 },
   });
   if (failed)
     throw new Error(`plug-in ${plugin.type} (${command}): ${reasonIn(stdout) || stderr.trim() || shortMessage}`);
@@ -306,28 +306,28 @@ async function locate(type: string, directories: readonly string[]): Promise<str
  * @throws {NetworkError}
  */
 export async function createNetworkNamespace(path: string): Promise<void> {
-  const what = `cannot make the network namespace ${path}`;
+  const failure = (error: unknown) => networkError('make', `the network namespace ${path}`, error);
   try {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, '', { flag: 'wx', mode: 0o444 });
   } catch (error) {
-    throw asNetworkError(error, what);
+    throw failure(error);
   }
   try {
     await execa('unshare', [`--net=${path}`, 'true'], { stdin: 'ignore', timeout: 10_000 });
   } catch (error) {
     await rm(path, { force: true });
-    throw asNetworkError(error, what);
+    throw failure(error);
   }
 }
 
-/** Takes the path away; the namespace goes with the last process in it. Fine if it is not there. @throws {NetworkError} */
+/** Removes the path; the namespace ends with the last process in it. A path that does not exist is no error. @throws {NetworkError} */
 export async function removeNetworkNamespace(path: string): Promise<void> {
   try {
     if (await isNetworkNamespace(path)) await execa('umount', [path], { stdin: 'ignore', timeout: 10_000 });
     await rm(path, { force: true });
   } catch (error) {
-    throw asNetworkError(error, `cannot remove the network namespace ${path}`);
+    throw networkError('remove', `the network namespace ${path}`, error);
   }
 }
 

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ignoreMissing } from '../ignore-missing.ts';
 import { SpecError } from '../spec/spec-error.ts';
-import { unlessGone } from '../unless-gone.ts';
 import {
   createNetworkNamespace,
   loadNetwork,
@@ -11,21 +11,21 @@ import {
 } from './cni.ts';
 import { networkFiles } from './network-files.ts';
 
-/** What a container has: the machine's network, none but its own loopback, or one by the plug-ins of the Container Network Interface. */
+/** Network of a container: the machine's, none but its own loopback, or one by the plug-ins of the Container Network Interface. */
 export type NetworkKind = 'host' | 'none' | 'cni';
 
 const noDns = { nameservers: [], domain: '', search: [], options: [] };
 
-/** Connects containers, each with a directory of its own for what belongs to that. */
+/** Connects containers to networks. Each container has a directory for the files of its network. */
 export class ContainerNetworks {
   readonly #options: NetworkOptions;
 
   constructor(options: NetworkOptions) {
-    const told = new Set<string>();
-    // The network is loaded several times for each container, and what it lacks is worth saying once.
+    const reported = new Set<string>();
+    // The network is loaded several times for each container; a warning is logged once.
     const warn = (message: string) => {
-      if (!told.has(message)) options.warn(message);
-      told.add(message);
+      if (!reported.has(message)) options.warn(message);
+      reported.add(message);
     };
     this.#options = { ...options, warn };
   }
@@ -36,13 +36,15 @@ export class ContainerNetworks {
   }
 
   /**
-   * @param mode in Docker's words
+   * @param mode see {@link ContainerSpec}
    * @throws {SpecError} there is no such network
    */
   async kindOf(mode = 'default'): Promise<NetworkKind> {
     if (mode === 'host' || mode === 'none') return mode;
-    if (!['default', 'bridge', ''].includes(mode))
-      throw new SpecError(`there is no network ${mode} with containerd: it can be "host", "none" or "default"`);
+    if (!['default', 'bridge', ''].includes(mode)) {
+      const why = 'with containerd it can be "host", "none" or "default"';
+      throw new SpecError({ what: 'use', target: `the network ${mode}`, why });
+    }
     await this.#load();
     return 'cni';
   }
@@ -53,7 +55,7 @@ export class ContainerNetworks {
   }
 
   /**
-   * Makes its network, and the files that tell it about that. What is left of an attempt that was cut off is cleared away.
+   * Makes the network of a container, and the files in which it finds its addresses and servers. What is left of an interrupted attempt is removed.
    * @throws {NetworkError}, {SpecError}
    */
   async connect(id: string, directory: string, kind: NetworkKind, hostname: string): Promise<void> {
@@ -62,7 +64,7 @@ export class ContainerNetworks {
       await networkFiles(directory, { hostname, addresses: [], dns: noDns, onHostNetwork: true });
       return;
     }
-    if ((await unlessGone(stat(namespace))) !== undefined) await this.disconnect(id, directory, kind);
+    if ((await ignoreMissing(stat(namespace))) !== undefined) await this.disconnect(id, directory, kind);
     await createNetworkNamespace(namespace);
     const { addresses, dns } =
       kind === 'cni' ? await (await this.#load()).attach(id, namespace) : { addresses: [], dns: noDns };
@@ -81,8 +83,11 @@ export class ContainerNetworks {
     const network = await loadNetwork(this.#options);
     if (network !== undefined) return network;
     const places = this.#options.binDirectories.join(' or ');
-    throw new SpecError(
-      `there are no plug-ins for a network of its own (bridge, host-local and loopback in ${places}); the network "host" needs none`,
-    );
+    throw new SpecError({
+      what: 'make',
+      target: 'a network for the container',
+      why: `there are no plug-ins for it (bridge, host-local and loopback in ${places})`,
+      hint: 'the network "host" needs none',
+    });
   }
 }

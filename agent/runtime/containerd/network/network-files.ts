@@ -21,7 +21,7 @@ export interface ContainerNetwork {
 /** Where the machine has its own. */
 export interface MachineFiles {
   readonly resolvConf: string;
-  /** What systemd-resolved itself asks. */
+  /** The servers that systemd-resolved asks. */
   readonly upstreamResolvConf: string;
   readonly hosts: string;
 }
@@ -54,7 +54,7 @@ export async function networkFiles(directory: string, network: ContainerNetwork,
   return paths;
 }
 
-/** Whoever the container's program runs as reads it. */
+/** World-readable: the program may run as any user. */
 async function write(path: string, content: string): Promise<void> {
   await writeFile(path, content, { mode: 0o644 });
 }

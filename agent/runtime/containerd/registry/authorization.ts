@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import type { EngineAuthentication } from '../../credentials.ts';
-import { type Answer, type Question, RegistryError, shown } from './connection.ts';
+import type { RegistryLogin } from '../../credentials.ts';
+import type { PullFailure } from '../../pull-error.ts';
+import { RegistryError, type RegistryRequest, type RegistryResponse, redactUrl } from './connection.ts';
 
 /** One way to authenticate that a server offers (RFC 9110 §11.3). */
 export interface Challenge {
@@ -10,29 +11,30 @@ export interface Challenge {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-export interface Authorizing {
-  /** What the registry calls the image. */
+/** What an authorization is for. */
+export interface AuthorizationContext {
+  /** Name of the image at the registry. */
   readonly repository: string;
-  /** `undefined`: the server may know us as nobody. */
-  readonly credentials: EngineAuthentication | undefined;
-  /** The registry itself is spoken to over TLS. */
+  /** `undefined`: without credentials. */
+  readonly login: RegistryLogin | undefined;
+  /** The registry itself is reached over TLS. */
   readonly isSecure: boolean;
-  ask(url: URL, question: Question): Promise<Answer>;
+  request(url: URL, request: RegistryRequest): Promise<RegistryResponse>;
 }
 
 /**
  * Answers the challenges of a registry: Basic with the credentials (RFC 7617), Bearer with a token from the service that the registry names (CNCF
  * distribution, "Token Authentication Specification" and "Oauth2 Token Authentication").
- * @returns the header Authorization; `undefined` if nothing that we have answers any of them.
+ * @returns the header Authorization; `undefined`: the login fits none of them.
  * @throws {RegistryError} the token service gives none.
  */
 export async function authorizationFor(
   challenges: readonly Challenge[],
-  authorizing: Authorizing,
+  context: AuthorizationContext,
 ): Promise<string | undefined> {
   for (const { scheme, parameters } of challenges) {
-    if (scheme === 'bearer') return `Bearer ${await fetchToken(parameters, authorizing)}`;
-    const basic = scheme === 'basic' && basicAuthorization(authorizing.credentials);
+    if (scheme === 'bearer') return `Bearer ${await fetchToken(parameters, context)}`;
+    const basic = scheme === 'basic' && basicAuthorization(context.login);
     if (basic) return basic;
   }
   return undefined;
@@ -50,53 +52,53 @@ export function parseChallenges(header: string): Challenge[] {
   return challenges;
 }
 
-function basicAuthorization(credentials: EngineAuthentication | undefined): string | undefined {
-  if (credentials?.username === undefined) return undefined;
-  return `Basic ${Buffer.from(`${credentials.username}:${credentials.password ?? ''}`).toString('base64')}`;
+function basicAuthorization(login: RegistryLogin | undefined): string | undefined {
+  if (login === undefined || !('username' in login)) return undefined;
+  return `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`;
 }
 
-/** The two kinds of service call it differently. */
-const tokenAnswer = z
+/** The two kinds of service have different names for it. */
+const tokenResponse = z
   .object({ token: z.string().optional(), access_token: z.string().optional() })
   .transform(({ token, access_token: accessToken }) => token || accessToken)
   .pipe(z.string());
 
-async function fetchToken(challenge: Challenge['parameters'], authorizing: Authorizing): Promise<string> {
+async function fetchToken(challenge: Challenge['parameters'], context: AuthorizationContext): Promise<string> {
   const { realm = '', service } = challenge;
-  if (!URL.canParse(realm)) throw new RegistryError(`the registry names no token service: ${realm}`, undefined);
+  if (!URL.canParse(realm)) throw new RegistryError(`the registry names no token service: ${realm}`);
   const url = new URL(realm);
   const scopes = new Set([
-    `repository:${authorizing.repository}:pull`,
+    `repository:${context.repository}:pull`,
     ...(challenge['scope'] ? [challenge['scope']] : []),
   ]);
-  const answer = await authorizing.ask(...tokenQuestion(url, service, [...scopes], authorizing));
-  const body = await readText(answer, 1024 * 1024);
-  if (answer.status !== 200) throw refusal(answer, body, '');
-  const token = tokenAnswer.safeParse(parseJson(body));
-  if (!token.success) throw new RegistryError(`the token service ${shown(url)} answered without a token`, undefined);
+  const response = await context.request(...tokenRequest(url, service, [...scopes], context));
+  const body = await readText(response, 1024 * 1024);
+  if (response.status !== 200) throw refusal(response, body, '');
+  const token = tokenResponse.safeParse(parseJson(body));
+  if (!token.success) throw new RegistryError(`the token service ${redactUrl(url)} answered without a token`);
   return token.data;
 }
 
-function tokenQuestion(
+function tokenRequest(
   realm: URL,
   service: string | undefined,
   scopes: readonly string[],
-  { credentials, isSecure }: Authorizing,
-): [URL, Question] {
+  { login, isSecure }: AuthorizationContext,
+): [URL, RegistryRequest] {
   const headers = { accept: 'application/json' };
-  if (credentials !== undefined && isSecure && realm.protocol !== 'https:') {
-    throw new RegistryError(`the token service ${shown(realm)} would get the credentials without TLS`, undefined);
+  if (login !== undefined && isSecure && realm.protocol !== 'https:') {
+    throw new RegistryError(`the token service ${redactUrl(realm)} would get the credentials without TLS`);
   }
-  if (credentials?.identitytoken !== undefined) {
+  if (login !== undefined && 'identityToken' in login) {
     const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'nibs', scope: scopes.join(' ') });
     if (service !== undefined) form.set('service', service);
-    form.set('refresh_token', credentials.identitytoken);
+    form.set('refresh_token', login.identityToken);
     return [realm, { headers, form }];
   }
   const url = new URL(realm);
   if (service !== undefined) url.searchParams.set('service', service);
   for (const scope of scopes) url.searchParams.append('scope', scope);
-  const authorization = basicAuthorization(credentials);
+  const authorization = basicAuthorization(login);
   return [url, { headers, ...(authorization && { privateHeaders: { authorization } }) }];
 }
 
@@ -105,7 +107,7 @@ const explanation = z.union([
   z
     .object({ errors: z.array(z.object({ code: z.string().optional(), message: z.string().optional() })).min(1) })
     .transform(({ errors }) => errors.map(({ code, message }) => message || code).join(', ')),
-  // RFC 6749 §5.2, and what others say.
+  // RFC 6749 §5.2, and the fields of other servers.
   z
     .object({
       error_description: z.string().optional(),
@@ -116,24 +118,25 @@ const explanation = z.union([
     .transform((said) => said.error_description ?? said.details ?? said.message ?? said.error ?? ''),
 ]);
 
-/** In the Docker Engine's words. @param missing What it is that is not there if the answer is 404. */
-export function refusal({ url, status }: Answer, body: string, missing: string): RegistryError {
-  const meaning: Readonly<Record<number, string>> = {
-    401: 'unauthorized: authentication required: ',
-    403: 'denied: requested access to the resource is denied: ',
-    404: missing,
-    429: 'too many requests: ',
+/** In the Docker Engine's words. @param missing What is missing if the status is 404. */
+export function refusal({ url, status }: RegistryResponse, body: string, missing: string): RegistryError {
+  const meanings: Readonly<Record<number, readonly [string, PullFailure]>> = {
+    401: ['unauthorized: authentication required: ', 'unauthorized'],
+    403: ['denied: requested access to the resource is denied: ', 'unauthorized'],
+    404: [missing, 'not-found'],
+    429: ['too many requests: ', 'temporary'],
   };
+  const [meaning, reason] = meanings[status] ?? ['', 'temporary'];
   const said = explanation.safeParse(parseJson(body));
   const why = said.success && said.data !== '' ? `: ${said.data}` : '';
-  return new RegistryError(`${meaning[status] ?? ''}${shown(url)} answered ${status}${why}`, status);
+  return new RegistryError(`${meaning}${redactUrl(url)} answered ${status}${why}`, { reason, isRefusal: true });
 }
 
-/** At most so many bytes of the body. */
-export async function readText(answer: Answer, limitBytes: number): Promise<string> {
+/** The body, or its beginning. */
+export async function readText(response: RegistryResponse, limitBytes: number): Promise<string> {
   const read: Buffer[] = [];
   let sizeBytes = 0;
-  for await (const chunk of answer.chunks()) {
+  for await (const chunk of response.chunks()) {
     read.push(chunk);
     sizeBytes += chunk.length;
     if (sizeBytes >= limitBytes) break;

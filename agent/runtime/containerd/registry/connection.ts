@@ -2,97 +2,98 @@ import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
 import type { Clock } from '../../../../clock/clock.ts';
+import { reasonOf } from '../../../../errors/reason.ts';
 import { explainNotYetValid, isNotYetValid } from '../../../../net/certificate-time.ts';
 import { HttpAgents } from '../../../../net/http-agents.ts';
 import { proxyRulesOf, targetOf } from '../../../../net/proxy.ts';
 import { trustBesides } from '../../../../net/trust.ts';
-import type { PullFailureReason } from '../../pull-failure.ts';
+import type { PullFailure } from '../../pull-error.ts';
 import type { RegistryHost } from './hosts.ts';
 
-/** What a registry, or a server it referred to, did instead of what it was asked for. The message says at which URL, in Docker's words where it has some. */
+export interface RegistryErrorOptions extends ErrorOptions {
+  /** Default: `temporary`. */
+  readonly reason?: PullFailure | undefined;
+  /** Default: false. */
+  readonly isRefusal?: boolean | undefined;
+}
+
+/** A request that a registry, or a server it referred to, did not fulfil. The message says at which URL, in Docker's words where it has some. */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError';
-  /** HTTP status; `undefined` if there was no answer or not all of it. */
-  readonly statusCode: number | undefined;
-  readonly reason: PullFailureReason;
+  readonly reason: PullFailure;
+  /** The server works and has refused the request; otherwise it cannot be reached, broke off, or sent something else. */
+  readonly isRefusal: boolean;
 
-  /** @param options `reason`: default: what the status means, else `temporary` */
-  constructor(
-    message: string,
-    statusCode: number | undefined,
-    options?: ErrorOptions & { readonly reason?: PullFailureReason | undefined },
-  ) {
+  constructor(message: string, options: RegistryErrorOptions = {}) {
     super(message, options);
-    this.statusCode = statusCode;
-    this.reason = options?.reason ?? meanings[statusCode ?? 0] ?? 'temporary';
+    this.reason = options.reason ?? 'temporary';
+    this.isRefusal = options.isRefusal ?? false;
   }
 }
 
-const meanings: Readonly<Record<number, PullFailureReason>> = { 401: 'refused', 403: 'refused', 404: 'missing' };
-
-/** An answer's head. Who gets it must read the body to its end or discard it. */
-export interface Answer {
+/** The head of a response. Its receiver must read the body to the end or discard it. */
+export interface RegistryResponse {
   /** Where it came from, after redirects. */
   readonly url: URL;
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
   /** The body as it comes. @throws {RegistryError} when it breaks off or nothing comes for too long; the reason of the signal. */
   chunks(): AsyncGenerator<Buffer, void, undefined>;
-  /** For who does not want the body. */
+  /** Instead of reading the body. */
   discard(): void;
 }
 
-export interface Question {
+export interface RegistryRequest {
   readonly headers: http.OutgoingHttpHeaders;
   /** Headers that no other server than the one of the URL may see, after redirects. */
   readonly privateHeaders?: http.OutgoingHttpHeaders;
   /** Default: POST with a form, else GET. */
   readonly method?: 'HEAD';
-  /** Is never sent to another place than it was meant for: no redirections are followed. */
+  /** It is sent to no other place: no redirections are followed. */
   readonly form?: URLSearchParams;
 }
 
-const longestRedirection = 10;
+const maxRedirections = 10;
 const shortBytes = 64 * 1024;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** HTTP with one place of a registry's images and the servers that it refers to; keeps connections open until it is disposed of. */
+/** HTTP with one host of a registry's images and the servers that it refers to; keeps connections open until it is disposed of. */
 export class RegistryConnection implements Disposable {
   readonly #host: RegistryHost;
-  readonly #silenceSeconds: number;
+  readonly #idleTimeoutSeconds: number;
   readonly #clock: Clock;
   /** Proxies of the environment that cannot be used were named when the configuration was read. */
   readonly #agents = new HttpAgents({ proxy: proxyRulesOf(process.env, () => {}), tls: () => this.#tlsOptions() });
 
-  /** @param silenceSeconds Longest time in which nothing comes. */
-  constructor(host: RegistryHost, silenceSeconds: number, clock: Clock) {
+  /** @param idleTimeoutSeconds Longest time without data. */
+  constructor(host: RegistryHost, idleTimeoutSeconds: number, clock: Clock) {
     this.#clock = clock;
     this.#host = host;
-    this.#silenceSeconds = silenceSeconds;
+    this.#idleTimeoutSeconds = idleTimeoutSeconds;
   }
 
-  /** Every HTTP status but a redirection is an answer. @throws {RegistryError}; the reason of the signal. */
-  async ask(url: URL, question: Question, signal: AbortSignal): Promise<Answer> {
+  /** Follows redirections; every other HTTP status is a response. @throws {RegistryError}; the reason of the signal. */
+  async request(url: URL, request: RegistryRequest, signal: AbortSignal): Promise<RegistryResponse> {
     let current = url;
-    for (let redirects = 0; redirects <= longestRedirection; redirects++) {
-      const privateHeaders = current.origin === url.origin ? question.privateHeaders : {};
-      const headers = { ...question.headers, ...privateHeaders };
-      const answer = await this.#send(current, { ...question, headers }, signal);
-      const { location } = answer.headers;
-      if (question.form !== undefined || !redirectStatuses.has(answer.status) || location === undefined) return answer;
-      answer.discard();
-      if (!URL.canParse(location, current.href))
-        throw new RegistryError(`${shown(current)} redirects to no URL`, undefined);
+    for (let redirects = 0; redirects <= maxRedirections; redirects++) {
+      const privateHeaders = current.origin === url.origin ? request.privateHeaders : {};
+      const headers = { ...request.headers, ...privateHeaders };
+      const response = await this.#send(current, { ...request, headers }, signal);
+      const { location } = response.headers;
+      if (request.form !== undefined || !redirectStatuses.has(response.status) || location === undefined)
+        return response;
+      response.discard();
+      if (!URL.canParse(location, current.href)) throw new RegistryError(`${redactUrl(current)} redirects to no URL`);
       current = new URL(location, current);
     }
-    throw new RegistryError(`${shown(url)} redirects more than ${longestRedirection} times`, undefined);
+    throw new RegistryError(`${redactUrl(url)} redirects more than ${maxRedirections} times`);
   }
 
   [Symbol.dispose](): void {
     this.#agents[Symbol.dispose]();
   }
 
-  async #send(url: URL, { headers, method, form }: Question, signal: AbortSignal): Promise<Answer> {
+  async #send(url: URL, { headers, method, form }: RegistryRequest, signal: AbortSignal): Promise<RegistryResponse> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
     const isSecure = url.protocol === 'https:';
@@ -101,13 +102,13 @@ export class RegistryConnection implements Disposable {
       headers: { 'user-agent': 'nibs', 'accept-encoding': 'identity', ...headers },
       agent: this.#agents.for(url),
       // Node leaves a request alone that waits for the tunnel of a proxy, whatever happens to it: only this ends that wait.
-      timeout: this.#silenceSeconds * 1000,
+      timeout: this.#idleTimeoutSeconds * 1000,
     });
     const giveUp = (reason: Error) => {
       reject(reason);
       request.destroy(reason);
     };
-    using _ = this.#clock.schedule(this.#silenceSeconds, () => giveUp(this.#silence(url, 'unreachable')));
+    using _ = this.#clock.schedule(this.#idleTimeoutSeconds, () => giveUp(this.#timeout(url, 'unreachable')));
     const abort = () => giveUp(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
     request.once('response', resolve);
@@ -115,7 +116,7 @@ export class RegistryConnection implements Disposable {
     if (form !== undefined) request.setHeader('content-type', 'application/x-www-form-urlencoded');
     request.end(form?.toString());
     try {
-      return this.#answer(url, method, await promise, signal);
+      return this.#responseOf(url, method, await promise, signal);
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof RegistryError) throw error;
@@ -127,8 +128,13 @@ export class RegistryConnection implements Disposable {
     }
   }
 
-  #answer(url: URL, method: 'HEAD' | undefined, response: http.IncomingMessage, signal: AbortSignal): Answer {
-    // An answer that nobody reads any more may break.
+  #responseOf(
+    url: URL,
+    method: 'HEAD' | undefined,
+    response: http.IncomingMessage,
+    signal: AbortSignal,
+  ): RegistryResponse {
+    // A response that is not read any more may break.
     response.on('error', () => {});
     const isShort = method === 'HEAD' || Number(response.headers['content-length']) <= shortBytes;
     return {
@@ -149,9 +155,9 @@ export class RegistryConnection implements Disposable {
     const stop = () => void response.destroy(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
-    // The time that the reader takes for itself does not count.
+    // The time that the reader takes does not count.
     const watch = () =>
-      this.#clock.schedule(this.#silenceSeconds, () => response.destroy(this.#silence(url, 'temporary')));
+      this.#clock.schedule(this.#idleTimeoutSeconds, () => response.destroy(this.#timeout(url, 'temporary')));
     let timer = watch();
     try {
       for await (const chunk of response) {
@@ -162,7 +168,7 @@ export class RegistryConnection implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof RegistryError) throw error;
-      throw new RegistryError(`the connection to ${shown(url)} broke: ${reasonOf(error as Error)}`, undefined, {
+      throw new RegistryError(`the connection to ${redactUrl(url)} broke: ${reasonOf(error)}`, {
         cause: error,
       });
     } finally {
@@ -172,8 +178,10 @@ export class RegistryConnection implements Disposable {
     }
   }
 
-  #silence(url: URL, reason: PullFailureReason): RegistryError {
-    return new RegistryError(`${shown(url)} said nothing for ${this.#silenceSeconds} s`, undefined, { reason });
+  #timeout(url: URL, reason: PullFailure): RegistryError {
+    return new RegistryError(`${redactUrl(url)} timed out after ${this.#idleTimeoutSeconds} s without data`, {
+      reason,
+    });
   }
 
   #tlsOptions(): https.AgentOptions {
@@ -189,27 +197,27 @@ export class RegistryConnection implements Disposable {
   }
 }
 
-/** A URL without what must not be printed: storage services have signatures in their queries. */
-export function shown(url: URL): string {
+/** A URL without secrets: storage services have signatures in their queries. */
+export function redactUrl(url: URL): string {
   return `${url.origin}${url.pathname}`;
 }
 
 function notYetValid(url: URL, error: Error): RegistryError {
-  return new RegistryError(`cannot trust ${shown(url)}: ${error.message}`, undefined, {
+  return new RegistryError(`cannot trust ${redactUrl(url)}: ${error.message}`, {
     cause: error,
-    reason: 'not-yet-valid',
+    reason: 'certificate-not-yet-valid',
   });
 }
 
-/** Node's own words are not those that the Docker Engine has for the same. */
+/** In the words of the Docker Engine, which Node does not use. */
 function unreachable(url: URL, error: NodeJS.ErrnoException): RegistryError {
   const text = reasonOf(error);
-  const described = (message: string, reason: PullFailureReason) =>
-    new RegistryError(message, undefined, { cause: error, reason });
+  const described = (message: string, reason: PullFailure) => new RegistryError(message, { cause: error, reason });
   if (isNoTls(error))
-    return described(`cannot reach ${shown(url)}: server gave HTTP response to HTTPS client`, 'plain-http');
-  if (/certificate/i.test(text)) return described(`cannot trust ${shown(url)}: x509: ${text}`, 'untrusted');
-  return described(`cannot reach ${shown(url)}: ${text}`, isNobodyThere(error) ? 'unreachable' : 'temporary');
+    return described(`cannot reach ${redactUrl(url)}: server gave HTTP response to HTTPS client`, 'no-tls');
+  if (/certificate/i.test(text))
+    return described(`cannot trust ${redactUrl(url)}: x509: ${text}`, 'untrusted-certificate');
+  return described(`cannot reach ${redactUrl(url)}: ${text}`, isNobodyThere(error) ? 'unreachable' : 'temporary');
 }
 
 const nobodyThere: ReadonlySet<string | undefined> = new Set([
@@ -234,10 +242,4 @@ export function spokePlainHttp({ cause }: RegistryError): boolean {
 /** Whether a server hung up when it was asked, as some do that do not understand TLS. */
 export function hungUp({ cause }: RegistryError): boolean {
   return cause instanceof Error && 'code' in cause && cause.code === 'ECONNRESET';
-}
-
-/** Several addresses that fail make one error without a message. */
-function reasonOf(error: Error): string {
-  if (error instanceof AggregateError) return error.errors.map(reasonOf).join(', ');
-  return error.message.trim();
 }

@@ -4,21 +4,23 @@ import { BlockList, isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+import { OperationError } from '../../../../errors/operation-error.ts';
+import { reasonOf } from '../../../../errors/reason.ts';
 import { withoutBrackets } from '../../../../net/authority.ts';
 
-/** A place that a registry's images are asked for: the registry itself, or a mirror of it. */
+/** A host that has a registry's images: the registry itself, or a mirror of it. */
 export interface RegistryHost {
   /** Where the distribution API is, without a slash at its end; usually `https://host[:port]/v2`. */
   readonly url: URL;
-  /** It is the registry that the images are named by: the only one that gets its credentials. */
+  /** It is the registry in the names of the images: the only one that receives the credentials. */
   readonly isRegistry: boolean;
-  /** Whether it is asked what a tag means. */
+  /** Whether it is asked for the digest of a tag. */
   readonly resolves: boolean;
   /** Whether it is asked for content. */
   readonly pulls: boolean;
   readonly tls: RegistryTls;
-  /** Where no TLS is spoken, plain HTTP will do. */
-  readonly plainHttpWillDo: boolean;
+  /** Plain HTTP is used where it does not speak TLS. */
+  readonly allowsPlainHttp: boolean;
   /** Sent along with every request. */
   readonly headers: Readonly<Record<string, readonly string[]>>;
 }
@@ -35,12 +37,12 @@ export interface RegistryTls {
 export interface RegistryDirectories {
   /** containerd's: `hosts.toml` or certificates; `_default` stands for registries without a directory. */
   readonly registryConfigPath: string;
-  /** The Docker Engine's: certificates, for places that have none in the other one. Default: none. */
+  /** The Docker Engine's: certificates, for hosts that have none in the other one. Default: none. */
   readonly dockerCertsPath?: string | undefined;
 }
 
-/** A file of the registry configuration that cannot be used. The message names it. */
-export class RegistryConfigError extends Error {
+/** A file of the registry configuration cannot be used. */
+export class RegistryConfigError extends OperationError {
   override readonly name = 'RegistryConfigError';
 }
 
@@ -49,8 +51,8 @@ const certificateAndKey = z.tuple([z.string(), z.string()]);
 /** A file of its own has both certificate and key. */
 const inOneFile = z.string().transform((file): [string, string] => [file, file]);
 
-/** What can be said of a place. */
-const placeSchema = z.object({
+/** Settings of a host. */
+const hostSchema = z.object({
   capabilities: z
     .array(
       z
@@ -71,15 +73,15 @@ const placeSchema = z.object({
 });
 
 /** Format: containerd's `hosts.toml` (its docs/hosts.md). Mirrors are asked in the order of the file, then the server. */
-const hostsSchema = placeSchema.extend({
+const hostsSchema = hostSchema.extend({
   server: z.string().optional(),
-  host: z.record(z.string(), placeSchema).default({}),
+  host: z.record(z.string(), hostSchema).default({}),
 });
 
-type Place = z.output<typeof placeSchema>;
+type HostConfig = z.output<typeof hostSchema>;
 
 /**
- * Where the images of a registry are to be asked for, in order.
+ * The hosts of a registry's images, in the order in which they are asked.
  * @param registry `host[:port]` as in the names of its images.
  * @throws {RegistryConfigError}
  */
@@ -95,9 +97,9 @@ export async function registryHosts(registry: string, directories: RegistryDirec
   return [await describe(registry, undefined, noSettings, '/', directories)];
 }
 
-const noSettings: Place = placeSchema.parse({});
+const noSettings: HostConfig = hostSchema.parse({});
 
-/** containerd takes `host_port_` too, for file systems that have no colons. */
+/** containerd accepts `host_port_` too, for file systems that have no colons. */
 function directoryNames(registry: string): string[] {
   const withoutColon = registry.replace(/:(\d+)$/, '_$1_');
   return [...new Set([withoutColon, registry, '_default'])];
@@ -109,8 +111,8 @@ async function fromHostsFile(
   directories: RegistryDirectories,
 ): Promise<RegistryHost[]> {
   const { server, host: mirrors, ...settings } = await readHostsFile(join(directory, 'hosts.toml'));
-  const places = [...Object.entries(mirrors), [server, settings] as const];
-  return await Promise.all(places.map(([place, own]) => describe(registry, place, own, directory, directories)));
+  const hosts = [...Object.entries(mirrors), [server, settings] as const];
+  return await Promise.all(hosts.map(([host, own]) => describe(registry, host, own, directory, directories)));
 }
 
 async function readHostsFile(path: string): Promise<z.output<typeof hostsSchema>> {
@@ -119,7 +121,7 @@ async function readHostsFile(path: string): Promise<z.output<typeof hostsSchema>
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const keys = (issue?.path ?? []).map(String);
-  throw new RegistryConfigError(`${path}, line ${lineOf(keys, text)}: ${keys.join('.')}: ${issue?.message}`);
+  throw configError(`${path}, line ${lineOf(keys, text)}`, `${keys.join('.')}: ${issue?.message}`);
 }
 
 function parseToml(path: string, text: string): unknown {
@@ -129,11 +131,11 @@ function parseToml(path: string, text: string): unknown {
     if (!(error instanceof TomlError)) throw error;
     // Its other lines quote the file.
     const [reason] = error.message.split('\n');
-    throw new RegistryConfigError(`${path}, line ${error.line}: ${reason}`, { cause: error });
+    throw configError(`${path}, line ${error.line}`, reason ?? '', error);
   }
 }
 
-/** The parser forgets where it found what: each key is looked for behind the one that it belongs to. */
+/** The parser does not say where it found a key: each is looked for behind the one that it belongs to. */
 function lineOf(keys: readonly string[], text: string): number {
   const lines = text.split('\n');
   let found = 0;
@@ -149,36 +151,36 @@ function names(line: string, key: string): boolean {
   return at >= 0 && !/\w/.test(line.charAt(at + key.length));
 }
 
-/** @param place As the file names it; `undefined`: the registry itself. @param directory Paths of files are relative to it. */
+/** @param host As the file names it; `undefined`: the registry itself. @param directory Paths of files are relative to it. */
 async function describe(
   registry: string,
-  place: string | undefined,
-  settings: Place,
+  host: string | undefined,
+  settings: HostConfig,
   directory: string,
   directories: RegistryDirectories,
 ): Promise<RegistryHost> {
-  const url = apiUrl(place ?? registry, settings.override_path, directory);
+  const url = apiUrl(host ?? registry, settings.override_path, directory);
   const { ca = [], client = [], skip_verify: skipVerify, capabilities = ['pull', 'resolve'] } = settings;
-  const saysNothing = ca.length === 0 && client.length === 0 && skipVerify === undefined;
-  const certificates = saysNothing
+  const hasNoTlsSettings = ca.length === 0 && client.length === 0 && skipVerify === undefined;
+  const certificates = hasNoTlsSettings
     ? await dockerCertificates(url.host, registry, directories.dockerCertsPath)
     : await readCertificates(ca, client, directory);
-  // Like the Docker Engine: nobody can come in between on the way to this machine itself.
-  const isLenient = saysNothing && certificates.authorities.length === 0 && isThisMachine(url.hostname);
+  // Like the Docker Engine: a connection to this machine itself cannot be intercepted.
+  const isLenient = hasNoTlsSettings && certificates.authorities.length === 0 && isThisMachine(url.hostname);
   return {
     url,
     isRegistry: url.host === new URL(`${url.protocol}//${apiHost(registry)}`).host,
     resolves: capabilities.includes('resolve') && capabilities.includes('pull'),
     pulls: capabilities.includes('pull'),
     tls: { ...certificates, verify: skipVerify !== true && !isLenient },
-    plainHttpWillDo: isLenient,
+    allowsPlainHttp: isLenient,
     headers: settings.header,
   };
 }
 
-function apiUrl(place: string, overridesPath: boolean, directory: string): URL {
-  const text = /^https?:\/\//.test(place) ? place : `https://${place}`;
-  if (!URL.canParse(text)) throw new RegistryConfigError(`${join(directory, 'hosts.toml')}: ${place} is not a URL`);
+function apiUrl(host: string, overridesPath: boolean, directory: string): URL {
+  const text = /^https?:\/\//.test(host) ? host : `https://${host}`;
+  if (!URL.canParse(text)) throw configError(join(directory, 'hosts.toml'), `${host} is not a URL`);
   const url = new URL(text);
   url.host = apiHost(url.host);
   const path = url.pathname.replace(/\/+$/, '');
@@ -257,9 +259,7 @@ async function readPem(path: string, check: (pem: string) => unknown): Promise<s
     check(pem);
     return pem;
   } catch (error) {
-    throw new RegistryConfigError(`cannot use ${path} (it must be in PEM format): ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw configError(path, `it must be in PEM format: ${reasonOf(error)}`, error);
   }
 }
 
@@ -267,7 +267,7 @@ async function read(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    throw new RegistryConfigError(`cannot read ${path}: ${(error as Error).message}`, { cause: error });
+    throw configError(path, reasonOf(error), error, 'read');
   }
 }
 
@@ -278,6 +278,10 @@ async function list(directory: string): Promise<string[] | undefined> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new RegistryConfigError(`cannot read ${directory}: ${(error as Error).message}`, { cause: error });
+    throw configError(directory, reasonOf(error), error, 'read');
   }
+}
+
+function configError(target: string, why: string, cause?: unknown, what = 'use'): RegistryConfigError {
+  return new RegistryConfigError({ what, target, why, cause });
 }

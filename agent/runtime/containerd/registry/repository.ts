@@ -1,24 +1,22 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../../clock/clock.ts';
-import type { EngineAuthentication } from '../../credentials.ts';
+import type { RegistryLogin } from '../../credentials.ts';
 import { authorizationFor, parseChallenges, readText, refusal } from './authorization.ts';
 import {
-  type Answer,
   hungUp,
-  type Question,
   RegistryConnection,
   RegistryError,
-  shown,
+  type RegistryRequest,
+  type RegistryResponse,
+  redactUrl,
   spokePlainHttp,
 } from './connection.ts';
 import type { RegistryHost } from './hosts.ts';
 
-export { RegistryError } from './connection.ts';
-
 /** A manifest or an index of them, exactly as the registry has it. */
-export interface ManifestAnswer {
+export interface FetchedManifest {
   readonly bytes: Buffer;
-  /** `sha256:…` of the bytes, or in the algorithm that it was asked for by. */
+  /** `sha256:…` of the bytes, or in the algorithm of the digest that was asked for. */
   readonly digest: string;
   /** As the registry says; manifests may say otherwise themselves. */
   readonly mediaType: string | undefined;
@@ -37,43 +35,43 @@ const manifestTypes = [
   'application/vnd.docker.distribution.manifest.v2+json',
 ];
 /** As in containerd. */
-const longestManifestBytes = 4 * 1024 * 1024;
-const longestExplanationBytes = 64 * 1024;
+const maxManifestBytes = 4 * 1024 * 1024;
+const maxExplanationBytes = 64 * 1024;
 
 /**
- * A repository of a registry, at all places that have it (OCI distribution specification 1.1, "Pulling"). Each is asked in turn until one gives what it
- * should; one that broke off, lied, or could not be reached is not asked again while there are others.
+ * A repository of a registry, at all hosts that have it (OCI distribution specification 1.1, "Pulling"). Each is asked in turn until one returns the right
+ * content; one that broke off, sent wrong content, or could not be reached is not asked again while there are others.
  */
 export class Repository implements Disposable {
-  readonly #places: readonly Place[];
-  readonly #failed = new Set<Place>();
+  readonly #endpoints: readonly Endpoint[];
+  readonly #failed = new Set<Endpoint>();
 
   /**
-   * @param name What the registry calls it, for example `library/busybox`.
+   * @param name Name at the registry, for example `library/busybox`.
    * @param registry `host[:port]` in the names of its images.
-   * @param authentication Only for the registry itself.
-   * @param silenceSeconds A server from which nothing comes for so long has failed. Default: 60.
+   * @param login Only for the registry itself.
+   * @param idleTimeoutSeconds A server that sends nothing for this time has failed. Default: 60.
    */
   constructor(
     name: string,
     registry: string,
     hosts: readonly RegistryHost[],
-    authentication: EngineAuthentication | undefined,
+    login: RegistryLogin | undefined,
     clock: Clock,
-    silenceSeconds = 60,
+    idleTimeoutSeconds = 60,
   ) {
-    this.#places = hosts.map((host) => new Place(name, registry, host, authentication, clock, silenceSeconds));
+    this.#endpoints = hosts.map((host) => new Endpoint(name, registry, host, login, clock, idleTimeoutSeconds));
   }
 
   /**
    * What a tag means now, without getting it: registries that limit how much is pulled do not count this.
-   * @returns `undefined` if nobody says, for whatever reason: {@link manifest} will tell @throws the reason of the signal
+   * @returns `undefined` if no host says, for any reason: {@link manifest} reports that @throws the reason of the signal
    */
-  async resolve(tag: string, signal: AbortSignal): Promise<Omit<ManifestAnswer, 'bytes'> | undefined> {
+  async resolve(tag: string, signal: AbortSignal): Promise<Omit<FetchedManifest, 'bytes'> | undefined> {
     try {
       return await this.#first(
         ({ host }) => host.resolves,
-        (place) => place.resolve(tag, signal),
+        (endpoint) => endpoint.resolve(tag, signal),
         signal,
       );
     } catch (error) {
@@ -83,17 +81,17 @@ export class Repository implements Disposable {
   }
 
   /** @param name tag or digest @throws {RegistryError}; the reason of the signal */
-  async manifest(name: string, signal: AbortSignal): Promise<ManifestAnswer> {
+  async manifest(name: string, signal: AbortSignal): Promise<FetchedManifest> {
     const isDigest = name.includes(':');
     return await this.#first(
       ({ host }) => (isDigest ? host.pulls : host.resolves),
-      (place) => place.manifest(name, isDigest, signal),
+      (endpoint) => endpoint.manifest(name, isDigest, signal),
       signal,
     );
   }
 
   /**
-   * @param receive Gets the bytes; is called again when a place breaks off in their middle or when they are not what they should be, which is known only
+   * @param receive Receives the bytes; is called again when a host breaks off in their middle, or when their digest is wrong, which is known only
    * at their end.
    * @throws {RegistryError}; what `receive` throws; the reason of the signal
    */
@@ -104,30 +102,30 @@ export class Repository implements Disposable {
   ): Promise<Result> {
     return await this.#first(
       ({ host }) => host.pulls,
-      (place) => place.blob(descriptor, receive, signal),
+      (endpoint) => endpoint.blob(descriptor, receive, signal),
       signal,
     );
   }
 
   [Symbol.dispose](): void {
-    for (const place of this.#places) place[Symbol.dispose]();
+    for (const endpoint of this.#endpoints) endpoint[Symbol.dispose]();
   }
 
   async #first<Result>(
-    canAnswer: (place: Place) => boolean,
-    ask: (place: Place) => Promise<Result>,
+    isUsable: (endpoint: Endpoint) => boolean,
+    send: (endpoint: Endpoint) => Promise<Result>,
     signal: AbortSignal,
   ): Promise<Result> {
-    const able = this.#places.filter(canAnswer);
-    const trusted = able.filter((place) => !this.#failed.has(place));
+    const usable = this.#endpoints.filter(isUsable);
+    const preferred = usable.filter((endpoint) => !this.#failed.has(endpoint));
     const failures: RegistryError[] = [];
-    for (const place of trusted.length > 0 ? trusted : able) {
+    for (const endpoint of preferred.length > 0 ? preferred : usable) {
       try {
-        return await ask(place);
+        return await send(endpoint);
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof RegistryError)) throw error;
-        if (error.statusCode === undefined) this.#failed.add(place);
+        if (!error.isRefusal) this.#failed.add(endpoint);
         failures.push(error);
       }
     }
@@ -135,33 +133,33 @@ export class Repository implements Disposable {
   }
 }
 
-/** The registry itself is the last: what it says is the reason, what its mirrors said is no more than a cause. */
+/** The registry itself is the last: its failure is the reason, those of its mirrors are only a cause. */
 function failureOf(failures: readonly RegistryError[]): RegistryError {
   const last = failures.at(-1);
   if (last === undefined)
-    return new RegistryError('no host of the registry configuration may be asked', undefined, { reason: 'unusable' });
-  return failures.length === 1
-    ? last
-    : new RegistryError(last.message, last.statusCode, { cause: new AggregateError(failures), reason: last.reason });
+    return new RegistryError('no host of the registry configuration may be asked', { reason: 'bad-configuration' });
+  if (failures.length === 1) return last;
+  const { message, reason, isRefusal } = last;
+  return new RegistryError(message, { reason, isRefusal, cause: new AggregateError(failures) });
 }
 
-/** What a place is asked for. */
-interface Wanted {
+/** Something of the repository. */
+interface Resource {
   /** Behind the repository's name. */
   readonly path: string;
   /** Media types. */
   readonly accept: readonly string[];
-  /** What it is that is not there if the answer is 404. */
+  /** What is missing if the status is 404. */
   readonly missing: string;
   readonly method?: 'HEAD';
 }
 
-/** A repository at one place. */
-class Place implements Disposable {
+/** A repository at one host. */
+class Endpoint implements Disposable {
   readonly host: RegistryHost;
   readonly #name: string;
   readonly #registry: string;
-  readonly #credentials: EngineAuthentication | undefined;
+  readonly #login: RegistryLogin | undefined;
   readonly #connection: RegistryConnection;
   #api: URL;
   #authorization: string | undefined;
@@ -170,44 +168,44 @@ class Place implements Disposable {
     name: string,
     registry: string,
     host: RegistryHost,
-    authentication: EngineAuthentication | undefined,
+    login: RegistryLogin | undefined,
     clock: Clock,
-    silenceSeconds: number,
+    idleTimeoutSeconds: number,
   ) {
     this.host = host;
     this.#name = name;
     this.#registry = registry;
-    this.#credentials = host.isRegistry ? authentication : undefined;
-    this.#connection = new RegistryConnection(host, silenceSeconds, clock);
+    this.#login = host.isRegistry ? login : undefined;
+    this.#connection = new RegistryConnection(host, idleTimeoutSeconds, clock);
     this.#api = host.url;
   }
 
-  async resolve(tag: string, signal: AbortSignal): Promise<Omit<ManifestAnswer, 'bytes'> | undefined> {
-    const question = { path: `manifests/${tag}`, accept: manifestTypes, missing: 'manifest unknown: ' };
-    const answer = await this.#get({ ...question, method: 'HEAD' }, signal);
-    answer.discard();
-    const digest = answer.headers['docker-content-digest'];
-    return typeof digest === 'string' ? { digest, mediaType: mediaTypeOf(answer) } : undefined;
+  async resolve(tag: string, signal: AbortSignal): Promise<Omit<FetchedManifest, 'bytes'> | undefined> {
+    const resource = { path: `manifests/${tag}`, accept: manifestTypes, missing: 'manifest unknown: ' };
+    const response = await this.#get({ ...resource, method: 'HEAD' }, signal);
+    response.discard();
+    const digest = response.headers['docker-content-digest'];
+    return typeof digest === 'string' ? { digest, mediaType: mediaTypeOf(response) } : undefined;
   }
 
-  async manifest(name: string, isDigest: boolean, signal: AbortSignal): Promise<ManifestAnswer> {
-    const question = { path: `manifests/${name}`, accept: manifestTypes, missing: 'manifest unknown: ' };
-    const answer = await this.#get(question, signal);
-    const stated = answer.headers['docker-content-digest'];
+  async manifest(name: string, isDigest: boolean, signal: AbortSignal): Promise<FetchedManifest> {
+    const resource = { path: `manifests/${name}`, accept: manifestTypes, missing: 'manifest unknown: ' };
+    const response = await this.#get(resource, signal);
+    const stated = response.headers['docker-content-digest'];
     const expected = isDigest ? name : typeof stated === 'string' ? stated : undefined;
     const hash = createHash(algorithmOf(expected ?? 'sha256:'));
     const read: Buffer[] = [];
     let sizeBytes = 0;
-    for await (const chunk of answer.chunks()) {
+    for await (const chunk of response.chunks()) {
       sizeBytes += chunk.length;
-      if (sizeBytes > longestManifestBytes)
-        throw new RegistryError(`${shown(answer.url)} is no manifest: too long`, undefined);
+      if (sizeBytes > maxManifestBytes)
+        throw new RegistryError(`${redactUrl(response.url)} is too long for a manifest`);
       read.push(chunk);
       hash.update(chunk);
     }
     const digest = `${algorithmOf(expected ?? 'sha256:')}:${hash.digest('hex')}`;
-    if (expected !== undefined && digest !== expected) throw mismatch(answer, digest, expected);
-    return { bytes: Buffer.concat(read), digest, mediaType: mediaTypeOf(answer) };
+    if (expected !== undefined && digest !== expected) throw mismatch(response, digest, expected);
+    return { bytes: Buffer.concat(read), digest, mediaType: mediaTypeOf(response) };
   }
 
   async blob<Result>(
@@ -215,12 +213,12 @@ class Place implements Disposable {
     receive: (content: AsyncIterable<Buffer>) => Promise<Result>,
     signal: AbortSignal,
   ): Promise<Result> {
-    const question = { path: `blobs/${descriptor.digest}`, accept: ['*/*'], missing: 'blob not found: ' };
-    const answer = await this.#get(question, signal);
+    const resource = { path: `blobs/${descriptor.digest}`, accept: ['*/*'], missing: 'blob not found: ' };
+    const response = await this.#get(resource, signal);
     try {
-      return await receive(verified(answer, descriptor));
+      return await receive(verified(response, descriptor));
     } finally {
-      answer.discard();
+      response.discard();
     }
   }
 
@@ -228,52 +226,52 @@ class Place implements Disposable {
     this.#connection[Symbol.dispose]();
   }
 
-  async #get(wanted: Wanted, signal: AbortSignal): Promise<Answer> {
-    const first = await this.#ask(wanted, signal);
-    const answer = first.status === 401 ? await this.#authorized(first, wanted, signal) : first;
-    if (answer.status === 200) return answer;
-    const body = await readText(answer, longestExplanationBytes);
-    throw this.#withoutSecrets(refusal(answer, body, wanted.missing));
+  async #get(resource: Resource, signal: AbortSignal): Promise<RegistryResponse> {
+    const first = await this.#send(resource, signal);
+    const response = first.status === 401 ? await this.#authorized(first, resource, signal) : first;
+    if (response.status === 200) return response;
+    const body = await readText(response, maxExplanationBytes);
+    throw this.#withoutSecrets(refusal(response, body, resource.missing));
   }
 
-  /** The same again with what the registry wants to see; the refusal itself if we do not have that. */
-  async #authorized(refused: Answer, wanted: Wanted, signal: AbortSignal): Promise<Answer> {
+  /** The same again with the credentials that the registry asks for; the refusal itself if there are none. */
+  async #authorized(refused: RegistryResponse, resource: Resource, signal: AbortSignal): Promise<RegistryResponse> {
     // A server that the registry redirects to has no claim to its credentials.
     if (refused.url.origin !== this.#api.origin) return refused;
     const challenges = parseChallenges(refused.headers['www-authenticate'] ?? '');
     try {
       this.#authorization = await authorizationFor(challenges, {
         repository: this.#name,
-        credentials: this.#credentials,
+        login: this.#login,
         isSecure: this.#api.protocol === 'https:',
-        ask: (url, question) => this.#connection.ask(url, question, signal),
+        request: (url, request) => this.#connection.request(url, request, signal),
       });
     } catch (error) {
       throw error instanceof RegistryError ? this.#withoutSecrets(error) : error;
     }
     if (this.#authorization === undefined) return refused;
     refused.discard();
-    return await this.#ask(wanted, signal);
+    return await this.#send(resource, signal);
   }
 
-  async #ask(wanted: Wanted, signal: AbortSignal): Promise<Answer> {
+  async #send(resource: Resource, signal: AbortSignal): Promise<RegistryResponse> {
     try {
-      return await this.#connection.ask(this.#url(wanted), this.#question(wanted), signal);
+      return await this.#connection.request(this.#url(resource), this.#requestFor(resource), signal);
     } catch (error) {
       const hasNoTls = error instanceof RegistryError && (spokePlainHttp(error) || hungUp(error));
-      if (!hasNoTls || !this.host.plainHttpWillDo || this.#api.protocol === 'http:') throw error;
-      return await this.#askPlainly(wanted, error, signal);
+      if (!hasNoTls || !this.host.allowsPlainHttp || this.#api.protocol === 'http:') throw error;
+      return await this.#sendPlainly(resource, error, signal);
     }
   }
 
   /** @throws {RegistryError} why it could not be reached over TLS, if that was not for plain HTTP */
-  async #askPlainly(wanted: Wanted, error: RegistryError, signal: AbortSignal): Promise<Answer> {
+  async #sendPlainly(resource: Resource, error: RegistryError, signal: AbortSignal): Promise<RegistryResponse> {
     const secure = this.#api;
     this.#api = new URL(secure);
     this.#api.protocol = 'http:';
     this.#authorization = undefined;
     try {
-      return await this.#connection.ask(this.#url(wanted), this.#question(wanted), signal);
+      return await this.#connection.request(this.#url(resource), this.#requestFor(resource), signal);
     } catch (plainError) {
       signal.throwIfAborted();
       if (spokePlainHttp(error)) throw plainError;
@@ -282,7 +280,7 @@ class Place implements Disposable {
     }
   }
 
-  #url({ path }: Wanted): URL {
+  #url({ path }: Resource): URL {
     const url = new URL(this.#api);
     url.pathname = `${url.pathname}/${this.#name}/${path}`;
     // A mirror of several registries must know which one is meant (containerd's docs/hosts.md).
@@ -290,7 +288,7 @@ class Place implements Disposable {
     return url;
   }
 
-  #question({ accept, method }: Wanted): Question {
+  #requestFor({ accept, method }: Resource): RegistryRequest {
     const own = Object.fromEntries(Object.entries(this.host.headers).map(([name, values]) => [name, [...values]]));
     const authorization = this.#authorization === undefined ? {} : { authorization: this.#authorization };
     return {
@@ -300,44 +298,51 @@ class Place implements Disposable {
     };
   }
 
-  /** A server may repeat in its explanation what it was sent. */
+  /** A server may repeat in its explanation what it received. */
   #withoutSecrets(error: RegistryError): RegistryError {
-    const { password, identitytoken } = this.#credentials ?? {};
-    const secrets = [password, identitytoken, this.#authorization?.replace(/^\w+ /, '')];
+    const { reason, isRefusal } = error;
+    const secrets = [...secretsOf(this.#login), this.#authorization?.replace(/^\w+ /, '')];
     const message = secrets.reduce<string>(
       (text, secret) => (secret ? text.replaceAll(secret, '***') : text),
       error.message,
     );
-    return new RegistryError(message, error.statusCode, { reason: error.reason });
+    return new RegistryError(message, { reason, isRefusal });
   }
 }
 
-/** The bytes of a blob, which at their end turn out to be those that were meant. */
-async function* verified(answer: Answer, { digest, size }: BlobDescriptor): AsyncGenerator<Buffer, void, undefined> {
+function secretsOf(login: RegistryLogin | undefined): readonly string[] {
+  if (login === undefined) return [];
+  return 'identityToken' in login ? [login.identityToken] : [login.password];
+}
+
+/** The bytes of a blob. @throws {RegistryError} at their end, if their digest is not the right one */
+async function* verified(
+  response: RegistryResponse,
+  { digest, size }: BlobDescriptor,
+): AsyncGenerator<Buffer, void, undefined> {
   const hash = createHash(algorithmOf(digest));
   let sizeBytes = 0;
-  for await (const chunk of answer.chunks()) {
+  for await (const chunk of response.chunks()) {
     sizeBytes += chunk.length;
-    if (sizeBytes > size) throw new RegistryError(`${shown(answer.url)} has more than ${size} bytes`, undefined);
+    if (sizeBytes > size) throw new RegistryError(`${redactUrl(response.url)} has more than ${size} bytes`);
     hash.update(chunk);
     yield chunk;
   }
-  if (sizeBytes < size) throw new RegistryError(`${shown(answer.url)} has ${sizeBytes} of ${size} bytes`, undefined);
+  if (sizeBytes < size) throw new RegistryError(`${redactUrl(response.url)} has ${sizeBytes} of ${size} bytes`);
   const actual = `${algorithmOf(digest)}:${hash.digest('hex')}`;
-  if (actual !== digest) throw mismatch(answer, actual, digest);
+  if (actual !== digest) throw mismatch(response, actual, digest);
 }
 
-function mediaTypeOf({ headers }: Answer): string | undefined {
+function mediaTypeOf({ headers }: RegistryResponse): string | undefined {
   return headers['content-type']?.split(';')[0];
 }
 
 function algorithmOf(digest: string): string {
   const algorithm = digest.slice(0, digest.indexOf(':'));
-  if (!['sha256', 'sha384', 'sha512'].includes(algorithm))
-    throw new RegistryError(`unknown kind of digest: ${digest}`, undefined);
+  if (!['sha256', 'sha384', 'sha512'].includes(algorithm)) throw new RegistryError(`unknown kind of digest: ${digest}`);
   return algorithm;
 }
 
-function mismatch({ url }: Answer, actual: string, expected: string): RegistryError {
-  return new RegistryError(`${shown(url)} has the wrong content: its digest is ${actual}, not ${expected}`, undefined);
+function mismatch({ url }: RegistryResponse, actual: string, expected: string): RegistryError {
+  return new RegistryError(`${redactUrl(url)} has the wrong content: its digest is ${actual}, not ${expected}`);
 }

@@ -1,9 +1,9 @@
 import { lstat, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { unlessGone } from '../unless-gone.ts';
+import { ignoreMissing } from '../ignore-missing.ts';
 import { SpecError } from './spec-error.ts';
 
-/** Who the program of a container runs as. */
+/** User and groups of a container's program. */
 export interface ContainerUser {
   readonly uid: number;
   readonly gid: number;
@@ -11,17 +11,19 @@ export interface ContainerUser {
 }
 
 /**
- * Finds out who Docker's `USER` is: `user[:group]`, each a name or a number; empty is root. Without a group, the user has all of its groups.
+ * Resolves Docker's `USER`: `user[:group]`, each a name or a number; empty is root. Without a group, the user has all of its groups.
  *
  * @param rootfs Directory with the files of the image; a link in it leads nowhere else.
  * @throws {SpecError} a name is in neither /etc/passwd nor /etc/group of the image
  */
 export async function resolveUser(text: string | undefined, rootfs: string): Promise<ContainerUser> {
   const [user = '', group = ''] = (text ?? '').split(':');
-  const refuse = (reason: string) => new SpecError(`cannot run as user ${JSON.stringify(text)}: ${reason}`);
-  const who = user === '' ? '0' : user;
-  const known = (await entriesOf(rootfs, '/etc/passwd')).find(([name, , uid]) => who === (isNumber(who) ? uid : name));
-  const uid = idOf(known?.[2] ?? who);
+  const refuse = (why: string) => new SpecError({ what: 'run as', target: `user ${JSON.stringify(text)}`, why });
+  const wanted = user === '' ? '0' : user;
+  const known = (await entriesOf(rootfs, '/etc/passwd')).find(
+    ([name, , uid]) => wanted === (isNumber(wanted) ? uid : name),
+  );
+  const uid = idOf(known?.[2] ?? wanted);
   if (uid === undefined) throw refuse(`the image has no user ${user} in /etc/passwd`);
   const groups = await entriesOf(rootfs, '/etc/group');
   if (group !== '') {
@@ -40,7 +42,7 @@ function isNumber(text: string): boolean {
   return /^\d+$/.test(text);
 }
 
-/** `undefined`: no number, or none that the kernel takes. */
+/** `undefined`: no number, or one that the kernel does not accept. */
 function idOf(text: string): number | undefined {
   return isNumber(text) && Number(text) < 2 ** 31 ? Number(text) : undefined;
 }
@@ -49,7 +51,7 @@ function idOf(text: string): number | undefined {
 async function entriesOf(rootfs: string, path: string): Promise<[string, ...string[]][]> {
   const real = await realPathWithin(rootfs, path);
   // A pipe or a device in an image must not be read.
-  if (!(await unlessGone(lstat(real)))?.isFile()) return [];
+  if (!(await ignoreMissing(lstat(real)))?.isFile()) return [];
   const lines = (await readFile(real, 'utf8')).split('\n');
   return lines.map((line) => line.trim().split(':') as [string, ...string[]]);
 }
@@ -64,7 +66,8 @@ async function realPathWithin(rootfs: string, path: string): Promise<string> {
     if (['', '.', '..'].includes(part)) continue;
     const link = await linkOf(join(rootfs, ...done, part));
     if (link === undefined) done.push(part);
-    else if (links++ === 40) throw new SpecError(`too many links at ${path} in the image`);
+    else if (links++ === 40)
+      throw new SpecError({ what: 'read', target: `${path} in the image`, why: 'too many links' });
     else todo.unshift(...link.split('/'));
     if (link?.startsWith('/')) done.length = 0;
   }
@@ -73,5 +76,5 @@ async function realPathWithin(rootfs: string, path: string): Promise<string> {
 
 /** `undefined`: it is no link. */
 async function linkOf(path: string): Promise<string | undefined> {
-  return (await unlessGone(lstat(path)))?.isSymbolicLink() ? await readlink(path) : undefined;
+  return (await ignoreMissing(lstat(path)))?.isSymbolicLink() ? await readlink(path) : undefined;
 }

@@ -1,13 +1,14 @@
 import type { Stats } from 'node:fs';
 import { lstat, mkdir, readdir, stat, statfs } from 'node:fs/promises';
 import { isAbsolute, join, posix } from 'node:path';
-import type { ContainerCreateOptions, HostConfig } from 'dockerode';
+import { reasonOf } from '../../../../errors/reason.ts';
 import { grantedCapabilities } from '../../capabilities.ts';
-import { unlessGone } from '../unless-gone.ts';
+import type { BindMount, ContainerSpec } from '../../container-spec.ts';
+import { ignoreMissing } from '../ignore-missing.ts';
 import type { ContainerUser } from './container-user.ts';
 import { SpecError } from './spec-error.ts';
 
-/** What counts here of the `config` of an image (OCI image-spec, config.md). */
+/** The part of an image's `config` that a container depends on (OCI image-spec, config.md). */
 export interface ImageConfig {
   readonly Entrypoint?: readonly string[] | null | undefined;
   readonly Cmd?: readonly string[] | null | undefined;
@@ -19,7 +20,7 @@ export interface ImageConfig {
 
 export interface SpecInput {
   readonly id: string;
-  readonly settings: ContainerCreateOptions;
+  readonly spec: ContainerSpec;
   readonly image: ImageConfig;
   readonly user: ContainerUser;
   readonly hostname: string;
@@ -48,24 +49,23 @@ interface Bind {
 }
 
 /**
- * Writes the runtime specification (OCI runtime-spec 1.0.2, config.md and config-linux.md) of a container that may do everything which this machine can: what
- * `docker run --privileged` gives. The root file system is `rootfs` in the bundle. Directories that are to be bound, and are not there, are made.
+ * Makes the runtime specification (OCI runtime-spec 1.0.2, config.md and config-linux.md) of a container with all that this machine has: what
+ * `docker run --privileged` gives. The root file system is `rootfs` in the bundle. Directories that are to be bound and do not exist are made.
  *
  * @throws {SpecError}
  */
 export async function makeSpec(input: SpecInput) {
-  const { settings, image, user, hostname } = input;
-  const host = settings.HostConfig ?? {};
-  const isCgroup2 = (await unlessGone(statfs('/sys/fs/cgroup')))?.type === cgroup2Magic;
-  const binds = await bindsOf(host, input.volumesDirectory);
+  const { spec, image, user, hostname } = input;
+  const isCgroup2 = (await ignoreMissing(statfs('/sys/fs/cgroup')))?.type === cgroup2Magic;
+  const binds = await bindsOf(spec, input.volumesDirectory);
   const isBound = (path: string) => binds.some(({ target }) => isWithin(target, path));
   return {
     ociVersion: '1.0.2',
     process: {
       terminal: false,
       user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
-      args: argumentsOf(settings, image),
-      env: mergeEnvironment([defaultPath, `HOSTNAME=${hostname}`], image.Env ?? [], settings.Env ?? []),
+      args: argumentsOf(spec, image),
+      env: mergeEnvironment([defaultPath, `HOSTNAME=${hostname}`], image.Env ?? [], spec.environment),
       cwd: posix.resolve('/', image.WorkingDir ?? ''),
       capabilities: capabilitiesOf(await boundingSet()),
       noNewPrivileges: false,
@@ -81,7 +81,7 @@ export async function makeSpec(input: SpecInput) {
       ]),
     ],
     linux: {
-      namespaces: namespacesOf(host, input.networkNamespace, isCgroup2),
+      namespaces: namespacesOf(spec, input.networkNamespace, isCgroup2),
       cgroupsPath: `/${input.namespace}/${input.id}`,
       resources: { devices: [{ allow: true, access: 'rwm' }] },
       devices: (await devicesBelow('/dev')).filter(({ path }) => !isBound(path)),
@@ -98,50 +98,52 @@ const cgroup2Magic = 0x63677270;
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** With an entry point of the action alone, the image's CMD stays, as with tink-agent in containerd; the Docker Engine drops it. */
-function argumentsOf({ Cmd: command = [], Entrypoint }: ContainerCreateOptions, image: ImageConfig): string[] {
+function argumentsOf({ entrypoint, command }: ContainerSpec, image: ImageConfig): string[] {
   const parameters = command.length > 0 ? command : (image.Cmd ?? []);
-  const program = typeof Entrypoint === 'string' ? [Entrypoint] : Entrypoint;
-  const all = [...(program ?? image.Entrypoint ?? []), ...parameters];
-  if (all.length === 0)
-    throw new SpecError('no program to run: the image has neither ENTRYPOINT nor CMD, and the action has no command');
+  const all = [...(entrypoint ?? image.Entrypoint ?? []), ...parameters];
+  const why = 'the image has neither ENTRYPOINT nor CMD, and the action has no command';
+  if (all.length === 0) throw new SpecError({ what: 'run', target: 'a program', why });
   return all;
 }
 
-/** As Docker: a later variable replaces an earlier one at its place, a name without `=` takes it away. */
+/** As Docker: a later variable replaces an earlier one at its place, a name without `=` removes it. */
 function mergeEnvironment(...lists: readonly (readonly string[])[]): string[] {
   const variables = new Map<string, string>();
   for (const variable of lists.flat()) {
     const [name = ''] = variable.split('=', 1);
-    if (name === '') throw new SpecError(`invalid environment variable: ${variable}`);
+    if (name === '')
+      throw new SpecError({ what: 'set', target: `the environment variable ${variable}`, why: 'it has no name' });
     if (variable.includes('=')) variables.set(name, variable);
     else variables.delete(name);
   }
   return [...variables.values()];
 }
 
-/** No container can have more than its agent: the kernel refuses to give what is not in the bounding set (capabilities(7)). */
+/** A container cannot have more than the agent: the kernel refuses what is not in the bounding set (capabilities(7)). */
 async function boundingSet(): Promise<string[]> {
   return (await grantedCapabilities()).map((name) => `CAP_${name}`);
 }
 
-/** As Docker: nothing is inheritable (CVE-2022-24769). Who is not root keeps none in effect, by execve(2). */
+/** As Docker: nothing is inheritable (CVE-2022-24769). A user other than root keeps none in effect, by execve(2). */
 function capabilitiesOf(bounding: readonly string[]) {
   return { bounding, effective: bounding, permitted: bounding };
 }
 
-function namespacesOf({ PidMode: pidMode = '' }: HostConfig, networkNamespace: string | undefined, isCgroup2: boolean) {
-  if (pidMode !== '' && pidMode !== 'host')
-    throw new SpecError(`unknown PID mode ${JSON.stringify(pidMode)}: with containerd there is only "host"`);
+function namespacesOf({ pidMode = '' }: ContainerSpec, networkNamespace: string | undefined, isCgroup2: boolean) {
+  if (pidMode !== '' && pidMode !== 'host') {
+    const why = 'with containerd there is only "host"';
+    throw new SpecError({ what: 'use', target: `the PID mode ${JSON.stringify(pidMode)}`, why });
+  }
   return [
     ...[{ type: 'mount' }, { type: 'ipc' }, { type: 'uts' }],
     ...(pidMode === 'host' ? [] : [{ type: 'pid' }]),
     ...(networkNamespace === undefined ? [] : [{ type: 'network', path: networkNamespace }]),
-    // With version 1 a privileged container sees all of the machine's groups.
+    // With version 1 a privileged container sees all groups of the machine.
     ...(isCgroup2 ? [{ type: 'cgroup' }] : []),
   ];
 }
 
-/** What every container has (runtime-spec, config-linux.md, "Default Filesystems"). */
+/** Mounts of every container (runtime-spec, config-linux.md, "Default Filesystems"). */
 const ownMounts: readonly SpecMount[] = [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
   {
@@ -185,20 +187,21 @@ function propagationOf(binds: readonly Bind[]): { readonly rootfsPropagation?: s
   return has('slave', 'rslave') ? { rootfsPropagation: 'rslave' } : {};
 }
 
-/** Binds and mounts of the settings. Their sources are there afterwards. */
-async function bindsOf({ Binds, Mounts }: HostConfig, volumesDirectory: string): Promise<Bind[]> {
+/** Volumes and mounts. Their sources exist afterwards. */
+async function bindsOf({ volumes, mounts }: ContainerSpec, volumesDirectory: string): Promise<Bind[]> {
   const binds: Bind[] = [];
-  for (const text of Binds ?? []) binds.push(await madeBind(text, volumesDirectory));
-  for (const mount of Mounts ?? []) binds.push(await boundMount(mount));
+  for (const text of volumes) binds.push(await bindOfVolume(text, volumesDirectory));
+  for (const mount of mounts) binds.push(await bindOfMount(mount));
   const twice = binds.find(({ target }, index) => binds.findIndex((other) => other.target === target) < index);
-  if (twice !== undefined) throw new SpecError(`cannot bind ${twice.source}: ${twice.target} is bound already`);
+  if (twice !== undefined)
+    throw new SpecError({ what: 'bind', target: twice.source, why: `${twice.target} is bound already` });
   return binds;
 }
 
-/** The syntax of the Docker API: `source:target[:option,…]`. What is not there is made. */
-async function madeBind(text: string, volumesDirectory: string): Promise<Bind> {
-  const refuse = (reason: string, cause?: unknown) =>
-    new SpecError(`cannot bind ${JSON.stringify(text)}: ${reason}`, { cause });
+/** A source that does not exist is made. */
+async function bindOfVolume(text: string, volumesDirectory: string): Promise<Bind> {
+  const refuse = (why: string, cause?: unknown) =>
+    new SpecError({ what: 'bind', target: JSON.stringify(text), why, cause });
   const [source = '', target = '', modes = '', ...rest] = text.split(':');
   if (target === '' || rest.length > 0) throw refuse('it is not of the form source:target[:options]');
   const bind = {
@@ -206,13 +209,13 @@ async function madeBind(text: string, volumesDirectory: string): Promise<Bind> {
     target: targetOf(target, refuse),
     options: optionsOf(modes, refuse),
   };
-  await makeDirectory(bind.source).catch((error: Error) => {
-    throw refuse(error.message, error);
+  await makeDirectory(bind.source).catch((error: unknown) => {
+    throw refuse(reasonOf(error), error);
   });
   return bind;
 }
 
-type Refuse = (reason: string) => SpecError;
+type Refuse = (why: string) => SpecError;
 
 function sourceOf(source: string, volumesDirectory: string, refuse: Refuse): string {
   if (isAbsolute(source)) return posix.resolve(source);
@@ -226,7 +229,7 @@ function targetOf(target: string, refuse: Refuse): string {
   return path;
 }
 
-/** Each group allows one. The last is without a meaning here: SELinux labels, copying into volumes, caches of virtual machines. */
+/** Each group allows one. The last has no meaning here: SELinux labels, copying into volumes, caches of virtual machines. */
 const bindModes = {
   access: ['ro', 'rw'],
   propagation: ['rprivate', 'private', 'rshared', 'shared', 'rslave', 'slave'],
@@ -246,22 +249,14 @@ function optionsOf(modes: string, refuse: Refuse): string[] {
   return ['rbind', one(bindModes.propagation, 'rprivate'), one(bindModes.access, 'rw')];
 }
 
-/** As Docker: of a mount, unlike a bind, the source must be there. */
-async function boundMount(mount: NonNullable<HostConfig['Mounts']>[number]): Promise<Bind> {
-  const { Type: type, Source: source, Target: target, ReadOnly: readOnly } = mount;
-  const refuse = (reason: string, cause?: unknown) =>
-    new SpecError(`cannot mount ${source} at ${target}: ${reason}`, { cause });
-  if (type !== 'bind') throw refuse(`unknown type ${JSON.stringify(type)}: with containerd there is only "bind"`);
-  if (!isAbsolute(source)) throw refuse('its source must be an absolute path');
-  const isThere = await exists(source).catch((error: Error) => {
-    throw refuse(error.message, error);
+async function bindOfMount({ source, target }: BindMount): Promise<Bind> {
+  const refuse = (why: string, cause?: unknown) =>
+    new SpecError({ what: 'mount', target: `${source} at ${target}`, why, cause });
+  const isThere = await exists(source).catch((error: unknown) => {
+    throw refuse(reasonOf(error), error);
   });
   if (!isThere) throw refuse(`there is no ${source}`);
-  const propagation = mount.BindOptions?.Propagation ?? 'rprivate';
-  return {
-    ...{ source: posix.resolve(source), target: targetOf(target, refuse) },
-    options: ['rbind', propagation, readOnly ? 'ro' : 'rw'],
-  };
+  return { source: posix.resolve(source), target: targetOf(target, refuse), options: ['rbind', 'rprivate', 'rw'] };
 }
 
 async function makeDirectory(path: string): Promise<void> {
@@ -269,7 +264,7 @@ async function makeDirectory(path: string): Promise<void> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return (await unlessGone(stat(path))) !== undefined;
+  return (await ignoreMissing(stat(path))) !== undefined;
 }
 
 function isWithin(directory: string, path: string): boolean {
@@ -295,9 +290,9 @@ interface Device {
 /** All block and character devices below a directory. One that goes away meanwhile is left out. */
 async function devicesBelow(directory: string): Promise<Device[]> {
   const devices: Device[] = [];
-  for (const name of (await unlessGone(readdir(directory))) ?? []) {
+  for (const name of (await ignoreMissing(readdir(directory))) ?? []) {
     const path = join(directory, name);
-    const status = ownDevices.includes(path) ? undefined : await unlessGone(lstat(path));
+    const status = ownDevices.includes(path) ? undefined : await ignoreMissing(lstat(path));
     if (status?.isDirectory()) devices.push(...(await devicesBelow(path)));
     if (status?.isBlockDevice() || status?.isCharacterDevice()) devices.push(deviceOf(path, status));
   }

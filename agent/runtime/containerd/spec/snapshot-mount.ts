@@ -6,10 +6,10 @@ import type { Mount } from '../../../../proto/containerd.pb.ts';
 import { SpecError } from './spec-error.ts';
 
 /**
- * Shows a snapshot's content, read-only, in a directory of its own, as long as the work takes.
+ * Mounts a snapshot, read-only, in a new directory as long as the work takes.
  *
  * @param mounts as containerd's snapshots service gives them
- * @throws {SpecError} it cannot be mounted; whatever the work throws
+ * @throws {SpecError} it cannot be mounted; what the work throws
  */
 export async function withMounted<Result>(
   mounts: readonly Mount[],
@@ -37,7 +37,7 @@ async function mountReadOnly({ type, source, options }: Mount, target: string): 
   await run('mount', [...ofType, '--options', [...shortened, 'ro'].join(','), source, target], cwd);
 }
 
-/** The kernel takes one page of options, and the paths of an image's many layers may be more: so they are given relative to the directory that they share. */
+/** The kernel accepts one page of options, and the paths of an image's many layers may be longer: so they are given relative to the directory that they share. */
 function shortenLayers(options: readonly string[]): { readonly cwd: string; readonly shortened: readonly string[] } {
   const key = 'lowerdir=';
   const layers =
@@ -58,18 +58,17 @@ function sharedDirectory(paths: readonly string[]): string {
   return directory;
 }
 
-/** Longer than this takes neither mount nor umount, unless they hang. */
-const mountLimitSeconds = 60;
+/** Neither mount nor umount takes longer, unless they hang. */
+const mountTimeoutSeconds = 60;
 
 async function run(program: string, parameters: readonly string[], cwd = '/'): Promise<void> {
   // The kernel's newer interface, which libmount prefers, takes 255 characters an option.
   const env = { LIBMOUNT_FORCE_MOUNT2: 'always' };
   try {
-    await execa(program, parameters, { cwd, env, stdin: 'ignore', timeout: mountLimitSeconds * 1000 });
+    await execa(program, parameters, { cwd, env, stdin: 'ignore', timeout: mountTimeoutSeconds * 1000 });
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
-    throw new SpecError(`cannot look into the image: ${String(error.stderr).trim() || error.shortMessage}`, {
-      cause: error,
-    });
+    const why = String(error.stderr).trim() || error.shortMessage;
+    throw new SpecError({ what: 'mount', target: 'the image', why, cause: error });
   }
 }

@@ -1,6 +1,6 @@
-/** A container cannot be made as it is asked for: its settings, its image or the machine are not such. */
-export class SpecError extends Error {
+import { OperationError } from '../../../../errors/operation-error.ts';
+
+/** A container cannot be made as it is specified, because of the specification, its image or the machine. */
+export class SpecError extends OperationError {
   override readonly name = 'SpecError';
-  /** What the Docker API answers to such settings. */
-  readonly statusCode = 400;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { execa } from 'execa';
 import type { Action } from '../../../../agent/action/action.ts';
-import { containerName } from '../../../../agent/runtime/container-settings.ts';
+import { containerName } from '../../../../agent/runtime/container-identity.ts';
 import { idOf } from '../../../../agent/runtime/containerd/record.ts';
 import { busyboxImage } from '../../../sandbox/busybox-image.ts';
 import { type Place, shell, startWorkshopOf, type Workshop } from '../workshop.ts';

@@ -10,13 +10,9 @@ import { execa } from 'execa';
 import { pack } from 'tar-stream';
 import { ContainerdClient } from '../../../../../agent/runtime/containerd/client.ts';
 import { UnusableImageError } from '../../../../../agent/runtime/containerd/image/manifest.ts';
-import {
-  type ImageStore,
-  imageConfiguration,
-  type ProgressLine,
-  pullImage,
-} from '../../../../../agent/runtime/containerd/image/pull.ts';
-import { RegistryError } from '../../../../../agent/runtime/containerd/registry/repository.ts';
+import { type ImageStore, imageConfiguration, pullImage } from '../../../../../agent/runtime/containerd/image/pull.ts';
+import { RegistryError } from '../../../../../agent/runtime/containerd/registry/connection.ts';
+import type { PullProgress } from '../../../../../agent/runtime/engine.ts';
 import { SnapshotsDefinition } from '../../../../../proto/containerd.pb.ts';
 import { addLoopbackAddress, type LoopbackAddress } from '../../../../sandbox/added-address.ts';
 import { busyboxImage } from '../../../../sandbox/busybox-image.ts';
@@ -69,10 +65,10 @@ function storeFor(test: TestContext, more: Partial<ImageStore> = {}) {
   return { store, ctr };
 }
 
-async function pull(store: ImageStore, name: string, signal = never): Promise<ProgressLine[]> {
-  const lines: ProgressLine[] = [];
-  const { username, password, host } = registry;
-  await pullImage(store, name, { username, password, serveraddress: host }, (line) => void lines.push(line), signal);
+async function pull(store: ImageStore, name: string, signal = never): Promise<PullProgress[]> {
+  const lines: PullProgress[] = [];
+  const { username, password } = registry;
+  await pullImage(store, name, { username, password }, (line) => void lines.push(line), signal);
   return lines;
 }
 
@@ -149,12 +145,13 @@ test('pullImage() gets an image that containerd can run, with the password and o
   });
   assert.equal((await readFromImage(store, ctr, found?.chainId ?? '', 'greeting')).toString(), 'hello\n');
   const id = digestOf(image.layers[0] as Buffer).slice(7, 19);
-  assert.deepEqual(new Set(lines.map((line) => line.id)), new Set([id]));
-  assert.deepEqual(
-    [...new Set(lines.map(({ status }) => status))],
-    ['Downloading', 'Download complete', 'Extracting', 'Pull complete'],
-  );
-  assert.equal(lines[0]?.progressDetail?.total, image.layers[0]?.length);
+  const [begun, ...ofLayer] = lines;
+  assert.deepEqual(begun, { phase: 'other' });
+  assert.deepEqual(new Set(ofLayer.map((line) => 'layer' in line && line.layer)), new Set([id]));
+  const phases = ['downloading', 'downloaded', 'unpacking', 'unpacked'];
+  assert.deepEqual([...new Set(ofLayer.map(({ phase }) => phase))], phases);
+  const [first] = ofLayer;
+  assert.equal(first?.phase === 'downloading' && first.totalBytes, image.layers[0]?.length);
 });
 
 test('pullImage() takes what is there, downloads no blob twice, and asks what a tag means every time', async (test) => {
@@ -168,7 +165,7 @@ test('pullImage() takes what is there, downloads no blob twice, and asks what a 
   const lines = await pull(store, name);
   assert.equal(downloads(), 5);
   assert.equal(server.requests.length, 7);
-  assert.ok(lines.some(({ status }) => status === 'Already exists'));
+  assert.ok(lines.some(({ phase }) => phase === 'present'));
 
   server.put('tools/thing:1', second);
   await pull(store, name);
@@ -259,12 +256,12 @@ test('pullImage() loses nothing to the garbage collector meanwhile, and neither 
   await pull(store, server.put('tools/older:1', makeImage([lower], { Cmd: ['older'] })));
   const name = server.put('tools/newer:1', image);
   const told: string[] = [];
-  const onProgress = ({ status }: ProgressLine) => {
-    told.push(status);
-    if (status === 'Pull complete') lowerIsDone.resolve();
+  const onProgress = ({ phase }: PullProgress) => {
+    told.push(phase);
+    if (phase === 'unpacked') lowerIsDone.resolve();
   };
   await pullImage(store, name, undefined, onProgress, never);
-  assert.ok(told.includes('Already exists'));
+  assert.ok(told.includes('present'));
   assert.equal((await ctr('images', 'ls', '-q')).trim(), name);
   assert.match(await ctr('images', 'check', `name==${name}`), /complete \(3\/3\).*true/);
 });
@@ -272,7 +269,7 @@ test('pullImage() loses nothing to the garbage collector meanwhile, and neither 
 test('pullImage() says that the password is wrong, or the tag unknown, and leaves nothing behind', async (test) => {
   const { store, ctr } = storeFor(test);
   const name = await registry.push('tools/thing:1', await newImage());
-  const wrong = { username: registry.username, password: 'canary', serveraddress: registry.host };
+  const wrong = { username: registry.username, password: 'canary' };
   await assert.rejects(
     pullImage(store, name, wrong, () => {}, never),
     /^RegistryError: unauthorized: /,

@@ -31,7 +31,7 @@ test('registryHosts() asks a registry itself, over TLS that is verified, when no
   assert.deepEqual(await registryHosts('registry.example:5000', nowhere), [
     {
       url: new URL('https://registry.example:5000/v2'),
-      ...{ isRegistry: true, resolves: true, pulls: true, plainHttpWillDo: false, headers: {} },
+      ...{ isRegistry: true, resolves: true, pulls: true, allowsPlainHttp: false, headers: {} },
       tls: { authorities: [], clientCertificates: [], verify: true },
     },
   ]);
@@ -47,7 +47,7 @@ for (const host of ['127.0.0.1', '127.200.3.4:5000', 'localhost:5000', '[::1]:50
   test(`registryHosts() takes ${host} without a certificate, or without TLS`, async () => {
     const [local] = await registryHosts(host, nowhere);
     assert.equal(local?.tls.verify, false);
-    assert.equal(local?.plainHttpWillDo, true);
+    assert.equal(local?.allowsPlainHttp, true);
   });
 }
 
@@ -55,7 +55,7 @@ for (const host of ['128.0.0.1', 'localhost.example', '[::2]']) {
   test(`registryHosts() does not take ${host} for this machine`, async () => {
     const [remote] = await registryHosts(host, nowhere);
     assert.equal(remote?.tls.verify, true);
-    assert.equal(remote?.plainHttpWillDo, false);
+    assert.equal(remote?.allowsPlainHttp, false);
   });
 }
 
@@ -168,7 +168,7 @@ test("registryHosts() falls back to the Docker Engine's certificates, but not fo
   assert.deepEqual(await authorities('docker.io'), [[authority.certificate]]);
   const [local] = await registryHosts('127.0.0.1:5000', { ...nowhere, dockerCertsPath });
   assert.equal(local?.tls.verify, true, 'who has an authority for it wants it verified');
-  assert.equal(local?.plainHttpWillDo, false);
+  assert.equal(local?.allowsPlainHttp, false);
 });
 
 for (const [what, content, place] of [
@@ -185,7 +185,8 @@ for (const [what, content, place] of [
     const registryConfigPath = await directoryWith(test, { 'registry.example/hosts.toml': content });
     await assert.rejects(registryHosts('registry.example', { registryConfigPath }), (error: Error) => {
       assert.ok(error instanceof RegistryConfigError);
-      assert.ok(error.message.startsWith(`${registryConfigPath}/registry.example/hosts.toml, ${place}`), error.message);
+      const target = `${registryConfigPath}/registry.example/hosts.toml, ${place}`;
+      assert.ok(error.message.startsWith(`cannot use ${target}`), error.message);
       assert.ok(!error.message.includes('\n'), error.message);
       return true;
     });

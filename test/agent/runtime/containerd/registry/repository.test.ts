@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { parseChallenges } from '../../../../../agent/runtime/containerd/registry/authorization.ts';
+import { RegistryError } from '../../../../../agent/runtime/containerd/registry/connection.ts';
 import { type RegistryHost, registryHosts } from '../../../../../agent/runtime/containerd/registry/hosts.ts';
-import { RegistryError, Repository } from '../../../../../agent/runtime/containerd/registry/repository.ts';
-import type { EngineAuthentication } from '../../../../../agent/runtime/credentials.ts';
+import { Repository } from '../../../../../agent/runtime/containerd/registry/repository.ts';
+import type { RegistryLogin } from '../../../../../agent/runtime/credentials.ts';
 import { systemClock } from '../../../../../clock/system.ts';
 import { addLoopbackAddress, type LoopbackAddress } from '../../../../sandbox/added-address.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../../../sandbox/certificates.ts';
@@ -40,15 +41,15 @@ after(async () => {
   await remote[Symbol.asyncDispose]();
 });
 
-function credentials(host: string): EngineAuthentication {
-  return { username: 'me', password, serveraddress: host };
+function login(): RegistryLogin {
+  return { username: 'me', password };
 }
 
 /** A repository as a hosts.toml for its registry describes it; the authority is in the file `ca.pem` beside that. */
 async function open(
   test: TestContext,
   host: string,
-  options: { authentication?: EngineAuthentication; toml?: string; silenceSeconds?: number } = {},
+  options: { authentication?: RegistryLogin; toml?: string; idleTimeoutSeconds?: number } = {},
 ): Promise<Repository> {
   const registryConfigPath = await mkdtemp(join(tmpdir(), 'nibs-registry-test-'));
   test.after(() => rm(registryConfigPath, { recursive: true }));
@@ -64,7 +65,7 @@ async function open(
     hosts,
     options.authentication,
     systemClock,
-    options.silenceSeconds,
+    options.idleTimeoutSeconds,
   );
   test.after(() => repository[Symbol.dispose]());
   return repository;
@@ -99,7 +100,7 @@ function rejectsWith(promise: Promise<unknown>, ...patterns: readonly RegExp[]):
 
 test('Repository gets manifests and blobs with the password, over TLS by a private authority', async (test) => {
   const repository = await open(test, registry.host, {
-    authentication: credentials(registry.host),
+    authentication: login(),
     toml: 'ca = "ca.pem"',
   });
   for (const name of ['1', image.digest]) {
@@ -115,7 +116,7 @@ test('Repository gets manifests and blobs with the password, over TLS by a priva
 
 test('Repository says in the words of Docker that a password is wrong, or that there is none', async (test) => {
   const toml = 'ca = "ca.pem"';
-  const wrong = { username: 'me', password: 'canary-wrong', serveraddress: '' };
+  const wrong = { username: 'me', password: 'canary-wrong' };
   for (const authentication of [wrong, undefined]) {
     const repository = await open(test, registry.host, { toml, ...(authentication && { authentication }) });
     const url = new RegExp(`https://${registry.host}/v2/tools/thing/manifests/1 answered 401`);
@@ -124,7 +125,7 @@ test('Repository says in the words of Docker that a password is wrong, or that t
 });
 
 test('Repository says in the words of Docker that there is no such tag or blob', async (test) => {
-  const authentication = credentials(registry.host);
+  const authentication = login();
   const repository = await open(test, registry.host, { authentication, toml: 'ca = "ca.pem"' });
   await rejectsWith(
     repository.manifest('2', never),
@@ -137,7 +138,7 @@ test('Repository passes on what a registry says about a refusal, but not the pas
   const server = await fake(test, {
     instead: (_, response) => refuse(response, 403, 'DENIED', `repository ${password} is private`),
   });
-  const repository = await open(test, server.host, { authentication: credentials(server.host) });
+  const repository = await open(test, server.host, { authentication: login() });
   await rejectsWith(repository.manifest('1', never), /^denied: .*answered 403: repository \*\*\* is private$/);
 });
 
@@ -147,7 +148,7 @@ test('Repository does not trust an authority that nobody told it about', async (
 });
 
 test('Repository does not look at the certificate when hosts.toml says so', async (test) => {
-  const authentication = credentials(registry.host);
+  const authentication = login();
   const repository = await open(test, registry.host, { authentication, toml: 'skip_verify = true' });
   assert.equal((await repository.manifest('1', never)).digest, image.digest);
 });
@@ -168,7 +169,7 @@ test('Repository goes on with TLS without verification on this machine', async (
   const own = await startRegistry({ username: 'me', password });
   test.after(() => own[Symbol.asyncDispose]());
   await own.push('tools/thing:1', image);
-  const repository = await open(test, own.host, { authentication: credentials(own.host) });
+  const repository = await open(test, own.host, { authentication: login() });
   assert.equal((await repository.manifest('1', never)).digest, image.digest);
 });
 
@@ -217,7 +218,7 @@ test('Repository fetches a token with its credentials, once, and shows the regis
       (_, token) => token === 'Bearer canary-token',
     ),
   );
-  const authentication = credentials(server.host);
+  const authentication = login();
   const repository = await open(test, server.host, { authentication, toml: 'ca = "ca.pem"' });
   await repository.manifest('1', never);
   assert.deepEqual(await repository.blob(largeDescriptor, collect, never), large);
@@ -263,7 +264,7 @@ test('Repository gives an identity token for a token', async (test) => {
       (_, token) => token === 'Bearer canary-token',
     ),
   );
-  const authentication = { identitytoken: 'canary-identity', serveraddress: server.host };
+  const authentication = { identityToken: 'canary-identity' };
   const repository = await open(test, server.host, { authentication, toml: 'ca = "ca.pem"' });
   await repository.manifest('1', never);
   const [asked] = service.requests;
@@ -296,7 +297,7 @@ test('Repository says that the token service refuses, or gives no token', async 
       () => false,
     ),
   );
-  const options = { authentication: credentials(server.host), toml: 'ca = "ca.pem"' };
+  const options = { authentication: login(), toml: 'ca = "ca.pem"' };
   const refused = (await open(test, server.host, options)).manifest('1', never);
   await rejectsWith(
     refused,
@@ -316,7 +317,7 @@ test('Repository sends no credentials without TLS to a token service that a regi
     ),
   );
   const toml = 'ca = "ca.pem"';
-  const authentication = credentials(server.host);
+  const authentication = login();
   const repository = await open(test, server.host, { authentication, toml });
   await rejectsWith(repository.manifest('1', never), /would get the credentials without TLS/);
   assert.equal(service.requests.length, 0);
@@ -343,7 +344,7 @@ test('Repository follows a redirection to another server without its credentials
       return path.includes('/blobs/');
     },
   });
-  const authentication = credentials(withPassword.host);
+  const authentication = login();
   const toml = `server = "${withPassword.url}"\nheader = { x-secret = "canary-header" }`;
   const repository = await open(test, withPassword.host, { authentication, toml });
   await repository.manifest('1', never);
@@ -366,7 +367,7 @@ test('Repository answers no challenge of a server that it was redirected to', as
   const server = await fake(test, {
     instead: ({ path }, response) => !!response.writeHead(302, { location: `${thief.url}${path}` }).end(),
   });
-  const repository = await open(test, server.host, { authentication: credentials(server.host) });
+  const repository = await open(test, server.host, { authentication: login() });
   await rejectsWith(repository.manifest('1', never), /unauthorized/);
   assert.deepEqual(
     thief.requests.map(({ headers }) => headers.authorization),
@@ -386,7 +387,7 @@ test('Repository asks a mirror first, without credentials whatever it wants, and
   const server = await fake(test);
   const mirror = await fake(test);
   const toml = `server = "${server.url}"\n[host."${mirror.url}"]`;
-  const repository = await open(test, server.host, { authentication: credentials(server.host), toml });
+  const repository = await open(test, server.host, { authentication: login(), toml });
   assert.equal((await repository.manifest('1', never)).digest, image.digest);
   assert.deepEqual(await repository.blob(largeDescriptor, collect, never), large);
   assert.equal(server.requests.length, 0);
@@ -410,7 +411,7 @@ test('Repository falls back to the registry when a mirror wants credentials, whi
       },
     });
     const toml = `server = "${server.url}"\n[host."${mirror.url}"]`;
-    const repository = await open(test, server.host, { authentication: credentials(server.host), toml });
+    const repository = await open(test, server.host, { authentication: login(), toml });
     assert.equal((await repository.manifest('1', never)).digest, image.digest);
     assert.ok(mirror.requests.length > 0);
     for (const { headers, body, query } of mirror.requests) {
@@ -474,11 +475,14 @@ test('Repository does not wait for ever for a server that says nothing, at any t
   await once(mute, 'listening');
   test.after(() => void mute.close());
   const host = `${remote.address}:${(mute.address() as AddressInfo).port}`;
-  await rejectsWith((await open(test, host, { silenceSeconds: 0.5 })).manifest('1', never), /said nothing for 0.5 s/);
+  await rejectsWith(
+    (await open(test, host, { idleTimeoutSeconds: 0.5 })).manifest('1', never),
+    /timed out after 0.5 s without data/,
+  );
 
   const slow = await fake(test, { instead: breakingOff(() => {}) });
-  const repository = await open(test, slow.host, { silenceSeconds: 0.5 });
-  await rejectsWith(repository.blob(largeDescriptor, collect, never), /said nothing for 0.5 s/);
+  const repository = await open(test, slow.host, { idleTimeoutSeconds: 0.5 });
+  await rejectsWith(repository.blob(largeDescriptor, collect, never), /timed out after 0.5 s without data/);
 });
 
 test('Repository stops at once when the signal is aborted amid a blob, or before any answer', async (test) => {
@@ -511,8 +515,8 @@ test('Repository goes through the proxy that the environment names, and waits fo
   assert.deepEqual(proxy.tunnels, [host]);
 
   process.env['https_proxy'] = `http://${mute.host}`;
-  const stuck = await open(test, host, { toml: 'ca = "ca.pem"', silenceSeconds: 0.5 });
-  await rejectsWith(stuck.manifest('1', never), /said nothing for 0.5 s|timed out/);
+  const stuck = await open(test, host, { toml: 'ca = "ca.pem"', idleTimeoutSeconds: 0.5 });
+  await rejectsWith(stuck.manifest('1', never), /timed out/);
   await assert.rejects(stuck.manifest('1', AbortSignal.abort(new Error('enough'))), /enough/);
 });
 

@@ -1,5 +1,5 @@
-/** What a file system call gives; `undefined` if there is no such file. */
-export async function unlessGone<Result>(result: Promise<Result>): Promise<Result | undefined> {
+/** What a file system call returns; `undefined` if there is no such file. */
+export async function ignoreMissing<Result>(result: Promise<Result>): Promise<Result | undefined> {
   try {
     return await result;
   } catch (error) {

@@ -4,10 +4,11 @@ import type { HostConfig } from 'dockerode';
 const refusedBefore = new Set<string>();
 
 /**
- * Calls `create`, again without each capability that the engine refuses to drop. Those are not given to the container either: Docker before 23 does
- * not know the newest ones, later ones refuse those that dockerd itself lacks (moby's oci/caps).
+ * Calls `create`, and again without each capability that the engine refuses to drop. The container does not get those either: Docker before 23 does not know
+ * the newest ones, later ones refuse those that dockerd itself lacks (moby's oci/caps).
  *
- * @throws what `create` throws otherwise
+ * @param wanted with all capabilities that are to be dropped
+ * @throws anything else that `create` throws
  */
 export async function withAcceptedCapabilities<Result>(
   wanted: HostConfig,

@@ -1,0 +1,50 @@
+import { reasonOf } from '../../../errors/reason.ts';
+import { EngineError, type EngineFailure } from '../engine-error.ts';
+import { innermostReason } from '../innermost-reason.ts';
+
+/** What a request does, and to what, for messages. */
+export interface Operation {
+  readonly what: string;
+  readonly target: string;
+  /** What HTTP statuses of the answer mean for this request. Default for those that are missing: `refused`. */
+  readonly meanings?: Readonly<Record<number, EngineFailure>>;
+}
+
+/** Makes a request. @throws {EngineError}; what else the request throws, if that is no failure of the engine */
+export async function request<Result>(operation: Operation, send: () => Promise<Result>): Promise<Result> {
+  try {
+    return await send();
+  } catch (error) {
+    throw toEngineError(operation, error);
+  }
+}
+
+/** The same failure as an {@link EngineError}; an error that has another origin stays what it is. */
+export function toEngineError({ what, target, meanings = {} }: Operation, error: unknown): unknown {
+  if (error instanceof EngineError || !(error instanceof Error)) return error;
+  const status = statusOf(error);
+  if (status !== undefined) {
+    const why = plainReason(error.message);
+    const meaning = status === 503 ? 'unavailable' : (meanings[status] ?? 'refused');
+    // The status is that of a missing network, too.
+    const isOfOther = meaning === 'no-such-container' && !/no such container/i.test(why);
+    return new EngineError(isOfOther ? 'refused' : meaning, { what, target, why, cause: error });
+  }
+  // System errors (ECONNREFUSED, ENOENT, …) and those of the HTTP parser (HPE_…): nobody is there, or not an engine.
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (!/^(?:E(?!RR_)|HPE_)/.test(code)) return error;
+  return new EngineError('unavailable', { what, target, why: reasonOf(error), cause: error });
+}
+
+/** HTTP status of an answer that dockerode throws as an error. `undefined`: it is another error. */
+export function statusOf(error: unknown): number | undefined {
+  return error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : undefined;
+}
+
+/** What dockerode, and the Docker Engine for errors of its own parts, put around a reason. */
+const wrappings = [/^\(HTTP code \d+\) [^-]* - /, /^Error response from daemon: /];
+
+/** The reason inside an error message of dockerode. */
+export function plainReason(message: string): string {
+  return innermostReason(message, wrappings);
+}

@@ -1,0 +1,179 @@
+import type { Readable } from 'node:stream';
+import { z } from 'zod';
+import type { ContainerSpec } from '../container-spec.ts';
+import type { ContainerDetails, ContainerSummary } from '../container-state.ts';
+import type { RegistryLogin } from '../credentials.ts';
+import type { ContainerEvent, Engine, EventFilter, Output, PullProgress } from '../engine.ts';
+import { EngineError, type EngineFailure } from '../engine-error.ts';
+import { withAcceptedCapabilities } from './accepted-capabilities.ts';
+import { createDockerClient, type DockerClient } from './client.ts';
+import { containerDetails, containerList } from './container-answers.ts';
+import { createOptions } from './create-options.ts';
+import { type Operation, request, statusOf, toEngineError } from './engine-error.ts';
+import { containerEvents, eventParameters } from './events.ts';
+import { demultiplex } from './frames.ts';
+import { pullImage } from './pull.ts';
+import { waitForExit } from './wait.ts';
+
+/**
+ * The Docker Engine API, or what answers it. Nothing is sent yet.
+ * @param host `unix:///path`, `tcp://host:port`, `http://host:port` or the path of a socket.
+ */
+export function createDockerEngine(host: string): Engine {
+  return new DockerEngine(createDockerClient(host));
+}
+
+class DockerEngine implements Engine {
+  readonly #client: DockerClient;
+  /** `undefined`: not asked since the engine was away, which may have come back with another configuration. */
+  #knownLogDriver: { readonly name: string | undefined } | undefined;
+
+  constructor(client: DockerClient) {
+    this.#client = client;
+  }
+
+  async ping(): Promise<void> {
+    this.#knownLogDriver = undefined;
+    await request({ what: 'reach', target: 'the engine' }, () => this.#docker.ping());
+  }
+
+  async listContainers(labels: readonly string[], abortSignal: AbortSignal): Promise<readonly ContainerSummary[]> {
+    const filters = { label: [...labels] };
+    const operation = { what: 'list', target: 'the containers' };
+    return await read(operation, containerList, () => this.#docker.listContainers({ all: true, filters, abortSignal }));
+  }
+
+  async createContainer(spec: ContainerSpec, abortSignal: AbortSignal): Promise<string> {
+    const meanings: Operation['meanings'] = { 409: 'name-taken' };
+    return await request({ what: 'create', target: `the container ${spec.name}`, meanings }, async () => {
+      const options = await createOptions(spec, await this.#logDriver());
+      const { id } = await withAcceptedCapabilities(options.HostConfig ?? {}, (HostConfig) =>
+        this.#docker.createContainer({ ...options, HostConfig, abortSignal }),
+      );
+      return id;
+    });
+  }
+
+  async inspectContainer(container: string, abortSignal: AbortSignal): Promise<ContainerDetails> {
+    const operation = onContainer('inspect', container);
+    return await read(operation, containerDetails, () => this.#container(container).inspect({ abortSignal }));
+  }
+
+  async startContainer(id: string, abortSignal: AbortSignal): Promise<void> {
+    await request(onContainer('start', id), () => this.#container(id).start({ abortSignal }));
+  }
+
+  async attach(id: string, abortSignal: AbortSignal): Promise<Output> {
+    const operation = onContainer('read the output of', id);
+    const parameters = { stream: true, stdout: true, stderr: true, abortSignal };
+    const source = await request(operation, () => this.#container(id).attach(parameters));
+    return outputOf(operation, source as unknown as Readable);
+  }
+
+  async followLog(id: string, since: Date, abortSignal: AbortSignal): Promise<Output | undefined> {
+    const operation = onContainer('read the log of', id);
+    const parameters = {
+      follow: true as const,
+      stdout: true,
+      stderr: true,
+      since: since.getTime() / 1000,
+      abortSignal,
+    };
+    try {
+      return outputOf(operation, (await this.#container(id).logs(parameters)) as Readable);
+    } catch (error) {
+      if (error instanceof Error && /does not support reading/.test(error.message)) return undefined;
+      throw toEngineError(operation, error);
+    }
+  }
+
+  async waitForExit(id: string, signal: AbortSignal): Promise<number | undefined> {
+    return await request(onContainer('wait for', id), () => waitForExit(this.#docker, id, signal));
+  }
+
+  async stopContainer(id: string, graceSeconds: number, abortSignal: AbortSignal): Promise<void> {
+    const parameters = { t: Math.ceil(graceSeconds), abortSignal };
+    await request(onContainer('stop', id, { 304: 'not-running' }), () => this.#container(id).stop(parameters));
+  }
+
+  async removeContainer(id: string, abortSignal: AbortSignal): Promise<void> {
+    const parameters = { force: true, v: true, abortSignal };
+    await request(onContainer('remove', id, { 409: 'being-removed' }), () => this.#container(id).remove(parameters));
+  }
+
+  async events(filter: EventFilter, abortSignal: AbortSignal): Promise<AsyncIterable<ContainerEvent>> {
+    const operation = onContainer('read the events of', filter.container);
+    const parameters = { ...eventParameters(filter), abortSignal };
+    return containerEvents((await request(operation, () => this.#docker.getEvents(parameters))) as Readable);
+  }
+
+  async hasImage(name: string): Promise<boolean> {
+    try {
+      await this.#docker.getImage(name).inspect();
+      return true;
+    } catch (error) {
+      if (statusOf(error) === 404) return false;
+      throw toEngineError({ what: 'look for', target: `the image ${name}` }, error);
+    }
+  }
+
+  async pullImage(
+    name: string,
+    login: RegistryLogin | undefined,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<PullProgress>> {
+    return await pullImage(this.#docker, name, login, signal);
+  }
+
+  async hasDefaultNetwork(abortSignal: AbortSignal): Promise<boolean> {
+    const filters = { driver: ['bridge'] };
+    const operation = { what: 'list', target: 'the networks' };
+    return (await request(operation, () => this.#docker.listNetworks({ filters, abortSignal }))).length > 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client[Symbol.dispose]();
+  }
+
+  get #docker() {
+    return this.#client.docker;
+  }
+
+  #container(id: string) {
+    return this.#docker.getContainer(id);
+  }
+
+  async #logDriver(): Promise<string | undefined> {
+    this.#knownLogDriver ??= { name: engineInformation.parse(await this.#docker.info()).LoggingDriver };
+    return this.#knownLogDriver.name;
+  }
+}
+
+/** Engine API, "Get system information". */
+const engineInformation = z.object({ LoggingDriver: z.string().optional() });
+
+function onContainer(what: string, container: string, meanings: Operation['meanings'] = {}): Operation {
+  return { what, target: `the container ${container}`, meanings: { 404: 'no-such-container', ...meanings } };
+}
+
+/** A request whose answer passes a schema. */
+async function read<Schema extends z.ZodType>(
+  operation: Operation,
+  schema: Schema,
+  send: () => Promise<unknown>,
+): Promise<z.output<Schema>> {
+  const { data, error } = schema.safeParse(await request(operation, send));
+  if (error === undefined) return data;
+  const [issue] = error.issues;
+  const why = `unexpected answer of the engine: ${issue?.path.join('.')}: ${issue?.message}`;
+  throw new EngineError('refused' satisfies EngineFailure, { ...operation, why, cause: error });
+}
+
+/** The connection breaks when the engine goes away. */
+async function* outputOf(operation: Operation, source: Readable): Output {
+  try {
+    yield* demultiplex(source);
+  } catch (error) {
+    throw toEngineError(operation, error);
+  }
+}

@@ -1,0 +1,90 @@
+import type { Readable } from 'node:stream';
+import type Docker from 'dockerode';
+import { z } from 'zod';
+import { reasonOf } from '../../../errors/reason.ts';
+import { parseReference } from '../../action/image-reference.ts';
+import type { RegistryLogin } from '../credentials.ts';
+import type { PullProgress } from '../engine.ts';
+import { isEngineError } from '../engine-error.ts';
+import { type EngineHints, type PullAttempt, PullError, pullError } from '../pull-error.ts';
+import { plainReason, statusOf, toEngineError } from './engine-error.ts';
+import { jsonLines } from './json-lines.ts';
+import { dockerPullFailure } from './pull-failure.ts';
+
+const hints: EngineHints = {
+  'untrusted-certificate': (host) =>
+    `the engine finds the authority to trust in /etc/docker/certs.d/${host}/ca.crt; is the clock right?`,
+  'no-tls': (host) => `list ${host} as an insecure registry of the engine`,
+};
+
+/** See {@link Engine.pullImage}. */
+export async function pullImage(
+  docker: Docker,
+  name: string,
+  login: RegistryLogin | undefined,
+  abortSignal: AbortSignal,
+): Promise<AsyncIterable<PullProgress>> {
+  const { host } = parseReference(name);
+  const attempt: PullAttempt = { image: name, host, hadLogin: login !== undefined };
+  try {
+    const source = await docker.createImage(login ? authentication(host, login) : {}, { fromImage: name, abortSignal });
+    return progressOf(source as Readable, attempt);
+  } catch (error) {
+    const failure = toEngineError({ what: 'pull', target: name }, error);
+    if (!isEngineError(failure) || failure.reason === 'unavailable') throw failure;
+    throw pullError(dockerPullFailure(failure.why, statusOf(error)), failure.why, attempt, hints, error);
+  }
+}
+
+/** The header X-Registry-Auth, before its encoding (engine API, "Authentication"). Docker Hub's credentials go by its old address. */
+function authentication(host: string, login: RegistryLogin): object {
+  const serveraddress = host === 'docker.io' ? 'https://index.docker.io/v1/' : host;
+  return 'identityToken' in login
+    ? { identitytoken: login.identityToken, serveraddress }
+    : { username: login.username, password: login.password, serveraddress };
+}
+
+/** A line of the answer (engine API, "Create an image"). */
+const progressLine = z.object({
+  id: z.string().optional(),
+  status: z.string().optional(),
+  progressDetail: z.object({ current: z.number().optional(), total: z.number().optional() }).optional(),
+  error: z.string().optional(),
+});
+
+/** An error in the middle of the answer is as good as one at its start. */
+async function* progressOf(source: Readable, attempt: PullAttempt): AsyncGenerator<PullProgress, void, undefined> {
+  try {
+    for await (const value of jsonLines(source)) {
+      const line = progressLine.parse(value);
+      if (line.error === undefined) {
+        yield toProgress(line);
+      } else {
+        const why = plainReason(line.error);
+        throw pullError(dockerPullFailure(why, undefined), why, attempt, hints);
+      }
+    }
+  } catch (error) {
+    if (error instanceof PullError) throw error;
+    throw pullError('temporary', `the engine broke off the pull: ${reasonOf(error)}`, attempt, hints, error);
+  } finally {
+    source.destroy();
+  }
+}
+
+const phases: Readonly<Record<string, Exclude<PullProgress['phase'], 'downloading' | 'other'>>> = {
+  'Download complete': 'downloaded',
+  'Already exists': 'present',
+  Extracting: 'unpacking',
+  'Pull complete': 'unpacked',
+};
+
+function toProgress({ id, status = '', progressDetail }: z.output<typeof progressLine>): PullProgress {
+  if (id === undefined) return { phase: 'other' };
+  if (status === 'Downloading') {
+    const { current: doneBytes = 0, total: totalBytes = 0 } = progressDetail ?? {};
+    return { phase: 'downloading', layer: id, doneBytes, totalBytes };
+  }
+  const phase = phases[status];
+  return phase === undefined ? { phase: 'other' } : { phase, layer: id };
+}

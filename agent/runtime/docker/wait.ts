@@ -1,0 +1,35 @@
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type Docker from 'dockerode';
+import { z } from 'zod';
+
+/** Engine API, "Wait for a container". Podman sends no message as `null`. */
+const waitAnswer = z.object({
+  StatusCode: z.number(),
+  Error: z.object({ Message: z.string().nullish() }).nullish(),
+});
+
+/**
+ * Waits until a container has exited. The answer is read as a stream, because dockerode's own `wait` never returns when the connection breaks.
+ * @returns the exit code; `undefined`: the answer has an error too, or was cut off
+ * @throws what dockerode throws
+ */
+export async function waitForExit(docker: Docker, id: string, abortSignal: AbortSignal): Promise<number | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
+  const request = {
+    ...{ path: `/containers/${id}/wait?`, method: 'POST', isStream: true, options: {}, abortSignal },
+    statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
+  };
+  docker.modem.dial(request, (error, answer) => (error ? reject(error) : resolve(answer as Readable)));
+  const answer = waitAnswer.safeParse(parseJson(await text(await promise)));
+  return answer.success && !answer.data.Error?.Message ? answer.data.StatusCode : undefined;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // An answer that was cut off.
+    return undefined;
+  }
+}

@@ -1,0 +1,32 @@
+import type { PullProgress } from './engine.ts';
+
+/** Bytes of an image that were downloaded so far. */
+export interface DownloadProgress {
+  readonly doneBytes: number;
+  /** Sum of the layers whose size is known so far. */
+  readonly totalBytes: number;
+}
+
+/** Adds up the downloads of an image's layers. Only they count: unpacking goes through the same bytes again. */
+export class DownloadTotals {
+  readonly #layers = new Map<string, DownloadProgress>();
+
+  add(progress: PullProgress): void {
+    if (progress.phase === 'downloading') {
+      const { layer, doneBytes } = progress;
+      const totalBytes = progress.totalBytes || (this.#layers.get(layer)?.totalBytes ?? 0);
+      this.#layers.set(layer, { doneBytes, totalBytes: Math.max(totalBytes, doneBytes) });
+    } else if (progress.phase === 'downloaded') {
+      const { totalBytes = 0 } = this.#layers.get(progress.layer) ?? {};
+      this.#layers.set(progress.layer, { doneBytes: totalBytes, totalBytes });
+    }
+  }
+
+  /** `undefined`: nothing was downloaded. */
+  sum(): DownloadProgress | undefined {
+    if (this.#layers.size === 0) return undefined;
+    const sumOf = (field: keyof DownloadProgress) =>
+      [...this.#layers.values()].reduce((sum, layer) => sum + layer[field], 0);
+    return { doneBytes: sumOf('doneBytes'), totalBytes: sumOf('totalBytes') };
+  }
+}
