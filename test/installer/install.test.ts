@@ -264,7 +264,10 @@ const failures: readonly Failure[] = [
       mirror.put(`${imageFile}.sig`, await release.gpg.sign(Buffer.from('something else'), [release.subkey]));
       return [];
     },
-    says: new RegExp(`${cannotInstall}cannot verify http\\S+\\.sig: it is not a valid signature .+${withoutTable}`, 'm'),
+    says: new RegExp(
+      `${cannotInstall}cannot verify http\\S+\\.sig: it is not a valid signature .+${withoutTable}`,
+      'm',
+    ),
     disk: 'without table',
   },
   {

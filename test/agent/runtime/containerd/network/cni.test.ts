@@ -281,7 +281,9 @@ test('a plug-in that does not speak JSON fails with what it says', async () => {
   const attached = async () => await (await site.network()).attach('one', await site.namespace('one'));
   await assert.rejects(attached(), { message: /^cannot attach .*: plug-in mute \(ADD\): out of order$/ });
   // It fails to detach as well, which is not what is thrown.
-  assert.deepEqual(site.warnings, ['cannot detach container one from the network lab: plug-in mute (DEL): out of order']);
+  assert.deepEqual(site.warnings, [
+    'cannot detach container one from the network lab: plug-in mute (DEL): out of order',
+  ]);
   await site.install('mute', '[ $CNI_COMMAND = DEL ] || echo hello');
   await assert.rejects((await site.network()).attach('one', site.at('namespaces', 'one')), {
     message: /: plug-in mute \(ADD\) gave no result but "hello"$/,
@@ -296,7 +298,10 @@ test('all plug-ins are asked to detach even if one of them fails, and may be ask
   const namespace = await site.namespace('one');
   assert.deepEqual((await network.attach('one', namespace)).addresses, ['10.88.0.2']);
   await assert.rejects(network.detach('one', namespace), {
-    ...{ name: 'NetworkError', message: 'cannot detach container one from the network lab: plug-in sticky (DEL): stuck' },
+    ...{
+      name: 'NetworkError',
+      message: 'cannot detach container one from the network lab: plug-in sticky (DEL): stuck',
+    },
   });
   assert.deepEqual(await site.left(), ['one.json']);
   await site.install('sticky', 'exit 0');
