@@ -15,7 +15,10 @@ export async function grantedCapabilities(): Promise<string[]> {
 
 let missing: readonly string[] | undefined;
 
-/** Names of those that the kernel knows and this process may not give away. That does not change while it lives. */
+/**
+ * Names of those that the kernel knows and this process may not give away. That does not change
+ * while it lives.
+ */
 export async function missingCapabilities(): Promise<string[]> {
   missing ??= await readMissing();
   return [...missing];

@@ -4,9 +4,11 @@ import type { ContainerEvent, EventFilter } from './engine.ts';
 import type { EngineConnection } from './engine-connection.ts';
 
 /**
- * Watches for the exit of a container, before it starts. The engine sends the event before it cleans up after the container; the answer to a request that waits
- * for the exit comes after that, some 10 ms later.
- * @returns `success`: the container has exited with 0; `undefined` if it exited otherwise, or if there are no events. Never rejects.
+ * Watches for the exit of a container, before it starts. The engine sends the event before it
+ * cleans up after the container; the answer to a request that waits for the exit comes after that,
+ * some 10 ms later.
+ * @returns `success`: the container has exited with 0; `undefined` if it exited otherwise, or if
+ * there are no events. Never rejects.
  */
 export async function watchForSuccess(
   connection: EngineConnection,
@@ -20,8 +22,8 @@ export async function watchForSuccess(
 }
 
 /**
- * Whether the engine reported that a container ran out of memory. That event may come after the one of the exit, so this waits for up to a second after
- * the exit.
+ * Whether the engine reported that a container ran out of memory. That event may come after the one
+ * of the exit, so this waits for up to a second after the exit.
  */
 export async function ranOutOfMemory(
   connection: EngineConnection,

@@ -22,8 +22,9 @@ export function labelsOf(action: Action, role: Role): Record<string, string> {
 }
 
 /**
- * Name of the container of an action: readable, and different for every action of every workflow. Valid as the name of a Docker container, as the id of a
- * containerd container and as a hostname (RFC 1123 section 2.1, at most 63 characters), also with the suffix of {@link alternativeName}.
+ * Name of the container of an action: readable, and different for every action of every workflow.
+ * Valid as the name of a Docker container, as the id of a containerd container and as a hostname
+ * (RFC 1123 section 2.1, at most 63 characters), also with the suffix of {@link alternativeName}.
  */
 export function containerName(action: Action, role: Role): string {
   const readable = action.name
@@ -39,8 +40,9 @@ export function alternativeName(name: string): string {
 }
 
 /**
- * Whether a container with labels of ours also has the name that belongs to them. A program in an action may start a container with the settings of its own
- * one, labels included; such a container is not ours.
+ * Whether a container with labels of ours also has the name that belongs to them. A program in an
+ * action may start a container with the settings of its own one, labels included; such a container
+ * is not ours.
  */
 export function hasOwnName(container: Pick<ContainerSummary, 'name' | 'labels'>): boolean {
   return container.name.includes(identityOf(container.labels));

@@ -22,7 +22,10 @@ import { makeWorkflowDirectory } from './workflow-directory.ts';
 export interface ContainerRuntimeOptions extends ImageOptions {
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
-  /** Directory in which each workflow has one of its own, for example `/worker`. It must have the same path for the engine. */
+  /**
+   * Directory in which each workflow has one of its own, for example `/worker`. It must have the
+   * same path for the engine.
+   */
   readonly workDirectory: string;
   /** Takes events; secrets in their texts are masked, except in output lines. */
   readonly onEvent: OnRuntimeEvent;
@@ -30,7 +33,10 @@ export interface ContainerRuntimeOptions extends ImageOptions {
   readonly redact: (text: string) => string;
   /** `all-available`: for kernels that refuse privileged containers. Default: `privileged`. */
   readonly privileges?: Privileges | undefined;
-  /** Network of actions that name none. Default: the engine's own default if it has a bridge, else `host`. */
+  /**
+   * Network of actions that name none. Default: the engine's own default if it has a bridge, else
+   * `host`.
+   */
   readonly network?: string | undefined;
   /** For actions that name no limit, or one of zero or less. Default: 3600. */
   readonly defaultTimeoutSeconds?: number | undefined;
@@ -107,7 +113,8 @@ function keyOf(action: Action): string {
 }
 
 /**
- * 1. A container of this action that an earlier agent left is adopted; its other containers are removed.
+ * 1. A container of this action that an earlier agent left is adopted; its other containers are
+ *    removed.
  * 2. Otherwise the image is pulled and a container made.
  * 3. The container runs until it exits, or to the limit. It is kept until it is released.
  * 4. If that was no success, the command for such cases runs; it changes nothing of the outcome.
@@ -152,7 +159,10 @@ async function runToExit(
   }
 }
 
-/** Removes what earlier agents of this worker left; the container of this very action, if it was started, is returned instead. */
+/**
+ * Removes what earlier agents of this worker left; the container of this very action, if it was
+ * started, is returned instead.
+ */
 async function adopt(current: ActionRun): Promise<Container | undefined> {
   const { connection, leftovers, action, signal } = current;
   leftovers.markAsked(action.workflowId);
@@ -216,8 +226,9 @@ async function createContainer(
 }
 
 /**
- * The network of containers whose action names none. An engine without one gives its containers no network at all unless asked. It is asked once, until it has
- * been unavailable: it may have come back with another configuration.
+ * The network of containers whose action names none. An engine without one gives its containers no
+ * network at all unless asked. It is asked once, until it has been unavailable: it may have come
+ * back with another configuration.
  */
 function rememberDefaultNetwork(connection: EngineConnection): (signal: AbortSignal) => Promise<string> {
   let known: { readonly outages: number; readonly network: string } | undefined;
@@ -236,7 +247,10 @@ function limitOf({ action, options }: ActionRun): number {
   return timeoutSeconds !== undefined && timeoutSeconds > 0 ? timeoutSeconds : (options.defaultTimeoutSeconds ?? 3600);
 }
 
-/** As in tink-worker v0.1: after a time-out its own command runs if there is one, else the one for failures. */
+/**
+ * As in tink-worker v0.1: after a time-out its own command runs if there is one, else the one for
+ * failures.
+ */
 async function react(current: ActionRun, exit: ExitInfo, image: string): Promise<void> {
   const { action, signal } = current;
   if (verdictOf(exit) === 'SUCCESS') return;

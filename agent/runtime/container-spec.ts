@@ -2,10 +2,16 @@ import type { Action } from '../action/action.ts';
 import { containerName, labelsOf } from './container-identity.ts';
 import type { Role } from './event.ts';
 
-/** `privileged`: all that the engine's own privileged mode gives. `all-available`: without the capabilities that the machine does not have (capabilities(7)). */
+/**
+ * `privileged`: all that the engine's own privileged mode gives. `all-available`: without the
+ * capabilities that the machine does not have (capabilities(7)).
+ */
 export type Privileges = 'privileged' | 'all-available';
 
-/** A path of the machine at a path of the container. Unlike the source of a volume, the source must exist. Absolute. */
+/**
+ * A path of the machine at a path of the container. Unlike the source of a volume, the source must
+ * exist. Absolute.
+ */
 export interface BindMount {
   readonly source: string;
   readonly target: string;
@@ -14,8 +20,9 @@ export interface BindMount {
 /** What a container is made of, for any engine. */
 export interface ContainerSpec {
   /**
-   * Also its hostname, so that a program in it can find its own container by its hostname (Tinkerbell's action waitdaemon does). Without it an engine would
-   * use the machine's hostname on the machine's network.
+   * Also its hostname, so that a program in it can find its own container by its hostname
+   * (Tinkerbell's action waitdaemon does). Without it an engine would use the machine's hostname on
+   * the machine's network.
    */
   readonly name: string;
   /** Name of an image that the engine has. */
@@ -24,10 +31,16 @@ export interface ContainerSpec {
   readonly entrypoint: readonly string[] | undefined;
   /** Empty: that of the image. */
   readonly command: readonly string[];
-  /** `NAME=value` each, in addition to those of the image; a name without a value removes the image's. */
+  /**
+   * `NAME=value` each, in addition to those of the image; a name without a value removes the
+   * image's.
+   */
   readonly environment: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
-  /** As templates write them: `source:target[:option,…]`; a source that is missing is made, one without a slash is the name of a volume. */
+  /**
+   * As templates write them: `source:target[:option,…]`; a source that is missing is made, one
+   * without a slash is the name of a volume.
+   */
   readonly volumes: readonly string[];
   readonly mounts: readonly BindMount[];
   /** `host`, `none`, `default`, or what else the engine knows. */

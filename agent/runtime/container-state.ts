@@ -1,4 +1,6 @@
-/** A container that was started and does not run any more. Times are those of the engine's clock. */
+/**
+ * A container that was started and does not run any more. Times are those of the engine's clock.
+ */
 export interface ExitedState {
   readonly status: 'exited';
   readonly startedAt: Date;

@@ -19,7 +19,10 @@ export interface ExitInfo {
   readonly engineError: string;
   /** By the engine's clock, if it was an adopted one. */
   readonly startedAt: Date;
-  /** Of one that timed out, when its limit was over: the grace period after that is not the action's. */
+  /**
+   * Of one that timed out, when its limit was over: the grace period after that is not the
+   * action's.
+   */
   readonly endedAt: Date;
   /** The engine was unavailable in between. */
   readonly engineWasAway: boolean;
@@ -43,7 +46,10 @@ const exitCodeOfSigkill = 137;
 /** A timer cannot be set any further. */
 const maxLimitSeconds = 24 * 24 * 3600;
 
-/** A container of the engine. It is stopped, if it still runs, and removed with its volumes when it is disposed of. */
+/**
+ * A container of the engine. It is stopped, if it still runs, and removed with its volumes when it
+ * is disposed of.
+ */
 export class Container implements AsyncDisposable {
   readonly id: string;
   readonly name: string;
@@ -67,7 +73,10 @@ export class Container implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Makes a container. If another one has its name, it gets a suffix. @throws {EngineError}; the reason of the signal */
+  /**
+   * Makes a container. If another one has its name, it gets a suffix.
+   * @throws {EngineError}; the reason of the signal
+   */
   static async create(
     connection: EngineConnection,
     spec: ContainerSpec,
@@ -91,7 +100,8 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * Starts the container, unless it is an adopted one, copies its output and waits for its exit; over the limit it is stopped.
+   * Starts the container, unless it is an adopted one, copies its output and waits for its exit;
+   * over the limit it is stopped.
    * @throws {EngineError} it cannot be started, or is gone; the reason of the signal
    */
   async finish(signal: AbortSignal): Promise<ExitInfo> {
@@ -141,7 +151,10 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  /** If an answer got lost, the container may have been started, and may even have exited: it must not be started again. */
+  /**
+   * If an answer got lost, the container may have been started, and may even have exited: it must
+   * not be started again.
+   */
   async #start(signal: AbortSignal): Promise<number> {
     let isFirst = true;
     await this.#connection.call(async (engine, limited) => {
@@ -158,7 +171,10 @@ export class Container implements AsyncDisposable {
     return Math.max(0, (this.#connection.clock.now().getTime() - state.startedAt.getTime()) / 1000);
   }
 
-  /** @param success see {@link watchForSuccess}; `undefined` for an adopted container, whose events are not watched */
+  /**
+   * @param success see {@link watchForSuccess}; `undefined` for an adopted container, whose events
+   * are not watched
+   */
   async #waitForExit(
     alreadyRanSeconds: number,
     success: Promise<true | undefined> | undefined,
@@ -196,8 +212,9 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * Returns when the container exited, the engine became unavailable, the signal is aborted, or a minute is over. True: it exited with 0, and there is nothing
-   * else to say of that; in all other cases its state is to be inspected.
+   * Returns when the container exited, the engine became unavailable, the signal is aborted, or a
+   * minute is over. True: it exited with 0, and there is nothing else to say of that; in all other
+   * cases its state is to be inspected.
    */
   async #untilChange(success: Promise<true | undefined> | undefined, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController();
@@ -218,7 +235,8 @@ export class Container implements AsyncDisposable {
     } catch (error) {
       if (minute.aborted) return false;
       if (!(error instanceof EngineError)) throw error;
-      // The state is inspected next, but an engine that cannot answer this request must not be asked in a tight loop.
+      // The state is inspected next, but an engine that cannot answer this request must not be
+      // asked in a tight loop.
       await this.#connection.clock.wait(0.5, minute).catch(() => undefined);
       return false;
     }
@@ -264,7 +282,10 @@ function exitedNow(startedAt: Date, exitedAt: Date, exitCode: number): ExitedSta
   return { status: 'exited', startedAt, exitedAt, exitCode, outOfMemory: false, error: '' };
 }
 
-/** When the limit of a container that has exited was over, by the engine's clock; `undefined`: it exited before. */
+/**
+ * When the limit of a container that has exited was over, by the engine's clock; `undefined`: it
+ * exited before.
+ */
 function timeOfLimit({ startedAt, exitedAt }: ExitedState, limitSeconds: number): Date | undefined {
   const limit = new Date(startedAt.getTime() + limitSeconds * 1000);
   return exitedAt >= limit ? limit : undefined;

@@ -13,19 +13,28 @@ export interface RegistryCredentials {
   readonly password: string;
 }
 
-/** How to log in to a registry: with a password, or with a token that a login got before (OAuth 2 refresh token). */
+/**
+ * How to log in to a registry: with a password, or with a token that a login got before (OAuth 2
+ * refresh token).
+ */
 export type RegistryLogin =
   | { readonly username: string; readonly password: string }
   | { readonly identityToken: string };
 
-/** Format: `config.json` of the Docker CLI; only what is stored in the file itself, no helper programs. */
+/**
+ * Format: `config.json` of the Docker CLI; only what is stored in the file itself, no helper
+ * programs.
+ */
 const dockerConfig = z.object({
   auths: z
     .record(z.string(), z.object({ auth: z.base64().optional(), identitytoken: z.string().optional() }))
     .default({}),
 });
 
-/** The configured credentials for a host, or `undefined`. Only exact equality counts: credentials of one registry never reach another. */
+/**
+ * The configured credentials for a host, or `undefined`. Only exact equality counts: credentials of
+ * one registry never reach another.
+ */
 export function credentialsFor(host: string, credentials: readonly RegistryCredentials[]): RegistryLogin | undefined {
   const found = credentials.find((candidate) => normaliseHost(candidate.host) === host);
   return found && { username: found.username, password: found.password };

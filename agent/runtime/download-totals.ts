@@ -7,7 +7,10 @@ export interface DownloadProgress {
   readonly totalBytes: number;
 }
 
-/** Adds up the downloads of an image's layers. Only they count: unpacking goes through the same bytes again. */
+/**
+ * Adds up the downloads of an image's layers. Only they count: unpacking goes through the same
+ * bytes again.
+ */
 export class DownloadTotals {
   readonly #layers = new Map<string, DownloadProgress>();
 

@@ -9,14 +9,19 @@ import { EngineError } from './engine-error.ts';
 export interface EngineConnection {
   /** Clock of all waits for the engine. */
   readonly clock: Clock;
-  /** For requests whose answer is not worth waiting for: they fail when the engine is unavailable. */
+  /**
+   * For requests whose answer is not worth waiting for: they fail when the engine is unavailable.
+   */
   readonly engine: Engine;
   /** How many times the engine became unavailable after it had answered. */
   readonly outages: () => number;
   /**
-   * Makes a request. While the engine is unavailable, waits for it and makes the request again, which must therefore be harmless.
-   * @param limitSeconds When the answer does not begin within this time, the engine counts as unavailable. Default: 120.
-   * @throws {EngineError} of any other reason than `unavailable`; {PullError}; the reason of the signal
+   * Makes a request. While the engine is unavailable, waits for it and makes the request again,
+   * which must therefore be harmless.
+   * @param limitSeconds When the answer does not begin within this time, the engine counts as
+   * unavailable. Default: 120.
+   * @throws {EngineError} of any other reason than `unavailable`; {PullError}; the reason of the
+   * signal
    */
   call<Result>(
     request: (engine: Engine, signal: AbortSignal) => Promise<Result>,
@@ -76,7 +81,8 @@ export function connectEngine(engine: Engine, host: string, clock: Clock, onReac
   ): Promise<Result> {
     const attempt = async () => {
       if (isUnavailable()) await recover(signal);
-      // A client may not notice that a connection breaks in the middle of an answer (dockerode): only the limit ends such a request.
+      // A client may not notice that a connection breaks in the middle of an answer (dockerode):
+      // only the limit ends such a request.
       const result = await within(clock, answerWithin(limitSeconds), signal, (limited) => request(engine, limited));
       onAnswer();
       return result;

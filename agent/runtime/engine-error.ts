@@ -2,7 +2,7 @@ import { OperationError, type Problem } from '../../errors/operation-error.ts';
 
 /** What callers distinguish of an engine's failures. */
 export type EngineFailure =
-  /** Nobody answers, or not yet: the request may be made again. */
+  /** It does not answer, or not yet: the request may be made again. */
   | 'unavailable'
   | 'no-such-container'
   /** Another container has the name. */

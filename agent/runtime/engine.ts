@@ -9,12 +9,15 @@ export interface OutputChunk {
 }
 
 /**
- * What a container prints, read once and in order; the next chunk is not read before it is asked for, so that a slow reader applies back-pressure to the
- * container. It ends when all was read, and throws an {@link EngineError} `unavailable` when the connection breaks before.
+ * What a container prints, read once and in order; the next chunk is not read before it is asked
+ * for, so that a slow reader applies back-pressure to the container. It ends when all was read, and
+ * throws an {@link EngineError} `unavailable` when the connection breaks before.
  */
 export type Output = AsyncIterable<OutputChunk>;
 
-/** Progress of a pull. `layer` names a layer within the image. What is neither is a sign of life. */
+/**
+ * Progress of a pull. `layer` names a layer within the image. What is neither is a sign of life.
+ */
 export type PullProgress =
   | {
       readonly phase: 'downloading';
@@ -45,21 +48,36 @@ export interface EventFilter {
 /**
  * Port to a container engine. Each method makes its request once.
  *
- * A failure is an {@link EngineError} whose `reason` says what callers distinguish; a pull that fails is a {@link PullError}. Beside those, only the reason of
- * the signal is thrown.
+ * A failure is an {@link EngineError} whose `reason` says what callers distinguish; a pull that
+ * fails is a {@link PullError}. Beside those, only the reason of the signal is thrown.
  */
 export interface Engine extends AsyncDisposable {
-  /** Whether it answers. Called after an outage before anything else: what an adapter remembers of the engine is not valid any more. */
+  /**
+   * Whether it answers. Called after an outage before anything else: what an adapter remembers of
+   * the engine is not valid any more.
+   */
   ping(signal: AbortSignal): Promise<void>;
-  /** Containers that have all the labels, running or not. A label is `name=value`, or `name` with any value. */
+  /**
+   * Containers that have all the labels, running or not. A label is `name=value`, or `name` with
+   * any value.
+   */
   listContainers(labels: readonly string[], signal: AbortSignal): Promise<readonly ContainerSummary[]>;
-  /** @returns its id @throws {EngineError} `name-taken` */
+  /**
+   * @returns its id
+   * @throws {EngineError} `name-taken`
+   */
   createContainer(spec: ContainerSpec, signal: AbortSignal): Promise<string>;
-  /** @param container id or name @throws {EngineError} `no-such-container` */
+  /**
+   * @param container id or name
+   * @throws {EngineError} `no-such-container`
+   */
   inspectContainer(container: string, signal: AbortSignal): Promise<ContainerDetails>;
   /** @throws {EngineError} `no-such-container` */
   startContainer(id: string, signal: AbortSignal): Promise<void>;
-  /** What it prints from now on; before the start, that is all of it. @throws {EngineError} `no-such-container` */
+  /**
+   * What it prints from now on; before the start, that is all of it.
+   * @throws {EngineError} `no-such-container`
+   */
   attach(id: string, signal: AbortSignal): Promise<Output>;
   /**
    * What it printed, as far as the engine keeps that, and prints from now on.
@@ -70,19 +88,26 @@ export interface Engine extends AsyncDisposable {
   followLog(id: string, since: Date, signal: AbortSignal): Promise<Output | undefined>;
   /**
    * Waits until it has exited.
-   * @returns the exit code; `undefined`: the engine has more to say of the exit, or the connection ended: inspect it
+   * @returns the exit code; `undefined`: the engine has more to say of the exit, or the connection
+   * ended: inspect it
    * @throws {EngineError} `no-such-container`
    */
   waitForExit(id: string, signal: AbortSignal): Promise<number | undefined>;
   /**
-   * Sends the stop signal of its image, kills it after the grace period, and waits for its exit. The engine does both, so that it is killed although the
-   * agent is gone.
+   * Sends the stop signal of its image, kills it after the grace period, and waits for its exit.
+   * The engine does both, so that it is killed although the agent is gone.
    * @throws {EngineError} `not-running`, `no-such-container`
    */
   stopContainer(id: string, graceSeconds: number, signal: AbortSignal): Promise<void>;
-  /** Removes it with its anonymous volumes; kills it if it runs. @throws {EngineError} `no-such-container`, `being-removed` */
+  /**
+   * Removes it with its anonymous volumes; kills it if it runs.
+   * @throws {EngineError} `no-such-container`, `being-removed`
+   */
   removeContainer(id: string, signal: AbortSignal): Promise<void>;
-  /** Absent: {@link waitForExit} returns at the exit without a delay, and {@link ContainerDetails} has `outOfMemory`. */
+  /**
+   * Absent: {@link waitForExit} returns at the exit without a delay, and {@link ContainerDetails}
+   * has `outOfMemory`.
+   */
   events?(filter: EventFilter, signal: AbortSignal): Promise<AsyncIterable<ContainerEvent>>;
   hasImage(name: string, signal: AbortSignal): Promise<boolean>;
   /**

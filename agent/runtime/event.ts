@@ -5,10 +5,16 @@ export type { ActionName };
 /** `action`: the action's command; the others are the commands that react to its failure. */
 export type Role = 'action' | 'on-timeout' | 'on-failure';
 
-/** What the runtime tells while it works. Texts are free of secrets, except output lines: whoever writes those redacts them. */
+/**
+ * What the runtime reports while it works. Texts are free of secrets, except output lines: those
+ * are redacted where they are written.
+ */
 export type RuntimeEvent =
   | { readonly kind: 'pulling'; readonly action: ActionName; readonly image: string }
-  /** At most once a second, and at the end of a download. `totalBytes` grows while the engine learns the sizes of the layers. */
+  /**
+   * At most once a second, and at the end of a download. `totalBytes` grows while the engine learns
+   * the sizes of the layers.
+   */
   | {
       readonly kind: 'pull-progress';
       readonly action: ActionName;

@@ -27,13 +27,19 @@ export interface ImageOptions {
   readonly credentials?: readonly RegistryCredentials[] | undefined;
   /** Mirrors of registries; they are asked before the registry itself, in order. Default: none. */
   readonly mirrors?: readonly RegistryMirror[] | undefined;
-  /** Directory with a `config.json` that has credentials too; those above are preferred. Default: none. */
+  /**
+   * Directory with a `config.json` that has credentials too; those above are preferred. Default:
+   * none.
+   */
   readonly dockerConfigDirectory?: string | undefined;
   /** Longest time for pulling an image, over all registries and attempts. Default: 3600. */
   readonly pullTimeoutSeconds?: number | undefined;
   /** An attempt that makes no progress for this long has failed. Default: 600. */
   readonly pullStallSeconds?: number | undefined;
-  /** Number of attempts where the reason is not a refusal. Default: 10, which takes a minute or more. */
+  /**
+   * Number of attempts where the reason is not a refusal. Default: 10, which takes a minute or
+   * more.
+   */
   readonly pullAttempts?: number | undefined;
 }
 
@@ -71,17 +77,21 @@ interface Pull {
   readonly connection: EngineConnection;
   readonly unreachable: UnreachableRegistries;
   readonly options: ImageOptions;
-  /** The name of a copy that is present. Asked for only where the answer counts: most pulls succeed. */
+  /**
+   * The name of a copy that is present. Asked for only where the answer counts: most pulls succeed.
+   */
   readonly copy: (signal: AbortSignal) => Promise<string | undefined>;
 }
 
 const maxDelaySeconds = 15;
 
 /**
- * Makes an action's image present in the engine: pulls it from the first place that has it, unless it is named by digest and present. When it cannot be pulled,
- * an image of that name which is already present is enough, and a registry that cannot be reached is not asked again for a while.
+ * Makes an action's image present in the engine: pulls it from the first place that has it, unless
+ * it is named by digest and present. When it cannot be pulled, an image of that name which is
+ * already present is enough, and a registry that cannot be reached is not asked again for a while.
  * @returns The name to create containers with.
- * @throws {PullError}, of the reason `timed-out` if the time for all attempts was too short; {ImageReferenceError}; the reason of the signal
+ * @throws {PullError}, of the reason `timed-out` if the time for all attempts was too short;
+ * {ImageReferenceError}; the reason of the signal
  */
 export async function ensureImage(
   connection: EngineConnection,
@@ -156,7 +166,10 @@ async function withTimeLimit(
   }
 }
 
-/** Each mirror is asked once. @returns the name of the image where it was pulled from, or why it was not */
+/**
+ * Each mirror is asked once.
+ * @returns the name of the image where it was pulled from, or why it was not
+ */
 async function pullFromFirst(
   pull: Pull,
   mirrors: readonly ImageReference[],
@@ -249,7 +262,10 @@ async function loginFor(
   }
 }
 
-/** One attempt. @throws {PullError}; {EngineError}; the reason of the signal */
+/**
+ * One attempt.
+ * @throws {PullError}; {EngineError}; the reason of the signal
+ */
 async function pullOnce(
   connection: EngineConnection,
   image: string,

@@ -1,4 +1,7 @@
-/** What each layer between an engine and the kernel puts around a reason: containerd, its shim, runc; and Go's HTTP client around that of a registry. */
+/**
+ * What each layer between an engine and the kernel puts around a reason: containerd, its shim,
+ * runc; and Go's HTTP client around that of a registry.
+ */
 const wrappings = [
   /^failed to create (?:shim task|shim|task for container): /,
   /^OCI runtime create failed: /,
@@ -9,7 +12,10 @@ const wrappings = [
   /^(?:Get|Head|Post) "?https?:\/\/[^ ]*: (?=[a-z])/,
 ];
 
-/** The reason inside an engine's error message. @param outer what the engine's own API puts around it, besides */
+/**
+ * The reason inside an engine's error message.
+ * @param outer what the engine's own API puts around it, besides
+ */
 export function innermostReason(message: string, outer: readonly RegExp[] = []): string {
   let rest = message.trim();
   for (let before = ''; before !== rest; ) {

@@ -1,8 +1,10 @@
 import type { EngineConnection } from './engine-connection.ts';
 
 /**
- * Whether the engine may have containers of this worker that nobody works with. An agent that ended before its containers did leaves them to the next one. The
- * engine is asked before the first action of each workflow; after that there may be some only if a step of this agent failed, or the engine was unavailable.
+ * Whether the engine may have containers of this worker that no process works with. An agent that
+ * ended before its containers did leaves them to the next one. The engine is asked before the first
+ * action of each workflow; after that there may be some only if a step of this agent failed, or the
+ * engine was unavailable.
  */
 export class Leftovers {
   readonly #connection: Pick<EngineConnection, 'outages'>;

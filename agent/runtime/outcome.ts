@@ -2,7 +2,9 @@ import { constants } from 'node:os';
 import type { Verdict } from '../action/action.ts';
 import type { ExitInfo } from './container.ts';
 
-/** What engines give for a container whose exit code they do not have; it may also be the real one. */
+/**
+ * What engines give for a container whose exit code they do not have; it may also be the real one.
+ */
 const exitCodeOfLost = 255;
 
 /**
@@ -18,7 +20,10 @@ export function verdictOf({ exitCode, timedOut }: ExitInfo): Verdict {
   return exitCode === 0 ? 'SUCCESS' : 'FAILED';
 }
 
-/** One paragraph for people. Servers cut it, so what matters most is first: how it exited, the last line of output, the lines before that. */
+/**
+ * One paragraph for people. Servers cut it, so what matters most is first: how it exited, the last
+ * line of output, the lines before that.
+ */
 export function messageOf(exit: ExitInfo, limitSeconds: number): string {
   if (verdictOf(exit) === 'SUCCESS') return 'finished successfully';
   const how = [howItExited(exit, limitSeconds), ...circumstances(exit)].join(', ');

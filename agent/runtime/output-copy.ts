@@ -13,7 +13,10 @@ export interface OutputCopyOptions {
 /** Without a line for this time after the exit, the rest of the output is given up. */
 const drainTimeoutSeconds = 5;
 
-/** Copies what a container prints, from its start until after its exit; after an outage of the engine, from where it was. */
+/**
+ * Copies what a container prints, from its start until after its exit; after an outage of the
+ * engine, from where it was.
+ */
 export class OutputCopy {
   readonly #connection: EngineConnection;
   readonly #container: { readonly id: string; readonly name: string };
@@ -53,7 +56,8 @@ export class OutputCopy {
   }
 
   /**
-   * Copies until the container has exited and all its output was read. Never rejects: what is lost is a warning.
+   * Copies until the container has exited and all its output was read. Never rejects: what is lost
+   * is a warning.
    * @param attached `undefined`: the container was started by another agent
    */
   async run(attached: Output | undefined): Promise<void> {
@@ -77,7 +81,10 @@ export class OutputCopy {
     }
   }
 
-  /** The container has exited: what is left of its output is little, and the report of the exit does not wait for a slow reader. */
+  /**
+   * The container has exited: what is left of its output is little, and the report of the exit does
+   * not wait for a slow reader.
+   */
   onExit(): void {
     this.#hasExited = true;
     this.#exited.resolve(true);
@@ -85,7 +92,8 @@ export class OutputCopy {
   }
 
   /**
-   * Waits for the rest of the output after the exit, as long as lines arrive: a process outside of the container may hold its output open for ever.
+   * Waits for the rest of the output after the exit, as long as lines arrive: a process outside of
+   * the container may hold its output open without limit.
    * @param copied what {@link run} returned
    * @returns the last lines, see {@link OutputReader.lastLines}
    */
@@ -125,7 +133,9 @@ export class OutputCopy {
     }
   }
 
-  /** The exit is mostly known at the time when the output ends: then the engine need not be asked. */
+  /**
+   * The exit is mostly known at the time when the output ends: then the engine need not be asked.
+   */
   async #exitsWithin(seconds: number): Promise<boolean> {
     const late = Promise.withResolvers<false>();
     using _ = this.#connection.clock.schedule(seconds, () => late.resolve(false));

@@ -5,7 +5,10 @@ import type { Output, OutputChunk } from './engine.ts';
 /** A line of a container's output, without its line end. */
 export interface OutputLine {
   readonly stream: 'stdout' | 'stderr';
-  /** Invalid UTF-8 is replaced. Of text that was overwritten by carriage returns, as progress bars do, only the last is kept. */
+  /**
+   * Invalid UTF-8 is replaced. Of text that was overwritten by carriage returns, as progress bars
+   * do, only the last is kept.
+   */
   readonly line: string;
   /** The line is longer than the limit; its rest comes as the next line of this stream. */
   readonly continues: boolean;
@@ -15,17 +18,29 @@ export interface OutputOptions {
   readonly clock: Clock;
   /** Longer lines come in parts. Default: 16 KiB. */
   readonly maxLineBytes?: number;
-  /** A promise stops the reading until it is settled: back-pressure to the source, and in the end to the container. */
+  /**
+   * A promise stops the reading until it is settled: back-pressure to the source, and in the end to
+   * the container.
+   */
   readonly onLine: (line: OutputLine) => void | Promise<void>;
 }
 
-/** Turns what a container prints into lines, with a fixed amount of memory. Survives a change of the source in the middle. */
+/**
+ * Turns what a container prints into lines, with a fixed amount of memory. Survives a change of the
+ * source in the middle.
+ */
 export interface OutputReader {
-  /** Reads a source to its end. @throws what the source throws */
+  /**
+   * Reads a source to its end.
+   * @throws what the source throws
+   */
   read(source: Output): Promise<void>;
   /** No source follows: passes on the last lines, which have no line end. */
   end(): Promise<void>;
-  /** The last lines that are not empty, oldest first: at most five of at most 300 characters each, as text without control characters. */
+  /**
+   * The last lines that are not empty, oldest first: at most five of at most 300 characters each,
+   * as text without control characters.
+   */
   lastLines(): readonly string[];
 }
 
@@ -73,7 +88,8 @@ class LineSplitter {
       const copied = chunk.copy(this.#held, this.#heldBytes, offset, lineEnd);
       this.#heldBytes += copied;
       offset += copied;
-      // A promise is awaited only if there is one: an await for each of millions of lines costs more than all the rest.
+      // A promise is awaited only if there is one: an await for each of millions of lines costs
+      // more than all the rest.
       let passed: Promise<void> | undefined;
       if (offset === newline) {
         passed = this.#pass(this.#heldBytes, false) ?? undefined;
@@ -108,7 +124,10 @@ function wholeCharacters(bytes: Buffer): number {
   return bytes.length;
 }
 
-/** What a terminal would show of a line: what follows the last carriage return, those at the end apart. */
+/**
+ * What a terminal would show of a line: what follows the last carriage return, those at the end
+ * apart.
+ */
 function asShown(line: string): string {
   if (!line.includes('\r')) return line;
   const text = line.replace(/\r+$/, '');
@@ -121,12 +140,15 @@ interface KeptLine {
 }
 
 /**
- * Engines copy the two streams independently of each other: of lines that arrive within so much time nobody can say which was printed first. A busy machine
- * takes that long now and then. Unit: seconds.
+ * Engines copy the two streams independently of each other: the order of lines that arrive within
+ * this time is not known. A busy machine takes that long now and then.
  */
 const simultaneousSeconds = 0.25;
 
-/** The end of the output. Lines are made presentable only when somebody asks, for there may be millions. */
+/**
+ * The end of the output. Lines are made presentable only when they are asked for: there may be
+ * millions.
+ */
 class Tail {
   readonly #clock: Clock;
   readonly #kept: Record<StreamName, KeptLine[]> = { stdout: [], stderr: [] };
@@ -157,7 +179,7 @@ class Tail {
       .map((line) => (line.length > 300 ? `${line.slice(0, 299)}…` : line));
   }
 
-  /** Where the order cannot be told, standard error is last: it says why. */
+  /** Where the order is not known, standard error is last: it says why. */
   #inOrder(): string[] {
     const [stdout, stderr] = [[...this.#kept.stdout], [...this.#kept.stderr]];
     const ordered: string[] = [];

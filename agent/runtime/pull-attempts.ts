@@ -1,6 +1,8 @@
 import type { PullFailure } from './pull-error.ts';
 
-/** A refusal is tried twice: a registry that is just being filled or restarted may change its mind. */
+/**
+ * A refusal is tried twice: a registry that is just being filled or restarted may change its mind.
+ */
 const attemptsAfterRefusal = 2;
 /** Where a copy is at hand, no action waits a minute for a registry that is not well. */
 const attemptsWithCopy = 3;

@@ -3,7 +3,7 @@ import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
 
 /** Why an image could not be pulled. */
 export type PullFailure =
-  /** Nobody answers at the registry's address, or there is no such address. */
+  /** The registry's address does not answer, or does not exist. */
   | 'unreachable'
   /** The registry does not have the image. */
   | 'not-found'
@@ -15,7 +15,10 @@ export type PullFailure =
   | 'certificate-not-yet-valid'
   /** It does not speak TLS. */
   | 'no-tls'
-  /** HTTPS failed for a reason that is not known: the engine tried plain HTTP afterwards, with a registry that it lists as insecure, and reports that. */
+  /**
+   * HTTPS failed for a reason that is not known: the engine tried plain HTTP afterwards, with a
+   * registry that it lists as insecure, and reports that.
+   */
   | 'hidden-tls-failure'
   /** It has the image for other machines only. */
   | 'wrong-platform'
@@ -53,7 +56,10 @@ export interface PullAttempt {
 /** What a person can do about a failure, where that depends on the engine. */
 export type EngineHints = Partial<Readonly<Record<PullFailure, (host: string) => string>>>;
 
-/** Makes the error of an attempt. @param why the reason in words of the engine or of the registry */
+/**
+ * Makes the error of an attempt.
+ * @param why the reason in words of the engine or of the registry
+ */
 export function pullError(
   reason: PullFailure,
   why: string,

@@ -4,8 +4,9 @@ import type { Clock } from '../../clock/clock.ts';
 const rememberedSeconds = 30;
 
 /**
- * Registries that could not be reached a moment ago. Where there is a copy of an image, or another place to get it from, they are not asked again for a while:
- * a registry that does not answer would cost every action its time-out.
+ * Registries that could not be reached a moment ago. Where there is a copy of an image, or another
+ * place to get it from, they are not asked again for a while: a registry that does not answer would
+ * cost every action its time-out.
  */
 export class UnreachableRegistries {
   readonly #until = new Map<string, number>();

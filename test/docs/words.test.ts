@@ -7,7 +7,18 @@ import { test } from 'node:test';
 import { root } from './pages.ts';
 
 /** Folders and pages whose texts are checked. */
-const checked = ['clock', 'docs', 'errors', 'initramfs', 'installer', 'net', 'tools', 'README.md', 'CHANGELOG.md'];
+const checked = [
+  'agent/runtime',
+  'clock',
+  'docs',
+  'errors',
+  'initramfs',
+  'installer',
+  'net',
+  'tools',
+  'README.md',
+  'CHANGELOG.md',
+];
 
 /** These pages quote the words; generated files and tables of data are not prose. */
 const exempt = ['docs/style.md', 'docs/glossary.md', 'docs/invariants.md'];

@@ -42,7 +42,10 @@ export interface CallOptions {
   readonly lease?: string | undefined;
 }
 
-/** Calls to containerd in one of its namespaces. Connects when first needed, and again when the connection broke. */
+/**
+ * Calls to containerd in one of its namespaces. Connects when first needed, and again when the
+ * connection broke.
+ */
 export class ContainerdClient {
   readonly namespace: string;
   readonly clock: Clock;
@@ -60,7 +63,10 @@ export class ContainerdClient {
     });
   }
 
-  /** One request, one answer. @throws {ContainerdError}; the reason of the signal. */
+  /**
+   * One request, one answer.
+   * @throws {ContainerdError}; the reason of the signal.
+   */
   async call<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
     method: M,
@@ -94,7 +100,10 @@ export class ContainerdClient {
     }
   }
 
-  /** One request, a stream of answers. @throws {ContainerdError}; the reason of the signal. */
+  /**
+   * One request, a stream of answers.
+   * @throws {ContainerdError}; the reason of the signal.
+   */
   async *stream<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
     method: M,
@@ -113,7 +122,10 @@ export class ContainerdClient {
     yield* answersOf<Response<S, M>>(call, options.signal);
   }
 
-  /** Requests and answers at the same time: the caller writes into it, ends it, and reads the answers from it by {@link answersOf}. */
+  /**
+   * Requests and answers at the same time: the caller writes into it, ends it, and reads the
+   * answers from it by {@link answersOf}.
+   */
   open<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
     method: M,
@@ -141,7 +153,10 @@ export class ContainerdClient {
   }
 }
 
-/** The answers of a call that streams them. @throws {ContainerdError}; the reason of the signal. A reader that stops early cancels the call. */
+/**
+ * The answers of a call that streams them.
+ * @throws {ContainerdError}; the reason of the signal. A reader that stops early cancels the call.
+ */
 export async function* answersOf<Answer>(
   call: ClientReadableStream<unknown> | ClientDuplexStream<unknown, unknown>,
   signal: AbortSignal,
@@ -174,7 +189,10 @@ function describe<S extends Service, M extends keyof S['methods'] & string>(serv
 
 const cleanUpTimeoutSeconds = 10;
 
-/** Makes a call that cleans up, although the signal of the work may be aborted. @throws as {@link ContainerdClient.call} */
+/**
+ * Makes a call that cleans up, although the signal of the work may be aborted.
+ * @throws what {@link ContainerdClient.call} throws
+ */
 export async function cleanUp<Result>(
   { clock }: ContainerdClient,
   call: (options: CallOptions) => Promise<Result>,
@@ -191,7 +209,7 @@ export function alreadyExists(error: unknown): boolean {
   return error instanceof ContainerdError && error.code === status.ALREADY_EXISTS;
 }
 
-/** Whether nobody answers at the socket, or not yet. */
+/** Whether containerd does not answer at the socket, or not yet. */
 export function isUnavailable(error: unknown): boolean {
   return error instanceof ContainerdError && error.code === status.UNAVAILABLE;
 }

@@ -5,7 +5,10 @@ import { alreadyExists, type ContainerdClient, ignoreIf, isNotFound } from './cl
 /** What unpacks and mounts the layers of images. In every containerd. */
 export const snapshotter = 'overlayfs';
 
-/** Containers as containerd stores them: a record, and a snapshot for the file system. What runs in them is not here. */
+/**
+ * Containers as containerd stores them: a record, and a snapshot for the file system. What runs in
+ * them is not here.
+ */
 export class ContainerStore {
   readonly #client: ContainerdClient;
 
@@ -31,7 +34,8 @@ export class ContainerStore {
   }
 
   /**
-   * Stores the record before the file system is made: what is half made is found as a container that was never started.
+   * Stores the record before the file system is made: what is half made is found as a container
+   * that was never started.
    * @param parent name of the image's snapshot
    */
   async create(container: Container, parent: string, signal: AbortSignal): Promise<void> {
@@ -39,7 +43,8 @@ export class ContainerStore {
     try {
       await this.#client.call(ContainersDefinition, 'create', { container }, { signal });
     } catch (error) {
-      // A request that is made again because the first one's answer got lost; that may not have come further than this.
+      // A request that is made again because the first one's answer got lost; that may not have
+      // come further than this.
       if (alreadyExists(error)) await this.#prepareSnapshot(id, parent, signal);
       throw error;
     }

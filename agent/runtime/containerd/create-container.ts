@@ -29,7 +29,11 @@ export interface ContainerParts {
 const shim = 'io.containerd.runc.v2';
 const specType = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
 
-/** Makes a container; it has no processes yet. @returns its id @throws as {@link Engine.createContainer}; {SpecError}; {NetworkError} */
+/**
+ * Makes a container; it has no processes yet.
+ * @returns its id
+ * @throws {EngineError} there is no such image; {ContainerdError}; {SpecError}; {NetworkError}
+ */
 export async function createContainer(
   parts: ContainerParts,
   spec: ContainerSpec,

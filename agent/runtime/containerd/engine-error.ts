@@ -9,11 +9,17 @@ import { ContainerdError, isUnavailable } from './client.ts';
 export interface Operation {
   readonly what: string;
   readonly target: string;
-  /** What codes of containerd mean for this request. Default for those that are missing: `refused`. */
+  /**
+   * What codes of containerd mean for this request. Default for those that are missing: `refused`.
+   */
   readonly meanings?: Partial<Readonly<Record<status, EngineFailure>>>;
 }
 
-/** Carries out a request. @throws {EngineError}; what else the work throws, if that is no failure of the engine, its networks or its files */
+/**
+ * Carries out a request.
+ * @throws {EngineError}; what else the work throws, if that is no failure of the engine, its
+ * networks or its files
+ */
 export async function request<Result>(operation: Operation, work: () => Promise<Result>): Promise<Result> {
   try {
     return await work();

@@ -32,7 +32,10 @@ export interface ContainerdOptions {
   readonly namespace: string;
   /** Directory for the named volumes of containers. */
   readonly dataRoot: string;
-  /** Directory for their pipes and network namespaces, which must not outlive the uptime of the machine. Default: /run/nibs. */
+  /**
+   * Directory for their pipes and network namespaces, which must not outlive the uptime of the
+   * machine. Default: /run/nibs.
+   */
   readonly stateRoot?: string | undefined;
   /** Directory with a `hosts.toml` for each registry, as containerd's own programs read it. */
   readonly registryConfigPath: string;
@@ -131,7 +134,8 @@ class ContainerdEngine implements Engine {
         await cleanUp(this.#client, (options) => this.#tasks.clear(id, options.signal));
         throw error;
       }
-      // Before the label: if that fails, the caller inspects the container, finds that it was started, and does not start it again.
+      // Before the label: if that fails, the caller inspects the container, finds that it was
+      // started, and does not start it again.
       this.#record(id, handle, outOfMemory);
       const started = this.#client.clock.now().toISOString();
       await this.#containers.setLabels(id, { [labelKeys.started]: started }, signal);

@@ -20,7 +20,10 @@ export interface ExitRecorderOptions {
   readonly warn: (message: string) => void;
 }
 
-/** Stores how containers exit in their labels, and removes only then what containerd stores of the processes: no exit is lost. */
+/**
+ * Stores how containers exit in their labels, and removes only then what containerd stores of the
+ * processes: no exit is lost.
+ */
 export class ExitRecorder {
   readonly #options: ExitRecorderOptions;
 
@@ -28,7 +31,10 @@ export class ExitRecorder {
     this.#options = options;
   }
 
-  /** Starts to watch for the event that a container ran out of memory, before it starts. Fulfilled if it did; else never. */
+  /**
+   * Starts to watch for the event that a container ran out of memory, before it starts. Fulfilled
+   * if it did; else never.
+   */
   async watchForOutOfMemory(id: string, signal: AbortSignal): Promise<true> {
     const { client } = this.#options;
     const filters = [`namespace==${JSON.stringify(client.namespace)},topic=="/tasks/oom"`];
@@ -42,7 +48,10 @@ export class ExitRecorder {
     return await new Promise<never>(() => {});
   }
 
-  /** Waits for the exit of a container that runs, and stores it. Never rejects. @param signal ends this */
+  /**
+   * Waits for the exit of a container that runs, and stores it. Never rejects.
+   * @param signal ends this
+   */
   async record(id: string, outOfMemory: Promise<true>, signal: AbortSignal): Promise<void> {
     const { containers, tasks, warn } = this.#options;
     try {

@@ -5,7 +5,10 @@ import { type ContainerdClient, cleanUp } from './client.ts';
 /** Longer than any work takes; a lease of an agent that was killed expires. */
 const leaseHours = 24;
 
-/** Until the lease ends, containerd's garbage collector keeps what is made in it, although no image and no container needs it yet. */
+/**
+ * Until the lease ends, containerd's garbage collector keeps what is made in it, although no image
+ * and no container needs it yet.
+ */
 export async function withLease<Result>(
   client: ContainerdClient,
   signal: AbortSignal,

@@ -7,12 +7,16 @@ import { OperationError } from '../../../errors/operation-error.ts';
 import type { Output, OutputChunk } from '../engine.ts';
 
 /**
- * The named pipes that a container's output goes through. They outlive us: what was printed and not read stays in them, and a container that prints more than
- * that waits, until an agent that comes later reads on where the last one stopped.
+ * The named pipes that a container's output goes through. They outlive us: what was printed and not
+ * read stays in them, and a container that prints more than that waits, until an agent that comes
+ * later reads on where the last one stopped.
  */
 export class OutputPipes {
   readonly #paths: Readonly<Record<OutputChunk['stream'], string>>;
-  /** Both ends of both: without them a writer would wait for a reader, and a reader would see the end before anything was written. */
+  /**
+   * Both ends of both: without them a writer would wait for a reader, and a reader would see the
+   * end before anything was written.
+   */
   readonly #held: number[] = [];
   #isEnded = false;
 
@@ -22,13 +26,15 @@ export class OutputPipes {
   }
 
   /**
-   * Where the container's shim is to write, in the notation of containerd's own clients: into a program that passes everything on. Left to itself, the shim
-   * would close the pipes as soon as the container exits, and what was in them would be lost to an agent that comes later.
+   * Where the container's shim is to write, in the notation of containerd's own clients: into a
+   * program that passes everything on. Left to itself, the shim would close the pipes as soon as
+   * the container exits, and what was in them would be lost to an agent that comes later.
    */
   get uri(): string {
     const script = [
       `exec 8<>${quoted(this.#paths.stdout)} 9<>${quoted(this.#paths.stderr)}`,
-      // 3 and 4 are the container's output, closing 5 says that we are ready (containerd, "runtime v2", "Logging").
+      // 3 and 4 are the container's output, closing 5 says that we are ready (containerd, "runtime
+      // v2", "Logging").
       '/bin/cat <&3 >&8 5>&- &',
       '/bin/cat <&4 >&9 5>&- &',
       'exec 3<&- 4<&- 5>&-',
@@ -37,7 +43,11 @@ export class OutputPipes {
     return `binary:///bin/sh?${new URLSearchParams({ '-c': script.join('\n') })}`;
   }
 
-  /** Makes those that are missing, and their directory; they can be written to from now on, whether they are read or not. @throws {OperationError} */
+  /**
+   * Makes those that are missing, and their directory; they can be written to from now on, whether
+   * they are read or not.
+   * @throws {OperationError}
+   */
   async make(): Promise<void> {
     const paths = Object.values(this.#paths);
     await mkdir(join(this.#paths.stdout, '..'), { recursive: true, mode: 0o711 });
@@ -51,7 +61,10 @@ export class OutputPipes {
     for (const path of paths) this.#held.push(openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
   }
 
-  /** Reads both until {@link end} and what was printed by then, or until the signal is aborted. @throws the reason of the signal */
+  /**
+   * Reads both until {@link end} and what was printed by then, or until the signal is aborted.
+   * @throws the reason of the signal
+   */
   async *read(signal: AbortSignal): Output {
     const sources = (['stdout', 'stderr'] as const).map((stream) => ({
       stream,
@@ -82,7 +95,7 @@ export class OutputPipes {
     }
   }
 
-  /** Nobody writes any more: what is read ends after what is left. */
+  /** Nothing is written any more: what is read ends after what is left. */
   end(): void {
     this.#isEnded = true;
     for (const descriptor of this.#held.splice(0)) closeSync(descriptor);

@@ -4,8 +4,8 @@ import { TaskStatus } from '../../../proto/containerd.pb.ts';
 import type { ContainerState } from '../container-state.ts';
 
 /**
- * Keys of a container's labels. They hold what containerd does not store of a container: they outlive us and a restart of containerd, and the machine where
- * containerd's root is on a disk.
+ * Keys of a container's labels. They hold what containerd does not store of a container: they
+ * outlive us and a restart of containerd, and the machine where containerd's root is on a disk.
  */
 export const labelKeys = {
   name: 'nibs.name',
@@ -21,8 +21,9 @@ export const labelKeys = {
 } as const;
 
 /**
- * The id of the container with a name: a request that is made again finds what its predecessor has made. It is the name itself where containerd allows that as
- * an identifier, so that `ctr` and `nerdctl` find the container by it.
+ * The id of the container with a name: a request that is made again finds what its predecessor has
+ * made. It is the name itself where containerd allows that as an identifier, so that `ctr` and
+ * `nerdctl` find the container by it.
  */
 export function idOf(name: string): string {
   const isIdentifier = name.length <= 76 && /^[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*$/.test(name);
@@ -46,7 +47,8 @@ export function exitLabels({ exitCode, exitedAt, outOfMemory }: Exit): Record<st
 }
 
 /**
- * @param process the container's first one; `undefined`: there is none, not even one that has exited
+ * @param process the container's first one; `undefined`: there is none, not even one that has
+ * exited
  * @param now stands for times that are not known
  */
 export function stateOf(container: Container, process: Process | undefined, now: Date): ContainerState {

@@ -43,7 +43,10 @@ export class Tasks {
     return answer && { exitCode: answer.exitStatus, exitedAt: answer.exitedAt };
   }
 
-  /** Sends a signal to the first process. @returns false: there is none, or it has exited */
+  /**
+   * Sends a signal to the first process.
+   * @returns false: there is none, or it has exited
+   */
   async signal(id: string, number: number, signal: AbortSignal): Promise<boolean> {
     return await this.#send(id, number, false, signal);
   }
@@ -56,7 +59,10 @@ export class Tasks {
     if (await this.#send(id, constants.signals.SIGKILL, true, signal)) await exited;
   }
 
-  /** Removes what containerd stores of the processes. Waits until the shim has passed on what the container printed. */
+  /**
+   * Removes what containerd stores of the processes. Waits until the shim has passed on what the
+   * container printed.
+   */
   async delete(id: string, signal: AbortSignal): Promise<void> {
     await ignoreIf(isNotFound, this.#client.call(TasksDefinition, 'delete', { containerId: id }, { signal }));
   }

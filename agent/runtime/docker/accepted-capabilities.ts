@@ -1,14 +1,15 @@
 import type { HostConfig } from 'dockerode';
 
-/** What the engine of this process has refused: it is not asked again for each container. */
+/** Capabilities that the engine has refused to drop: it is not asked again for each container. */
 const refusedBefore = new Set<string>();
 
 /**
- * Calls `create`, and again without each capability that the engine refuses to drop. The container does not get those either: Docker before 23 does not know
- * the newest ones, later ones refuse those that dockerd itself lacks (moby's oci/caps).
+ * Calls `create`, and again without each capability that the engine refuses to drop. The container
+ * does not get those either: Docker before 23 does not know the newest ones, later ones refuse
+ * those that dockerd itself lacks (moby's oci/caps).
  *
  * @param wanted with all capabilities that are to be dropped
- * @throws anything else that `create` throws
+ * @throws what `create` throws for another reason
  */
 export async function withAcceptedCapabilities<Result>(
   wanted: HostConfig,

@@ -8,7 +8,10 @@ export interface DockerClient extends Disposable {
   readonly docker: Docker;
 }
 
-/** An idle connection is closed after this time, as by Node's default agent: an engine may close it at the same time as a request is sent. */
+/**
+ * An idle connection is closed after this time, as by Node's default agent: an engine may close it
+ * at the same time as a request is sent.
+ */
 const idleTimeoutMilliseconds = 5000;
 
 /**
@@ -38,8 +41,9 @@ function addressOf(host: string): Docker.DockerOptions {
 }
 
 /**
- * docker-modem describes each request in full for its debug log before it checks whether that log is on; a fifth of what a request costs. The description is
- * made short: the way that util.inspect() offers for it.
+ * docker-modem describes each request in full for its debug log before it checks whether that log
+ * is on; a fifth of what a request costs. The description is made short: the way that
+ * util.inspect() offers for it.
  */
 function shortenDescriptions({ modem }: Docker): void {
   const build: unknown = Reflect.get(modem, 'buildRequest');

@@ -33,12 +33,15 @@ export async function createOptions(
 }
 
 /**
- * Output is read while it is written; what the engine stores serves an agent that comes later. Where it goes is the host's choice, but this driver's default
- * is to fill the machine's memory.
+ * Output is read while it is written; what the engine stores serves an agent that comes later.
+ * Where it goes is the host's choice, but this driver's default is to fill the machine's memory.
  */
 const boundedJsonFile = { Type: 'json-file', Config: { 'max-size': '8m', 'max-file': '2' } };
 
-/** On the network of another container the hostname is that container's: the engine refuses another one. */
+/**
+ * On the network of another container the hostname is that container's: the engine refuses another
+ * one.
+ */
 function hostnameOf({ name, network }: ContainerSpec): Pick<ContainerCreateOptions, 'Hostname'> {
   return network.startsWith('container:') ? {} : { Hostname: name };
 }
@@ -48,7 +51,10 @@ function extraHosts({ name, network }: ContainerSpec): Pick<HostConfig, 'ExtraHo
   return network === 'host' || network === 'none' ? { ExtraHosts: [`${name}:127.0.1.1`] } : {};
 }
 
-/** What `--privileged` stands for, without the capabilities that this machine does not have (capabilities(7)). */
+/**
+ * What `--privileged` stands for, without the capabilities that this machine does not have
+ * (capabilities(7)).
+ */
 async function allThatIsAvailable(): Promise<HostConfig> {
   return {
     CapAdd: ['ALL'],

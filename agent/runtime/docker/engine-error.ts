@@ -6,11 +6,17 @@ import { innermostReason } from '../innermost-reason.ts';
 export interface Operation {
   readonly what: string;
   readonly target: string;
-  /** What HTTP statuses of the answer mean for this request. Default for those that are missing: `refused`. */
+  /**
+   * What HTTP statuses of the answer mean for this request. Default for those that are missing:
+   * `refused`.
+   */
   readonly meanings?: Readonly<Record<number, EngineFailure>>;
 }
 
-/** Makes a request. @throws {EngineError}; what else the request throws, if that is no failure of the engine */
+/**
+ * Makes a request.
+ * @throws {EngineError}; what else the request throws, if that is no failure of the engine
+ */
 export async function request<Result>(operation: Operation, send: () => Promise<Result>): Promise<Result> {
   try {
     return await send();
@@ -19,7 +25,9 @@ export async function request<Result>(operation: Operation, send: () => Promise<
   }
 }
 
-/** The same failure as an {@link EngineError}; an error that has another origin stays what it is. */
+/**
+ * The same failure as an {@link EngineError}; an error that has another origin stays what it is.
+ */
 export function toEngineError({ what, target, meanings = {} }: Operation, error: unknown): unknown {
   if (error instanceof EngineError || !(error instanceof Error)) return error;
   const status = statusOf(error);
@@ -30,7 +38,8 @@ export function toEngineError({ what, target, meanings = {} }: Operation, error:
     const isOfOther = meaning === 'no-such-container' && !/no such container/i.test(why);
     return new EngineError(isOfOther ? 'refused' : meaning, { what, target, why, cause: error });
   }
-  // System errors (ECONNREFUSED, ENOENT, …) and those of the HTTP parser (HPE_…): nobody is there, or not an engine.
+  // System errors (ECONNREFUSED, ENOENT, …) and those of the HTTP parser (HPE_…): there is no
+  // server, or it is not an engine.
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (!/^(?:E(?!RR_)|HPE_)/.test(code)) return error;
   return new EngineError('unavailable', { what, target, why: reasonOf(error), cause: error });

@@ -25,7 +25,10 @@ export function createDockerEngine(host: string): Engine {
 
 class DockerEngine implements Engine {
   readonly #client: DockerClient;
-  /** `undefined`: not asked since the engine was away, which may have come back with another configuration. */
+  /**
+   * `undefined`: not asked since the engine was away, which may have come back with another
+   * configuration.
+   */
   #knownLogDriver: { readonly name: string | undefined } | undefined;
 
   constructor(client: DockerClient) {

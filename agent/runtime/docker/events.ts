@@ -20,7 +20,10 @@ export function eventParameters({ container, kind, since, until }: EventFilter) 
   };
 }
 
-/** Events of the answer; ones of another form are left out. @throws what the source throws */
+/**
+ * Events of the answer; ones of another form are left out.
+ * @throws what the source throws
+ */
 export async function* containerEvents(source: AsyncIterable<Buffer>): AsyncGenerator<ContainerEvent, void, undefined> {
   for await (const value of jsonLines(source)) {
     const { data } = engineEvent.safeParse(value);

@@ -3,7 +3,8 @@ import type { OutputChunk } from '../engine.ts';
 const headerBytes = 8;
 
 /**
- * Separates the two output streams of a container (engine API, "Attach to a container", "Stream format").
+ * Separates the two output streams of a container (engine API, "Attach to a container", "Stream
+ * format").
  * @throws what the source throws; an error if it does not have this format
  */
 export async function* demultiplex(source: AsyncIterable<Buffer>): AsyncGenerator<OutputChunk, void, undefined> {
@@ -11,7 +12,9 @@ export async function* demultiplex(source: AsyncIterable<Buffer>): AsyncGenerato
   for await (const chunk of source) for (const part of reader.read(chunk)) yield part;
 }
 
-/** A frame is [type, 0, 0, 0, length as 4 bytes, big endian] and the payload. Chunks end anywhere. */
+/**
+ * A frame is [type, 0, 0, 0, length as 4 bytes, big endian] and the payload. Chunks end anywhere.
+ */
 class FrameReader {
   readonly #header = Buffer.alloc(headerBytes);
   #readHeaderBytes = 0;
@@ -19,8 +22,9 @@ class FrameReader {
   #payloadBytes = 0;
 
   /**
-   * Payload in a chunk. Frames of the same stream that follow each other become one part: there may be a frame for each line. For that, payloads are moved
-   * within the chunk, which is not used any more afterwards.
+   * Payload in a chunk. Frames of the same stream that follow each other become one part: there may
+   * be a frame for each line. For that, payloads are moved within the chunk, which is not used any
+   * more afterwards.
    */
   read(chunk: Buffer): OutputChunk[] {
     const parts: { readonly stream: OutputChunk['stream']; readonly start: number; end: number }[] = [];

@@ -1,4 +1,8 @@
-/** Values of a stream that has one on each line. @throws what the source throws; {SyntaxError} a line is not JSON, for example because it was cut off */
+/**
+ * Values of a stream that has one on each line.
+ * @throws what the source throws; {SyntaxError} a line is not JSON, for example because it was cut
+ * off
+ */
 export async function* jsonLines(source: AsyncIterable<Buffer>): AsyncGenerator<unknown, void, undefined> {
   const decoder = new TextDecoder();
   let rest = '';

@@ -1,6 +1,9 @@
 import type { PullFailure } from '../pull-error.ts';
 
-/** In order: the first that matches counts. Words of the Docker Engine 18.09 to 28, of Podman's service where it has others, and of Go's network library. */
+/**
+ * In order: the first that matches counts. Words of the Docker Engine 18.09 to 28, of Podman's
+ * service where it has others, and of Go's network library.
+ */
 const meanings: readonly (readonly [RegExp, PullFailure])[] = [
   [/unauthorized|authentication required|no basic auth|denied/i, 'unauthorized'],
   [/HTTP request to an HTTPS server/i, 'hidden-tls-failure'],

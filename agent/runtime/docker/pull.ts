@@ -36,7 +36,10 @@ export async function pullImage(
   }
 }
 
-/** The header X-Registry-Auth, before its encoding (engine API, "Authentication"). Docker Hub's credentials go by its old address. */
+/**
+ * The header X-Registry-Auth, before its encoding (engine API, "Authentication"). Docker Hub's
+ * credentials go by its old address.
+ */
 function authentication(host: string, login: RegistryLogin): object {
   const serveraddress = host === 'docker.io' ? 'https://index.docker.io/v1/' : host;
   return 'identityToken' in login

@@ -6,7 +6,10 @@ export interface DockerRuntimeOptions extends ContainerRuntimeOptions {
   readonly host: string;
 }
 
-/** Makes the runtime for a Docker Engine, or for what answers its API. Nothing is sent before the first action. */
+/**
+ * Makes the runtime for a Docker Engine, or for what answers its API. Nothing is sent before the
+ * first action.
+ */
 export function createDockerRuntime(options: DockerRuntimeOptions): DisposableRuntime {
   return createContainerRuntime(createDockerEngine(options.host), options.host, options);
 }

@@ -10,7 +10,8 @@ const waitAnswer = z.object({
 });
 
 /**
- * Waits until a container has exited. The answer is read as a stream, because dockerode's own `wait` never returns when the connection breaks.
+ * Waits until a container has exited. The answer is read as a stream, because dockerode's own
+ * `wait` never returns when the connection breaks.
  * @returns the exit code; `undefined`: the answer has an error too, or was cut off
  * @throws what dockerode throws
  */

@@ -11,7 +11,10 @@ import type { BlobDescriptor } from '../registry/repository.ts';
 const pieceBytes = 1024 * 1024;
 const longestDocumentBytes = 8 * 1024 * 1024;
 
-/** A manifest or a configuration in the content store; `undefined` if it is not there. @throws {ContainerdError} */
+/**
+ * A manifest or a configuration in the content store; `undefined` if it is not there.
+ * @throws {ContainerdError}
+ */
 export async function readContent(
   client: ContainerdClient,
   digest: string,
@@ -29,8 +32,8 @@ export async function readContent(
 }
 
 /**
- * Whether content is in the store already; if it is, the lease has it from now on, which merely looking it up would not bring about. What another
- * namespace has is taken over.
+ * Whether content is in the store already; if it is, the lease has it from now on, which merely
+ * looking it up would not bring about. What another namespace has is taken over.
  * @throws {ContainerdError}
  */
 export async function adoptContent(
@@ -52,7 +55,10 @@ export async function adoptContent(
   });
 }
 
-/** Puts content into the store. Of content that breaks off nothing is left there. @throws {ContainerdError}; what the content throws */
+/**
+ * Puts content into the store. Of content that breaks off nothing is left there.
+ * @throws {ContainerdError}; what the content throws
+ */
 export async function writeContent(
   client: ContainerdClient,
   descriptor: BlobDescriptor,
@@ -71,12 +77,15 @@ export async function writeContent(
       await send({ action: WriteAction.COMMIT, offset, total, expected });
     });
   } catch (error) {
-    // Somebody else was faster.
+    // Another process has written it meanwhile.
     if (!alreadyExists(error) || !(await adoptContent(client, descriptor, options))) throw error;
   }
 }
 
-/** Adds labels to content. @throws {ContainerdError} */
+/**
+ * Adds labels to content.
+ * @throws {ContainerdError}
+ */
 export async function labelContent(
   client: ContainerdClient,
   digest: string,
@@ -91,7 +100,11 @@ export async function labelContent(
 /** containerd's own limit. */
 const longestLabelBytes = 4096;
 
-/** Notes which repositories content is from, as containerd's client does for pushes and lazy downloads. @throws {ContainerdError} */
+/**
+ * Notes which repositories content is from, as containerd's client does for pushes and lazy
+ * downloads.
+ * @throws {ContainerdError}
+ */
 export async function noteSource(
   client: ContainerdClient,
   digest: string,
@@ -106,7 +119,10 @@ export async function noteSource(
   await labelContent(client, digest, { [key]: value }, options);
 }
 
-/** One request of a write, and its answer: the next is not sent before, so that no more than a piece is under way. */
+/**
+ * One request of a write, and its answer: the next is not sent before, so that no more than a piece
+ * is under way.
+ */
 type Send = (request: Partial<WriteContentRequest>) => Promise<WriteContentResponse>;
 
 const emptyRequest = { action: WriteAction.STAT, total: 0, expected: '', offset: 0, data: Buffer.alloc(0), labels: {} };
@@ -116,7 +132,8 @@ async function withWrite<Result>(
   options: CallOptions,
   work: (send: Send) => Promise<Result>,
 ): Promise<Result> {
-  // Unique: of a write with the same name containerd would go on where that broke off, with whatever it had.
+  // Unique: of a write with the same name containerd would go on where that broke off, with
+  // whatever it had.
   const ref = `nibs-${randomUUID()}`;
   const call = client.open(ContentDefinition, 'write', options);
   const answers = answersOf<WriteContentResponse>(call, options.signal);

@@ -44,7 +44,10 @@ const types = {
   dockerConfig: 'application/vnd.docker.container.image.v1+json',
 };
 
-/** Formats: OCI image specification 1.1, "Image Index" and "Image Manifest"; Docker's image manifest version 2, schema 2. */
+/**
+ * Formats: OCI image specification 1.1, "Image Index" and "Image Manifest"; Docker's image manifest
+ * version 2, schema 2.
+ */
 const manifestDocument = z.union([
   z
     .object({
@@ -82,7 +85,9 @@ export interface ImageManifest {
   readonly layers: readonly ContentDescriptor[];
 }
 
-/** A document that is two things at once means something else to everybody who reads it (CVE-2021-41190). */
+/**
+ * Programs do not agree on the meaning of a document that is two things at once (CVE-2021-41190).
+ */
 function absent<Key extends string>(...keys: readonly Key[]): Record<Key, z.ZodOptional<z.ZodNever>> {
   return Object.fromEntries(keys.map((key) => [key, z.never().optional()])) as Record<Key, z.ZodOptional<z.ZodNever>>;
 }
@@ -109,7 +114,10 @@ export function parseManifest(bytes: Buffer, stated: string | undefined): ImageI
   return { ...parsed.data, mediaType: mediaType ?? known[0] ?? '' };
 }
 
-/** The manifest for a machine: of several the first, as containerd and Docker choose. @throws {UnusableImageError} there is none */
+/**
+ * The manifest for a machine: of several the first, as containerd and Docker choose.
+ * @throws {UnusableImageError} there is none
+ */
 export function chooseManifest({ manifests }: ImageIndex, machine: Platform): ContentDescriptor {
   const chosen =
     manifests.find(({ platform }) => platform !== undefined && suits(platform, machine)) ??
@@ -146,7 +154,10 @@ const layerTypes: ReadonlySet<string> = new Set([
   'application/vnd.docker.image.rootfs.diff.tar.gzip',
 ]);
 
-/** @throws {UnusableImageError} a layer is not to be had from the registry, or is no part of a file system */
+/**
+ * @throws {UnusableImageError} a layer is not to be had from the registry, or is no part of a file
+ * system
+ */
 export function checkLayers({ layers }: ImageManifest): void {
   for (const { digest, mediaType } of layers) {
     if (/\.foreign\.|\.nondistributable\./.test(mediaType)) {
@@ -160,7 +171,10 @@ export function checkLayers({ layers }: ImageManifest): void {
   }
 }
 
-/** Labels by which containerd's garbage collector finds what an index or a manifest needs. The keys are those of its own client. */
+/**
+ * Labels by which containerd's garbage collector finds what an index or a manifest needs. The keys
+ * are those of its own client.
+ */
 export function contentLabels(document: ImageIndex | ImageManifest): Record<string, string> {
   const children = document.kind === 'index' ? document.manifests : [document.config, ...document.layers];
   const counts = new Map<string, number>();
@@ -210,10 +224,16 @@ const imageDocument = z.object({
   }),
 });
 
-/** How containers of an image are to be started, where nobody says otherwise. Empty: the image says nothing. */
+/**
+ * How containers of an image start, where the action does not say otherwise. Empty: the image does
+ * not say.
+ */
 export type ImageSettings = z.output<typeof imageDocument>['config'];
 
-/** @returns the settings, and the digests of the unpacked layers, lowest first @throws {UnusableImageError} */
+/**
+ * @returns the settings, and the digests of the unpacked layers, lowest first
+ * @throws {UnusableImageError}
+ */
 export function parseImageConfiguration(
   bytes: Buffer,
   { layers }: ImageManifest,
@@ -229,7 +249,10 @@ export function parseImageConfiguration(
   return { settings, diffIds: rootfs.diff_ids };
 }
 
-/** Names of the snapshots that have a layer and all below it (OCI image specification 1.1, "Layer ChainID"). */
+/**
+ * Names of the snapshots that have a layer and all below it (OCI image specification 1.1, "Layer
+ * ChainID").
+ */
 export function chainIds(diffIds: readonly string[]): string[] {
   const chain: string[] = [];
   for (const diffId of diffIds) {

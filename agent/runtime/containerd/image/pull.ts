@@ -57,10 +57,13 @@ interface Pull {
 }
 
 /**
- * Gets an image from its registry, unpacks it, and gives it its name. What is there already is not downloaded; what a tag means is asked every time.
+ * Gets an image from its registry, unpacks it, and gives it its name. What is there already is not
+ * downloaded; what a tag means is asked every time.
  * @param name As {@link parseReference} takes it; the image gets the canonical form of it.
- * @param onProgress Called for the first time once containerd has answered. A layer is named by the first 12 hexadecimal digits of its digest.
- * @throws {RegistryError}, {RegistryConfigError}, {UnusableImageError}, {ContainerdError}, {ImageReferenceError}; the reason of the signal
+ * @param onProgress Called for the first time once containerd has answered. A layer is named by the
+ * first 12 hexadecimal digits of its digest.
+ * @throws {RegistryError}, {RegistryConfigError}, {UnusableImageError}, {ContainerdError},
+ * {ImageReferenceError}; the reason of the signal
  */
 export async function pullImage(
   store: ImageStore,
@@ -85,8 +88,9 @@ export async function pullImage(
 
 /**
  * An image that containers can be made of.
- * @returns `undefined` if it has to be pulled (again): there is none of that name, or not all of it for this machine. The layers as they came over the net
- * may be missing: containerd can be configured to discard them once they are unpacked.
+ * @returns `undefined` if it has to be pulled (again): there is none of that name, or not all of it
+ * for this machine. The layers as they came over the net may be missing: containerd can be
+ * configured to discard them once they are unpacked.
  * @throws {ContainerdError}, {UnusableImageError}, {ImageReferenceError}; the reason of the signal
  */
 export async function imageConfiguration(
@@ -129,13 +133,16 @@ async function storedManifest(
   return await storedManifest(store, chosen.digest, chosen.mediaType, options);
 }
 
-/** Where a name leads to, and the manifest for this machine that it leads to in the end. Both, and what is between them, are stored. */
+/**
+ * Where a name leads to, and the manifest for this machine that it leads to in the end. Both, and
+ * what is between them, are stored.
+ */
 async function fetchManifest(pull: Pull): Promise<{ target: ContentDescriptor; manifest: ImageManifest }> {
   const { reference, store } = pull;
   const name = reference.digest ?? reference.canonical.slice(reference.canonical.lastIndexOf(':') + 1);
   let { descriptor, document } = await fetchDocument(pull, name);
   const target = descriptor;
-  // An index may have an index in it, but not for ever.
+  // An index may have an index in it, to a certain depth.
   for (let depth = 0; document.kind === 'index' && depth < 5; depth++) {
     const chosen = chooseManifest(document, store.platform ?? machinePlatform());
     ({ descriptor, document } = await fetchDocument(pull, chosen.digest, chosen.mediaType));
@@ -219,7 +226,8 @@ async function extractAll(
     }
   } catch (error) {
     if (!isNotFound(error) || attempts === 1) throw error;
-    // A snapshot that was there has been collected before the next one was made upon it: its image has been deleted.
+    // A snapshot that was there has been collected before the next one was made upon it: its image
+    // has been deleted.
     await extractAll(pull, arrivals, attempts - 1);
   }
 }
@@ -237,7 +245,10 @@ async function fetchLayer(pull: Pull, { blob }: Layer): Promise<void> {
   onProgress({ phase: wasThere ? 'present' : 'downloaded', layer });
 }
 
-/** @param onBytes How many are here so far. @returns whether it was in the store before */
+/**
+ * @param onBytes How many are here so far.
+ * @returns whether it was in the store before
+ */
 async function fetchBlob(
   { client, reference, repository, options }: Pull,
   blob: ContentDescriptor,

@@ -9,7 +9,10 @@ import { RegistryConfigError } from '../registry/hosts.ts';
 import { UnusableImageError, WrongPlatformError } from './manifest.ts';
 import { type ImageStore, pullImage } from './pull.ts';
 
-/** See {@link Engine.pullImage}. A consumer that stops early ends the pull. @throws {PullError}; {ContainerdError} it is unavailable; the reason of the signal */
+/**
+ * See {@link Engine.pullImage}. A consumer that stops early ends the pull.
+ * @throws {PullError}; {ContainerdError} it is unavailable; the reason of the signal
+ */
 export async function startPull(
   store: ImageStore,
   name: string,
@@ -55,7 +58,10 @@ function hintsFor({ registryConfigPath }: ImageStore): EngineHints {
   };
 }
 
-/** Progress of work that goes on by itself. Each step is a few bytes, and they are reported at intervals: any number of them may wait to be read. */
+/**
+ * Progress of work that goes on by itself. Each step is a few bytes, and they are reported at
+ * intervals: any number of them may wait to be read.
+ */
 class ProgressQueue implements AsyncIterable<PullProgress> {
   readonly #onStop: () => void;
   readonly #waiting: PullProgress[] = [];

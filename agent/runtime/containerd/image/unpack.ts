@@ -39,7 +39,8 @@ export async function snapshotExists(
 }
 
 /**
- * Makes a snapshot of a layer upon the one below it. Others may be unpacking the same layer at the same time: whoever is first wins, and all are content.
+ * Makes a snapshot of a layer upon the one below it. Other processes may unpack the same layer at
+ * the same time: the first one makes the snapshot, and all use it.
  * @throws {UnusableImageError} the layer unpacks to something else; {ContainerdError}
  */
 export async function unpackLayer(
@@ -50,7 +51,8 @@ export async function unpackLayer(
 ): Promise<void> {
   const { parent, chainId } = layer;
   if (await snapshotExists(client, snapshotter, chainId, options)) return;
-  // Both as containerd's client has them; the label lets a snapshotter say that it has the snapshot already.
+  // Both as containerd's client has them; the label lets a snapshotter say that it has the snapshot
+  // already.
   const key = `extract-${randomUUID()} ${chainId}`;
   const labels = { 'containerd.io/snapshot.ref': chainId };
   try {
@@ -80,7 +82,10 @@ async function applyLayer(
   throw new UnusableImageError(`layer ${digest} unpacks to ${applied?.digest}, not to ${diffId} as the image says`);
 }
 
-/** containerd has no code for a layer that is no archive; what else ends an unpacking has one, or is said. */
+/**
+ * containerd has no code for a layer that is no archive; other failures have one, or are named in
+ * the message.
+ */
 function isOfLayer({ code, message }: ContainerdError): boolean {
   return (
     [status.UNKNOWN, status.INVALID_ARGUMENT, status.UNIMPLEMENTED].includes(code) && !/no space left/i.test(message)

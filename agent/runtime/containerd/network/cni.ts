@@ -12,11 +12,17 @@ export class NetworkError extends OperationError {
 }
 
 export interface NetworkOptions {
-  /** Directory with the machine's network configurations, usually /etc/cni/net.d. The first in lexical order counts. */
+  /**
+   * Directory with the machine's network configurations, usually /etc/cni/net.d. The first in
+   * lexical order counts.
+   */
   readonly confDirectory: string;
   /** Where plug-ins are looked for, in this order. */
   readonly binDirectories: readonly string[];
-  /** Directory with what another process needs to detach a container. It must not outlive the machine's uptime. */
+  /**
+   * Directory with what another process needs to detach a container. It must not outlive the
+   * machine's uptime.
+   */
   readonly stateDirectory: string;
   /** Called with what is left out, and with failures besides an error that is thrown. */
   warn(message: string): void;
@@ -29,7 +35,10 @@ export interface Attachment {
   readonly dns: Dns;
 }
 
-/** A network that containers are attached to by plug-ins of the Container Network Interface (CNI specification 0.4.0 to 1.1.0). */
+/**
+ * A network that containers are attached to by plug-ins of the Container Network Interface (CNI
+ * specification 0.4.0 to 1.1.0).
+ */
 export interface Network {
   /**
    * Makes the interfaces `lo` and `eth0` in the namespace. When that fails, nothing is left.
@@ -40,7 +49,8 @@ export interface Network {
    */
   attach(id: string, namespace: string): Promise<Attachment>;
   /**
-   * Removes what {@link attach} made, also when another process called that or it was interrupted. Nothing to remove is no error.
+   * Removes what {@link attach} made, also when another process called that or it was interrupted.
+   * Nothing to remove is no error.
    *
    * @throws {NetworkError} after all plug-ins have tried
    */
@@ -58,7 +68,9 @@ const chainSchema = z.object({
   name: z.string().regex(/^[a-zA-Z0-9][\w.-]*$/, 'is not a name'),
   plugins: z.array(pluginSchema).min(1),
 });
-/** A file holds a chain, or a single plug-in with the chain's name and version among its own fields. */
+/**
+ * A file holds a chain, or a single plug-in with the chain's name and version among its own fields.
+ */
 const fileSchema = z
   .looseObject({})
   .transform(({ cniVersion, name, ...others }) => {
@@ -82,9 +94,11 @@ type Chain = z.infer<typeof chainSchema>;
 type AttachmentRecord = z.infer<typeof attachmentSchema>;
 
 /**
- * Finds the network for containers: the first of the machine's configurations, or a built-in one, which is a bridge behind the machine's address.
+ * Finds the network for containers: the first of the machine's configurations, or a built-in one,
+ * which is a bridge behind the machine's address.
  *
- * @returns `undefined` when nothing is configured and the plug-ins of the built-in network are not installed
+ * @returns `undefined` when nothing is configured and the plug-ins of the built-in network are not
+ * installed
  * @throws {NetworkError} the machine's configuration is wrong, or its plug-ins are not installed
  */
 export async function loadNetwork(options: NetworkOptions): Promise<Network | undefined> {
@@ -145,7 +159,10 @@ async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOpt
   };
 }
 
-/** Why addresses cannot be translated. The plug-ins that translate and filter use iptables, which needs support of the kernel. `undefined`: it works. */
+/**
+ * Why addresses cannot be translated. The plug-ins that translate and filter use iptables, which
+ * needs support of the kernel. `undefined`: it works.
+ */
 async function translationRefusal(): Promise<string | undefined> {
   const { failed, stderr, shortMessage } = await execa('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], {
     ...{ reject: false, stdin: 'ignore', timeout: 10_000 },
@@ -153,7 +170,10 @@ async function translationRefusal(): Promise<string | undefined> {
   return failed ? stderr.trim().split('\n')[0] || shortMessage : undefined;
 }
 
-/** The specification, section 3 "Execution of Network Configurations", says what is done in which order. */
+/**
+ * The specification, section 3 "Execution of Network Configurations", says what is done in which
+ * order.
+ */
 function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }: NetworkOptions): Network {
   const run = (command: Command, plugin: Plugin, invocation: Invocation) =>
     runPlugin(command, plugin, invocation, binDirectories);
@@ -161,7 +181,8 @@ function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }
   async function attach(id: string, namespace: string): Promise<Attachment> {
     const file = attachmentFile(id);
     try {
-      // Before the first plug-in runs: if this process dies meanwhile, another one still knows the plug-ins that clean up.
+      // Before the first plug-in runs: if this process dies meanwhile, another one still knows the
+      // plug-ins that clean up.
       await saveAttachment(file, { chain: ownChain, result: undefined });
       await run('ADD', loopback, { chain: loopbackOf(ownChain), id, namespace, interfaceName: 'lo' });
       let result: unknown;
@@ -179,7 +200,8 @@ function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }
   async function detach(id: string, namespace: string): Promise<void> {
     const file = attachmentFile(id);
     const { chain, result } = (await loadAttachment(file)) ?? { chain: ownChain };
-    // Without a namespace a plug-in frees what it holds elsewhere; a namespace that cannot be entered makes it fail.
+    // Without a namespace a plug-in frees what it holds elsewhere; a namespace that cannot be
+    // entered makes it fail.
     const entered = (await isNetworkNamespace(namespace)) ? namespace : '';
     const failures: Error[] = [];
     const remove = (plugin: Plugin, from: Chain, interfaceName: string) =>
@@ -194,7 +216,8 @@ function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }
   }
 
   function attachmentFile(id: string): string {
-    // The identifier's form in the specification, section 2 "Parameters": so it is a file's name too.
+    // The identifier's form in the specification, section 2 "Parameters": so it is a file's name
+    // too.
     if (!/^[a-zA-Z0-9][\w.-]*$/.test(id))
       throw new NetworkError({ what: 'attach', target: JSON.stringify(id), why: "it cannot be a container's id" });
     return join(stateDirectory, `${id}.json`);
@@ -243,7 +266,10 @@ interface Invocation {
 /** No plug-in takes longer, unless it hangs. */
 const pluginTimeoutSeconds = 60;
 
-/** Runs a plug-in (CNI specification, section 2 "Execution Protocol") and returns its result, which DEL does not have. */
+/**
+ * Runs a plug-in (CNI specification, section 2 "Execution Protocol") and returns its result, which
+ * DEL does not have.
+ */
 async function runPlugin(
   command: Command,
   { capabilities, ...plugin }: Plugin,
@@ -300,7 +326,8 @@ async function locate(type: string, directories: readonly string[]): Promise<str
 }
 
 /**
- * Makes a network namespace that lives on without a process, at a path as namespaces(7) describes it.
+ * Makes a network namespace that lives on without a process, at a path as namespaces(7) describes
+ * it.
  *
  * @param path not there yet; its directory is made
  * @throws {NetworkError}
@@ -321,7 +348,11 @@ export async function createNetworkNamespace(path: string): Promise<void> {
   }
 }
 
-/** Removes the path; the namespace ends with the last process in it. A path that does not exist is no error. @throws {NetworkError} */
+/**
+ * Removes the path; the namespace ends with the last process in it. A path that does not exist is
+ * no error.
+ * @throws {NetworkError}
+ */
 export async function removeNetworkNamespace(path: string): Promise<void> {
   try {
     if (await isNetworkNamespace(path)) await execa('umount', [path], { stdin: 'ignore', timeout: 10_000 });

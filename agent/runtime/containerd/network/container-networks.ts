@@ -11,7 +11,10 @@ import {
 } from './cni.ts';
 import { networkFiles } from './network-files.ts';
 
-/** Network of a container: the machine's, none but its own loopback, or one by the plug-ins of the Container Network Interface. */
+/**
+ * Network of a container: the machine's, none but its own loopback, or one by the plug-ins of the
+ * Container Network Interface.
+ */
 export type NetworkKind = 'host' | 'none' | 'cni';
 
 const noDns = { nameservers: [], domain: '', search: [], options: [] };
@@ -55,7 +58,8 @@ export class ContainerNetworks {
   }
 
   /**
-   * Makes the network of a container, and the files in which it finds its addresses and servers. What is left of an interrupted attempt is removed.
+   * Makes the network of a container, and the files in which it finds its addresses and servers.
+   * What is left of an interrupted attempt is removed.
    * @throws {NetworkError}, {SpecError}
    */
   async connect(id: string, directory: string, kind: NetworkKind, hostname: string): Promise<void> {
@@ -71,7 +75,10 @@ export class ContainerNetworks {
     await networkFiles(directory, { hostname, addresses, dns, onHostNetwork: false });
   }
 
-  /** Fine if nothing is there. @throws {NetworkError} */
+  /**
+   * Fine if nothing is there.
+   * @throws {NetworkError}
+   */
   async disconnect(id: string, directory: string, kind: NetworkKind): Promise<void> {
     const namespace = this.namespaceOf(directory, kind);
     if (namespace === undefined) return;

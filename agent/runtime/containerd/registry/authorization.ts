@@ -23,8 +23,9 @@ export interface AuthorizationContext {
 }
 
 /**
- * Answers the challenges of a registry: Basic with the credentials (RFC 7617), Bearer with a token from the service that the registry names (CNCF
- * distribution, "Token Authentication Specification" and "Oauth2 Token Authentication").
+ * Answers the challenges of a registry: Basic with the credentials (RFC 7617), Bearer with a token
+ * from the service that the registry names (CNCF distribution, "Token Authentication Specification"
+ * and "Oauth2 Token Authentication").
  * @returns the header Authorization; `undefined`: the login fits none of them.
  * @throws {RegistryError} the token service gives none.
  */
@@ -118,7 +119,10 @@ const explanation = z.union([
     .transform((said) => said.error_description ?? said.details ?? said.message ?? said.error ?? ''),
 ]);
 
-/** In the Docker Engine's words. @param missing What is missing if the status is 404. */
+/**
+ * In the Docker Engine's words.
+ * @param missing What is missing if the status is 404.
+ */
 export function refusal({ url, status }: RegistryResponse, body: string, missing: string): RegistryError {
   const meanings: Readonly<Record<number, readonly [string, PullFailure]>> = {
     401: ['unauthorized: authentication required: ', 'unauthorized'],

@@ -17,11 +17,17 @@ export interface RegistryErrorOptions extends ErrorOptions {
   readonly isRefusal?: boolean | undefined;
 }
 
-/** A request that a registry, or a server it referred to, did not fulfil. The message says at which URL, in Docker's words where it has some. */
+/**
+ * A request that a registry, or a server it referred to, did not fulfil. The message says at which
+ * URL, in Docker's words where it has some.
+ */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError';
   readonly reason: PullFailure;
-  /** The server works and has refused the request; otherwise it cannot be reached, broke off, or sent something else. */
+  /**
+   * The server works and has refused the request; otherwise it cannot be reached, broke off, or
+   * sent something else.
+   */
   readonly isRefusal: boolean;
 
   constructor(message: string, options: RegistryErrorOptions = {}) {
@@ -37,7 +43,11 @@ export interface RegistryResponse {
   readonly url: URL;
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
-  /** The body as it comes. @throws {RegistryError} when it breaks off or nothing comes for too long; the reason of the signal. */
+  /**
+   * The body as it comes.
+   * @throws {RegistryError} when it breaks off or nothing comes for too long; the reason of the
+   * signal.
+   */
   chunks(): AsyncGenerator<Buffer, void, undefined>;
   /** Instead of reading the body. */
   discard(): void;
@@ -57,7 +67,10 @@ const maxRedirections = 10;
 const shortBytes = 64 * 1024;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** HTTP with one host of a registry's images and the servers that it refers to; keeps connections open until it is disposed of. */
+/**
+ * HTTP with one host of a registry's images and the servers that it refers to; keeps connections
+ * open until it is disposed of.
+ */
 export class RegistryConnection implements Disposable {
   readonly #host: RegistryHost;
   readonly #idleTimeoutSeconds: number;
@@ -72,7 +85,10 @@ export class RegistryConnection implements Disposable {
     this.#idleTimeoutSeconds = idleTimeoutSeconds;
   }
 
-  /** Follows redirections; every other HTTP status is a response. @throws {RegistryError}; the reason of the signal. */
+  /**
+   * Follows redirections; every other HTTP status is a response.
+   * @throws {RegistryError}; the reason of the signal.
+   */
   async request(url: URL, request: RegistryRequest, signal: AbortSignal): Promise<RegistryResponse> {
     let current = url;
     for (let redirects = 0; redirects <= maxRedirections; redirects++) {
@@ -101,7 +117,8 @@ export class RegistryConnection implements Disposable {
       method: method ?? (form === undefined ? 'GET' : 'POST'),
       headers: { 'user-agent': 'nibs', 'accept-encoding': 'identity', ...headers },
       agent: this.#agents.for(url),
-      // Node leaves a request alone that waits for the tunnel of a proxy, whatever happens to it: only this ends that wait.
+      // Node leaves a request alone that waits for the tunnel of a proxy, whatever happens to it:
+      // only this ends that wait.
       timeout: this.#idleTimeoutSeconds * 1000,
     });
     const giveUp = (reason: Error) => {

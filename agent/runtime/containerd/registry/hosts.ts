@@ -10,7 +10,9 @@ import { withoutBrackets } from '../../../../net/authority.ts';
 
 /** A host that has a registry's images: the registry itself, or a mirror of it. */
 export interface RegistryHost {
-  /** Where the distribution API is, without a slash at its end; usually `https://host[:port]/v2`. */
+  /**
+   * Where the distribution API is, without a slash at its end; usually `https://host[:port]/v2`.
+   */
   readonly url: URL;
   /** It is the registry in the names of the images: the only one that receives the credentials. */
   readonly isRegistry: boolean;
@@ -33,11 +35,18 @@ export interface RegistryTls {
   readonly verify: boolean;
 }
 
-/** Directories with a directory for each registry, named by its `host[:port]`. They need not exist. */
+/**
+ * Directories with a directory for each registry, named by its `host[:port]`. They need not exist.
+ */
 export interface RegistryDirectories {
-  /** containerd's: `hosts.toml` or certificates; `_default` stands for registries without a directory. */
+  /**
+   * containerd's: `hosts.toml` or certificates; `_default` stands for registries without a
+   * directory.
+   */
   readonly registryConfigPath: string;
-  /** The Docker Engine's: certificates, for hosts that have none in the other one. Default: none. */
+  /**
+   * The Docker Engine's: certificates, for hosts that have none in the other one. Default: none.
+   */
   readonly dockerCertsPath?: string | undefined;
 }
 
@@ -72,7 +81,10 @@ const hostSchema = z.object({
   header: z.record(z.string(), oneOrMore).default({}),
 });
 
-/** Format: containerd's `hosts.toml` (its docs/hosts.md). Mirrors are asked in the order of the file, then the server. */
+/**
+ * Format: containerd's `hosts.toml` (its docs/hosts.md). Mirrors are asked in the order of the
+ * file, then the server.
+ */
 const hostsSchema = hostSchema.extend({
   server: z.string().optional(),
   host: z.record(z.string(), hostSchema).default({}),
@@ -135,7 +147,10 @@ function parseToml(path: string, text: string): unknown {
   }
 }
 
-/** The parser does not say where it found a key: each is looked for behind the one that it belongs to. */
+/**
+ * The parser does not say where it found a key: each is looked for behind the one that it belongs
+ * to.
+ */
 function lineOf(keys: readonly string[], text: string): number {
   const lines = text.split('\n');
   let found = 0;
@@ -151,7 +166,10 @@ function names(line: string, key: string): boolean {
   return at >= 0 && !/\w/.test(line.charAt(at + key.length));
 }
 
-/** @param host As the file names it; `undefined`: the registry itself. @param directory Paths of files are relative to it. */
+/**
+ * @param host As the file names it; `undefined`: the registry itself.
+ * @param directory Paths of files are relative to it.
+ */
 async function describe(
   registry: string,
   host: string | undefined,

@@ -39,8 +39,9 @@ const maxManifestBytes = 4 * 1024 * 1024;
 const maxExplanationBytes = 64 * 1024;
 
 /**
- * A repository of a registry, at all hosts that have it (OCI distribution specification 1.1, "Pulling"). Each is asked in turn until one returns the right
- * content; one that broke off, sent wrong content, or could not be reached is not asked again while there are others.
+ * A repository of a registry, at all hosts that have it (OCI distribution specification 1.1,
+ * "Pulling"). Each is asked in turn until one returns the right content; one that broke off, sent
+ * wrong content, or could not be reached is not asked again while there are others.
  */
 export class Repository implements Disposable {
   readonly #endpoints: readonly Endpoint[];
@@ -64,8 +65,10 @@ export class Repository implements Disposable {
   }
 
   /**
-   * What a tag means now, without getting it: registries that limit how much is pulled do not count this.
-   * @returns `undefined` if no host says, for any reason: {@link manifest} reports that @throws the reason of the signal
+   * What a tag means now, without getting it: registries that limit how much is pulled do not count
+   * this.
+   * @returns `undefined` if no host says, for any reason: {@link manifest} reports that
+   * @throws the reason of the signal
    */
   async resolve(tag: string, signal: AbortSignal): Promise<Omit<FetchedManifest, 'bytes'> | undefined> {
     try {
@@ -80,7 +83,10 @@ export class Repository implements Disposable {
     }
   }
 
-  /** @param name tag or digest @throws {RegistryError}; the reason of the signal */
+  /**
+   * @param name tag or digest
+   * @throws {RegistryError}; the reason of the signal
+   */
   async manifest(name: string, signal: AbortSignal): Promise<FetchedManifest> {
     const isDigest = name.includes(':');
     return await this.#first(
@@ -91,8 +97,8 @@ export class Repository implements Disposable {
   }
 
   /**
-   * @param receive Receives the bytes; is called again when a host breaks off in their middle, or when their digest is wrong, which is known only
-   * at their end.
+   * @param receive Receives the bytes; is called again when a host breaks off in their middle, or
+   * when their digest is wrong, which is known only at their end.
    * @throws {RegistryError}; what `receive` throws; the reason of the signal
    */
   async blob<Result>(
@@ -133,7 +139,10 @@ export class Repository implements Disposable {
   }
 }
 
-/** The registry itself is the last: its failure is the reason, those of its mirrors are only a cause. */
+/**
+ * The registry itself is the last: its failure is the reason, those of its mirrors are only a
+ * cause.
+ */
 function failureOf(failures: readonly RegistryError[]): RegistryError {
   const last = failures.at(-1);
   if (last === undefined)
@@ -234,7 +243,10 @@ class Endpoint implements Disposable {
     throw this.#withoutSecrets(refusal(response, body, resource.missing));
   }
 
-  /** The same again with the credentials that the registry asks for; the refusal itself if there are none. */
+  /**
+   * The same again with the credentials that the registry asks for; the refusal itself if there are
+   * none.
+   */
   async #authorized(refused: RegistryResponse, resource: Resource, signal: AbortSignal): Promise<RegistryResponse> {
     // A server that the registry redirects to has no claim to its credentials.
     if (refused.url.origin !== this.#api.origin) return refused;
@@ -264,7 +276,9 @@ class Endpoint implements Disposable {
     }
   }
 
-  /** @throws {RegistryError} why it could not be reached over TLS, if that was not for plain HTTP */
+  /**
+   * @throws {RegistryError} why it could not be reached over TLS, if that was not for plain HTTP
+   */
   async #sendPlainly(resource: Resource, error: RegistryError, signal: AbortSignal): Promise<RegistryResponse> {
     const secure = this.#api;
     this.#api = new URL(secure);
@@ -315,7 +329,10 @@ function secretsOf(login: RegistryLogin | undefined): readonly string[] {
   return 'identityToken' in login ? [login.identityToken] : [login.password];
 }
 
-/** The bytes of a blob. @throws {RegistryError} at their end, if their digest is not the right one */
+/**
+ * The bytes of a blob.
+ * @throws {RegistryError} at their end, if their digest is not the right one
+ */
 async function* verified(
   response: RegistryResponse,
   { digest, size }: BlobDescriptor,

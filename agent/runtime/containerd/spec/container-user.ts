@@ -11,7 +11,8 @@ export interface ContainerUser {
 }
 
 /**
- * Resolves Docker's `USER`: `user[:group]`, each a name or a number; empty is root. Without a group, the user has all of its groups.
+ * Resolves Docker's `USER`: `user[:group]`, each a name or a number; empty is root. Without a
+ * group, the user has all of its groups.
  *
  * @param rootfs Directory with the files of the image; a link in it leads nowhere else.
  * @throws {SpecError} a name is in neither /etc/passwd nor /etc/group of the image

@@ -49,8 +49,9 @@ interface Bind {
 }
 
 /**
- * Makes the runtime specification (OCI runtime-spec 1.0.2, config.md and config-linux.md) of a container with all that this machine has: what
- * `docker run --privileged` gives. The root file system is `rootfs` in the bundle. Directories that are to be bound and do not exist are made.
+ * Makes the runtime specification (OCI runtime-spec 1.0.2, config.md and config-linux.md) of a
+ * container with all that this machine has: what `docker run --privileged` gives. The root file
+ * system is `rootfs` in the bundle. Directories that are to be bound and do not exist are made.
  *
  * @throws {SpecError}
  */
@@ -97,7 +98,10 @@ const cgroup2Magic = 0x63677270;
 
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** With an entry point of the action alone, the image's CMD stays, as with tink-agent in containerd; the Docker Engine drops it. */
+/**
+ * With an entry point of the action alone, the image's CMD stays, as with tink-agent in containerd;
+ * the Docker Engine drops it.
+ */
 function argumentsOf({ entrypoint, command }: ContainerSpec, image: ImageConfig): string[] {
   const parameters = command.length > 0 ? command : (image.Cmd ?? []);
   const all = [...(entrypoint ?? image.Entrypoint ?? []), ...parameters];
@@ -106,7 +110,9 @@ function argumentsOf({ entrypoint, command }: ContainerSpec, image: ImageConfig)
   return all;
 }
 
-/** As Docker: a later variable replaces an earlier one at its place, a name without `=` removes it. */
+/**
+ * As Docker: a later variable replaces an earlier one at its place, a name without `=` removes it.
+ */
 function mergeEnvironment(...lists: readonly (readonly string[])[]): string[] {
   const variables = new Map<string, string>();
   for (const variable of lists.flat()) {
@@ -119,12 +125,18 @@ function mergeEnvironment(...lists: readonly (readonly string[])[]): string[] {
   return [...variables.values()];
 }
 
-/** A container cannot have more than the agent: the kernel refuses what is not in the bounding set (capabilities(7)). */
+/**
+ * A container cannot have more than the agent: the kernel refuses what is not in the bounding set
+ * (capabilities(7)).
+ */
 async function boundingSet(): Promise<string[]> {
   return (await grantedCapabilities()).map((name) => `CAP_${name}`);
 }
 
-/** As Docker: nothing is inheritable (CVE-2022-24769). A user other than root keeps none in effect, by execve(2). */
+/**
+ * As Docker: nothing is inheritable (CVE-2022-24769). A user other than root keeps none in effect,
+ * by execve(2).
+ */
 function capabilitiesOf(bounding: readonly string[]) {
   return { bounding, effective: bounding, permitted: bounding };
 }
@@ -180,7 +192,10 @@ function outermostFirst(binds: readonly Bind[]): SpecMount[] {
     .map(({ source, target, options }) => ({ destination: target, type: 'bind', source, options }));
 }
 
-/** Mounts reach the machine from the container, or the container from the machine, only when the root of all allows it too (mount_namespaces(7)). */
+/**
+ * Mounts reach the machine from the container, or the container from the machine, only when the
+ * root of all allows it too (mount_namespaces(7)).
+ */
 function propagationOf(binds: readonly Bind[]): { readonly rootfsPropagation?: string } {
   const has = (...propagation: string[]) => binds.some(({ options }) => options.some((o) => propagation.includes(o)));
   if (has('shared', 'rshared')) return { rootfsPropagation: 'rshared' };
@@ -229,7 +244,10 @@ function targetOf(target: string, refuse: Refuse): string {
   return path;
 }
 
-/** Each group allows one. The last has no meaning here: SELinux labels, copying into volumes, caches of virtual machines. */
+/**
+ * Each group allows one. The last has no meaning here: SELinux labels, copying into volumes, caches
+ * of virtual machines.
+ */
 const bindModes = {
   access: ['ro', 'rw'],
   propagation: ['rprivate', 'private', 'rshared', 'shared', 'rslave', 'slave'],
@@ -271,7 +289,10 @@ function isWithin(directory: string, path: string): boolean {
   return path === directory || path.startsWith(`${directory}/`);
 }
 
-/** What a container has in /dev by itself: made by the runtime (config-linux.md, "Default Devices"), or mounted. */
+/**
+ * What a container has in /dev by itself: made by the runtime (config-linux.md, "Default Devices"),
+ * or mounted.
+ */
 const ownDevices = ['null', 'zero', 'full', 'random', 'urandom', 'tty', 'console', 'ptmx', 'pts', 'shm', 'mqueue'].map(
   (name) => `/dev/${name}`,
 );

@@ -37,7 +37,10 @@ async function mountReadOnly({ type, source, options }: Mount, target: string): 
   await run('mount', [...ofType, '--options', [...shortened, 'ro'].join(','), source, target], cwd);
 }
 
-/** The kernel accepts one page of options, and the paths of an image's many layers may be longer: so they are given relative to the directory that they share. */
+/**
+ * The kernel accepts one page of options, and the paths of an image's many layers may be longer: so
+ * they are given relative to the directory that they share.
+ */
 function shortenLayers(options: readonly string[]): { readonly cwd: string; readonly shortened: readonly string[] } {
   const key = 'lowerdir=';
   const layers =
