@@ -106,8 +106,8 @@ endif
 # npm is the machine's, on its own Node.
 .PHONY: test-hosts
 test-hosts: export PATH := $(MACHINE_PATH)
-test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 and 11
-	test/hosts/npm-versions.sh
+test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 and 11, or NPM_VERSIONS
+	test/hosts/npm-versions.sh $(NPM_VERSIONS)
 
 .PHONY: test-debian-13
 test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests without a virtual machine

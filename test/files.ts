@@ -26,9 +26,10 @@ export const repository = join(import.meta.dirname, '..');
  * Take longer than the others and therefore start first, in this order: those that mostly wait stand
  * between those that need the processor (virtual machines are emulated).
  *
- * `elsewhere: false`: not run on another release of Debian (`test/run.ts --elsewhere`). They take
- * minutes of processor time for what is our own code: kills and floods at many moments, whole
- * images. What they need of the machine, others need too.
+ * `elsewhere: false`: not run on another release of Debian (`test/run.ts --elsewhere`), because they
+ * need much processor time for what is our own code: kills and floods at many moments, decoders, whole
+ * images and installations. The programs of the machine that they use, cheaper ones use too:
+ * surroundings, device and dry-run those for disks, container-runtime and restart the engines.
  */
 export const longFiles: readonly { readonly path: string; readonly elsewhere?: false }[] = [
   { path: 'test/agent/kill-anywhere.test.ts', elsewhere: false },
@@ -43,17 +44,23 @@ export const longFiles: readonly { readonly path: string; readonly elsewhere?: f
   { path: 'test/initramfs/captain.test.ts', elsewhere: false },
   { path: 'test/agent/syslog/receivers.test.ts' },
   { path: 'test/agent/runtime/restart.test.ts' },
-  { path: 'test/installer/install.test.ts' },
+  { path: 'test/installer/install.test.ts', elsewhere: false },
   { path: 'test/agent/runtime/hostname.test.ts' },
   { path: 'test/agent/runtime/log-drivers.test.ts' },
   { path: 'test/agent/runtime/flood.test.ts', elsewhere: false },
   { path: 'test/agent/runtime/containerd/image/pull.test.ts' },
   { path: 'test/agent/runtime/images.test.ts' },
-  { path: 'test/agent/main.test.ts' },
+  { path: 'test/agent/main.test.ts', elsewhere: false },
   { path: 'test/sandbox/machine.test.ts' },
   { path: 'test/agent/faults.test.ts', elsewhere: false },
   { path: 'test/agent/flood.test.ts', elsewhere: false },
   { path: 'test/installer/embedded-key.test.ts', elsewhere: false },
+  { path: 'test/installer/decompress/bzip2/bzip2.test.ts', elsewhere: false },
+  { path: 'test/installer/decompress/bzip2/threads.test.ts', elsewhere: false },
+  { path: 'test/installer/disk/write.test.ts', elsewhere: false },
+  { path: 'test/installer/main.test.ts', elsewhere: false }, // takes the smallest of the disks that other tests have, too
+  { path: 'test/installer/verify.test.ts', elsewhere: false },
+  { path: 'test/agent/transport/file/file.test.ts', elsewhere: false },
 ];
 
 /** What starts programs imports one of these; esbuild, node-disk-info and systeminformation start some themselves. */

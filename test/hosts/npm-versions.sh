@@ -1,11 +1,12 @@
 #!/bin/bash
 # Sets up and builds a clean clone of HEAD with npm as Debian 13, Node 20 and Node 24 ship it, one after the other, on the machine's Node.
-# The executable must be the same bytes each time.
+# The executable must be the same bytes each time. `npm-versions.sh VERSION...` takes other versions.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # npm before 11.10 has no node_modules/.bin/node here; 9.2 is Debian 13's.
-versions=(9.2.0 10.8.2 11.6.2)
+versions=("$@")
+[ $# != 0 ] || versions=(9.2.0 10.8.2 11.6.2)
 
 scratch=$PWD/build/hosts/npm
 rm -rf "$scratch"
