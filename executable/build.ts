@@ -1,8 +1,10 @@
 /**
- * Bundles the agent and the installer into one executable that needs nothing but glibc 2.28 or newer, with GCC's libgcc_s (docs/executable.md).
+ * Bundles the agent and the installer into one executable that needs nothing but glibc 2.28 or
+ * newer, with GCC's libgcc_s (docs/executable.md).
  *
- * `node executable/build.ts [--output build]` writes `build/nibs-linux-<arch>` and the links by which its programs are called.
- * The base is the pinned Node from the npm registry, which also runs the tests: the version that was tested is the version that is shipped.
+ * `node executable/build.ts [--output build]` writes `build/nibs-linux-<arch>` and the links by
+ * which its programs are called. The base is the pinned Node from the npm registry, which also runs
+ * the tests: the version that was tested is the version that is shipped.
  */
 import { chmod, copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -23,20 +25,26 @@ const root = resolve(import.meta.dirname, '..');
 const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
 /**
- * Where the bundle lies while the executable is made. Node writes this path into the executable, so it must not depend on where the repository was
- * cloned: same inputs, same bytes. One build at a time has it.
+ * Where the bundle lies while the executable is made. Node writes this path into the executable, so
+ * it must not depend on where the repository was cloned: same inputs, same bytes. One build at a
+ * time has it.
  */
 const bundleDirectory = '/tmp/nibs-executable';
 
 /**
- * Options of Node that the executable always has. What both programs allocate much of is short-lived; V8 would let 16 MiB of it gather before it
- * looks, several times over. With 1 MiB an agent spends a tenth of the CPU of an action on looking. Its first looks at what is long-lived come when that has
- * just been loaded and nothing of it can be given back; an agent that waits for work would spend more on them, and on tidying up whenever little happens, than
- * on waiting; it says itself when to look (agent/memory-care.ts).
+ * Options of Node that the executable always has. What both programs allocate much of is
+ * short-lived; V8 would let 16 MiB of it gather before it looks, several times over. With 1 MiB an
+ * agent spends a tenth of the CPU of an action on looking. Its first looks at what is long-lived
+ * come when that has just been loaded and nothing of it can be given back; an agent that waits for
+ * work would spend more on them, and on tidying up whenever little happens, than on waiting; it
+ * says itself when to look (agent/memory-care.ts).
  */
 const execArgv = ['--max-semi-space-size=4', '--initial-old-space-size=18', '--no-memory-reducer', '--expose-gc'];
 
-/** The engine is never reached over SSH, but dockerode loads a client for that at its start, which costs some MB of memory. */
+/**
+ * The engine is never reached over SSH, but dockerode loads a client for that at its start, which
+ * costs some MB of memory.
+ */
 const withoutSsh: Plugin = {
   name: 'without-ssh',
   setup(builder) {
@@ -46,7 +54,10 @@ const withoutSsh: Plugin = {
   },
 };
 
-/** The disks of Windows, whose texts come in a hundred encodings, are listed by a part of node-disk-info that is half a megabyte. */
+/**
+ * The disks of Windows, whose texts come in a hundred encodings, are listed by a part of
+ * node-disk-info that is half a megabyte.
+ */
 const withoutWindows: Plugin = {
   name: 'without-windows',
   setup(builder) {
@@ -56,7 +67,10 @@ const withoutWindows: Plugin = {
   },
 };
 
-/** gRPC compiles the descriptions of its statistics services with it, which nobody here asks for; with protobufjs it is 200 kB. */
+/**
+ * gRPC compiles the descriptions of its statistics services with it, which the agent does not use;
+ * with protobufjs it is 200 kB.
+ */
 const withoutProtoLoader: Plugin = {
   name: 'without-proto-loader',
   setup(builder) {
@@ -97,7 +111,10 @@ async function main(): Promise<void> {
 /** Paths of files in CommonJS, the format of single executables. */
 interface Bundles {
   readonly main: string;
-  /** The programs and the packages apart, read by bundles.ts, and the template engine: read under these names. */
+  /**
+   * The programs and the packages apart, read by bundles.ts, and the template engine: read under
+   * these names.
+   */
   readonly assets: Readonly<Record<string, string>>;
 }
 
@@ -122,13 +139,16 @@ async function bundleSources(): Promise<Bundles> {
     target: 'node24',
     minify: true,
     keepNames: true,
-    // All characters outside ASCII are escaped: a text of one byte a character takes half the memory.
+    // All characters outside ASCII are escaped: a text of one byte a character takes half the
+    // memory.
     charset: 'ascii',
     legalComments: 'none',
     absWorkingDir: root,
-    // Native add-ons that a dependency of dockerode loads when they are there, and does without when they are not.
+    // Native add-ons that a dependency of dockerode loads when they are there, and does without
+    // when they are not.
     external: ['cpu-features', '*.node', ...PACKAGES_APART],
-    // The programs are no modules: what is external to them comes from the `require` that they are given.
+    // The programs are no modules: what is external to them comes from the `require` that they are
+    // given.
     supported: { 'dynamic-import': false },
     define: {
       __NIBS_VERSION__: JSON.stringify(manifest.version),
@@ -151,7 +171,9 @@ async function bundleSources(): Promise<Bundles> {
   };
 }
 
-/** The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout. */
+/**
+ * The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout.
+ */
 async function commit(): Promise<string> {
   try {
     const options = ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'];
@@ -162,15 +184,22 @@ async function commit(): Promise<string> {
   }
 }
 
-/** An armoured OpenPGP key to trust images by, from the file that `SIGNING_KEY` names; empty: none, the installer gets it from elsewhere. */
+/**
+ * An armoured OpenPGP key to trust images by, from the file that `SIGNING_KEY` names; empty: none,
+ * the installer gets it from elsewhere.
+ */
 async function signingKey(): Promise<string> {
   const file = process.env['SIGNING_KEY'];
   return file === undefined || file === '' ? '' : readFile(file, 'utf8');
 }
 
-/** Puts the bundles, and the C++ library that Node needs, into a copy of the Node that runs this script. */
+/**
+ * Puts the bundles, and the C++ library that Node needs, into a copy of the Node that runs this
+ * script.
+ */
 async function makeExecutable({ main, assets }: Bundles, executable: string): Promise<void> {
-  // The file is imported by its path inside the package: the package's front door starts with a walk over node_modules that a bundle does not need.
+  // The file is imported by its path inside the package: the package's front door starts with a
+  // walk over node_modules that a bundle does not need.
   const require = createRequire(import.meta.url);
   const { default: makeSingleExecutable }: { default: SingleExecutableMaker } = require('@yao-pkg/pkg/lib-es5/sea.js');
   const base = join(bundleDirectory, 'node');
@@ -188,8 +217,9 @@ async function makeExecutable({ main, assets }: Bundles, executable: string): Pr
   const library = await fetchLibstdcxx(process.arch, join(root, 'build/cache/packages'));
   const linked = join(bundleDirectory, 'linked');
   await writeFile(linked, linkLibrary(await readFile(made), library));
-  // A copy, because it was written in one go: a file that the kernel caches in large pieces is also mapped in large pieces, and a process that runs
-  // it then has some 17 MB more resident than it uses.
+  // A copy, because it was written in one go: a file that the kernel caches in large pieces is also
+  // mapped in large pieces, and a process that runs it then has some 17 MB more resident than it
+  // uses.
   await copyFile(linked, unfinished);
   await chmod(unfinished, 0o755);
   await rename(unfinished, executable);

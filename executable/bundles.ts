@@ -4,8 +4,9 @@ import { getAsset, isSea } from 'node:sea';
 import { compileFunction } from 'node:vm';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 
-// The programs, bundled one by one (see build.ts). Only the one that is called is read: parsing the code of all of them took half of the start-up
-// time and a good part of the memory of each. Run from its sources, as by the tests, main.ts takes the sources of the program.
+// The programs, bundled one by one (see build.ts). Only the one that is called is read: parsing the
+// code of all of them took half of the start-up time and a good part of the memory of each. Run
+// from its sources, as by the tests, main.ts takes the sources of the program.
 
 type Agent = typeof import('../agent/main.ts');
 type Installer = typeof import('../installer/main.ts');
@@ -14,7 +15,7 @@ export const loadAgent = async () => (isSea() ? load<Agent>('agent.cjs') : await
 export const loadInstaller = async () =>
   isSea() ? load<Installer>('installer.cjs') : await loadSource<Installer>('installer');
 
-// It finds only what is part of Node. The executable's own path would do as well, but without /proc nobody knows it.
+// It finds only what is part of Node. The path of the executable is not known without /proc.
 const requireOfNode = createRequire('/');
 
 const loaded = new Map<string, unknown>();

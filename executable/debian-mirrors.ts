@@ -1,8 +1,8 @@
 import { runTool } from '../tools/run-tool.ts';
 
 /**
- * URLs of mirrors of Debian: the one in DEBIAN_MIRROR, those that apt uses, and those that debootstrap
- * knows, among them the archive of releases that the mirrors no longer have.
+ * URLs of mirrors of Debian: the one in DEBIAN_MIRROR, those that apt uses, and those that
+ * debootstrap knows, among them the archive of releases that the mirrors no longer have.
  */
 export async function debianMirrors(): Promise<string[]> {
   const named = process.env['DEBIAN_MIRROR'];

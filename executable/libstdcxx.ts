@@ -1,5 +1,6 @@
 /**
- * The C++ library that the executable has in it (docs/executable.md): that of Debian 11, which needs no newer glibc than Node itself does.
+ * The C++ library that the executable has in it (docs/executable.md): that of Debian 11, which
+ * needs no newer glibc than Node itself does.
  */
 import { mkdir, mkdtempDisposable, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -32,7 +33,7 @@ const sources: Readonly<Partial<Record<NodeJS.Architecture, Source>>> = {
 /**
  * @param cache directory in which the package is kept, under its checksum
  * @returns the file of the shared library
- * @throws Error when no mirror of Debian has the package
+ * @throws {Error} no mirror of Debian has the package
  */
 export async function fetchLibstdcxx(architecture: NodeJS.Architecture, cache: string): Promise<Buffer> {
   const source = sources[architecture];
@@ -51,7 +52,10 @@ export async function fetchLibstdcxx(architecture: NodeJS.Architecture, cache: s
   return Buffer.from(stdout);
 }
 
-/** apt checks the checksum: a mirror that has something else under this name counts as one that does not have it. */
+/**
+ * apt checks the checksum: a mirror that has something else under this name counts as one that does
+ * not have it.
+ */
 async function download({ path, sha256 }: Source, file: string, cache: string): Promise<void> {
   await mkdir(cache, { recursive: true });
   await using scratch = await mkdtempDisposable(join(cache, 'arriving-'));

@@ -18,7 +18,10 @@ const usage = `Usage: ${Object.keys(programs).join(' | ')} [options]
 This executable answers to several names: call it through a link of that name, or give the name as the first argument.
 `;
 
-/** The program to run, and its arguments: by the name the executable was called, or else by its first argument. */
+/**
+ * The program to run, and its arguments: by the name the executable was called, or else by its
+ * first argument.
+ */
 function choose(calledAs: string, args: readonly string[]): { name: ProgramName; args: readonly string[] } | undefined {
   const isProgram = (name: string | undefined): name is ProgramName =>
     name !== undefined && Object.hasOwn(programs, name);
@@ -42,7 +45,8 @@ async function run(): Promise<number> {
   return programs[chosen.name](chosen.args);
 }
 
-// Left to itself, Node 24 now and then spins for ever in its own end (Environment::CleanupHandles) after connections that broke. Nothing is left to do by then.
+// At its exit Node 24 sometimes loops in Environment::CleanupHandles after broken connections.
+// Nothing is left to do by then.
 process.once('exit', (code) => process.exit(code));
 
 run().then(

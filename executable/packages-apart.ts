@@ -1,6 +1,7 @@
 /**
- * Packages that are bundles of their own: whoever does not need one does not read it, and V8, which takes ten times the size of a bundle to read it, takes
- * that only for the largest, not for their sum, and what it took once the process never gives back.
+ * Packages that are bundles of their own. A program that does not need one does not read it. V8
+ * uses ten times the size of a bundle to read it and never returns that memory; with several
+ * bundles this is the size of the largest, not of all.
  */
 export const PACKAGES_APART: readonly string[] = [
   '@grpc/grpc-js',

@@ -1,5 +1,6 @@
 /**
- * Writes the agent's table of settings into docs/settings.md, between the two comments that mark its place; with `--check` only says whether it is up to date.
+ * Writes the agent's table of settings into docs/settings.md, between the two comments that mark
+ * its place; with `--check` only says whether it is up to date.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

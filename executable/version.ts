@@ -2,7 +2,10 @@
 declare const __NIBS_VERSION__: string | undefined;
 declare const __NIBS_COMMIT__: string | undefined;
 
-/** `version`: of the package; `commit`: short git commit it was built from; `node`: the runtime it runs on. */
+/**
+ * `version`: of the package; `commit`: short git commit it was built from; `node`: the runtime it
+ * runs on.
+ */
 export const version = {
   version: typeof __NIBS_VERSION__ === 'string' ? __NIBS_VERSION__ : 'source tree',
   commit: typeof __NIBS_COMMIT__ === 'string' ? __NIBS_COMMIT__ : 'uncommitted',

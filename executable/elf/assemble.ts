@@ -21,7 +21,10 @@ const loaderSections: ReadonlySet<string> = new Set([
   ...['.gnu.hash', '.dynsym', '.dynstr', '.gnu.version', '.gnu.version_d', '.gnu.version_r', '.rela.dyn', '.rela.plt'],
 ]);
 
-/** Entries of the dynamic section that are left out when it is made anew. What the loader may do later, at the first call, it does at the start. */
+/**
+ * Entries of the dynamic section that are left out when it is made anew. What the loader may do
+ * later, at the first call, it does at the start.
+ */
 const entriesLeftOut: ReadonlySet<number> = new Set([
   ...[Tag.pltGot, Tag.pltRelocations, Tag.pltRelocationsSize, Tag.pltRelocationType, Tag.relativeCount],
 ]);
@@ -29,7 +32,8 @@ const entriesLeftOut: ReadonlySet<number> = new Set([
 /**
  * Writes the program with the library in it.
  *
- * What the loader reads takes the place of the old tables, and behind it, in the same place, are the library's pages; nothing else moves.
+ * What the loader reads takes the place of the old tables, and behind it, in the same place, are
+ * the library's pages; nothing else moves.
  * @param soname name of the library, which is needed no more
  * @param relocations what is left to the loader
  */
@@ -109,7 +113,8 @@ export function assemble(
     ...{ type: SegmentType.programHeaders, flags: SegmentFlag.read, alignment: 8 },
     ...movedTo(headersAt, count * PROGRAM_HEADER_SIZE),
   };
-  // The library's pages have the highest addresses: the kernel wants what it maps in order of addresses.
+  // The library's pages have the highest addresses: the kernel wants what it maps in order of
+  // addresses.
   const all = [headers, ...segments, ...added];
   writeHeaders(memory.program, headers.fileOffset, all);
   return memory.program.subarray(0, Math.max(...all.map((one) => one.fileOffset + one.fileSizeBytes)));
@@ -181,7 +186,10 @@ class Placement {
   }
 }
 
-/** The library's segments at their new addresses, without its tables for the loader; zeroes at their end are in the file, too. */
+/**
+ * The library's segments at their new addresses, without its tables for the loader; zeroes at their
+ * end are in the file, too.
+ */
 function libraryPages(library: ElfImage, base: number, machine: Machine): Segment[] {
   const { end, load } = loaderTables(library);
   return library.loads.flatMap((segment) => {
@@ -199,7 +207,10 @@ function libraryPages(library: ElfImage, base: number, machine: Machine): Segmen
   });
 }
 
-/** Variables of other libraries that the program has a place for, under all their names: those libraries have to find them there. */
+/**
+ * Variables of other libraries that the program has a place for, under all their names: those
+ * libraries have to find them there.
+ */
 function sharedVariables(
   program: ElfImage,
   relocations: readonly Relocation[],
@@ -230,9 +241,10 @@ function joinUnwindTables(
 }
 
 /**
- * The addresses of the functions that prepare the library. The loader runs those of DT_PREINIT_ARRAY before all others, as it would have run
- * the library's before the program's. (The program's own list has no room, and its code may know where that is.) The library's DT_INIT
- * is left out: with GCC it does nothing but start a profiler.
+ * The addresses of the functions that prepare the library. The loader runs those of
+ * DT_PREINIT_ARRAY before all others, as it would have run the library's before the program's. (The
+ * program's own list has no room, and its code may know where that is.) The library's DT_INIT is
+ * left out: with GCC it does nothing but start a profiler.
  */
 function constructorsOf(library: ElfImage, base: number, memory: LinkedMemory): Buffer {
   const address = library.value(Tag.initArray);
@@ -253,7 +265,10 @@ function relocationTable(relocations: readonly Relocation[], indexOf: (symbol: D
   return table;
 }
 
-/** The dynamic section with other entries of some types. @throws Error when it does not fit into the place of the old one */
+/**
+ * The dynamic section with other entries of some types.
+ * @throws {Error} it does not fit into the place of the old one
+ */
 function dynamicSection(program: ElfImage, changed: readonly (readonly [tag: number, value: number])[]): Buffer {
   const tags = new Set(changed.map(([tag]) => tag));
   if (program.value(Tag.preInitArray) !== undefined)

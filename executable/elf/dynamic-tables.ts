@@ -15,14 +15,16 @@ export interface DynamicTables {
 }
 
 /**
- * @param wanted symbols; what is the same but for the object appears once. Those that have a value are found by libraries, too.
+ * @param wanted symbols; what is the same but for the object appears once. Those that have a value
+ *   are found by libraries, too.
  * @param needed names of the libraries to load
  */
 export function makeDynamicTables(wanted: Iterable<DynamicSymbol>, needed: readonly string[]): DynamicTables {
   const unique = new Map<string, DynamicSymbol>();
   for (const symbol of wanted) {
     const known = unique.get(keyOf(symbol));
-    // A weak reference beside a strong one changes nothing; a value makes the symbol one to be found.
+    // A weak reference beside a strong one changes nothing; a value makes the symbol one to be
+    // found.
     if (known === undefined || symbol.value !== 0 || (isWeak(known) && !isWeak(symbol))) {
       if (known === undefined || known.value === 0) unique.set(keyOf(symbol), symbol);
     }
@@ -83,7 +85,10 @@ class Strings {
   }
 }
 
-/** The versions of symbols that are needed of each library ("Symbol Versioning" in the Linux Standard Base). */
+/**
+ * The versions of symbols that are needed of each library ("Symbol Versioning" in the Linux
+ * Standard Base).
+ */
 class VersionNeeds {
   readonly #strings: Strings;
   readonly #files: ReadonlyMap<string, Map<string, number>>;
@@ -143,7 +148,10 @@ function gnuHash(text: string): number {
   return hash;
 }
 
-/** A hash table of GNU's kind; `order` is the one in which its symbols have to follow each other from index `first` on. */
+/**
+ * A hash table of GNU's kind; `order` is the one in which its symbols have to follow each other
+ * from index `first` on.
+ */
 function makeHash(symbols: readonly DynamicSymbol[], first: number): { hash: Buffer; order: DynamicSymbol[] } {
   const bucketCount = Math.max(1, symbols.length >> 1);
   const filterCount = 2 ** Math.ceil(Math.log2(Math.max(1, symbols.length / 4)));

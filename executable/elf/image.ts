@@ -1,5 +1,6 @@
 /**
- * Reads of an ELF file (System V ABI, "Object Files" and "Dynamic Linking"; 64 bits, little-endian) what linking needs.
+ * Reads of an ELF file (System V ABI, "Object Files" and "Dynamic Linking"; 64 bits, little-endian)
+ * what linking needs.
  */
 
 export const SegmentType = { load: 1, dynamic: 2, interpreter: 3, programHeaders: 6, tls: 7, unwindTable: 0x6474e550 };
@@ -69,7 +70,10 @@ export class ElfImage {
   readonly symbols: readonly DynamicSymbol[];
   readonly relocations: readonly Relocation[];
 
-  /** @throws Error when this is not a dynamically linked ELF file for 64 bits, little-endian, with a hash table of GNU's kind */
+  /**
+   * @throws {Error} this is not a dynamically linked ELF file for 64 bits, little-endian, with a
+   *   hash table of GNU's kind
+   */
   constructor(bytes: Buffer) {
     if (bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1)
       throw new Error('not an ELF file for 64 bits, little-endian');

@@ -9,17 +9,20 @@ import { joinThreadLocals } from './thread-local.ts';
 const TYPE_EXECUTABLE = 2;
 
 /**
- * Puts a shared library into a program that needs it, as if it had been linked statically: the loader finds one file, in which all that concerns
- * only the two is settled.
+ * Puts a shared library into a program that needs it, as if it had been linked statically: the
+ * loader finds one file, in which all that concerns only the two is settled.
  *
- * Program and library keep their code and data as they are. The library gets addresses behind the program's. The tables for the loader are made anew:
- * without the symbols that the program offers to plug-ins they are so much smaller that the library finds room in their place, and the file
+ * Program and library keep their code and data as they are. The library gets addresses behind the
+ * program's. The tables for the loader are made anew: without the symbols that the program offers
+ * to plug-ins they are so much smaller that the library finds room in their place, and the file
  * does not grow.
  *
- * @param programFile an executable for fixed addresses, with section headers; they are left out of the result
+ * @param programFile an executable for fixed addresses, with section headers; they are left out of
+ *   the result
  * @param libraryFile the library
  * @returns the file of the new program
- * @throws Error when either has something that is not supported, or the library lacks something that the program needs
+ * @throws {Error} either has something that is not supported, or the library lacks something
+ *   that the program needs
  */
 export function linkLibrary(programFile: Buffer, libraryFile: Buffer): Buffer {
   const program = new ElfImage(programFile);

@@ -1,4 +1,7 @@
-/** What differs between processors in how files are linked (the processor supplements of the System V ABI). */
+/**
+ * What differs between processors in how files are linked (the processor supplements of the System
+ * V ABI).
+ */
 export interface Machine {
   /** Largest page that its kernels use: segments start on different ones. */
   readonly pageSizeBytes: number;
@@ -43,7 +46,10 @@ const machines: Readonly<Record<number, Machine>> = {
   },
 };
 
-/** @param number as in the ELF header @throws Error for processors that nobody has looked at */
+/**
+ * @param number as in the ELF header
+ * @throws {Error} the processor is not supported
+ */
 export function machineOf(number: number): Machine {
   const machine = machines[number];
   if (machine === undefined)

@@ -5,7 +5,7 @@ import type { ThreadLocalBlock } from './thread-local.ts';
 
 /** The program and the library as they are in memory, before the loader has done its part. */
 export interface Memory {
-  /** @throws Error when the file has no place for it */
+  /** @throws {Error} the file has no place for it */
   write(address: number, value: number): void;
   read(address: number, sizeBytes: number): Buffer;
   copy(from: number, to: number, sizeBytes: number): void;
@@ -22,7 +22,10 @@ export interface Parts {
 
 const hex = (address: number) => `0x${address.toString(16)}`;
 
-/** Settles the relocations of the library as far as they concern only it and the program. @returns those that are left to the loader */
+/**
+ * Settles the relocations of the library as far as they concern only it and the program.
+ * @returns those that are left to the loader
+ */
 export function relocateLibrary({ library, base, machine, scope, threadLocals }: Parts, memory: Memory): Relocation[] {
   const { relocation } = machine;
   const left: Relocation[] = [];
@@ -46,9 +49,11 @@ export function relocateLibrary({ library, base, machine, scope, threadLocals }:
 }
 
 /**
- * Settles the relocations of the program that concern the library. Variables of the library that the program has a place for are put there.
+ * Settles the relocations of the program that concern the library. Variables of the library that
+ * the program has a place for are put there.
  * @param soname of the library
- * @param ofLibrary the relocations of the library that are left: some of these may be of such variables
+ * @param ofLibrary the relocations of the library that are left: some of these may be of such
+ *   variables
  * @returns those that are left to the loader, of program and library
  */
 export function relocateProgram(

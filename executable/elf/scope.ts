@@ -2,7 +2,10 @@ import { type DynamicSymbol, type ElfImage, SymbolType } from './image.ts';
 
 const typeOf = ({ info }: DynamicSymbol) => info & 0xf;
 
-/** What names mean in a program with a library in it: as the loader finds them, the program before the library. */
+/**
+ * What names mean in a program with a library in it: as the loader finds them, the program before
+ * the library.
+ */
 export class Scope {
   readonly #program = new Map<string, DynamicSymbol>();
   readonly #library = new Map<string, DynamicSymbol>();
@@ -18,7 +21,8 @@ export class Scope {
 
   /**
    * The address that a reference is to; undefined when another library has it.
-   * @param isCall whether it is a slot for calls. Those do not count what the program has for a function of another file, which is such a call itself.
+   * @param isCall whether it is a slot for calls. Those do not count what the program has for a
+   *   function of another file, which is such a call itself.
    */
   addressOf(symbol: DynamicSymbol, { isCall }: { isCall: boolean }): number | undefined {
     const own = this.#program.get(symbol.name);

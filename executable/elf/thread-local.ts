@@ -1,7 +1,10 @@
 import { type ElfImage, SegmentType } from './image.ts';
 import { type Machine, roundUp } from './machine.ts';
 
-/** The thread-local variables of program and library as one block, which each thread gets a copy of ("ELF Handling For Thread-Local Storage"). */
+/**
+ * The thread-local variables of program and library as one block, which each thread gets a copy of
+ * ("ELF Handling For Thread-Local Storage").
+ */
 export interface ThreadLocalBlock {
   /** What the variables start with; the rest of the block is zeroes. */
   readonly initial: Buffer;
@@ -9,11 +12,18 @@ export interface ThreadLocalBlock {
   readonly alignment: number;
   /** Where the library's variables start in the block. */
   readonly libraryOffset: number;
-  /** @param offset in the block @returns the distance from the thread pointer */
+  /**
+   *
+   * @param offset in the block
+   * @returns the distance from the thread pointer
+   */
   fromThreadPointer(offset: number): number;
 }
 
-/** The code of the program has the distances of its variables from the thread pointer in it: those of the library go to the other end. */
+/**
+ * The code of the program has the distances of its variables from the thread pointer in it: those
+ * of the library go to the other end.
+ */
 export function joinThreadLocals(program: ElfImage, library: ElfImage, machine: Machine): ThreadLocalBlock {
   const own = partOf(program);
   const added = partOf(library);

@@ -4,12 +4,18 @@ interface Entry {
   readonly description: number;
 }
 
-/** `.eh_frame_hdr` as linkers write it: version 1, the frames' address relative to here, then a sorted table relative to the header (LSB, "Exception Frame Header"). */
+/**
+ * `.eh_frame_hdr` as linkers write it: version 1, the frames' address relative to here, then a
+ * sorted table relative to the header (LSB, "Exception Frame Header").
+ */
 const prefix = Buffer.from([1, 0x1b, 0x03, 0x3b]);
 const HEADER_SIZE = 12;
 const ENTRY_SIZE = 8;
 
-/** The address of the frames and the table of a header at `address`. @throws Error when it is of another kind */
+/**
+ * The address of the frames and the table of a header at `address`.
+ * @throws {Error} it is of another kind
+ */
 export function readUnwindTable(bytes: Buffer, address: number): { frames: number; entries: Entry[] } {
   if (!bytes.subarray(0, prefix.length).equals(prefix)) throw new Error('the unwind table is of an unknown kind');
   const entries = Array.from({ length: bytes.readUInt32LE(8) }, (_, index) => {
@@ -23,7 +29,10 @@ export function unwindTableSize(entryCount: number): number {
   return HEADER_SIZE + entryCount * ENTRY_SIZE;
 }
 
-/** A header for `address`. It may be that of several files together: the loader asks for one in each file, and code is looked up in the table only. */
+/**
+ * A header for `address`. It may be that of several files together: the loader asks for one in each
+ * file, and code is looked up in the table only.
+ */
 export function writeUnwindTable(frames: number, entries: readonly Entry[], address: number): Buffer {
   const bytes = Buffer.alloc(unwindTableSize(entries.length));
   prefix.copy(bytes);

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { root } from './pages.ts';
 
 /** Folders whose comments are checked. */
-const checked = ['agent/runtime', 'clock', 'errors', 'initramfs', 'installer', 'net', 'tools'];
+const checked = ['agent/runtime', 'clock', 'errors', 'executable', 'initramfs', 'installer', 'net', 'tools'];
 
 /** Folders of which only the tags are checked. */
 const tagsChecked = ['architecture', 'bench', 'docs', 'e2e', 'sandbox'].map((name) => `test/${name}`);

@@ -12,6 +12,7 @@ const checked = [
   'clock',
   'docs',
   'errors',
+  'executable',
   'initramfs',
   'installer',
   'net',
