@@ -2,8 +2,8 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { OperationError } from '../../../errors/operation-error.ts';
+import { runTool, ToolError } from '../../../tools/run-tool.ts';
 import type { Output, OutputChunk } from '../engine.ts';
 
 /**
@@ -53,9 +53,11 @@ export class OutputPipes {
     await mkdir(join(this.#paths.stdout, '..'), { recursive: true, mode: 0o711 });
     for (const path of paths) {
       // Node cannot make one.
-      const { stderr } = await execa('mkfifo', ['-m', '600', path], { reject: false });
-      if (stderr !== '' && !/exist/i.test(stderr))
-        throw new OperationError({ what: 'make the pipe', target: path, why: stderr });
+      await runTool('mkfifo', ['-m', '600', path]).catch((cause: unknown) => {
+        if (!(cause instanceof ToolError)) throw cause;
+        if (/exist/i.test(cause.stderr)) return;
+        throw new OperationError({ what: 'make the pipe', target: path, why: cause.why, cause });
+      });
     }
     if (this.#held.length > 0 || this.#isEnded) return;
     for (const path of paths) this.#held.push(openSync(path, constants.O_RDWR | constants.O_NONBLOCK));

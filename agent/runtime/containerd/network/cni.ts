@@ -1,9 +1,9 @@
 import { access, constants, mkdir, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { execa } from 'execa';
 import { z } from 'zod';
 import { OperationError } from '../../../../errors/operation-error.ts';
 import { reasonOf } from '../../../../errors/reason.ts';
+import { runTool, ToolError } from '../../../../tools/run-tool.ts';
 import type { Dns } from './network-files.ts';
 
 /** A network cannot be made, or a container cannot be attached to it or detached. */
@@ -164,10 +164,13 @@ async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOpt
  * needs support of the kernel. `undefined`: it works.
  */
 async function translationRefusal(): Promise<string | undefined> {
-  const { failed, stderr, shortMessage } = await execa('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], {
-    ...{ reject: false, stdin: 'ignore', timeout: 10_000 },
-  });
-  return failed ? stderr.trim().split('\n')[0] || shortMessage : undefined;
+  try {
+    await runTool('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], { timeoutSeconds: 10 });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    return error.why.split('\n')[0];
+  }
 }
 
 /**
@@ -276,17 +279,19 @@ async function runPlugin(
   { chain: { cniVersion, name }, id, namespace, interfaceName, result }: Invocation,
   binDirectories: readonly string[],
 ): Promise<unknown> {
-  const { failed, stdout, stderr, shortMessage } = await execa(await find(plugin.type, binDirectories), [], {
-    env: {
+  const options = {
+    environment: {
       ...{ CNI_COMMAND: command, CNI_CONTAINERID: id, CNI_NETNS: namespace, CNI_IFNAME: interfaceName },
       CNI_PATH: binDirectories.join(':'),
     },
     // Capabilities ask for `runtimeConfig`, which actions do not have.
     input: JSON.stringify({ ...plugin, cniVersion, name, ...(result !== undefined && { prevResult: result }) }),
-    ...{ reject: false, timeout: pluginTimeoutSeconds * 1000 },
+    timeoutSeconds: pluginTimeoutSeconds,
+  };
+  const { stdout } = await runTool(await find(plugin.type, binDirectories), [], options).catch((cause: unknown) => {
+    if (!(cause instanceof ToolError)) throw cause;
+    throw new Error(`plug-in ${plugin.type} (${command}): ${reasonIn(cause.stdout) || cause.why}`, { cause });
   });
-  if (failed)
-    throw new Error(`plug-in ${plugin.type} (${command}): ${reasonIn(stdout) || stderr.trim() || shortMessage}`);
   if (command === 'DEL') return undefined;
   const answer = parseJson(stdout);
   if (answer === undefined)
@@ -341,7 +346,7 @@ export async function createNetworkNamespace(path: string): Promise<void> {
     throw failure(error);
   }
   try {
-    await execa('unshare', [`--net=${path}`, 'true'], { stdin: 'ignore', timeout: 10_000 });
+    await runTool('unshare', [`--net=${path}`, 'true'], { timeoutSeconds: 10 });
   } catch (error) {
     await rm(path, { force: true });
     throw failure(error);
@@ -355,7 +360,7 @@ export async function createNetworkNamespace(path: string): Promise<void> {
  */
 export async function removeNetworkNamespace(path: string): Promise<void> {
   try {
-    if (await isNetworkNamespace(path)) await execa('umount', [path], { stdin: 'ignore', timeout: 10_000 });
+    if (await isNetworkNamespace(path)) await runTool('umount', [path], { timeoutSeconds: 10 });
     await rm(path, { force: true });
   } catch (error) {
     throw networkError('remove', `the network namespace ${path}`, error);

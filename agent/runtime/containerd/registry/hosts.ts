@@ -1,4 +1,4 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { OperationError } from '../../../../errors/operation-error.ts';
 import { reasonOf } from '../../../../errors/reason.ts';
 import { withoutBrackets } from '../../../../net/authority.ts';
+import { parseCertificates } from '../../../../net/pem.ts';
 
 /** A host that has a registry's images: the registry itself, or a mirror of it. */
 export interface RegistryHost {
@@ -258,13 +259,12 @@ async function readCertificates(
   pairs: readonly (readonly [string, string])[],
   directory: string,
 ): Promise<Certificates> {
-  const isCertificate = (pem: string) => new X509Certificate(pem);
   const readAs = (file: string, check: (pem: string) => unknown) => readPem(resolve(directory, file), check);
   return {
-    authorities: await Promise.all(authorities.map((file) => readAs(file, isCertificate))),
+    authorities: await Promise.all(authorities.map((file) => readAs(file, parseCertificates))),
     clientCertificates: await Promise.all(
       pairs.map(async ([certificate, key]) => ({
-        certificate: await readAs(certificate, isCertificate),
+        certificate: await readAs(certificate, parseCertificates),
         key: await readAs(key, createPrivateKey),
       })),
     ),

@@ -1,8 +1,8 @@
 import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, posix } from 'node:path';
-import { ExecaError, execa } from 'execa';
 import type { Mount } from '../../../../proto/containerd.pb.ts';
+import { runTool, ToolError } from '../../../../tools/run-tool.ts';
 import { SpecError } from './spec-error.ts';
 
 /**
@@ -66,12 +66,11 @@ const mountTimeoutSeconds = 60;
 
 async function run(program: string, parameters: readonly string[], cwd = '/'): Promise<void> {
   // The kernel's newer interface, which libmount prefers, takes 255 characters an option.
-  const env = { LIBMOUNT_FORCE_MOUNT2: 'always' };
+  const environment = { LIBMOUNT_FORCE_MOUNT2: 'always' };
   try {
-    await execa(program, parameters, { cwd, env, stdin: 'ignore', timeout: mountTimeoutSeconds * 1000 });
+    await runTool(program, parameters, { workingDirectory: cwd, environment, timeoutSeconds: mountTimeoutSeconds });
   } catch (error) {
-    if (!(error instanceof ExecaError)) throw error;
-    const why = String(error.stderr).trim() || error.shortMessage;
-    throw new SpecError({ what: 'mount', target: 'the image', why, cause: error });
+    if (!(error instanceof ToolError)) throw error;
+    throw new SpecError({ what: 'mount', target: 'the image', why: error.why, cause: error });
   }
 }
