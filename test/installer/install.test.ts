@@ -482,7 +482,7 @@ test('flatcar-install --insecure installs an image without signature, and is lou
   await using disk = await usedDisk();
   const ran = await flatcarInstall('-d', disk.path, ...fromMirror(mirror), '--insecure');
   assert.equal(ran.exitCode, 0, ran.stderr);
-  assert.match(ran.stderr, /^Warning: http\S+ HAS NO SIGNATURE; installing it anyway (--insecure)$/m);
+  assert.match(ran.stderr, /^Warning: http\S+ HAS NO SIGNATURE; installing it anyway \(--insecure\)$/m);
 });
 
 test('flatcar-install -f installs a local image without the network, and says that it is not verified', async () => {

@@ -236,7 +236,7 @@ test('createVerifier() passes the failure of the source on as it is, and then ha
     throw failure;
   };
   await assert.rejects(Array.fromAsync(verifier.watch(broken())), (error) => error === failure);
-  await assert.rejects(verifier.verified(), /were not read to their end/);
+  await assert.rejects(verifier.verified(), /was not read to its end/);
 });
 
 test('createVerifier() closes the source and has no verdict when its reader stops early', async () => {
@@ -258,7 +258,7 @@ test('createVerifier() closes the source and has no verdict when its reader stop
     break;
   }
   assert.ok(closed);
-  await assert.rejects(verifier.verified(), /were not read to their end/);
+  await assert.rejects(verifier.verified(), /was not read to its end/);
 });
 
 test('createVerifier() holds back a fast source while its reader is slow, so that no image gathers in memory', async () => {
