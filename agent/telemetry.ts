@@ -53,7 +53,7 @@ export async function startTelemetry(given: Config, options: TelemetryOptions): 
   const writer = opened.use(
     createLineWriter(stream, {
       clock,
-      onLost: (count) => log.warn(`${count} log lines dropped: the reader was too slow`),
+      onDropped: (count) => log.warn(`${count} log lines dropped: the reader was too slow`),
     }),
   );
   const syslog = await openSyslog(config, clock, (reachable, message) => log[reachable ? 'info' : 'warn'](message));

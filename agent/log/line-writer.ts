@@ -2,108 +2,138 @@ import type { Writable } from 'node:stream';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 
-/** Writes lines to a stream whose reader may be slow, stuck or gone, with a bounded amount of memory. */
+/** Writes lines to a stream whose reader may be slow, stuck or gone, with bounded memory. */
 export interface LineWriter extends AsyncDisposable {
-  /** Takes a line, with its end. Returns at once. */
+  /** Takes a line with its end. Returns at once. */
   write(line: string): void;
-  /** When whoever has many lines may go on; `undefined`: at once. Never rejects. */
+  /** Resolves when the caller may write more; `undefined`: at once. Never rejects. */
   ready(): Promise<void> | undefined;
 }
 
 export interface LineWriterOptions {
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
-  /** Told how many lines were left out, when the reader takes lines again. */
-  onLost(count: number): void;
-  /** From so many bytes on their way on, {@link LineWriter.ready} waits until there are none. Default: 64 KiB. */
-  readonly enoughBytes?: number | undefined;
-  /** Lines that do not fit into so many bytes are left out. Default: 1 MiB. */
-  readonly limitBytes?: number | undefined;
-  /** A reader that takes longer for what is on its way is not waited for. Default: 10. */
-  readonly patienceSeconds?: number | undefined;
-  /** How long disposing of it waits for the reader. Default: 2. */
-  readonly farewellSeconds?: number | undefined;
+  /** Called with the number of dropped lines, when the reader reads again. */
+  onDropped(count: number): void;
+  /** From this amount of buffered text on, {@link LineWriter.ready} waits. In bytes. Default: 64 KiB. */
+  readonly highWaterMarkBytes?: number | undefined;
+  /** Lines that do not fit into a buffer of this size are dropped. Default: 1 MiB. */
+  readonly maxBufferedBytes?: number | undefined;
+  /** Maximum wait for the reader in {@link LineWriter.ready}. Default: 10. */
+  readonly readTimeoutSeconds?: number | undefined;
+  /** Maximum wait for the reader when the writer is disposed of. Default: 2. */
+  readonly drainTimeoutSeconds?: number | undefined;
 }
 
 /**
- * Makes a writer to a stream, which stays the caller's.
+ * What the reader does.
  *
- * A reader that is slow sets the pace of whoever waits for {@link LineWriter.ready}, as in a pipe. One that takes nothing must not hold up the work for
- * good: it is waited for once, and until it has caught up lines are left out. One that is gone holds up nothing.
+ * - `reading`: it has taken everything.
+ * - `behind`: the stream's buffer is full. Callers of `ready()` wait: back-pressure.
+ * - `stuck`: it has been behind for longer than the timeout. Nobody waits, and lines that do not fit
+ *   are dropped, until it has caught up.
+ * - `gone`: the stream failed or was closed. Lines are discarded.
  */
+type ReaderState = 'reading' | 'behind' | 'stuck' | 'gone';
+
+/** Makes a writer to a stream, which stays the caller's. */
 export function createLineWriter(stream: Writable, options: LineWriterOptions): LineWriter {
-  const { onLost, enoughBytes = 64 * 1024, limitBytes = 1024 * 1024 } = options;
-  const { clock = systemClock, patienceSeconds = 10, farewellSeconds = 2 } = options;
-  /** Lines of this turn of the event loop: one write for all of them costs a tenth of one for each. */
-  let gathered = '';
-  let lost = 0;
-  let isGone = false;
-  let isStuck = false;
-  /** Settled when the stream has taken everything, or will never take anything again. */
-  let caughtUp: PromiseWithResolvers<void> | undefined;
-  let allowed: Promise<void> | undefined;
+  return new StreamLineWriter(stream, options);
+}
 
-  // An error that nobody listens to would end the process.
-  stream.on('error', end).on('close', end).on('drain', drained);
+class StreamLineWriter implements LineWriter {
+  readonly #stream: Writable;
+  readonly #clock: Clock;
+  readonly #options: LineWriterOptions;
+  readonly #highWaterMarkBytes: number;
+  readonly #maxBufferedBytes: number;
+  #reader: ReaderState = 'reading';
+  /** Lines of this turn of the event loop: one write for all costs a tenth of one write for each. */
+  #gathered = '';
+  #dropped = 0;
+  /** Settled when the reader has caught up or is gone. */
+  #caughtUp = Promise.withResolvers<void>();
+  /** The wait of all callers of {@link ready}. */
+  #waiting: Promise<void> | undefined;
 
-  function end(): void {
-    isGone = true;
-    drained();
+  constructor(stream: Writable, options: LineWriterOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#highWaterMarkBytes = options.highWaterMarkBytes ?? 64 * 1024;
+    this.#maxBufferedBytes = options.maxBufferedBytes ?? 1024 * 1024;
+    // The listener for errors stays: without one an error would end the process.
+    stream.on('error', this.#onEnd).on('close', this.#onEnd).on('drain', this.#onDrain);
   }
 
-  function drained(): void {
-    isStuck = false;
-    caughtUp?.resolve();
-    caughtUp = undefined;
-    const count = lost;
-    lost = 0;
-    if (count > 0 && !isGone) onLost(count);
+  write(line: string): void {
+    if (this.#reader === 'gone') return;
+    if (this.#bufferedBytes() + line.length > this.#maxBufferedBytes) {
+      this.#dropped += 1;
+      return;
+    }
+    if (this.#gathered === '') queueMicrotask(() => this.#flush());
+    this.#gathered += line;
   }
 
-  function flush(): void {
-    const lines = gathered;
-    gathered = '';
-    if (!isGone && lines !== '' && !stream.write(lines)) caughtUp ??= Promise.withResolvers();
+  ready(): Promise<void> | undefined {
+    if (this.#reader === 'gone' || this.#reader === 'stuck') return undefined;
+    if (this.#bufferedBytes() < this.#highWaterMarkBytes) return undefined;
+    this.#flush();
+    if (this.#reader === 'behind') this.#waiting ??= this.#waitForReader();
+    return this.#waiting;
   }
 
-  function pendingBytes(): number {
-    return stream.writableLength + gathered.length;
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#flush();
+    const taken = Promise.withResolvers<void>();
+    if (this.#reader !== 'gone') {
+      this.#stream.write('', () => taken.resolve());
+      await this.#settled(taken.promise, this.#options.drainTimeoutSeconds ?? 2);
+    }
+    this.#stream.off('close', this.#onEnd).off('drain', this.#onDrain);
   }
 
-  async function patiently(until: Promise<void>, seconds: number): Promise<'over' | 'late'> {
-    const late = Promise.withResolvers<'late'>();
-    using _ = clock.schedule(seconds, () => late.resolve('late'));
-    return await Promise.race([until.then(() => 'over' as const), late.promise]);
-  }
-
-  async function untilCaughtUp(until: Promise<void>): Promise<void> {
-    const outcome = await patiently(until, patienceSeconds);
-    isStuck = outcome === 'late' && caughtUp !== undefined;
-    allowed = undefined;
-  }
-
-  return {
-    write(line) {
-      if (isGone) return;
-      if (pendingBytes() + line.length > limitBytes) {
-        lost += 1;
-        return;
-      }
-      if (gathered === '') queueMicrotask(flush);
-      gathered += line;
-    },
-    ready() {
-      if (isGone || isStuck || pendingBytes() < enoughBytes) return undefined;
-      flush();
-      if (caughtUp !== undefined) allowed ??= untilCaughtUp(caughtUp.promise);
-      return allowed;
-    },
-    async [Symbol.asyncDispose]() {
-      flush();
-      const { promise: taken, resolve } = Promise.withResolvers<void>();
-      if (!isGone) stream.write('', () => resolve());
-      if (!isGone) await patiently(taken, farewellSeconds);
-      stream.off('close', end).off('drain', drained);
-    },
+  readonly #onDrain = () => {
+    if (this.#reader === 'gone') return;
+    this.#reader = 'reading';
+    this.#release();
+    const count = this.#dropped;
+    this.#dropped = 0;
+    if (count > 0) this.#options.onDropped(count);
   };
+
+  readonly #onEnd = () => {
+    this.#reader = 'gone';
+    this.#release();
+  };
+
+  #release(): void {
+    this.#caughtUp.resolve();
+    this.#caughtUp = Promise.withResolvers();
+  }
+
+  #flush(): void {
+    const lines = this.#gathered;
+    this.#gathered = '';
+    if (this.#reader === 'gone' || lines === '') return;
+    if (!this.#stream.write(lines) && this.#reader === 'reading') this.#reader = 'behind';
+  }
+
+  async #waitForReader(): Promise<void> {
+    const isSettled = await this.#settled(this.#caughtUp.promise, this.#options.readTimeoutSeconds ?? 10);
+    if (!isSettled && this.#reader === 'behind') this.#reader = 'stuck';
+    this.#waiting = undefined;
+  }
+
+  /** @returns false after the time limit */
+  async #settled(promise: Promise<void>, limitSeconds: number): Promise<boolean> {
+    const late = Promise.withResolvers<false>();
+    using _ = this.#clock.schedule(limitSeconds, () => late.resolve(false));
+    return await Promise.race([promise.then(() => true), late.promise]);
+  }
+
+  #bufferedBytes(): number {
+    return this.#stream.writableLength + this.#gathered.length;
+  }
 }

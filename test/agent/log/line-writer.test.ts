@@ -35,7 +35,11 @@ class Reader extends Writable {
 function makeWriter(options: Partial<LineWriterOptions> = {}) {
   const reader = new Reader({ highWaterMark: 100 });
   const lost: number[] = [];
-  const settings = { enoughBytes: 1000, limitBytes: 10_000, onLost: (count: number) => lost.push(count) };
+  const settings = {
+    highWaterMarkBytes: 1000,
+    maxBufferedBytes: 10_000,
+    onDropped: (count: number) => lost.push(count),
+  };
   return { reader, lost, writer: createLineWriter(reader, { ...settings, ...options }) };
 }
 
@@ -49,7 +53,7 @@ test('lines that come in one turn of the event loop are one write', async () => 
   assert.equal(reader.writes, 2, 'the lines, and the question whether they have been taken');
 });
 
-test('a reader that keeps up holds up nobody', async () => {
+test('no caller waits for a reader that keeps up', async () => {
   const { reader, writer } = makeWriter();
   for (let count = 0; count < 1000; count++) {
     writer.write(line);
@@ -59,7 +63,7 @@ test('a reader that keeps up holds up nobody', async () => {
   assert.equal(reader.text.length, 100_000);
 });
 
-test('a slow reader holds up whoever asks, until it has taken all', async () => {
+test('callers wait for a slow reader until it has taken everything', async () => {
   const { reader, writer } = makeWriter();
   reader.isPatient = true;
   let isReady = false;
@@ -82,8 +86,8 @@ test('a slow reader holds up whoever asks, until it has taken all', async () => 
   assert.equal(writer.ready(), undefined);
 });
 
-test('a reader that takes nothing is waited for once; what does not fit is left out, and told when it reads again', async () => {
-  const { reader, writer, lost } = makeWriter({ patienceSeconds: 0.01 });
+test('callers wait once for a reader that takes nothing; lines that do not fit are dropped, and counted when it reads again', async () => {
+  const { reader, writer, lost } = makeWriter({ readTimeoutSeconds: 0.01 });
   reader.isPatient = true;
   for (let count = 0; count < 20; count++) writer.write(line);
   await writer.ready();
@@ -109,8 +113,8 @@ for (const [how, leave] of [
   ['fails', (reader: Reader) => reader.destroy(new Error('EPIPE'))],
   ['is closed', (reader: Reader) => reader.destroy()],
 ] as const) {
-  test(`a stream that ${how} lets go of whoever waits, and takes nothing more`, async () => {
-    const { reader, writer, lost } = makeWriter({ farewellSeconds: 3600 });
+  test(`a stream that ${how} ends all waits and takes nothing more`, async () => {
+    const { reader, writer, lost } = makeWriter({ drainTimeoutSeconds: 3600 });
     reader.isPatient = true;
     for (let count = 0; count < 20; count++) writer.write(line);
     const ready = writer.ready();
@@ -124,14 +128,14 @@ for (const [how, leave] of [
   });
 }
 
-test('disposing of it waits for a reader that reads, and not for one that does not', async () => {
-  const { reader, writer } = makeWriter({ farewellSeconds: 0.01 });
+test('disposing of it waits for a reader that reads, only for a limited time', async () => {
+  const { reader, writer } = makeWriter({ drainTimeoutSeconds: 0.01 });
   reader.isPatient = true;
   writer.write('the last words\n');
   await writer[Symbol.asyncDispose]();
   assert.equal(reader.text, '');
 
-  const { reader: slow, writer: other } = makeWriter({ farewellSeconds: 3600 });
+  const { reader: slow, writer: other } = makeWriter({ drainTimeoutSeconds: 3600 });
   slow.isPatient = true;
   other.write('the last words\n');
   const closed = other[Symbol.asyncDispose]();
