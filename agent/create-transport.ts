@@ -77,7 +77,7 @@ async function createNatsTransport(
       redact: redactor.redact,
       onWarning: (message) => log.warn(message),
       onState: (state) => log.info(`${state} ${state === 'connected' ? 'to' : 'from'} the NATS server`),
-      finishDue: () => journal.finishDue(),
+      powerActionPending: () => journal.powerActionPending(),
     });
   } catch (error) {
     if (error instanceof NatsOptionsError) throw new ConfigError(error.message, { cause: error });

@@ -44,16 +44,16 @@ export interface Journal extends AsyncDisposable {
   /** Forgets a workflow that the server no longer has. */
   forget(workflowId: string): Promise<void>;
   /** Forgets the workflows all of whose ends are acknowledged, except the one the server is at. Makes the file small again. */
-  settle(currentWorkflowId: string | undefined): Promise<void>;
+  compact(currentWorkflowId: string | undefined): Promise<void>;
   /** The machine is about to be restarted or switched off, or is not going to be: no finish is due any more. */
-  finished(): Promise<void>;
+  clearPowerAction(): Promise<void>;
 
   /** Ends the server has not acknowledged, in the order in which they happened. */
-  unsent(): readonly EndedAction[];
+  pendingReports(): readonly EndedAction[];
   /** What is known of an action. */
-  historyOf(action: Action): History;
-  /** Whether a workflow was acknowledged as done, nothing failed since, and {@link Journal.finished} was not called since. */
-  finishDue(): boolean;
+  stateOf(action: Action): History;
+  /** Whether a workflow was acknowledged as done, nothing failed since, and {@link Journal.clearPowerAction} was not called since. */
+  powerActionPending(): boolean;
 }
 
 /** The outcome of an action as a record has it. */
@@ -97,7 +97,7 @@ interface Entry {
 /** The sum of all records. Insertion order of the entries is the order of the actions. */
 interface State {
   readonly entries: Map<string, Entry>;
-  finishDue: boolean;
+  powerActionPending: boolean;
 }
 
 const fileName = 'journal.jsonl';
@@ -164,11 +164,11 @@ class FileJournal implements Journal {
     return this.#append({ record: 'forgotten', workflowId });
   }
 
-  finished(): Promise<void> {
+  clearPowerAction(): Promise<void> {
     return this.#append({ record: 'finished' });
   }
 
-  async settle(currentWorkflowId: string | undefined): Promise<void> {
+  async compact(currentWorkflowId: string | undefined): Promise<void> {
     const entries = [...this.#state.entries];
     const open = new Set(
       entries.filter(([, entry]) => !entry.acknowledged).map(([, entry]) => entry.action.workflowId),
@@ -181,20 +181,20 @@ class FileJournal implements Journal {
     await this.#rewrite();
   }
 
-  unsent(): readonly EndedAction[] {
+  pendingReports(): readonly EndedAction[] {
     return [...this.#state.entries.values()].flatMap(({ action, outcome, acknowledged }) =>
       outcome === undefined || acknowledged ? [] : [{ action: reportable(action), outcome }],
     );
   }
 
-  historyOf(action: Action): History {
+  stateOf(action: Action): History {
     const entry = this.#state.entries.get(keyOf(action));
     if (entry === undefined) return { kind: 'unknown' };
     return entry.outcome === undefined ? { kind: 'started' } : { kind: 'ended', outcome: entry.outcome };
   }
 
-  finishDue(): boolean {
-    return this.#state.finishDue;
+  powerActionPending(): boolean {
+    return this.#state.powerActionPending;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -234,7 +234,7 @@ async function readIfPresent(path: string): Promise<string> {
 }
 
 function replay(content: string): { state: State; damagedLines: number[] } {
-  const state: State = { entries: new Map(), finishDue: false };
+  const state: State = { entries: new Map(), powerActionPending: false };
   const damagedLines: number[] = [];
   const lines = content.split('\n');
   for (const [index, text] of lines.entries()) {
@@ -262,13 +262,13 @@ function apply(state: State, entry: JournalRecord): void {
     case 'ended': {
       const startedAt = state.entries.get(keyOf(entry.action))?.startedAt;
       setLast(state, { action: entry.action, startedAt, outcome: entry.outcome, acknowledged: false });
-      if (entry.outcome.verdict !== 'SUCCESS') state.finishDue = false;
+      if (entry.outcome.verdict !== 'SUCCESS') state.powerActionPending = false;
       return;
     }
     case 'acknowledged': {
       const known = state.entries.get(keyOf(entry.action));
       if (known !== undefined) state.entries.set(keyOf(entry.action), { ...known, acknowledged: true });
-      if (entry.workflowDone) state.finishDue = true;
+      if (entry.workflowDone) state.powerActionPending = true;
       return;
     }
     case 'forgotten':
@@ -276,10 +276,10 @@ function apply(state: State, entry: JournalRecord): void {
         if (action.workflowId === entry.workflowId) state.entries.delete(key);
       return;
     case 'finish-due':
-      state.finishDue = true;
+      state.powerActionPending = true;
       return;
     case 'finished':
-      state.finishDue = false;
+      state.powerActionPending = false;
       return;
   }
 }
@@ -338,7 +338,7 @@ function recordsOf(state: State): JournalRecord[] {
       ...(acknowledged ? [{ record: 'acknowledged' as const, action, workflowDone: false }] : []),
     ],
   );
-  return state.finishDue ? [...records, { record: 'finish-due' }] : records;
+  return state.powerActionPending ? [...records, { record: 'finish-due' }] : records;
 }
 
 function line(entry: JournalRecord): string {

@@ -4,13 +4,14 @@ import type { ActionName } from './action/action.ts';
 import type { RuntimeEvent } from './runtime/event.ts';
 
 /**
- * How many bytes can still be written to the file system that holds a directory, existing or not.
- * @returns `undefined` where that cannot be found out.
+ * Free space of the file system that holds a directory, which need not exist.
+ *
+ * @returns bytes; `undefined` if the file system cannot be asked
  */
 export async function freeBytes(directory: string): Promise<number | undefined> {
   const path = resolve(directory);
   try {
-    // Not `df`: to start a process costs the agent more than all else that it does for an action.
+    // Not `df`: starting a process costs more than all other work of the agent for an action.
     const { bavail, bsize } = await statfs(path);
     return bavail * bsize;
   } catch (error) {
@@ -20,7 +21,9 @@ export async function freeBytes(directory: string): Promise<number | undefined> 
 }
 
 /**
- * Watches pulls, and warns once for each that cannot fit: what the layers weigh compressed is the least that they take.
+ * Watches pulls and warns once for each image that cannot fit: it needs at least the size of its
+ * compressed layers.
+ *
  * @param directory where the engine keeps its images
  */
 export function createSpaceWatch(
@@ -37,7 +40,7 @@ export function createSpaceWatch(
     const megabytes = (amount: number) => `${(amount / 1e6).toFixed(1)} MB`;
     warn(
       event.action,
-      `the image ${event.image} cannot fit: it has at least ${megabytes(event.totalBytes)}, and ${directory} had room for ${megabytes(bytes)} (give the machine more memory or the engine a disk)`,
+      `the image ${event.image} cannot fit: it has at least ${megabytes(event.totalBytes)}, and ${directory} had ${megabytes(bytes)} free (give the machine more memory or the engine a disk)`,
     );
   }
 

@@ -5,7 +5,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { splitAuthority } from '../net/authority.ts';
 import type { LoopEvent } from './action/observe.ts';
 import { createLineWriter } from './log/line-writer.ts';
-import { createLog, factsOf, type Log } from './log/log.ts';
+import { createLog, type Log, logFields } from './log/log.ts';
 import type { Redactor } from './log/redact.ts';
 import { createRuntimeLog } from './log/runtime-log.ts';
 import type { RuntimeEvent } from './runtime/event.ts';
@@ -89,7 +89,7 @@ export async function startTelemetry(given: Config, options: TelemetryOptions): 
 
   const runtimeLog = createRuntimeLog(log, { clock, output: config.captureActionLogs });
   const watchSpace = createSpaceWatch(config.engineStorage ?? `/var/lib/${config.runtime}`, (action, message) =>
-    log.warn(factsOf(action), message),
+    log.warn(logFields(action), message),
   );
   const logUsedMemory = createUsedMemoryLog(log);
   const closing = opened.move();

@@ -1,58 +1,59 @@
 import type { Clock } from '../clock/clock.ts';
 import { pollIntervalSeconds } from '../clock/poll-interval.ts';
 import type { Action } from './action/action.ts';
-import { factsOf, type Log } from './log/log.ts';
+import { type Log, logFields } from './log/log.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface WatchOptions {
-  readonly transport: Pick<Transport, 'demand'>;
+  readonly transport: Pick<Transport, 'checkCancelled'>;
   readonly log: Log;
   readonly clock: Clock;
-  /** Shortest wait between two looks while the action is wanted; up to two thirds more are added at random. */
+  /** Minimum interval between two checks, plus up to two thirds of jitter. */
   readonly pollSeconds: number;
   /** Ends the watch. */
   readonly signal: AbortSignal;
 }
 
-/** The signal is aborted when the action is not wanted any more. Disposed of when the action has ended. */
+/** The signal is aborted when the server has cancelled the action. Disposed of when the action has ended. */
 export type Watch = AsyncDisposable & { readonly signal: AbortSignal };
 
 /**
- * So often in a row, half a poll apart, a server must say that it does not want an action, unless its answer is final: an action that is stopped by mistake is
- * worse than one that is stopped late, and a server that has just started may not know its workflows yet.
+ * Consecutive answers, half a poll interval apart, by which an action counts as cancelled, unless an
+ * answer is final. An action stopped by mistake is worse than one stopped late, and a server that has
+ * just started may not know its workflows yet.
  */
-const REFUSALS = 4;
+const requiredCancellations = 4;
 
 /**
- * Looks from time to time whether a running action is still wanted. With three seconds between two polls, an action that is not is given up within ten seconds,
- * or as soon as the server has answered finally.
+ * Checks at intervals whether the server has cancelled a running action. At a poll interval of three
+ * seconds a cancelled action is stopped within ten seconds, or at the first final answer.
  */
-export function watchDemand(action: Action, options: WatchOptions): Watch {
+export function watchCancellation(action: Action, options: WatchOptions): Watch {
   const { transport, log, pollSeconds, clock } = options;
-  const [unwanted, over] = [new AbortController(), new AbortController()];
+  const [cancelled, over] = [new AbortController(), new AbortController()];
   const signal = AbortSignal.any([options.signal, over.signal]);
   const look = async () => {
-    for (let refusals = 0; ; ) {
-      await clock.wait(refusals > 0 ? pollSeconds / 2 : pollIntervalSeconds(clock, pollSeconds), signal);
-      // Trouble with the server is logged when the end is reported; until then the action goes on without it.
-      const answer = await transport.demand(action, signal).catch(() => undefined);
-      if (answer?.kind !== 'unwanted') {
-        refusals = 0;
+    for (let cancellations = 0; ; ) {
+      await clock.wait(cancellations > 0 ? pollSeconds / 2 : pollIntervalSeconds(clock, pollSeconds), signal);
+      // A failure is logged when the result is reported; until then the action continues.
+      const answer = await transport.checkCancelled(action, signal).catch(() => undefined);
+      if (answer?.kind !== 'cancelled') {
+        cancellations = 0;
         continue;
       }
-      refusals += 1;
-      if (refusals < REFUSALS && answer.isFinal !== true) continue;
-      log.warn(factsOf(action), `the action is stopped: ${answer.reason}`);
-      unwanted.abort(new Error(answer.reason));
+      cancellations += 1;
+      if (cancellations < requiredCancellations && answer.isFinal !== true) continue;
+      log.warn(logFields(action), `the action is stopped: ${answer.reason}`);
+      cancelled.abort(new Error(answer.reason));
       return;
     }
   };
   const looking = look().catch(() => undefined);
   return {
-    signal: unwanted.signal,
+    signal: cancelled.signal,
     [Symbol.asyncDispose]: async () => {
       over.abort();
-      // A question about the action must not cross the report of its end.
+      // No check may be under way when the result is reported.
       await looking;
     },
   };

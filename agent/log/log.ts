@@ -83,7 +83,7 @@ function asText(line: string): string {
 }
 
 /** The fields by which every event about an action names it. */
-export function factsOf({ workflowId, taskName, name }: Pick<Action, 'workflowId' | 'taskName' | 'name'>) {
+export function logFields({ workflowId, taskName, name }: Pick<Action, 'workflowId' | 'taskName' | 'name'>) {
   return { workflow: workflowId, task: taskName, action: name };
 }
 

@@ -1,9 +1,9 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import type { OnRuntimeEvent, RuntimeEvent } from '../runtime/event.ts';
-import { factsOf, type Log, withoutSecretFields } from './log.ts';
+import { type Log, logFields, withoutSecretFields } from './log.ts';
 
-/** How often the progress of a pull is told; the runtime tells it more often than anybody reads. */
+/** Interval between log lines on the progress of a pull. */
 const progressIntervalSeconds = 5;
 
 export interface RuntimeLogOptions {
@@ -13,7 +13,7 @@ export interface RuntimeLogOptions {
   readonly output: boolean;
 }
 
-/** Turns what the runtime tells into log events, one an event. */
+/** Logs the events of the runtime. */
 export function createRuntimeLog(log: Log, { output, clock = systemClock }: RuntimeLogOptions): OnRuntimeEvent {
   const outputLog = withoutSecretFields(log);
   let progressToldAt = Number.NEGATIVE_INFINITY;
@@ -29,36 +29,36 @@ export function createRuntimeLog(log: Log, { output, clock = systemClock }: Runt
     switch (event.kind) {
       case 'pulling':
         progressToldAt = clock.monotonicSeconds();
-        return log.info({ ...factsOf(event.action), image: event.image }, 'pulling the image');
+        return log.info({ ...logFields(event.action), image: event.image }, 'pulling the image');
       case 'pull-progress':
         if (mayTellProgress())
           log.info(
-            factsOf(event.action),
+            logFields(event.action),
             `pulling ${event.image}: ${megabytes(event.doneBytes)} of ${megabytes(event.totalBytes)} MB`,
           );
         return;
       case 'pulled':
         return log.info(
-          { ...factsOf(event.action), image: event.image },
-          `the image is there after ${event.seconds.toFixed(1)} s`,
+          { ...logFields(event.action), image: event.image },
+          `image pulled in ${event.seconds.toFixed(1)} s`,
         );
       case 'started':
         return log.info(
-          { ...factsOf(event.action), container: event.container },
+          { ...logFields(event.action), container: event.container },
           event.adopted
-            ? `${event.role}: waiting for the container that an earlier agent started`
-            : `${event.role}: the container runs`,
+            ? `${event.role}: waiting for the container of an earlier agent`
+            : `${event.role}: container started`,
         );
       case 'output':
-        if (output) outputLog.info({ ...factsOf(event.action), stream: event.stream }, event.line);
+        if (output) outputLog.info({ ...logFields(event.action), stream: event.stream }, event.line);
         return;
       case 'ended':
-        // The end of the action itself is told by the loop, with its verdict.
+        // The loop logs the end of the action itself, with its result.
         if (event.role !== 'action')
-          log.info({ ...factsOf(event.action), exitCode: event.exitCode }, `${event.role}: ${event.message}`);
+          log.info({ ...logFields(event.action), exitCode: event.exitCode }, `${event.role}: ${event.message}`);
         return;
       case 'warning':
-        return log.warn(factsOf(event.action), event.message);
+        return log.warn(logFields(event.action), event.message);
       case 'engine':
         return event.reachable ? log.info(event.message) : log.warn(event.message);
       case 'engine-warning':

@@ -4,14 +4,15 @@ import { networkInterfaces } from 'node:os';
 import { stripVTControlCharacters } from 'node:util';
 import type { Clock, Timer } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Status, StatusBoard } from './board.ts';
 
-/** What the smallest text console has room for; nothing is lost on a larger one. */
+/** Size of the smallest text console. */
 const columns = 80;
 const rows = 24;
 
-/** Output of a busy action is no reason to draw more often. */
-const shortestPauseSeconds = 0.25;
+/** Minimum time between two updates. */
+const minUpdateSeconds = 0.25;
 
 const kernelConsoles = '/sys/class/tty/console/active';
 
@@ -21,15 +22,16 @@ export interface ConsoleViewOptions {
   readonly board: StatusBoard;
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
-  /** Told once if a console cannot be written to. */
+  /** Called once if a console cannot be opened. */
   onTrouble(message: string): void;
   /** Where the kernel lists its consoles; for tests. */
   readonly kernelConsoles?: string;
 }
 
 /**
- * Shows on the consoles of the machine who it is and what it does: on a screen (`/dev/tty1`) a picture that is drawn again when something changes, on
- * any other console (serial lines) a line for each step. Never fails, and never waits for a console: what a slow one has no time for is left out.
+ * Shows the status of the agent on consoles of the machine: a full-screen view on a screen
+ * (`/dev/tty1`), a line for each step on any other console (serial lines). Never fails and never waits
+ * for a console: a slow one misses updates.
  */
 export async function openConsoleView(options: ConsoleViewOptions): Promise<AsyncDisposable> {
   const paths =
@@ -44,7 +46,7 @@ export async function openConsoleView(options: ConsoleViewOptions): Promise<Asyn
 
 async function findConsoles(file: string): Promise<string[]> {
   const names = (await readFile(file, 'utf8').catch(() => '')).split(/\s+/).filter((name) => name !== '');
-  // tty0 is whichever screen is in front; a picture belongs to one.
+  // tty0 is the screen in front; the view belongs to one screen.
   return names.map((name) => `/dev/${name === 'tty0' ? 'tty1' : name}`);
 }
 
@@ -54,10 +56,10 @@ async function openView(
 ): Promise<AsyncDisposable | undefined> {
   let handle: FileHandle;
   try {
-    // Not the agent's own terminal, and no waiting for one that is halted.
+    // Not as controlling terminal, and without waiting for one that is halted.
     handle = await open(path, constants.O_WRONLY | constants.O_NOCTTY | constants.O_NONBLOCK | constants.O_APPEND);
   } catch (error) {
-    onTrouble(`cannot show anything on ${path}: ${(error as Error).message}`);
+    onTrouble(`cannot show the status on ${path}: ${reasonOf(error)}`);
     return undefined;
   }
   const isScreen = /^\/dev\/tty\d+$/.test(path);
@@ -96,7 +98,7 @@ class View implements AsyncDisposable {
   }
 
   #plan(): void {
-    this.#timer ??= this.#clock.schedule(shortestPauseSeconds, () => this.#show());
+    this.#timer ??= this.#clock.schedule(minUpdateSeconds, () => this.#show());
   }
 
   #show(): void {
@@ -104,7 +106,7 @@ class View implements AsyncDisposable {
     const text = this.#draw(this.#board.current(), this.#board.lastLines(), addresses());
     if (text === this.#shown) return;
     this.#shown = text;
-    // A console that is full (EAGAIN) or gone gets the next picture, if it can.
+    // A console that is full (EAGAIN) or gone gets the next update, if it can.
     this.#drawing = this.#drawing
       .then(() => this.#handle.write(text))
       .then(
@@ -114,7 +116,7 @@ class View implements AsyncDisposable {
   }
 }
 
-/** Of this machine, without those of no use to anybody else. */
+/** Addresses of this machine, without loopback and link-local ones. */
 function addresses(): string[] {
   return Object.entries(networkInterfaces()).flatMap(([name, list = []]) =>
     list
@@ -123,10 +125,10 @@ function addresses(): string[] {
   );
 }
 
-/** The whole screen: `ESC [H` goes to its corner, `ESC [K` and `ESC [J` clear the rest of a line and of the screen. */
+/** The full-screen view. `ESC [H` moves to the corner, `ESC [K` and `ESC [J` clear to the end of line and screen. */
 export function drawScreen(status: Status, lines: readonly string[], own: readonly string[]): string {
   const error = status.lastErrors.at(-1);
-  const picture = [
+  const head = [
     `nibs ${status.version} on ${status.machine} (${status.hostName})`,
     '',
     `addresses  ${own.join(', ') || 'none'}`,
@@ -137,12 +139,12 @@ export function drawScreen(status: Status, lines: readonly string[], own: readon
     `error      ${error === undefined ? '-' : `${error.at.slice(11, 19)} ${error.message}`}`,
     '',
   ];
-  const room = rows - 1 - picture.length;
-  const all = [...picture, ...lines.slice(-room)];
+  const room = rows - 1 - head.length;
+  const all = [...head, ...lines.slice(-room)];
   return `\u001b[H${all.map((line) => `${fit(line)}\u001b[K\r\n`).join('')}\u001b[J`;
 }
 
-/** One line, which changes when a step does; progress would fill a serial console's log. */
+/** One line a step; progress would fill the log of a serial console. */
 function drawLine(status: Status): string {
   const last = status.action === undefined && status.lastAction !== undefined ? `; last: ${lastLine(status)}` : '';
   return `${printable(`nibs ${status.machine}: ${actionLine(status)}${last}`)}\r\n`;
@@ -150,8 +152,8 @@ function drawLine(status: Status): string {
 
 function actionLine({ state, reason, action }: Status): string {
   if (action !== undefined) return `${action.name}: ${action.phase} since ${action.startedAt.slice(11, 19)} UTC`;
-  if (state === 'connecting') return 'waiting for the server to answer';
-  return state === 'idle' ? `none: ${reason ?? ''}` : 'none at the moment';
+  if (state === 'connecting') return 'waiting for the server';
+  return state === 'idle' ? `idle: ${reason ?? ''}` : 'none';
 }
 
 function progressOf({ action }: Status): string {

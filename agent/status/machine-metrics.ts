@@ -2,13 +2,14 @@ import { Gauge, type Registry } from 'prom-client';
 import { usedMemoryBytes } from './used-memory.ts';
 
 /**
- * Adds how the machine is to the metrics: in a system that lives in memory a full memory is what fails first. Read at each request for the metrics, and only then.
+ * Adds the state of the machine to the metrics: a system that lives in memory fails first by full
+ * memory. Values are read at each request for the metrics, and only then.
  */
 export function addMachineMetrics(registry: Registry): void {
   const registers = [registry];
   new Gauge({
     name: 'nibs_machine_memory_available_bytes',
-    help: 'Memory of the machine that programs and images can still take.',
+    help: 'Available memory of the machine.',
     registers,
     async collect() {
       const { mem } = await systemInformation();
@@ -17,7 +18,7 @@ export function addMachineMetrics(registry: Registry): void {
   });
   new Gauge({
     name: 'nibs_machine_memory_used_bytes',
-    help: 'Memory of the machine that programs and images cannot take any more; NaN without /proc.',
+    help: 'Used memory of the machine: total less available; NaN without /proc.',
     registers,
     async collect() {
       this.set((await usedMemoryBytes()) ?? Number.NaN);
@@ -25,7 +26,7 @@ export function addMachineMetrics(registry: Registry): void {
   });
   new Gauge({
     name: 'nibs_machine_temperature_celsius',
-    help: 'Temperature by sensor (cpu); not there on a machine without a sensor that the kernel knows.',
+    help: 'Temperature by sensor (cpu); absent on machines without a supported sensor.',
     labelNames: ['sensor'],
     registers,
     async collect() {
@@ -37,7 +38,7 @@ export function addMachineMetrics(registry: Registry): void {
   });
   new Gauge({
     name: 'nibs_machine_filesystem_available_bytes',
-    help: 'What can still be written to a file system, by the directory it is mounted at; not there without the program df.',
+    help: 'Free space of a file system, by its mount point; absent without the program df.',
     labelNames: ['mountpoint'],
     registers,
     async collect() {
@@ -50,7 +51,7 @@ export function addMachineMetrics(registry: Registry): void {
   });
 }
 
-/** Loaded here, because it is large and most agents are never asked. */
+/** Loaded when needed: it is large, and most agents are never asked for metrics. */
 async function systemInformation(): Promise<typeof import('systeminformation')> {
   const { default: library } = await import('systeminformation');
   return library;

@@ -4,13 +4,13 @@ import type { RuntimeEvent } from '../runtime/event.ts';
 import { addMachineMetrics } from './machine-metrics.ts';
 
 export interface MetricsOptions {
-  /** Of the program: version, commit, and what else tells one build from another. */
+  /** Labels of the build: version, commit, Node. */
   readonly build: Readonly<Record<string, string>>;
-  /** The generation of the server's protocol, once it is known. */
+  /** Protocol version of the server, once it is detected. */
   readonly dialect: () => string | undefined;
 }
 
-/** Counts what the loop and the runtime tell. */
+/** Counts events of the loop and of the runtime. */
 export interface Metrics {
   observe(event: LoopEvent): void;
   observeRuntime(event: RuntimeEvent): void;
@@ -23,11 +23,11 @@ export interface Metrics {
 export function createMetrics({ build, dialect }: MetricsOptions): Metrics {
   const registers = [new Registry()] as const;
   const [registry] = registers;
-  const buildInfo = { name: 'nibs_build_info', help: 'Which build this is; always 1.', labelNames: Object.keys(build) };
+  const buildInfo = { name: 'nibs_build_info', help: 'Build of the agent; always 1.', labelNames: Object.keys(build) };
   new Gauge({ ...buildInfo, registers: [...registers] }).set({ ...build }, 1);
   new Gauge({
     name: 'nibs_dialect_info',
-    help: 'The generation of the protocol that the server speaks; 1 once it is known.',
+    help: 'Protocol version of the server; 1 once it is detected.',
     labelNames: ['dialect'],
     registers: [...registers],
     collect() {
@@ -38,7 +38,7 @@ export function createMetrics({ build, dialect }: MetricsOptions): Metrics {
   });
   new Gauge({
     name: 'nibs_resident_memory_bytes',
-    help: 'Memory of the agent.',
+    help: 'Resident memory of the agent.',
     registers: [...registers],
     collect() {
       this.set(process.memoryUsage.rss());
@@ -47,25 +47,25 @@ export function createMetrics({ build, dialect }: MetricsOptions): Metrics {
   addMachineMetrics(registry);
   const polls = new Counter({
     name: 'nibs_polls_total',
-    help: 'Answered questions for work, by answer (action, idle).',
+    help: 'Answered polls, by answer (action, idle).',
     labelNames: ['answer'],
     registers: [...registers],
   });
   const actions = new Counter({
     name: 'nibs_actions_total',
-    help: 'Actions that ended, by verdict.',
+    help: 'Actions that ended, by result.',
     labelNames: ['verdict'],
     registers: [...registers],
   });
   const duration = new Histogram({
     name: 'nibs_action_duration_seconds',
-    help: 'From the start of an action to its end, with its pull.',
+    help: 'Duration of an action, including the pull.',
     buckets: [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600],
     registers: [...registers],
   });
   const pulledBytes = new Counter({
     name: 'nibs_pull_bytes_total',
-    help: 'Bytes of image layers that were downloaded.',
+    help: 'Downloaded bytes of image layers.',
     registers: [...registers],
   });
   const reportLatency = new Histogram({
@@ -76,15 +76,15 @@ export function createMetrics({ build, dialect }: MetricsOptions): Metrics {
   });
   const errors = new Counter({
     name: 'nibs_errors_total',
-    help: 'Actions that failed, and troubles with server or engine, once per reason.',
+    help: 'Failed actions, and failures of server or engine, once per reason.',
     registers: [...registers],
   });
   const lastError = new Gauge({
     name: 'nibs_last_error_timestamp_seconds',
-    help: 'When the last of those was; 0 if never.',
+    help: 'Time of the last error; 0 if there was none.',
     registers: [...registers],
   });
-  /** Of the pull that is going on. */
+  /** Of the current pull. */
   let downloadedBytes = 0;
 
   function fail(): void {
@@ -114,7 +114,7 @@ export function createMetrics({ build, dialect }: MetricsOptions): Metrics {
       if (event.kind === 'pulling') downloadedBytes = 0;
       if (event.kind === 'engine' && !event.reachable) fail();
       if (event.kind !== 'pull-progress') return;
-      // A pull that is tried again starts over.
+      // A retried pull starts from zero.
       if (event.doneBytes > downloadedBytes) pulledBytes.inc(event.doneBytes - downloadedBytes);
       downloadedBytes = event.doneBytes;
     },

@@ -7,7 +7,7 @@ import type { Metrics } from './metrics.ts';
 export interface StatusServerOptions {
   /** Where to listen. */
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port: number;
   readonly board: StatusBoard;
   readonly metrics: Metrics;
@@ -20,12 +20,12 @@ export interface StatusServer extends AsyncDisposable {
 }
 
 /**
- * Serves, to anybody who can connect and read only:
- * - `/healthz`: 200 as long as the agent runs; its work goes on without a server, so that is no reason to restart it;
+ * Serves, read-only and without authentication:
+ * - `/healthz`: 200 as long as the agent runs; a server that is away is no reason to restart it;
  * - `/metrics`: the text format of Prometheus;
  * - `/status`: {@link Status} as JSON.
  *
- * @throws when the address cannot be listened at
+ * @throws the address is not available
  */
 export async function startStatusServer({
   host,
@@ -57,7 +57,7 @@ export async function startStatusServer({
   server.maxConnections = 32;
   server.listen(port, host);
   await once(server, 'listening');
-  // Who only looks must not keep the agent from ending.
+  // An open status connection must not block shutdown.
   server.unref();
   return {
     port: (server.address() as AddressInfo).port,

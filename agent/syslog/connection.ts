@@ -8,24 +8,24 @@ export interface Receiver {
   readonly host: string;
   readonly port: number;
   readonly protocol: 'udp' | 'tcp';
-  /** Of TCP: how messages are told apart. `line` is for messages without line breaks. */
+  /** Framing of messages over TCP. `line` is for messages without line breaks. */
   readonly framing: 'octet-counting' | 'line';
 }
 
-/** A way to the receiver, until it breaks. */
+/** A connection to the receiver, until it breaks. */
 export interface Connection extends AsyncDisposable {
-  /** Hands messages to the kernel; returns when it has taken them. Throws when the connection is broken. */
+  /** Returns when the kernel has taken the messages. @throws the connection is broken */
   send(messages: readonly Buffer[]): Promise<void>;
-  /** Why the connection is broken; `undefined` while it is not. */
+  /** Why the connection broke; `undefined` while it works. */
   failure(): Error | undefined;
 }
 
 const connectTimeoutSeconds = 10;
-/** How long the receiver may take to accept the last bytes. */
+/** Maximum wait for the receiver to accept the last bytes. */
 const closeTimeoutSeconds = 1;
 
 /**
- * @param onBroken called when the connection breaks, so that nobody has to write to find out
+ * @param onBroken called when the connection breaks, also while nothing is sent
  * @param signal closes the connection
  * @throws the reason why the receiver cannot be reached
  */
@@ -65,7 +65,7 @@ async function overTcp(
       close();
       fail(new Error('it closed the connection'));
     });
-  // Whatever a receiver has to say; unread, the end of its side would not be seen.
+  // Data from the receiver is discarded; unread, it would hide the end of the connection.
   socket.resume();
   // A write that the receiver does not accept ends with the socket.
   const end = () => {
@@ -96,7 +96,7 @@ async function overTcp(
   };
 }
 
-/** One datagram a message (RFC 5426). Connected, so that the kernel tells of an answer that nobody listens there (ICMP). */
+/** One datagram a message (RFC 5426). Connected, so that the kernel reports ICMP errors. */
 async function overUdp({ host, port }: Receiver, onBroken: () => void): Promise<Connection> {
   const { address, family } = await lookup(host);
   const { promise: connected, resolve, reject } = Promise.withResolvers<void>();

@@ -11,32 +11,33 @@ export interface SyslogOptions extends Omit<Receiver, 'framing'> {
   readonly clock?: Clock | undefined;
   readonly sender: Sender;
   readonly format: SyslogFormat;
-  /** Told when the receiver cannot be reached, and when it can be again; once per change. */
+  /** Called when the receiver becomes unreachable or reachable. */
   onChange(reachable: boolean, message: string): void;
   /** Size of the spool. Default: 8 MiB, at the usual rates many minutes of output. */
   readonly spoolBytes?: number | undefined;
-  /** Longest wait between two attempts to reach the receiver. Default: 5. */
+  /** Maximum back-off between two attempts to reach the receiver. Default: 5. */
   readonly maxBackoffSeconds?: number | undefined;
 }
 
-/** Forwards the log. Disposing of it waits two seconds at most for what is still to be sent. */
+/** Forwards the log. Disposing of it waits at most two seconds for spooled messages. */
 export interface Syslog extends AsyncDisposable {
-  /** Takes an event of the log as JSON, free of secrets. Returns at once: a receiver that is away holds up nothing. */
+  /** Takes a log event as JSON, free of secrets. Returns at once, also while the receiver is away. */
   write(line: string): void;
 }
 
 /**
- * By protocol how long a message that was sent is kept to be sent again.
+ * How long sent messages are kept, to be sent again.
  *
- * TCP: what the kernel has taken is not yet at the receiver, and there is no acknowledgement in syslog; a receiver that loses power is noticed by the kernel
- * after up to two minutes, so what was sent that long ago is sent again when a connection broke.
- * UDP: the answer that nobody listens comes after a network's round trip.
+ * TCP: syslog has no acknowledgement, and the kernel notices a receiver without power after up to two
+ * minutes. After a broken connection the messages of that time are sent again.
+ * UDP: the ICMP answer of a closed port takes a round trip.
  */
 const keepSecondsOf = { tcp: 120, udp: 2 } as const;
 
 /**
- * The size that messages are split at. TCP: rsyslog takes 8096 bytes and splits longer ones itself, also within a character. UDP: what fits into an Ethernet frame; receivers of RFC 3164 need not
- * take more than 1024 bytes (section 4.1).
+ * Maximum size of a message; longer ones are split. TCP: rsyslog splits at 8096 bytes, also within a
+ * character. UDP: an Ethernet frame; receivers of RFC 3164 need not accept more than 1024 bytes
+ * (section 4.1).
  */
 function limitBytesOf({ protocol, format }: SyslogOptions): number {
   if (protocol === 'tcp') return 8000;
@@ -44,11 +45,11 @@ function limitBytesOf({ protocol, format }: SyslogOptions): number {
 }
 
 const batchBytes = 64 * 1024;
-const farewellSeconds = 2;
-/** A connection that held for longer than this is made again at once when it breaks. */
+const drainTimeoutSeconds = 2;
+/** A connection that lasted longer than this is made again without back-off. */
 const stableSeconds = 10;
 
-/** Starts to forward to a syslog server. Never fails; a receiver that is away is tried again for ever. */
+/** Starts forwarding to a syslog server. Never fails; an unreachable receiver is retried forever. */
 export function startSyslog(options: SyslogOptions): Syslog {
   const forwarder = new Forwarder(options);
   const done = forwarder.run();
@@ -67,9 +68,9 @@ class Forwarder {
   readonly #spool: Spool;
   readonly #stop = new AbortController();
   #number = 0;
-  /** Settled when there may be something to do. */
+  /** Settled when there may be messages to send. */
   #wake = Promise.withResolvers<void>();
-  /** Settled when nothing waits any more. */
+  /** Settled when the spool is empty. */
   #drained = Promise.withResolvers<void>();
   #isReachable: boolean | undefined;
 
@@ -107,7 +108,7 @@ class Forwarder {
   async #untilBroken(signal: AbortSignal): Promise<unknown> {
     const begin = this.#clock.monotonicSeconds();
     try {
-      // Receivers that know nothing newer than RFC 3164 do not count octets.
+      // Receivers of RFC 3164 do not support octet counting.
       const framing = this.#options.format === 'rfc3164' ? 'line' : 'octet-counting';
       const receiver = { ...this.#options, framing } as const;
       await using connection = await connect(receiver, this.#clock, () => this.#wake.resolve(), signal);
@@ -123,7 +124,7 @@ class Forwarder {
   async stop(): Promise<void> {
     if (!this.#spool.isEmpty) {
       const { promise: late, resolve } = Promise.withResolvers<void>();
-      using _ = this.#clock.schedule(farewellSeconds, resolve);
+      using _ = this.#clock.schedule(drainTimeoutSeconds, resolve);
       await Promise.race([this.#drained.promise, late]);
     }
     this.#stop.abort(new Error('the agent stops'));
@@ -151,7 +152,7 @@ class Forwarder {
       await connection.send(messages);
       this.#spool.sent(messages);
       this.#spool.forget(keepSeconds);
-      // Over UDP there is no other sign than that nobody objects.
+      // Over UDP the absence of an ICMP error is the only sign.
       if (protocol === 'tcp' || this.#clock.monotonicSeconds() - begin > keepSeconds) this.#tell(true, '');
     }
   }
@@ -162,12 +163,12 @@ class Forwarder {
     const wasReachable = this.#isReachable;
     this.#isReachable = reachable;
     if (wasReachable === reachable) return;
-    if (!reachable) onChange(false, `cannot reach ${receiver}: ${reason}; the log is kept and sent later`);
-    else if (wasReachable === false) onChange(true, `${receiver} takes the log again`);
+    if (!reachable) onChange(false, `cannot reach ${receiver}: ${reason}; messages are spooled and sent later`);
+    else if (wasReachable === false) onChange(true, `${receiver} is reachable again`);
   }
 }
 
 function lossRecord(count: number, time: Date): string {
-  const msg = `${count} earlier messages were lost: the syslog server was away for longer than the spool lasts`;
+  const msg = `${count} earlier messages were lost: the syslog server was unreachable and the spool was full`;
   return JSON.stringify({ level: 'warn', time: time.toISOString(), msg });
 }

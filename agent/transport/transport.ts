@@ -3,13 +3,13 @@ import type { Action, Event } from '../action/action.ts';
 
 /** What the server wants next. */
 export type Next =
-  /** Run this action; `startedBefore`: the server already shows it as started, by an agent that did not report its end. */
-  | { readonly kind: 'action'; readonly action: Action; readonly startedBefore: boolean }
+  /** Run this action; `alreadyStarted`: the server already shows it as started, by an agent that did not report its end. */
+  | { readonly kind: 'action'; readonly action: Action; readonly alreadyStarted: boolean }
   /**
-   * Nothing to do now; ask again later. `unfinished`: the server leaves open whether a workflow goes on, here or on another machine; the machine must not be
+   * Nothing to do now; ask again later. `mayContinue`: the server leaves open whether a workflow goes on, here or on another machine; the machine must not be
    * restarted yet, and an action that ended may be asked for again. Default: false.
    */
-  | { readonly kind: 'idle'; readonly reason: string; readonly unfinished?: boolean };
+  | { readonly kind: 'idle'; readonly reason: string; readonly mayContinue?: boolean };
 
 /** What the server made of a report. */
 export type Acknowledgement =
@@ -19,10 +19,10 @@ export type Acknowledgement =
   | { readonly kind: 'obsolete'; readonly reason: string };
 
 /** Whether the server still waits for the end of an action that runs. */
-export type Demand =
-  | { readonly kind: 'wanted' }
+export type CancelState =
+  | { readonly kind: 'active' }
   /** Its workflow was deleted, cancelled, or ended otherwise. `isFinal`: the server looked for so long that it need not be asked again. Default: false. */
-  | { readonly kind: 'unwanted'; readonly reason: string; readonly isFinal?: boolean };
+  | { readonly kind: 'cancelled'; readonly reason: string; readonly isFinal?: boolean };
 
 /**
  * Port to a server. All methods try once and throw a {@link TransportError}; the loop decides about trying again.
@@ -34,7 +34,7 @@ export interface Transport extends AsyncDisposable {
   /** Reports one event and waits until the server has acknowledged it. */
   report(event: Event, signal: AbortSignal): Promise<Acknowledgement>;
   /** Looks whether an action whose start was acknowledged is still wanted. Changes nothing on the server. In doubt it is. */
-  demand(action: Action, signal: AbortSignal): Promise<Demand>;
+  checkCancelled(action: Action, signal: AbortSignal): Promise<CancelState>;
 }
 
 /** The server cannot be reached or understood. A later attempt may succeed. */

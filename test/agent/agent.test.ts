@@ -435,7 +435,7 @@ describe('trouble', () => {
           return transport.next(signal);
         },
         report: (event, signal) => transport.report(event, signal),
-        demand: (action, signal) => transport.demand(action, signal),
+        checkCancelled: (action, signal) => transport.checkCancelled(action, signal),
         [Symbol.asyncDispose]: async () => {},
       },
     });
@@ -477,7 +477,7 @@ describe('trouble', () => {
     assert.equal(bench.server.panic, undefined);
     assert.match(
       bench.log.join(''),
-      /the end of the action \(SUCCESS\) is not wanted: doomed of workflow .*does not exist any more/,
+      /the server rejected the result of the action \(SUCCESS\) as obsolete: doomed of workflow .*does not exist any more/,
     );
   });
 
@@ -552,13 +552,13 @@ test('runAgent() reports an action again that the server asks for again, and doe
   const reports: string[] = [];
   const enough = Promise.withResolvers<void>();
   const transport: Transport = {
-    next: async (): Promise<Next> => ({ kind: 'action', action, startedBefore: true }),
+    next: async (): Promise<Next> => ({ kind: 'action', action, alreadyStarted: true }),
     report: async (event) => {
       reports.push(event.kind === 'ended' ? event.outcome.verdict : event.kind);
       if (reports.length === 4) enough.resolve();
       return { kind: 'acknowledged', workflowDone: false };
     },
-    demand: async () => ({ kind: 'wanted' }),
+    checkCancelled: async () => ({ kind: 'active' }),
     [Symbol.asyncDispose]: async () => {},
   };
   await bench.start({ transport });
@@ -572,7 +572,7 @@ test('runAgent() reports an action again that the server asks for again, and doe
 test('runAgent() stops at once while it waits, and says why', async (test) => {
   const bench = await startBench(test);
   await bench.start({ clock: systemClock, pollSeconds: 1000 });
-  await waitForLog(bench, /nothing to do: /);
+  await waitForLog(bench, /idle: /);
   const begin = performance.now();
   await bench.stop();
   assert.ok(performance.now() - begin < 2000);
@@ -594,7 +594,7 @@ test('runAgent() keeps nothing of the polls that are over', async (test) => {
       return { kind: 'idle', reason: 'nothing' };
     },
     report: async () => assert.fail('there is nothing to report'),
-    demand: async () => assert.fail('no action runs'),
+    checkCancelled: async () => assert.fail('no action runs'),
     [Symbol.asyncDispose]: async () => {},
   };
   await bench.start({ transport, clock: systemClock, pollSeconds: 0 });

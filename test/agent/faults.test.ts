@@ -247,7 +247,7 @@ const serverFaults: readonly Fault[] = [
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: .*UNAVAILABLE/,
     async provoke(machine) {
       await machine.start();
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       await machine.server.stop();
       const said = await machine.says(/cannot ask the server for work/);
       await machine.server.start();
@@ -310,7 +310,7 @@ const serverFaults: readonly Fault[] = [
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: .*UNAVAILABLE/,
     async provoke(machine) {
       await machine.start();
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       const { authority } = machine.server;
       await machine.server.stop();
       const stranger = await listen(
@@ -332,7 +332,7 @@ const serverFaults: readonly Fault[] = [
       const { certificate, key } = machine.server.certificate;
       const { authority } = machine.server;
       await machine.start();
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       await machine.server.stop();
       const garbage = new GrpcServer();
       const service = 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc';
@@ -414,14 +414,14 @@ const serverFaults: readonly Fault[] = [
     fault: 'the workflow is deleted while its action runs',
     expected: 'the action is stopped, the next workflow runs; the machine is finished after that only',
     pattern:
-      /the action is stopped: .* does not exist any more; .*\(FAILED\) is not wanted: .*; then: fine SUCCESS, reboot$/,
+      /the action is stopped: .* does not exist any more; .*\(FAILED\) as obsolete: .*; then: fine SUCCESS, reboot$/,
     async provoke(machine) {
       const doomed = machine.createWorkflow(patient('doomed'));
       await machine.start();
       await machine.says(/\[doomed\] up/);
       machine.server.deleteWorkflow(doomed);
       const stopped = await machine.says(/the action is stopped/);
-      const said = await machine.says(/is not wanted/);
+      const said = await machine.says(/as obsolete/);
       const fine = machine.createWorkflow(say('fine', 'true'));
       await machine.ended(fine, 'fine');
       await machine.says(/this machine stays up/);
@@ -439,7 +439,7 @@ const serverFaults: readonly Fault[] = [
       await machine.says(/\[doomed\] up/);
       await machine.cancel();
       const said = await machine.says(/the action is stopped/);
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       return `${recorded(machine, doomed)}; ${said}; finished: ${machine.finished.join() || 'never'}`;
     },
   },
@@ -603,7 +603,7 @@ const actionFaults: readonly Fault[] = [
       const workflow = machine.createWorkflow(say('one', 'echo still here; sleep 600', { timeoutSeconds: 1 }));
       await machine.start();
       const seen = await machine.ended(workflow, 'one');
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       const filters = { label: [`${labels.workflow}=${workflow}`] };
       return `${seen}; containers: ${(await engine.docker.listContainers({ all: true, filters })).length}`;
     },
@@ -727,7 +727,7 @@ const diskFaults: readonly Fault[] = [
     async provoke(machine) {
       await using disk = await mountSmallDisk(machine.stateDirectory);
       await machine.start();
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       await disk.fill();
       const workflow = machine.createWorkflow(say('one', 'true'));
       const said = await machine.says(/cannot record the start/);
@@ -767,7 +767,7 @@ const diskFaults: readonly Fault[] = [
     async provoke(machine) {
       await using disk = await mountSmallDisk(machine.stateDirectory);
       await machine.start();
-      await machine.says(/nothing to do/);
+      await machine.says(/idle: /);
       await disk.breakIt();
       const workflow = machine.createWorkflow(say('one', 'true'));
       const said = await machine.says(/EROFS|EIO/);

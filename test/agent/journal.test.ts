@@ -67,15 +67,15 @@ const at = new Date();
 
 describe('what is known after a restart', () => {
   test('an action that was never mentioned is unknown', async () => {
-    assert.deepEqual(await reopened((journal) => journal.historyOf(first)), { kind: 'unknown' });
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'unknown' });
   });
 
   test('an action that started and did not end is started', async () => {
     await using journal = await openJournal(directory, noDamage);
     await journal.started(first, at);
-    assert.deepEqual(await reopened((journal) => journal.historyOf(first)), { kind: 'started' });
-    assert.deepEqual(await reopened((journal) => journal.historyOf(second)), { kind: 'unknown' });
-    assert.deepEqual(await reopened((journal) => journal.unsent()), []);
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'started' });
+    assert.deepEqual(await reopened((journal) => journal.stateOf(second)), { kind: 'unknown' });
+    assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
   });
 
   test('an action that ended is unsent until it is acknowledged, and ended afterwards, too', async () => {
@@ -83,14 +83,14 @@ describe('what is known after a restart', () => {
     const outcome = outcomeOf('FAILED');
     await journal.started(first, at);
     await journal.ended(first, outcome);
-    const unsent = await reopened((journal) => journal.unsent());
+    const unsent = await reopened((journal) => journal.pendingReports());
     assert.equal(unsent.length, 1);
     assert.deepEqual(unsent[0]?.outcome, outcome);
     assert.equal(unsent[0]?.action.name, first.name);
     assert.equal(unsent[0]?.action.workerId, first.workerId);
     await journal.acknowledged(first, false);
-    assert.deepEqual(await reopened((journal) => journal.unsent()), []);
-    assert.deepEqual(await reopened((journal) => journal.historyOf(first)), { kind: 'ended', outcome });
+    assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'ended', outcome });
   });
 
   test('unsent ends come in the order in which they happened', async () => {
@@ -99,13 +99,13 @@ describe('what is known after a restart', () => {
     await journal.started(first, at);
     await journal.ended(first, outcomeOf('SUCCESS'));
     await journal.ended(second, outcomeOf('SUCCESS'));
-    assert.deepEqual(await reopened((journal) => journal.unsent().map(({ action }) => action.id)), ['0', '1']);
+    assert.deepEqual(await reopened((journal) => journal.pendingReports().map(({ action }) => action.id)), ['0', '1']);
   });
 
   test('an action of the same id in another workflow is another action', async () => {
     await using journal = await openJournal(directory, noDamage);
     await journal.ended(first, outcomeOf('SUCCESS'));
-    assert.deepEqual(await reopened((journal) => journal.historyOf(actionOf('w2', '0'))), { kind: 'unknown' });
+    assert.deepEqual(await reopened((journal) => journal.stateOf(actionOf('w2', '0'))), { kind: 'unknown' });
   });
 
   test('an end that is recorded again is to be reported again', async () => {
@@ -113,37 +113,37 @@ describe('what is known after a restart', () => {
     await journal.ended(first, outcomeOf('SUCCESS'));
     await journal.acknowledged(first, false);
     await journal.ended(first, outcomeOf('SUCCESS'));
-    assert.equal((await reopened((journal) => journal.unsent())).length, 1);
+    assert.equal((await reopened((journal) => journal.pendingReports())).length, 1);
   });
 
   test('a forgotten workflow is unknown', async () => {
     await using journal = await openJournal(directory, noDamage);
     await journal.ended(first, outcomeOf('SUCCESS'));
     await journal.forget('w1');
-    assert.deepEqual(await reopened((journal) => journal.historyOf(first)), { kind: 'unknown' });
-    assert.deepEqual(await reopened((journal) => journal.unsent()), []);
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'unknown' });
+    assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
   });
 });
 
 describe('the end of the work', () => {
   test('a finish is due from the acknowledgement of the last action until it is finished, settled or not', async () => {
     await using journal = await openJournal(directory, noDamage);
-    assert.equal(journal.finishDue(), false);
+    assert.equal(journal.powerActionPending(), false);
     await journal.ended(first, outcomeOf('SUCCESS'));
-    assert.equal(journal.finishDue(), false);
+    assert.equal(journal.powerActionPending(), false);
     await journal.acknowledged(first, true);
-    assert.equal(await reopened((journal) => journal.finishDue()), true);
-    await journal.settle(undefined);
-    assert.equal(journal.finishDue(), true);
-    assert.equal(await reopened((journal) => journal.finishDue()), true);
+    assert.equal(await reopened((journal) => journal.powerActionPending()), true);
+    await journal.compact(undefined);
+    assert.equal(journal.powerActionPending(), true);
+    assert.equal(await reopened((journal) => journal.powerActionPending()), true);
   });
 
-  test('finished() is the end of it', async () => {
+  test('clearPowerAction() ends it', async () => {
     await using journal = await openJournal(directory, noDamage);
     await journal.ended(first, outcomeOf('SUCCESS'));
     await journal.acknowledged(first, true);
-    await journal.finished();
-    assert.equal(await reopened((journal) => journal.finishDue()), false);
+    await journal.clearPowerAction();
+    assert.equal(await reopened((journal) => journal.powerActionPending()), false);
   });
 
   test('a failure of a later workflow revokes it', async () => {
@@ -151,11 +151,11 @@ describe('the end of the work', () => {
     await journal.ended(first, outcomeOf('SUCCESS'));
     await journal.acknowledged(first, true);
     await journal.ended(actionOf('w2', '0'), outcomeOf('TIMEOUT'));
-    assert.equal(await reopened((journal) => journal.finishDue()), false);
+    assert.equal(await reopened((journal) => journal.powerActionPending()), false);
   });
 });
 
-describe('settle()', () => {
+describe('compact()', () => {
   test('forgets acknowledged workflows except the current one, and makes the file small', async () => {
     await using journal = await openJournal(directory, noDamage);
     const current = actionOf('w2', '0');
@@ -165,12 +165,12 @@ describe('settle()', () => {
       await journal.acknowledged(action, false);
     }
     const before = (await stat(file())).size;
-    await journal.settle('w2');
+    await journal.compact('w2');
     assert.ok((await stat(file())).size < before / 2);
-    assert.deepEqual(await reopened((journal) => journal.historyOf(first).kind), 'unknown');
-    assert.deepEqual(await reopened((journal) => journal.historyOf(current).kind), 'ended');
-    assert.deepEqual(await reopened((journal) => journal.unsent()), []);
-    await journal.settle(undefined);
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first).kind), 'unknown');
+    assert.deepEqual(await reopened((journal) => journal.stateOf(current).kind), 'ended');
+    assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
+    await journal.compact(undefined);
     assert.equal((await stat(file())).size, 0);
   });
 
@@ -180,19 +180,19 @@ describe('settle()', () => {
     await journal.acknowledged(first, false);
     await journal.ended(second, outcomeOf('SUCCESS'));
     await journal.started(actionOf('w3', '0'), at);
-    await journal.settle(undefined);
-    assert.equal(journal.historyOf(first).kind, 'ended');
-    assert.equal(journal.unsent().length, 1);
-    assert.equal(journal.historyOf(actionOf('w3', '0')).kind, 'started');
+    await journal.compact(undefined);
+    assert.equal(journal.stateOf(first).kind, 'ended');
+    assert.equal(journal.pendingReports().length, 1);
+    assert.equal(journal.stateOf(actionOf('w3', '0')).kind, 'started');
   });
 
   test('what is recorded afterwards is not lost', async () => {
     await using journal = await openJournal(directory, noDamage);
     await journal.ended(first, outcomeOf('SUCCESS'));
     await journal.acknowledged(first, false);
-    await journal.settle(undefined);
+    await journal.compact(undefined);
     await journal.started(second, at);
-    assert.equal(await reopened((journal) => journal.historyOf(second).kind), 'started');
+    assert.equal(await reopened((journal) => journal.stateOf(second).kind), 'started');
   });
 });
 
@@ -207,9 +207,9 @@ describe('damage', () => {
       await writeFile(file(), content.subarray(0, length));
       await using after = await openJournal(directory, noDamage);
       // All but the line end was written: then the end is known, which is as good.
-      assert.equal(after.historyOf(first).kind, length === content.length - 1 ? 'ended' : 'started', `${length} bytes`);
+      assert.equal(after.stateOf(first).kind, length === content.length - 1 ? 'ended' : 'started', `${length} bytes`);
       await after.started(second, at);
-      assert.equal(await reopened((journal) => journal.historyOf(second).kind), 'started');
+      assert.equal(await reopened((journal) => journal.stateOf(second).kind), 'started');
     }
   });
 
@@ -227,11 +227,15 @@ describe('damage', () => {
     await using journal = await openJournal(directory, (message) => messages.push(message));
     assert.equal(messages.length, 1);
     assert.match(messages[0] ?? '', /damaged in line 2, 4; it is kept as .*journal\.jsonl\.damaged-\d+/);
-    assert.equal(journal.historyOf(first).kind, 'ended');
-    assert.equal(journal.historyOf(second).kind, 'started');
+    assert.equal(journal.stateOf(first).kind, 'ended');
+    assert.equal(journal.stateOf(second).kind, 'started');
     const aside = (await readdir(directory)).find((name) => name.includes('damaged'));
     assert.equal(await readFile(join(directory, aside ?? ''), 'utf8'), damaged);
-    assert.deepEqual(await reopened((journal) => journal.unsent().length), 1, 'the second time nothing is damaged');
+    assert.deepEqual(
+      await reopened((journal) => journal.pendingReports().length),
+      1,
+      'the second time nothing is damaged',
+    );
   });
 
   test('a file of noise is kept aside and the journal begins anew', async () => {
@@ -240,12 +244,12 @@ describe('damage', () => {
     await using journal = await openJournal(directory, (message) => messages.push(message));
     assert.equal(messages.length, 1);
     await journal.started(first, at);
-    assert.equal(journal.historyOf(first).kind, 'started');
+    assert.equal(journal.stateOf(first).kind, 'started');
   });
 
   test('an empty file is an empty journal', async () => {
     await writeFile(file(), '');
-    assert.deepEqual(await reopened((journal) => journal.unsent()), []);
+    assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
   });
 });
 
@@ -292,7 +296,7 @@ test('a process that is killed while it writes loses at most the record it was w
     const last = Number(printed.trimEnd().split('\n').at(-1));
     await using journal = await openJournal(state, noDamage);
     for (let id = 0; id <= last; id += 1)
-      assert.equal(journal.historyOf({ ...first, workflowId: 'w', id: String(id) }).kind, 'ended', `${id} of ${last}`);
-    assert.ok(journal.unsent().length <= last + 2);
+      assert.equal(journal.stateOf({ ...first, workflowId: 'w', id: String(id) }).kind, 'ended', `${id} of ${last}`);
+    assert.ok(journal.pendingReports().length <= last + 2);
   }
 });

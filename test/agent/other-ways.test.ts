@@ -41,7 +41,7 @@ test('a workflow is run by containerd, with the flags that CaptainOS starts tink
   await killed.said(/\[second\] waiting/);
   await killed.end('SIGKILL');
   const agent = site.start(flags, environment);
-  await agent.said(/waiting for the container that an earlier agent started/);
+  await agent.said(/waiting for the container of an earlier agent/);
   await writeFile(join(site.directory, 'go'), '');
   assert.match(await ended(site, workflow, 'ACTION_FAILED', 'third'), /exit code 3: going wrong/);
   assert.deepEqual(await site.done(), ['first', 'shared']);

@@ -30,6 +30,6 @@ test('createSpaceWatch() warns once of an image that cannot fit, and not of one 
     await new Promise((resolve) => setImmediate(resolve));
   }
   assert.deepEqual(warnings, [
-    'a: the image large cannot fit: it has at least 150.0 MB, and /var/lib/docker had room for 100.0 MB (give the machine more memory or the engine a disk)',
+    'a: the image large cannot fit: it has at least 150.0 MB, and /var/lib/docker had 100.0 MB free (give the machine more memory or the engine a disk)',
   ]);
 });

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import type { Action } from '../../agent/action/action.ts';
 import { createLog } from '../../agent/log/log.ts';
 import { createRedactor } from '../../agent/log/redact.ts';
-import { type Demand, TransportError } from '../../agent/transport/transport.ts';
-import { watchDemand } from '../../agent/watch.ts';
+import { type CancelState, TransportError } from '../../agent/transport/transport.ts';
+import { watchCancellation } from '../../agent/watch.ts';
 import { VirtualClock } from '../sandbox/virtual-clock.ts';
 
 const action: Action = {
@@ -14,9 +14,9 @@ const action: Action = {
   ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined },
   ...{ registryPrefix: 'always' as const, sharesDirectory: true },
 };
-const wanted: Demand = { kind: 'wanted' };
-const gone: Demand = { kind: 'unwanted', reason: 'it was deleted' };
-const goneForGood: Demand = { ...gone, isFinal: true };
+const wanted: CancelState = { kind: 'active' };
+const gone: CancelState = { kind: 'cancelled', reason: 'it was deleted' };
+const goneForGood: CancelState = { ...gone, isFinal: true };
 const pollSeconds = 3;
 /** Of the 15 seconds in which an action is to be stopped, the container may take five. */
 const limitSeconds = 10;
@@ -24,7 +24,7 @@ const limitSeconds = 10;
 let seed = 1;
 
 /** Watches with these answers, the last of them repeated. */
-async function watch(answers: readonly (Demand | Error)[], untilLooks = Number.POSITIVE_INFINITY) {
+async function watch(answers: readonly (CancelState | Error)[], untilLooks = Number.POSITIVE_INFINITY) {
   const end = new AbortController();
   const clock = new VirtualClock({ seed: seed++ });
   const pauses: number[] = [];
@@ -34,9 +34,9 @@ async function watch(answers: readonly (Demand | Error)[], untilLooks = Number.P
     return wait.call(clock, seconds, signal);
   };
   let looks = 0;
-  await using watched = watchDemand(action, {
+  await using watched = watchCancellation(action, {
     transport: {
-      demand: async () => {
+      checkCancelled: async () => {
         const answer = answers[Math.min(looks++, answers.length - 1)] ?? wanted;
         if (looks === untilLooks) end.abort();
         if (answer instanceof Error) throw answer;
@@ -52,7 +52,7 @@ async function watch(answers: readonly (Demand | Error)[], untilLooks = Number.P
   return { stopped: watched.signal.aborted, looks, pauses, seconds: clock.elapsedSeconds };
 }
 
-test('watchDemand() gives up an action that a server does not want, after looking again, within 10 seconds of waiting', async () => {
+test('watchCancellation() gives up an action that a server does not want, after looking again, within 10 seconds of waiting', async () => {
   for (let round = 0; round < 50; round++) {
     const { stopped, looks, pauses, seconds } = await watch([gone]);
     assert.ok(stopped);
@@ -63,13 +63,13 @@ test('watchDemand() gives up an action that a server does not want, after lookin
   }
 });
 
-test('watchDemand() gives up an action at once when the answer is final', async () => {
+test('watchCancellation() gives up an action at once when the answer is final', async () => {
   const { stopped, looks } = await watch([wanted, goneForGood]);
   assert.ok(stopped);
   assert.equal(looks, 2);
 });
 
-test('watchDemand() does not give up an action because of refusals with another answer or a failure between them', async () => {
+test('watchCancellation() does not give up an action because of refusals with another answer or a failure between them', async () => {
   const failure = new TransportError({ what: 'call', target: 'the server', why: 'it is away' });
   const { stopped, pauses } = await watch([gone, gone, gone, wanted, gone, gone, gone, failure, gone, wanted], 40);
   assert.equal(stopped, false);

@@ -6,7 +6,7 @@ import { TemplateEngine } from '../../template/engine/engine.ts';
 import { describeProblem, TemplateError } from '../../template/problem.ts';
 import type { HardwareFile } from '../../template/render.ts';
 import { readTemplate, type Task, type TaskAction, type Template } from '../../template/template.ts';
-import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
+import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
 
 /** What happens to a workflow that is run from a file; one line of JSON each, with the time in front. */
 type WorkflowEvent = { readonly workflow: string } & (
@@ -141,11 +141,11 @@ class TemplateTransport implements FileTransport {
       if (this.#verdict !== undefined) this.#end(this.#verdict);
       return { kind: 'idle', reason: 'the workflow has ended' };
     }
-    return { kind: 'action', action, startedBefore: false };
+    return { kind: 'action', action, alreadyStarted: false };
   }
 
-  async demand(): Promise<Demand> {
-    return { kind: 'wanted' };
+  async checkCancelled(): Promise<CancelState> {
+    return { kind: 'active' };
   }
 
   async report(event: Event): Promise<Acknowledgement> {

@@ -9,7 +9,7 @@ import {
 import type { Action, Event } from '../../action/action.ts';
 import type { AgentAttributes } from '../../hardware/attributes.ts';
 import { toMessage } from '../message.ts';
-import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from '../transport.ts';
+import { type Acknowledgement, type CancelState, type Next, type Transport, TransportError } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';
 
 export interface CurrentTransportOptions {
@@ -52,10 +52,10 @@ class CurrentTransport implements Transport {
     try {
       const response = await channel.call(service, rpc.getAction, request, signal, callTimeoutSeconds);
       // Only the server knows whether it was reported as started.
-      return { kind: 'action', action: toAction(response, workerId), startedBefore: false };
+      return { kind: 'action', action: toAction(response, workerId), alreadyStarted: false };
     } catch (error) {
       if (!(error instanceof RpcError) || !IDLE.has(error.code)) throw error;
-      return { kind: 'idle', reason: `the server says: ${error.details}`, unfinished: !saysOver(error) };
+      return { kind: 'idle', reason: `the server says: ${error.details}`, mayContinue: !saysOver(error) };
     }
   }
 
@@ -77,7 +77,7 @@ class CurrentTransport implements Transport {
    * A report on an action that cannot exist is refused and stores nothing, and the refusal tells whether the workflow exists. The server says so after its own
    * attempts, a minute's worth, and what it found at the last of them. A workflow that it has ended by its deadline cannot be told from one that runs.
    */
-  async demand({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<Demand> {
+  async checkCancelled({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<CancelState> {
     const { channel, callTimeoutSeconds = 330, finalAfterSeconds = 30 } = this.#options;
     const askedAt = channel.clock.monotonicSeconds();
     const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: NO_ACTION, actionName: NO_ACTION };
@@ -90,13 +90,13 @@ class CurrentTransport implements Transport {
       const seconds = channel.clock.monotonicSeconds() - askedAt;
       if (saysGone(error))
         return {
-          kind: 'unwanted',
+          kind: 'cancelled',
           reason: `the server says: ${error.details}`,
           isFinal: seconds >= finalAfterSeconds,
         };
       if (!isFinal(error)) throw error;
     }
-    return { kind: 'wanted' };
+    return { kind: 'active' };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
 import { type Channel, RpcError } from './channel.ts';
-import { type Dialect, WORDINGS } from './dialect.ts';
+import { type Dialect, protocolProfiles } from './dialect.ts';
 
 /**
  * Finds out which generation of the protocol a server speaks, without effect on it: each server of v0.1 to v0.12 answers to the question for contexts under its own
@@ -14,7 +14,7 @@ import { type Dialect, WORDINGS } from './dialect.ts';
  */
 export async function detectDialect(channel: Channel, workerId: string, signal: AbortSignal): Promise<Dialect> {
   const asked = new Set<string>();
-  for (const { service, dialect } of WORDINGS) {
+  for (const { service, dialect } of protocolProfiles) {
     if (asked.has(service)) continue;
     asked.add(service);
     try {

@@ -13,7 +13,7 @@ export type Dialect = LegacyDialect | 'current';
 export type ActionProgress = 'PENDING' | 'RUNNING' | 'FAILED' | 'TIMEOUT' | 'SUCCESS';
 
 /** What differs between the dialects. The numbers belong to the service: 2 is success to one server and failure to the next. */
-export interface Wording {
+export interface ProtocolProfile {
   readonly dialect: LegacyDialect;
   /** Full name of the workflow service. */
   readonly service: string;
@@ -29,7 +29,7 @@ const STATE_NUMBERS = {
 } as const;
 
 /** In the order in which they are tried: each server knows exactly one of these names. */
-export const WORDINGS: readonly Wording[] = [
+export const protocolProfiles: readonly ProtocolProfile[] = [
   {
     dialect: 'v0.1',
     service: 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc',
@@ -54,14 +54,14 @@ export const WORDINGS: readonly Wording[] = [
   { dialect: 'v0.9', service: 'proto.WorkflowService', number: STATE_NUMBERS },
 ];
 
-export function wordingOf(dialect: LegacyDialect): Wording {
-  const wording = WORDINGS.find((candidate) => candidate.dialect === dialect);
-  if (wording === undefined) throw new Error(`there is no dialect ${dialect}`);
-  return wording;
+export function profileOf(dialect: LegacyDialect): ProtocolProfile {
+  const profile = protocolProfiles.find((candidate) => candidate.dialect === dialect);
+  if (profile === undefined) throw new Error(`there is no dialect ${dialect}`);
+  return profile;
 }
 
 /** @returns `undefined` for a number that the dialect does not have. */
-export function progressOf(wording: Wording, number: number): ActionProgress | undefined {
+export function progressOf(profile: ProtocolProfile, number: number): ActionProgress | undefined {
   const names: readonly ActionProgress[] = ['PENDING', 'RUNNING', 'FAILED', 'TIMEOUT', 'SUCCESS'];
-  return names.find((name) => wording.number[name] === number);
+  return names.find((name) => profile.number[name] === number);
 }

@@ -9,8 +9,8 @@ import {
 import type { Action } from '../../action/action.ts';
 import type { Channel } from './channel.ts';
 import { RpcError } from './channel.ts';
-import { type ActionProgress, type LegacyDialect, progressOf, type Wording, wordingOf } from './dialect.ts';
-import type { Position } from './standing.ts';
+import { type ActionProgress, type LegacyDialect, type ProtocolProfile, profileOf, progressOf } from './dialect.ts';
+import type { WorkflowProgress } from './standing.ts';
 
 const rpc = WorkflowServiceDefinition.methods;
 
@@ -33,7 +33,7 @@ export interface Report {
 /** What the server tells of this worker's workflows. */
 export interface Overview {
   /** In the order in which the server has them. */
-  readonly positions: readonly Position[];
+  readonly positions: readonly WorkflowProgress[];
   /** Whether all of them are there. Servers on Kubernetes keep back those that ended, and those that wait for another worker. */
   readonly complete: boolean;
 }
@@ -42,14 +42,14 @@ export interface Overview {
 export class LegacyClient {
   readonly #channel: Channel;
   readonly #workerId: string;
-  readonly #wording: Wording;
+  readonly #profile: ProtocolProfile;
   /** When the server said last that it has no list of all workflows. */
   #withoutListAt = Number.NEGATIVE_INFINITY;
 
   constructor(channel: Channel, workerId: string, dialect: LegacyDialect) {
     this.#channel = channel;
     this.#workerId = workerId;
-    this.#wording = wordingOf(dialect);
+    this.#profile = profileOf(dialect);
   }
 
   /**
@@ -62,7 +62,7 @@ export class LegacyClient {
    */
   async overview(signal: AbortSignal, list: 'as known' | 'anew' = 'as known'): Promise<Overview> {
     const request = { workerId: this.#workerId };
-    const { service, dialect } = this.#wording;
+    const { service, dialect } = this.#profile;
     const hasNone = dialect === 'v0.9' || (list === 'as known' && this.#knowsOfNoList());
     const listed = hasNone
       ? undefined
@@ -73,7 +73,7 @@ export class LegacyClient {
     if (!hasNone && listed === undefined) this.#withoutListAt = this.#channel.clock.monotonicSeconds();
     const contexts = listed ?? (await this.#channel.collect(service, rpc.getWorkflowContexts, request, signal));
     return {
-      positions: contexts.map((context) => toPosition(context, this.#wording)),
+      positions: contexts.map((context) => toWorkflowProgress(context, this.#profile)),
       complete: listed !== undefined,
     };
   }
@@ -121,7 +121,7 @@ export class LegacyClient {
 
   async report(report: Report, signal: AbortSignal): Promise<void> {
     const { progress, ...rest } = report;
-    const actionStatus = this.#wording.number[progress];
+    const actionStatus = this.#profile.number[progress];
     const message: WorkflowActionStatus = { ...rest, actionStatus, createdAt: undefined };
     await this.#call(rpc.reportActionStatus, message, signal);
   }
@@ -141,7 +141,7 @@ export class LegacyClient {
     const { workflowId, workerId, name, taskName } = action;
     const updatedAt = this.#channel.clock.now().toISOString();
     const metadata =
-      this.#wording.dialect === 'v0.1'
+      this.#profile.dialect === 'v0.1'
         ? { 'worker-id': workerId, 'action-name': name, 'task-name': taskName, 'updated-at': updatedAt, sha256 }
         : { workerID: workerId, actionName: name, taskName, updatedAt, sha256 };
     const request = { workflowId, metadata: Buffer.from(JSON.stringify(metadata)), data };
@@ -155,7 +155,7 @@ export class LegacyClient {
     request: Request,
     signal: AbortSignal,
   ): Promise<Response> {
-    return await this.#channel.call(this.#wording.service, method, request, signal);
+    return await this.#channel.call(this.#profile.service, method, request, signal);
   }
 }
 
@@ -182,12 +182,12 @@ function hasCode(error: unknown, code: status): error is RpcError {
   return error instanceof RpcError && error.code === code;
 }
 
-function toPosition(context: WorkflowContext, wording: Wording): Position {
+function toWorkflowProgress(context: WorkflowContext, profile: ProtocolProfile): WorkflowProgress {
   return {
     workflowId: context.workflowId,
     index: context.currentActionIndex,
     actionName: context.currentAction,
-    progress: progressOf(wording, context.currentActionState),
+    progress: progressOf(profile, context.currentActionState),
     totalActions: context.totalNumberOfActions,
   };
 }

@@ -3,19 +3,19 @@ import type { Clock } from '../../../clock/clock.ts';
 import type { WorkflowAction } from '../../../proto/tink.pb.ts';
 import type { Action, Event } from '../../action/action.ts';
 import { toMessage } from '../message.ts';
-import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
+import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';
 import type { LegacyDialect } from './dialect.ts';
 import { LegacyClient, type Overview, type Report } from './legacy-client.ts';
 import {
+  type ActionRelation,
   describe,
   isLost,
-  type Position,
-  type Standing,
-  standing,
-  standingWhenHidden,
+  relationOf,
+  relationWhenHidden,
   step,
   upcoming,
+  type WorkflowProgress,
 } from './standing.ts';
 import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
 
@@ -88,7 +88,7 @@ class LegacyTransport implements Transport {
         return {
           kind: 'action',
           action: toAction(position.workflowId, action, todo.index),
-          startedBefore: todo.started,
+          alreadyStarted: todo.started,
         };
       }
       reasons.push(
@@ -160,10 +160,10 @@ class LegacyTransport implements Transport {
     return actions;
   }
 
-  async demand({ workflowId, taskName, name }: Action, signal: AbortSignal): Promise<Demand> {
+  async checkCancelled({ workflowId, taskName, name }: Action, signal: AbortSignal): Promise<CancelState> {
     const { positions, actions } = await this.#look(workflowId, signal);
     const where = locate(positions, workflowId, actions, indexOf(actions, taskName, name));
-    return isLost(where) ? { kind: 'unwanted', reason: describe(where) } : { kind: 'wanted' };
+    return isLost(where) ? { kind: 'cancelled', reason: describe(where) } : { kind: 'active' };
   }
 
   /** Reads what the server knows of the event's workflow, and concludes what is still to be sent. */
@@ -174,7 +174,7 @@ class LegacyTransport implements Transport {
     let where = locate(positions, action.workflowId, actions, index);
     // An agent that was killed before it knew of the acknowledgement has nothing but this to tell the workflow's success from an end by timeout.
     if (where === 'hidden' && !complete) {
-      where = standingWhenHidden(await this.#client.hiddenIndex(action.workflowId, actions, signal), index);
+      where = relationWhenHidden(await this.#client.hiddenIndex(action.workflowId, actions, signal), index);
     }
     const todo = step(event, where, this.#unanswered.has(key));
     if (todo.kind === 'obsolete') {
@@ -212,20 +212,20 @@ function indexOf(actions: readonly WorkflowAction[], taskName: string, actionNam
  * Whether the actions that are known of a workflow are still its own: they are fixed when it is created, but servers on Kubernetes may have another one of the
  * same name by now.
  */
-function agrees({ index, actionName, totalActions }: Position, actions: readonly WorkflowAction[]): boolean {
+function agrees({ index, actionName, totalActions }: WorkflowProgress, actions: readonly WorkflowAction[]): boolean {
   return totalActions === actions.length && (actionName === '' || actions[index]?.name === actionName);
 }
 
 function locate(
-  positions: readonly Position[],
+  positions: readonly WorkflowProgress[],
   workflowId: string,
   actions: readonly WorkflowAction[],
   index: number,
-): Standing {
+): ActionRelation {
   if (actions.length === 0) return 'gone';
   if (index < 0) return 'absent';
   const position = positions.find((position) => position.workflowId === workflowId);
-  return position ? standing(position, index) : 'hidden';
+  return position ? relationOf(position, index) : 'hidden';
 }
 
 function toAction(workflowId: string, action: WorkflowAction, index: number): Action {

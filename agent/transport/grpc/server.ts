@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Action, Event } from '../../action/action.ts';
-import { type Acknowledgement, type Demand, type Next, type Transport, TransportError } from '../transport.ts';
+import { type Acknowledgement, type CancelState, type Next, type Transport, TransportError } from '../transport.ts';
 import { Channel, type ChannelOptions, RpcError } from './channel.ts';
 import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';
 import { detectDialect, isUnimplemented } from './detect.ts';
@@ -33,7 +33,7 @@ export function createServerTransport(options: ServerTransportOptions): Transpor
 
 type Security = NonNullable<ChannelOptions['tls']>;
 
-interface Speaker {
+interface Session {
   readonly dialect: Dialect;
   readonly channel: Channel;
   readonly transport: Transport;
@@ -44,7 +44,7 @@ class ServerTransport implements Transport {
   readonly #channels = new Map<Security, Channel>();
   /** In the order in which they are tried. */
   #securities: readonly [Security, Security?];
-  #speaker: Speaker | undefined;
+  #session: Session | undefined;
   #lastDialect: Dialect | undefined;
 
   constructor(options: ServerTransportOptions) {
@@ -53,19 +53,19 @@ class ServerTransport implements Transport {
   }
 
   next(signal: AbortSignal): Promise<Next> {
-    return this.#speak(({ transport }) => transport.next(signal), signal);
+    return this.#withSession(({ transport }) => transport.next(signal), signal);
   }
 
   async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
-    const answer = await this.#speak(({ transport }) => transport.report(event, signal), signal);
+    const answer = await this.#withSession(({ transport }) => transport.report(event, signal), signal);
     if (answer.kind !== 'obsolete' || !(await this.#hasChanged(signal))) return answer;
     // v0.9 to v0.12 have a report of the same name with another message, and refuse this one as unknown instead of unimplemented.
-    this.#speaker = undefined;
-    return await this.#speak(({ transport }) => transport.report(event, signal), signal);
+    this.#session = undefined;
+    return await this.#withSession(({ transport }) => transport.report(event, signal), signal);
   }
 
-  demand(action: Action, signal: AbortSignal): Promise<Demand> {
-    return this.#speak(({ transport }) => transport.demand(action, signal), signal);
+  checkCancelled(action: Action, signal: AbortSignal): Promise<CancelState> {
+    return this.#withSession(({ transport }) => transport.checkCancelled(action, signal), signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -73,17 +73,17 @@ class ServerTransport implements Transport {
   }
 
   /** Does something in the server's dialect; once more when somebody put a server of another one in its place. */
-  async #speak<Result>(say: (speaker: Speaker) => Promise<Result>, signal: AbortSignal): Promise<Result> {
-    const isNew = this.#speaker === undefined;
-    this.#speaker ??= await this.#connect(signal);
+  async #withSession<Result>(work: (session: Session) => Promise<Result>, signal: AbortSignal): Promise<Result> {
+    const isNew = this.#session === undefined;
+    this.#session ??= await this.#connect(signal);
     try {
-      return await say(this.#speaker);
+      return await work(this.#session);
     } catch (error) {
       if (this.#isFixed) throw error;
       // Whoever spoke plaintext for want of TLS may have it after a restart.
-      if (isUnimplemented(error) || (isUnavailable(error) && this.#securities.length > 1)) this.#speaker = undefined;
+      if (isUnimplemented(error) || (isUnavailable(error) && this.#securities.length > 1)) this.#session = undefined;
       if (!isUnimplemented(error)) throw error;
-      if (!isNew) return await this.#speak(say, signal);
+      if (!isNew) return await this.#withSession(work, signal);
       throw new TransportError({
         what: 'get work from',
         target: this.#options.authority,
@@ -98,13 +98,13 @@ class ServerTransport implements Transport {
     return (this.#options.dialect ?? 'auto') !== 'auto';
   }
 
-  async #connect(signal: AbortSignal): Promise<Speaker> {
+  async #connect(signal: AbortSignal): Promise<Session> {
     const [security, fallback] = this.#securities;
     try {
-      return await this.#listen(security, signal);
+      return await this.#openSession(security, signal);
     } catch (error) {
       if (fallback === undefined || !hasNoTls(error)) throw error;
-      return await this.#listen(fallback, signal).catch(() => {
+      return await this.#openSession(fallback, signal).catch(() => {
         signal.throwIfAborted();
         // It was no lack of TLS, then.
         throw error;
@@ -113,7 +113,7 @@ class ServerTransport implements Transport {
   }
 
   /** Finds the dialect, unless it is configured, and the adapter for it. */
-  async #listen(security: Security, signal: AbortSignal): Promise<Speaker> {
+  async #openSession(security: Security, signal: AbortSignal): Promise<Session> {
     const { dialect: wanted = 'auto', workerId, onDialect } = this.#options;
     const channel = this.#channels.get(security) ?? new Channel({ ...this.#options, tls: security });
     this.#channels.set(security, channel);
@@ -129,8 +129,8 @@ class ServerTransport implements Transport {
   }
 
   async #hasChanged(signal: AbortSignal): Promise<boolean> {
-    if (this.#isFixed || this.#speaker?.dialect !== 'current') return false;
-    return (await detectDialect(this.#speaker.channel, this.#options.workerId, signal)) !== 'current';
+    if (this.#isFixed || this.#session?.dialect !== 'current') return false;
+    return (await detectDialect(this.#session.channel, this.#options.workerId, signal)) !== 'current';
   }
 }
 

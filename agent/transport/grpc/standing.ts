@@ -2,7 +2,7 @@ import type { Event } from '../../action/action.ts';
 import type { ActionProgress } from './dialect.ts';
 
 /** What the server says of a workflow. */
-export interface Position {
+export interface WorkflowProgress {
   readonly workflowId: string;
   /** Of the action that was reported last, or that is next (v0.7 and later on Kubernetes), counted over all tasks. */
   readonly index: number;
@@ -18,7 +18,7 @@ export type Upcoming =
   | { readonly kind: 'action'; readonly index: number; readonly started: boolean }
   | { readonly kind: 'over'; readonly reason: string };
 
-export function upcoming(position: Position): Upcoming {
+export function upcoming(position: WorkflowProgress): Upcoming {
   const { workflowId, actionName, index, progress, totalActions } = position;
   if (progress === undefined) return { kind: 'over', reason: `workflow ${workflowId} is in an unknown state` };
   if (progress === 'FAILED' || progress === 'TIMEOUT') {
@@ -31,7 +31,7 @@ export function upcoming(position: Position): Upcoming {
 }
 
 /** How an action relates to the position of its workflow on the server. */
-export type Standing =
+export type ActionRelation =
   /** The server waits for its start. */
   | 'next'
   | 'running'
@@ -56,7 +56,7 @@ export type Standing =
   | 'hidden';
 
 /** @param index of the action in its workflow. */
-export function standing(position: Position, index: number): Standing {
+export function relationOf(position: WorkflowProgress, index: number): ActionRelation {
   if (position.actionName !== '' && position.index > index) return 'passed';
   if (position.actionName !== '' && position.index === index) {
     const { progress } = position;
@@ -68,8 +68,8 @@ export function standing(position: Position, index: number): Standing {
   return next.started ? 'running' : 'next';
 }
 
-/** {@link standing} in a workflow that the server does not show. @param current index of the first action that did not succeed. @param index of the action. */
-export function standingWhenHidden(current: number, index: number): Standing {
+/** {@link relationOf} in a workflow that the server does not show. @param current index of the first action that did not succeed. @param index of the action. */
+export function relationWhenHidden(current: number, index: number): ActionRelation {
   if (current > index) return 'passed';
   return current === index ? 'hidden' : 'ahead';
 }
@@ -92,7 +92,7 @@ export type Step =
  *
  * @param sentBefore this event was sent already, and whether it arrived is unknown.
  */
-export function step(event: Event, where: Standing, sentBefore: boolean): Step {
+export function step(event: Event, where: ActionRelation, sentBefore: boolean): Step {
   const succeeded = event.kind === 'ended' && event.outcome.verdict === 'SUCCESS';
   if (where === 'hidden' && sentBefore && !succeeded) return { kind: 'known' };
   if (event.kind === 'started') {
@@ -108,16 +108,16 @@ export function step(event: Event, where: Standing, sentBefore: boolean): Step {
 }
 
 /** What a standing means to somebody who waits for the action to run, or to be taken as ended. */
-export function describe(where: Exclude<Standing, 'next' | 'running'>): string {
+export function describe(where: Exclude<ActionRelation, 'next' | 'running'>): string {
   return REASONS[where];
 }
 
 /** Whether an action that runs, as the server was told, runs for nobody any more. Where the server is elsewhere in the workflow, it is only confused. */
-export function isLost(where: Standing): where is 'FAILED' | 'TIMEOUT' | 'over' | 'gone' | 'absent' | 'hidden' {
+export function isLost(where: ActionRelation): where is 'FAILED' | 'TIMEOUT' | 'over' | 'gone' | 'absent' | 'hidden' {
   return ['FAILED', 'TIMEOUT', 'over', 'gone', 'absent', 'hidden'].includes(where);
 }
 
-const REASONS: Readonly<Record<Exclude<Standing, 'next' | 'running'>, string>> = {
+const REASONS: Readonly<Record<Exclude<ActionRelation, 'next' | 'running'>, string>> = {
   SUCCESS: 'the server has recorded its success',
   FAILED: 'the server has recorded its failure',
   TIMEOUT: 'the server has recorded that it timed out',

@@ -3,7 +3,7 @@ import { systemClock } from '../../../clock/system.ts';
 import { reasonOf } from '../../../errors/reason.ts';
 import type { Action, Event, Outcome } from '../../action/action.ts';
 import { toMessage } from '../message.ts';
-import type { Acknowledgement, Demand, Next, Transport } from '../transport.ts';
+import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
 import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
 import { Bus, NatsOptionsError, type NatsTls, parseAddress } from './bus.ts';
 
@@ -31,7 +31,7 @@ export interface NatsOptions {
    * Whether it is on record, from an agent before this one, that all work is done and the machine is to be finished. As long as it is not, and no list has
    * ended here, a list may come that goes on with what an earlier agent began. Default: never.
    */
-  readonly finishDue?: (() => boolean) | undefined;
+  readonly powerActionPending?: (() => boolean) | undefined;
   /** Longest wait for a list in one question for work, in seconds. Default: 60. */
   readonly waitSeconds?: number | undefined;
 }
@@ -96,10 +96,10 @@ class NatsTransport implements Transport {
     if (this.#lists.length === 0 && !this.#endIsNews) await this.#awaitList(signal);
     this.#endIsNews = false;
     const current = this.#lists[0]?.current();
-    if (current !== undefined) return { kind: 'action', action: current, startedBefore: false };
-    const { finishDue = () => false } = this.#options;
+    if (current !== undefined) return { kind: 'action', action: current, alreadyStarted: false };
+    const { powerActionPending = () => false } = this.#options;
     const reason = `no list of actions waits; they come on ${this.#bus.listenOn}`;
-    return { kind: 'idle', reason, unfinished: !this.#hasEnded && !finishDue() };
+    return { kind: 'idle', reason, mayContinue: !this.#hasEnded && !powerActionPending() };
   }
 
   async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
@@ -114,8 +114,8 @@ class NatsTransport implements Transport {
   }
 
   /** Who sent a list has no way to take it back. */
-  async demand(): Promise<Demand> {
-    return { kind: 'wanted' };
+  async checkCancelled(): Promise<CancelState> {
+    return { kind: 'active' };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -28,7 +28,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     machine.run = ({ name }) => (name === 'bad' ? { verdict: 'FAILED', message: 'exit code 3: no space left' } : {});
     await machine.start({ finish: 'reboot' });
     await reports(provisioner, workflow, 'FAILED bad');
-    await machine.says(/nothing to do/);
+    await machine.says(/idle: /);
     assert.deepEqual(machine.happened, ['run good', 'run bad']);
     const last = (await provisioner.events(workflow)).at(-1);
     assert.equal(last?.what, 'FAILED bad');
@@ -41,7 +41,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     machine.run = () => ({ verdict: 'TIMEOUT', message: 'no end after 60 s' });
     await machine.start();
     await reports(provisioner, workflow, 'TIMEOUT slow');
-    await machine.says(/nothing to do/);
+    await machine.says(/idle: /);
     assert.deepEqual(machine.ran(), ['slow']);
     assert.deepEqual(await recorded(provisioner, workflow), ['RUNNING slow', 'TIMEOUT slow']);
   },
@@ -49,7 +49,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
   'an agent that had nothing to do runs what comes later': async (provisioner) => {
     await using machine = await Machine.build(provisioner.machine);
     await machine.start();
-    await machine.says(/nothing to do/);
+    await machine.says(/idle: /);
     const workflow = await provisioner.createWorkflow(['late']);
     await reports(provisioner, workflow, 'SUCCESS late');
     assert.deepEqual(machine.ran(), ['late']);
@@ -109,7 +109,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     await machine.start();
     await reports(provisioner, workflow, 'SUCCESS two');
     server.interfere = undefined;
-    await machine.says(/nothing to do/);
+    await machine.says(/idle: /);
     assert.deepEqual(machine.ran(), ['one', 'two']);
     assert.deepEqual(await recorded(provisioner, workflow), completed('one', 'two'));
     assert.equal(server.panic, undefined);
@@ -147,7 +147,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
       return {};
     };
     await machine.start({ finish: 'reboot' });
-    await machine.says(/the end of the action \(SUCCESS\) is not wanted/);
+    await machine.says(/the server rejected the result of the action \(SUCCESS\) as obsolete/);
     const good = await provisioner.createWorkflow(['fine']);
     await reports(provisioner, good, 'SUCCESS fine');
     await until(() => machine.happened.includes('reboot'), 'the restart');
@@ -167,7 +167,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     };
     await machine.start({ finish: 'reboot' });
     await machine.says(/the action is stopped: .*(does not exist any more|not found)/);
-    await machine.says(/the end of the action \(FAILED\) is not wanted/);
+    await machine.says(/the server rejected the result of the action \(FAILED\) as obsolete/);
     const good = await provisioner.createWorkflow(['fine']);
     await reports(provisioner, good, 'SUCCESS fine');
     await until(() => machine.happened.includes('reboot'), 'the restart');

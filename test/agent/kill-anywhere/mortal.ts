@@ -75,12 +75,12 @@ function watchTransport(transport: Transport, pass: Pass): Transport {
   return {
     async next(signal) {
       const next = await between(pass, 'transport.next', () => transport.next(signal));
-      idle = next.kind === 'idle' && next.unfinished !== true ? idle + 1 : 0;
+      idle = next.kind === 'idle' && next.mayContinue !== true ? idle + 1 : 0;
       if (idle === 3) process.exit(EXIT.nothingToDo);
       return next;
     },
     report: (event, signal) => between(pass, `transport.report ${event.kind}`, () => transport.report(event, signal)),
-    demand: (action, signal) => transport.demand(action, signal),
+    checkCancelled: (action, signal) => transport.checkCancelled(action, signal),
     [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };
 }
@@ -104,11 +104,11 @@ function watchJournal(journal: Journal, ledger: Ledger, pass: Pass): Journal {
       }),
     acknowledged: (action, done) => between(pass, 'journal.acknowledged', () => journal.acknowledged(action, done)),
     forget: (workflowId) => journal.forget(workflowId),
-    settle: (workflowId) => between(pass, 'journal.settle', () => journal.settle(workflowId)),
-    finished: () => between(pass, 'journal.finished', () => journal.finished()),
-    unsent: () => journal.unsent(),
-    historyOf: (action) => journal.historyOf(action),
-    finishDue: () => journal.finishDue(),
+    compact: (workflowId) => between(pass, 'journal.compact', () => journal.compact(workflowId)),
+    clearPowerAction: () => between(pass, 'journal.clearPowerAction', () => journal.clearPowerAction()),
+    pendingReports: () => journal.pendingReports(),
+    stateOf: (action) => journal.stateOf(action),
+    powerActionPending: () => journal.powerActionPending(),
     [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),
   };
 }
@@ -119,7 +119,7 @@ function createLedgerPower(journal: Journal, ledger: Ledger, pass: Pass): Power 
     rebootRequested: () => between(pass, 'power.rebootRequested', async () => false),
     async finish() {
       pass('before power.finish');
-      ledger.append({ what: 'restarted', unsent: journal.unsent().length });
+      ledger.append({ what: 'restarted', unsent: journal.pendingReports().length });
       pass('after power.finish');
       process.exit(EXIT.restarted);
     },

@@ -31,7 +31,7 @@ export type MortalSettings = z.infer<typeof mortalSettings>;
 /** All the named points: before and after each call that the loop makes of a port, and what happens within the run of a container. */
 export const POINTS: readonly string[] = [
   ...['transport.next', 'transport.report started', 'transport.report ended'],
-  ...['journal.started', 'journal.ended', 'journal.acknowledged', 'journal.settle', 'journal.finished'],
+  ...['journal.started', 'journal.ended', 'journal.acknowledged', 'journal.compact', 'journal.clearPowerAction'],
   ...['runtime.run', 'runtime.resume', 'runtime.release', 'power.rebootRequested'],
 ]
   .flatMap((call) => [`before ${call}`, `after ${call}`])

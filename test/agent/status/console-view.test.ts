@@ -65,12 +65,12 @@ test('a serial console gets a line for each step, and none for progress', async 
   }
   const lines = (await readFile(path, 'utf8')).split('\r\n');
   assert.deepEqual(lines, [
-    'nibs 08:00:27:00:00:01: none: no workflow',
+    'nibs 08:00:27:00:00:01: idle: no workflow',
     'nibs 08:00:27:00:00:01: install: preparing since 05:06:07 UTC',
     'nibs 08:00:27:00:00:01: install: pulling since 05:06:07 UTC',
     // A view of its own for each step tells the state anew.
     'nibs 08:00:27:00:00:01: install: pulling since 05:06:07 UTC',
-    'nibs 08:00:27:00:00:01: none at the moment; last: install: SUCCESS after 1.3 s',
+    'nibs 08:00:27:00:00:01: none; last: install: SUCCESS after 1.3 s',
     '',
   ]);
 });
@@ -88,7 +88,7 @@ test('nothing is drawn again that has not changed', async (t) => {
     clearInterval(timer);
     board.observeRuntime({ kind: 'engine', reachable: true, message: 'the engine answers' });
   }
-  assert.equal(await readFile(path, 'utf8'), 'nibs 08:00:27:00:00:01: waiting for the server to answer\r\n');
+  assert.equal(await readFile(path, 'utf8'), 'nibs 08:00:27:00:00:01: waiting for the server\r\n');
 });
 
 test('a console that is not there is said, and harms nothing', async () => {
@@ -98,5 +98,5 @@ test('a console that is not there is said, and harms nothing', async () => {
     board: createBoard(),
     onTrouble: (message) => troubles.push(message),
   });
-  assert.match(troubles.join(), /^cannot show anything on \/dev\/nonexistent: ENOENT/);
+  assert.match(troubles.join(), /^cannot show the status on \/dev\/nonexistent: ENOENT/);
 });

@@ -63,8 +63,11 @@ test('TCP: nothing is lost while the server is away, whatever it had not read wh
   assert.deepEqual(textsOf(server), numbered(0, 5010));
   await reachableAgain;
   assert.equal(changes.length, 2, changes.join('\n'));
-  assert.match(changes[0] ?? '', /^false: cannot reach the syslog server 127.0.0.1:\d+ \(TCP\): .+; the log is kept/);
-  assert.match(changes.at(-1) ?? '', /^true: .* takes the log again$/);
+  assert.match(
+    changes[0] ?? '',
+    /^false: cannot reach the syslog server 127.0.0.1:\d+ \(TCP\): .+; messages are spooled/,
+  );
+  assert.match(changes.at(-1) ?? '', /^true: .* is reachable again$/);
 });
 
 test('TCP: what a server that comes late has to hear is kept for it', async () => {

@@ -161,7 +161,7 @@ test('a request to stop ends the action and says so', async () => {
   const agent = execa(process.execPath, bench(template), { reject: false, forceKillAfterDelay: false });
   // To its end: leaving the loop earlier would wait for the process before it is told to stop.
   for await (const line of agent.iterable({ from: 'stderr' })) {
-    if (line.includes('the container runs')) agent.kill('SIGTERM');
+    if (line.includes('container started')) agent.kill('SIGTERM');
   }
   const { exitCode, stdout } = await agent;
   assert.equal(exitCode, 1);

@@ -99,11 +99,11 @@ tasks:
   it('says why there is nothing, and whether the workflow may go on', async (test) => {
     const { server, transport } = await start(test);
     const reason = 'the server says: no Workflows found';
-    assert.deepEqual(await transport.next(never), { kind: 'idle', reason, unfinished: true });
+    assert.deepEqual(await transport.next(never), { kind: 'idle', reason, mayContinue: true });
     createWorkflow(server);
     await transport.report(ended(await nextAction(transport), 'FAILED'), never);
     const over = 'the server says: Workflow not in pending or running state';
-    assert.deepEqual(await transport.next(never), { kind: 'idle', reason: over, unfinished: false });
+    assert.deepEqual(await transport.next(never), { kind: 'idle', reason: over, mayContinue: false });
   });
 
   it('is given the same action until its end is reported, and by servers before v0.24 never again', async (test) => {
@@ -116,7 +116,7 @@ tasks:
     const action = await nextAction(older.transport);
     await older.transport.report({ kind: 'started', action, at: startedAt }, never);
     const reason = 'the server says: current Action not in success state';
-    assert.deepEqual(await older.transport.next(never), { kind: 'idle', reason, unfinished: true });
+    assert.deepEqual(await older.transport.next(never), { kind: 'idle', reason, mayContinue: true });
   });
 
   it('tells what the machine consists of with each question', async (test) => {
@@ -196,16 +196,16 @@ describe('report() to a current server', () => {
     const workflowId = createWorkflow(server);
     const action = await nextAction(transport);
     const before = server.status(workflowId);
-    assert.deepEqual(await transport.demand(action, never), { kind: 'wanted' });
+    assert.deepEqual(await transport.checkCancelled(action, never), { kind: 'active' });
     assert.deepEqual(server.status(workflowId), before);
     server.deleteWorkflow(workflowId);
-    const demand = await transport.demand(action, never);
-    assert.ok(demand.kind === 'unwanted');
+    const demand = await transport.checkCancelled(action, never);
+    assert.ok(demand.kind === 'cancelled');
     assert.match(demand.reason, /^the server says: error reading from backend: error getting workflow: .* not found$/);
     assert.equal(demand.isFinal, false);
     const patient = connect(test, server, { finalAfterSeconds: 0.01 });
-    const last = await patient.demand(action, never);
-    assert.ok(last.kind === 'unwanted' && last.isFinal === true);
+    const last = await patient.checkCancelled(action, never);
+    assert.ok(last.kind === 'cancelled' && last.isFinal === true);
   });
 
   it('is tried again while the store is in trouble', async (test) => {

@@ -107,9 +107,9 @@ for (const dialect of DIALECTS) {
       for (const name of ['wipe', 'partition', 'write']) {
         const next = await nextAction(transport);
         assert.equal(next.action.name, name);
-        assert.equal(next.startedBefore, false);
+        assert.equal(next.alreadyStarted, false);
         await transport.report(started(next.action), never);
-        assert.equal((await nextAction(transport)).startedBefore, true);
+        assert.equal((await nextAction(transport)).alreadyStarted, true);
         const acknowledgement = await transport.report(ended(next.action), never);
         assert.ok(acknowledgement.kind === 'acknowledged');
         acknowledgements.push(acknowledgement.workflowDone);
@@ -195,15 +195,15 @@ for (const dialect of DIALECTS) {
       createWorkflow(server, ...threeActions);
       const { action: first } = await nextAction(transport);
       await transport.report(started(first), never);
-      assert.deepEqual(await transport.demand(first, never), { kind: 'wanted' });
+      assert.deepEqual(await transport.checkCancelled(first, never), { kind: 'active' });
       await transport.report(ended(first, 'FAILED'), never);
-      assert.equal((await transport.demand(first, never)).kind, 'unwanted');
+      assert.equal((await transport.checkCancelled(first, never)).kind, 'cancelled');
       const workflowId = createWorkflow(server, ...threeActions);
       const { action: second } = await nextAction(transport);
       await transport.report(started(second), never);
       server.deleteWorkflow(workflowId);
       const reason = 'the workflow does not exist any more';
-      assert.deepEqual(await transport.demand(second, never), { kind: 'unwanted', reason });
+      assert.deepEqual(await transport.checkCancelled(second, never), { kind: 'cancelled', reason });
     });
 
     it('hands a workflow over to the worker of the next task', async (test) => {
@@ -331,8 +331,8 @@ describe('next()', () => {
     await runNext(transport);
     await runNext(transport);
     const restarted = connect(test, server, MACHINE_ONE);
-    const { action, startedBefore } = await nextAction(restarted);
-    assert.deepEqual([action.name, startedBefore], ['write', false]);
+    const { action, alreadyStarted } = await nextAction(restarted);
+    assert.deepEqual([action.name, alreadyStarted], ['write', false]);
   });
 
   it('says who is waited for', async (test) => {

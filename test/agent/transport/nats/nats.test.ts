@@ -162,7 +162,7 @@ class Machine implements AsyncDisposable {
     const stop = new AbortController();
     const idle = Promise.withResolvers<void>();
     const done = this.#work(stop.signal, (line) => {
-      if (line.includes('nothing to do')) idle.resolve();
+      if (line.includes('idle: ')) idle.resolve();
       this.onLine(line);
     });
     this.#agent = { stop, done };
@@ -182,7 +182,7 @@ class Machine implements AsyncDisposable {
 
   async #work(stop: AbortSignal, write: (line: string) => void): Promise<void> {
     await using journal = await openJournal(this.#directory, (message) => assert.fail(message));
-    await using transport = open({ waitSeconds: 0.02, finishDue: () => journal.finishDue() });
+    await using transport = open({ waitSeconds: 0.02, powerActionPending: () => journal.powerActionPending() });
     const redactor = createRedactor();
     const runtime = {
       run: async (action: Action, signal: AbortSignal): Promise<Outcome> => {
@@ -365,7 +365,7 @@ describe('openNats()', () => {
     const last = await transport.report(ended(await take(transport), 'FAILED'), signal);
     assert.deepEqual(last, { kind: 'acknowledged', workflowDone: false });
     const { reason, ...idle } = { reason: '', ...(await transport.next(signal)) };
-    assert.deepEqual(idle, { kind: 'idle', unfinished: false });
+    assert.deepEqual(idle, { kind: 'idle', mayContinue: false });
     assert.match(reason, /no list of actions waits; they come on tinkerbell\./);
     await sender.send([{ name: 'hangs', image: 'busybox', retries: 2 }]);
     await transport.report(ended(await take(transport), 'TIMEOUT'), signal);
@@ -413,10 +413,10 @@ describe('openNats()', () => {
 
   test('before any list ended here an earlier agent’s work may go on, unless it is known to be done', async () => {
     await using fresh = open({ waitSeconds: 0.01 });
-    await using done = open({ waitSeconds: 0.01, finishDue: () => true });
-    const unfinished = async (transport: Transport) =>
-      ({ unfinished: undefined, ...(await transport.next(signal)) }).unfinished;
-    assert.deepEqual([await unfinished(fresh), await unfinished(done)], [true, false]);
+    await using done = open({ waitSeconds: 0.01, powerActionPending: () => true });
+    const mayContinue = async (transport: Transport) =>
+      ({ mayContinue: undefined, ...(await transport.next(signal)) }).mayContinue;
+    assert.deepEqual([await mayContinue(fresh), await mayContinue(done)], [true, false]);
   });
 
   test('the end of an action whose list is lost is reported, and ends no list', async () => {
