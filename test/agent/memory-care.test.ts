@@ -16,16 +16,30 @@ after(() => {
   for (const flag of ['--opt', '--maglev', '--no-optimize-for-size']) setFlagsFromString(flag);
 });
 
-/** Whether V8 runs a new function as optimized code after a million calls (kOptimized of v8/src/runtime/runtime.h). */
-function optimizes(): boolean {
+/**
+ * Whether V8 takes the order to optimize a function at its next call: kOptimized of
+ * v8/src/runtime/runtime.h. Compiles in this thread, so the answer does not depend on the load.
+ *
+ * @param order of the compiler TurboFan or Maglev
+ */
+function takes(order: 'OptimizeFunctionOnNextCall' | 'OptimizeMaglevOnNextCall'): boolean {
   setFlagsFromString('--allow-natives-syntax');
   const status: number = runInThisContext(`
     (() => {
-      const hot = (n) => { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; };
-      for (let i = 0; i < 5000; i++) hot(2000);
-      return %GetOptimizationStatus(hot);
+      const sum = (a, b) => a + b;
+      %PrepareFunctionForOptimization(sum);
+      sum(1, 2);
+      %${order}(sum);
+      sum(1, 2);
+      return %GetOptimizationStatus(sum);
     })()`);
   return (status & 16) !== 0;
+}
+
+function optimizes(): boolean {
+  const answers = [takes('OptimizeFunctionOnNextCall'), takes('OptimizeMaglevOnNextCall')];
+  assert.equal(answers[0], answers[1], 'both compilers are on or both are off');
+  return answers[0] === true;
 }
 
 test('the optimizing compilers are off for short output, on after 1,000 lines, and off when the action has ended', () => {
