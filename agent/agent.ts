@@ -39,13 +39,13 @@ type NextAction = Extract<Next, { kind: 'action' }>;
 type Idle = Extract<Next, { kind: 'idle' }>;
 
 /**
- * Executes workflows until the signal is aborted; then it stops a running action and returns. Nothing
- * else ends it: what fails is retried forever and logged once.
+ * Executes workflows until the signal is aborted; then it stops a running action and returns.
+ * Nothing else ends it: what fails is retried forever and logged once.
  *
  * 1. Report the results that the server has not acknowledged, before anything else: the server must
- *    know the state of the workflow. Only then remove the container of an action that ended: until the
- *    journal had the result, the container was its only record. The removal ends before the next
- *    action runs.
+ *    know the state of the workflow. Only then remove the container of an action that ended: until
+ *    the journal had the result, the container was its only record. The removal ends before the
+ *    next action runs.
  * 2. Reboot if an action requested it; because of 1 that is safe now.
  * 3. Ask the server for the next action. If there is none, reboot or power off if that is pending,
  *    else wait for the poll interval; go to 1.
@@ -104,7 +104,7 @@ class Agent {
     const ended = this.#toRelease.splice(0);
     if (ended.length === 0) return;
     const releases = ended.map((action) => this.#dependencies.runtime.release(action));
-    // Without a value: a value with all earlier ones in it would grow for ever.
+    // Without a value: a value with all earlier ones in it would grow without limit.
     this.#released = Promise.all([this.#released, ...releases]).then(() => undefined);
   }
 
@@ -260,7 +260,7 @@ class Agent {
     const { journal, power, log } = this.#dependencies;
     log.info(`${how}: ${why}`);
     await this.released();
-    // Recorded first: a journal that survives the machine must not make it reboot for ever.
+    // Recorded first: a journal that survives the machine must not make it reboot again and again.
     await this.#retryForever('record that the work is done', () => journal.clearPowerAction());
     try {
       await power.finish(how, this.#signal);

@@ -12,51 +12,63 @@ export class JournalError extends OperationError {
   override readonly name = 'JournalError';
 }
 
-/** An action that ended and of whose end the server may not know yet. */
+/** An action that ended, and whose result the server may not have acknowledged. */
 export interface EndedAction {
-  /** What identifies the action in a report; command, environment and volumes are empty, because they may hold secrets and no report needs them. */
+  /**
+   * Command, environment and volumes are empty: they may hold secrets, and no report needs them.
+   */
   readonly action: Action;
   readonly outcome: Outcome;
 }
 
-/** What is known of an action. */
-type History =
-  /** Nothing. */
+/** State of an action. */
+type ActionState =
+  /** There is no record. */
   | { readonly kind: 'unknown' }
-  /** It was about to start, and no end is known: it may have done nothing, something or all of its work. */
+  /** It was about to start, and there is no result: it may have done any part of its work. */
   | { readonly kind: 'started' }
   /** It ran to its end. */
   | { readonly kind: 'ended'; readonly outcome: Outcome };
 
 /**
- * What the agent has done, on stable storage. Each method returns when its record is synced to the disk.
+ * What the agent has done, on stable storage. Each method returns when its record is synced to the
+ * disk.
  *
- * The server is in charge of what is to be done; the journal only answers what the server cannot know after a crash: did this action start, did it
- * end, how, and has the server been told.
+ * The server decides what is to be done. The journal only answers what the server cannot know after
+ * a crash: whether an action started, whether it ended, its result, and whether that is
+ * acknowledged.
  */
 export interface Journal extends AsyncDisposable {
   /** To be called before the action starts. */
   started(action: Action, at: Date): Promise<void>;
-  /** To be called before the end is reported. */
+  /** To be called before the result is reported. */
   ended(action: Action, outcome: Outcome): Promise<void>;
-  /** The server knows of the end, or does not want to. `workflowDone`: this was the last action, and it succeeded. */
+  /** The server has acknowledged the result. `workflowDone`: of the last action, a success. */
   acknowledged(action: Action, workflowDone: boolean): Promise<void>;
   /** Forgets a workflow that the server no longer has. */
   forget(workflowId: string): Promise<void>;
-  /** Forgets the workflows all of whose ends are acknowledged, except the one the server is at. Makes the file small again. */
+  /**
+   * Forgets workflows whose results are all acknowledged, except the current one, and shortens the
+   * file.
+   */
   compact(currentWorkflowId: string | undefined): Promise<void>;
-  /** The machine is about to be restarted or switched off, or is not going to be: no finish is due any more. */
+  /**
+   * The machine is about to reboot or power off, or will not: no power action is pending any more.
+   */
   clearPowerAction(): Promise<void>;
 
-  /** Ends the server has not acknowledged, in the order in which they happened. */
+  /** Results that the server has not acknowledged, in the order in which they happened. */
   pendingReports(): readonly EndedAction[];
-  /** What is known of an action. */
-  stateOf(action: Action): History;
-  /** Whether a workflow was acknowledged as done, nothing failed since, and {@link Journal.clearPowerAction} was not called since. */
+  /** State of an action. */
+  stateOf(action: Action): ActionState;
+  /**
+   * Whether a workflow was acknowledged as done, no action failed since, and {@link
+   * Journal.clearPowerAction} was not called since.
+   */
   powerActionPending(): boolean;
 }
 
-/** The outcome of an action as a record has it. */
+/** Outcome of an action in a record. */
 const outcomeRecord = z.object({
   verdict: z.enum(['SUCCESS', 'FAILED', 'TIMEOUT']),
   message: z.string(),
@@ -86,7 +98,7 @@ const record = z.discriminatedUnion('record', [
 type JournalRecord = z.output<typeof record>;
 type ActionRecord = z.output<typeof actionRecord>;
 
-/** What the records say of one action. */
+/** The records of one action, combined. */
 interface Entry {
   readonly action: ActionRecord;
   readonly startedAt: Date | undefined;
@@ -94,7 +106,7 @@ interface Entry {
   readonly acknowledged: boolean;
 }
 
-/** The sum of all records. Insertion order of the entries is the order of the actions. */
+/** All records combined. The entries are in the order of the actions. */
 interface State {
   readonly entries: Map<string, Entry>;
   powerActionPending: boolean;
@@ -103,11 +115,11 @@ interface State {
 const fileName = 'journal.jsonl';
 
 /**
- * Opens the journal in `directory`, which is made if missing. A last line without its end is what a crash while writing leaves; it is cut off, since what it
- * was going to record had not been relied on. A line that is damaged otherwise is passed over; the damaged file is kept beside the journal, as
- * `journal.jsonl.damaged-<milliseconds>`.
+ * Opens the journal in `directory`, which is created if missing. An incomplete last line is what a
+ * crash during a write leaves; it is removed, because nothing relied on that record yet. Other
+ * damaged lines are skipped; the damaged file is kept as `journal.jsonl.damaged-<milliseconds>`.
  *
- * @param onDamage is told in words what was wrong, and where it is kept
+ * @param onDamage called with a message that says what is damaged and where the file is kept
  * @throws {JournalError} when the directory or the file cannot be used
  */
 export async function openJournal(
@@ -124,10 +136,10 @@ export async function openJournal(
       const aside = `${path}.damaged-${clock.now().getTime()}`;
       await copyFile(path, aside);
       onDamage(
-        `${path} is damaged in line ${damagedLines.join(', ')}; it is kept as ${aside}, and the journal goes on with the lines that can be read`,
+        `${path} is damaged in line ${damagedLines.join(', ')}; it is kept as ${aside}, and the journal continues with the readable lines`,
       );
     }
-    // The file is always written anew: that cuts off a torn line and forgets nothing.
+    // The file is always rewritten: that removes an incomplete line and keeps everything else.
     return new FileJournal(path, state, await rewrite(path, state));
   } catch (error) {
     const hint = 'is the state directory writable?';
@@ -139,7 +151,9 @@ class FileJournal implements Journal {
   readonly #path: string;
   readonly #state: State;
   #file: FileHandle;
-  /** After a failed write the end of the file is unknown; it is written anew before anything is added. */
+  /**
+   * After a failed write the end of the file is unknown; it is rewritten before the next record.
+   */
   #intact = true;
 
   constructor(path: string, state: State, file: FileHandle) {
@@ -187,7 +201,7 @@ class FileJournal implements Journal {
     );
   }
 
-  stateOf(action: Action): History {
+  stateOf(action: Action): ActionState {
     const entry = this.#state.entries.get(keyOf(action));
     if (entry === undefined) return { kind: 'unknown' };
     return entry.outcome === undefined ? { kind: 'started' } : { kind: 'ended', outcome: entry.outcome };
@@ -212,7 +226,7 @@ class FileJournal implements Journal {
       const [what, target] = ['write to the journal', this.#path];
       throw new JournalError({ what, target, why: reasonOf(error), cause: error });
     }
-    // Only what is on the disk is known.
+    // Only records that are on the disk count.
     apply(this.#state, entry);
   }
 
@@ -240,7 +254,7 @@ function replay(content: string): { state: State; damagedLines: number[] } {
   for (const [index, text] of lines.entries()) {
     const parsed = record.safeParse(parseJson(text));
     if (parsed.success) apply(state, parsed.data);
-    // What follows the last line end is nothing, or a line that was being written.
+    // After the last line end there is nothing, or an incomplete line.
     else if (index < lines.length - 1) damagedLines.push(index + 1);
   }
   return { state, damagedLines };
@@ -284,7 +298,10 @@ function apply(state: State, entry: JournalRecord): void {
   }
 }
 
-/** A thing that happens to an action moves it to the end: unsent ends are sent in the order in which they happened. */
+/**
+ * A record of an action moves it to the end: results are reported in the order in which they
+ * happened.
+ */
 function setLast(state: State, entry: Entry): void {
   state.entries.delete(keyOf(entry.action));
   state.entries.set(keyOf(entry.action), entry);
@@ -314,7 +331,9 @@ function reportable(action: ActionRecord): Action {
   };
 }
 
-/** The shortest file that says what `state` says, written aside and moved into place; returned open at its end. */
+/**
+ * Writes the shortest file with this state, by way of a temporary file; returns it open at its end.
+ */
 async function rewrite(path: string, state: State): Promise<FileHandle> {
   const unfinished = `${path}.new`;
   const file = await open(unfinished, 'w', 0o600);
@@ -345,7 +364,7 @@ function line(entry: JournalRecord): string {
   return `${JSON.stringify(entry)}\n`;
 }
 
-/** Makes a rename last: it is a change of the directory, which has to be synced on its own. */
+/** Syncs the directory: a rename is a change of the directory, not of the file. */
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(join(path, '..'), 'r');
   try {

@@ -48,7 +48,7 @@ export async function main(argv: readonly string[], program: Program, clock: Clo
     const loaded = await loadConfig(args, process.env);
     if (args.printConfig) return print(describeConfig(loaded));
     const code = await work(loaded, program.build, clock);
-    // Output that nobody reads must not keep the process from ending.
+    // Output without a reader must not keep the process from ending.
     if (process.stdout.writableLength + process.stderr.writableLength > 0) process.exit(code);
     return code;
   } catch (error) {

@@ -14,19 +14,22 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
 }
 
-/** The signal is aborted when the server has cancelled the action. Disposed of when the action has ended. */
+/**
+ * The signal is aborted when the server has cancelled the action. Disposed of when the action has
+ * ended.
+ */
 export type Watch = AsyncDisposable & { readonly signal: AbortSignal };
 
 /**
- * Consecutive answers, half a poll interval apart, by which an action counts as cancelled, unless an
- * answer is final. An action stopped by mistake is worse than one stopped late, and a server that has
- * just started may not know its workflows yet.
+ * Consecutive answers, half a poll interval apart, by which an action counts as cancelled, unless
+ * an answer is final. An action stopped by mistake is worse than one stopped late, and a server
+ * that has just started may not know its workflows yet.
  */
 const requiredCancellations = 4;
 
 /**
- * Checks at intervals whether the server has cancelled a running action. At a poll interval of three
- * seconds a cancelled action is stopped within ten seconds, or at the first final answer.
+ * Checks at intervals whether the server has cancelled a running action. At a poll interval of
+ * three seconds a cancelled action is stopped within ten seconds, or at the first final answer.
  */
 export function watchCancellation(action: Action, options: WatchOptions): Watch {
   const { transport, log, pollSeconds, clock } = options;

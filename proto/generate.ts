@@ -1,11 +1,11 @@
 /**
  * Generates `proto/**\/*.pb.ts` from `proto/*.proto`.
  *
- *     node proto/generate.ts           writes the files
- *     node proto/generate.ts --check   writes nothing; exits 1 and names what differs from what would be written
+ * node proto/generate.ts           writes the files node proto/generate.ts --check   writes
+ * nothing; exits 1 and names what differs from what would be written
  *
- * Compiler (buf) and generator (ts-proto) are the exactly pinned packages of package.json, and nothing is downloaded, so the same .proto
- * gives the same bytes everywhere.
+ * Compiler (buf) and generator (ts-proto) are the exactly pinned packages of package.json, and
+ * nothing is downloaded, so the same .proto gives the same bytes everywhere.
  */
 import { cp, glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,10 @@ import { execa } from 'execa';
 const here = import.meta.dirname;
 const packages = path.join(here, '..', 'node_modules');
 
-/** How messages become TypeScript: only what the agent and the played server use, and no syntax that type stripping cannot strip. */
+/**
+ * How messages become TypeScript: only what the agent and the played server use, and no syntax that
+ * type stripping cannot strip.
+ */
 const GENERATOR_OPTIONS = [
   'fileSuffix=.pb',
   'importSuffix=.ts',

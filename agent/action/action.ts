@@ -2,7 +2,10 @@ import type { PrefixRule } from './image-reference.ts';
 
 /** Actions and their ends, in terms that are independent of wire formats and engines. */
 
-/** One step of a workflow: a container to run to its end. Strings are exactly as the server sent them. */
+/**
+ * One step of a workflow: a container to run to its end. Strings are exactly as the server sent
+ * them.
+ */
 export interface Action {
   /** Opaque to us; may contain a slash (`namespace/name`). */
   readonly workflowId: string;
@@ -16,7 +19,10 @@ export interface Action {
   readonly image: string;
   /** Which images the server's own agents put their registry in front of. */
   readonly registryPrefix: PrefixRule;
-  /** Whether the actions of a workflow share a directory of the machine, which they see as /workflow, as with the server's own agents. */
+  /**
+   * Whether the actions of a workflow share a directory of the machine, which they see as
+   * /workflow, as with the server's own agents.
+   */
   readonly sharesDirectory: boolean;
   /** Replaces the image's ENTRYPOINT. Default: the image's own. */
   readonly entrypoint?: readonly string[] | undefined;
@@ -38,7 +44,10 @@ export interface Action {
   readonly onFailure: readonly string[];
 }
 
-/** Which action an event or a log line is about. Never the action itself: its environment may hold secrets. */
+/**
+ * Which action an event or a log line is about. Never the action itself: its environment may hold
+ * secrets.
+ */
 export interface ActionName {
   readonly workflowId: string;
   readonly taskName: string;
@@ -52,7 +61,10 @@ export type Verdict = 'SUCCESS' | 'FAILED' | 'TIMEOUT';
 /** The end of an action. */
 export interface Outcome {
   readonly verdict: Verdict;
-  /** One paragraph for people: exit code, engine error, last lines of output. Already free of secrets; the transport cuts it to its limit. */
+  /**
+   * One paragraph for people: exit code, engine error, last lines of output. Already free of
+   * secrets; the transport cuts it to its limit.
+   */
   readonly message: string;
   readonly startedAt: Date;
   readonly endedAt: Date;

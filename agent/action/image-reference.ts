@@ -1,6 +1,8 @@
 import { posix } from 'node:path';
 
-/** An image's name, normalised as the Docker Engine does it (distribution's package `reference`). */
+/**
+ * An image's name, normalised as the Docker Engine does it (distribution's package `reference`).
+ */
 export interface ImageReference {
   /** Registry, `host` or `host:port`, lower case; `docker.io` for names without one. */
   readonly host: string;
@@ -8,7 +10,10 @@ export interface ImageReference {
   readonly repository: string;
   /** `sha256:…`; names exactly one content. */
   readonly digest: string | undefined;
-  /** The whole name, unambiguous for every engine: `host/repository@digest`, or `host/repository:tag`; the host as it was written. */
+  /**
+   * The whole name, unambiguous for every engine: `host/repository@digest`, or
+   * `host/repository:tag`; the host as it was written.
+   */
   readonly canonical: string;
 }
 
@@ -18,8 +23,9 @@ export class ImageReferenceError extends Error {
 }
 
 /**
- * `always`: the registry is put in front of every image, as tink-worker does. `unqualified`: only in front of images that name no registry themselves.
- * `never`: images are named in full, as for tink-agent.
+ * `always`: the registry is put in front of every image, as tink-worker does. `unqualified`: only
+ * in front of images that name no registry themselves. `never`: images are named in full, as for
+ * tink-agent.
  */
 export type PrefixRule = 'always' | 'unqualified' | 'never';
 
@@ -59,8 +65,9 @@ export function parseReference(text: string): ImageReference {
 }
 
 /**
- * Which image to pull for the one a template names, where a registry is configured. `always` joins them as paths, as tink-worker does, with one exception: an
- * image that begins with the registry already, and with the registry twice would be no name of an image, stays as it is.
+ * Which image to pull for the one a template names, where a registry is configured. `always` joins
+ * them as paths, as tink-worker does, with one exception: an image that begins with the registry
+ * already, and with the registry twice would be no name of an image, stays as it is.
  */
 export function withRegistry(image: string, registry: string | undefined, rule: PrefixRule): string {
   if (rule === 'never') return image;
@@ -84,7 +91,10 @@ function isReference(text: string): boolean {
   }
 }
 
-/** The host of a registry however it is written: with a scheme, a path, or as one of the names of Docker Hub. */
+/**
+ * The host of a registry however it is written: with a scheme, a path, or as one of the names of
+ * Docker Hub.
+ */
 export function normaliseHost(registry: string): string {
   const host = registry
     .replace(/^https?:\/\//, '')

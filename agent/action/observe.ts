@@ -1,8 +1,8 @@
 import type { ActionName, Verdict } from './action.ts';
 
-/** What the loop tells of its work, for whoever shows it. Texts are free of secrets that are known. */
+/** Events of the loop, for metrics and status. Texts are free of known secrets. */
 export type LoopEvent =
-  /** The server has answered a question for work. */
+  /** The server has answered a poll. */
   | { readonly kind: 'asked'; readonly answer: 'action' | 'idle'; readonly reason: string }
   | { readonly kind: 'begun'; readonly action: ActionName; readonly image: string; readonly at: Date }
   | {
@@ -12,10 +12,10 @@ export type LoopEvent =
       readonly message: string;
       readonly seconds: number;
     }
-  /** The server has the end of an action. `seconds`: since that end. */
+  /** The server has acknowledged the result of an action. `seconds`: since its end. */
   | { readonly kind: 'acknowledged'; readonly action: ActionName; readonly seconds: number; readonly done: boolean }
-  /** Something does not work and is tried again; once per reason. */
+  /** A failure that is retried; once per reason. */
   | { readonly kind: 'trouble'; readonly message: string };
 
-/** Takes the events of the loop, as they happen. Must not throw. */
+/** Takes the events of the loop. Must not throw. */
 export type Observe = (event: LoopEvent) => void;

@@ -1,7 +1,8 @@
 /**
- * What a machine is made of, in the shape in which the current agent API sends it (message `AgentAttributes`; fields as its JSON form, in camel case), value for
- * value as tink-agent sends it (docs/attributes.md). `unknown` and empty texts are values of tink-agent's; absent is what could not be read at all.
- * Sizes are texts as `16GB`: whole units of 1024, rounded up.
+ * What a machine is made of, in the shape in which the current agent API sends it (message
+ * `AgentAttributes`; fields as its JSON form, in camel case), value for value as tink-agent sends
+ * it (docs/attributes.md). `unknown` and empty texts are values of tink-agent's; absent is what
+ * could not be read at all. Sizes are texts as `16GB`: whole units of 1024, rounded up.
  */
 export interface AgentAttributes {
   readonly cpu?: CpuAttributes | undefined;

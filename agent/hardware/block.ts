@@ -4,7 +4,10 @@ import { humanSize } from './human-size.ts';
 import type { MachineFiles } from './machine-files.ts';
 import { unknown } from './unknown.ts';
 
-/** The kinds of disk that tink-agent knows, by the beginning of the kernel's name; all others (loop, RAM, device mapper, RAID, floppy) it leaves out. */
+/**
+ * The kinds of disk that tink-agent knows, by the beginning of the kernel's name; all others (loop,
+ * RAM, device mapper, RAID, floppy) it leaves out.
+ */
 const kinds: readonly (readonly [prefix: string, controllerType: string, driveType: string])[] = [
   ['sd', 'SCSI', 'HDD'],
   ['hd', 'IDE', 'HDD'],
@@ -36,7 +39,8 @@ async function readDisk(files: MachineFiles, name: string): Promise<BlockAttribu
     name,
     controllerType,
     driveType: driveType === 'HDD' && rotational !== 1 ? 'SSD' : driveType,
-    // The kernel counts in sectors of 512 bytes, whatever those of the disk are (Documentation/ABI/stable/sysfs-block).
+    // The kernel counts in sectors of 512 bytes, whatever those of the disk are
+    // (Documentation/ABI/stable/sysfs-block).
     size: humanSize(sectors * 512),
     physicalBlockSize: humanSize(physicalBlockSize),
     vendor,

@@ -14,8 +14,8 @@ interface Thread {
 }
 
 /**
- * The processors by package, from /sys/devices/system/cpu/cpuN/topology, with the words of /proc/cpuinfo for the first thread of each.
- * Threads that are offline do not count.
+ * The processors by package, from /sys/devices/system/cpu/cpuN/topology, with the words of
+ * /proc/cpuinfo for the first thread of each. Threads that are offline do not count.
  */
 export async function readCpu(files: MachineFiles): Promise<CpuAttributes> {
   const records = parseCpuInfo((await files.bytes('/proc/cpuinfo'))?.toString('utf8') ?? '');
@@ -68,7 +68,10 @@ function firstOf(record: CpuRecord, keys: readonly string[]): string {
   return keys.map((key) => record[key] ?? '').find((value) => value !== '') ?? '';
 }
 
-/** Records of `key : value` lines, separated by empty lines, by the number of the thread. What stands before the first number belongs to it. */
+/**
+ * Records of `key : value` lines, separated by empty lines, by the number of the thread. What
+ * stands before the first number belongs to it.
+ */
 function parseCpuInfo(text: string): Map<number, CpuRecord> {
   const records = new Map<number, CpuRecord>();
   let record: Record<string, string> = {};

@@ -2,7 +2,10 @@ import type { MachineFiles } from './machine-files.ts';
 
 const directory = '/sys/firmware/devicetree/base';
 
-/** What a machine's device tree says of it; absent is what it has no property for. (Devicetree Specification v0.4, section 2.3 and 3.2.) */
+/**
+ * What a machine's device tree says of it; absent is what it has no property for. (Devicetree
+ * Specification v0.4, section 2.3 and 3.2.)
+ */
 export interface FirmwareDescription {
   readonly model?: string | undefined;
   readonly serial?: string | undefined;

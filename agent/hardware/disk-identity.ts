@@ -1,6 +1,7 @@
 /**
- * Model, serial number and World Wide Name of a disk as udev knows them: tink-agent has them from udev's database. Where udev does not run, as in our boot
- * image, they are made from what udev's rules (60-persistent-storage.rules, ata_id, scsi_id, usb_id of systemd) make them from.
+ * Model, serial number and World Wide Name of a disk as udev knows them: tink-agent has them from
+ * udev's database. Where udev does not run, as in our boot image, they are made from what udev's
+ * rules (60-persistent-storage.rules, ata_id, scsi_id, usb_id of systemd) make them from.
  */
 import { basename, dirname } from 'node:path';
 import type { MachineFiles } from './machine-files.ts';
@@ -14,7 +15,8 @@ export interface DiskIdentity {
 
 /** @param name kernel name without `/dev/` */
 export async function readDiskIdentity(files: MachineFiles, name: string): Promise<DiskIdentity> {
-  // Paths to a namespace of a shared NVMe device have no number: neither udev nor programs see them.
+  // Paths to a namespace of a shared NVMe device have no number: neither udev nor programs see
+  // them.
   const number = await files.text(`/sys/block/${name}/dev`);
   if (number === undefined) return {};
   const record = await files.text(`/run/udev/data/b${number}`);
@@ -65,7 +67,9 @@ async function readScsiDevice(files: MachineFiles, scsi: string, device: string)
   return { model: joined(model), serial: serial || (unit && joined(unit.serial)), wwn: unit?.wwn };
 }
 
-/** The attribute of a device or of the nearest device that it is part of, as `$attr{}` of a rule. */
+/**
+ * The attribute of a device or of the nearest device that it is part of, as `$attr{}` of a rule.
+ */
 async function attributeOf(files: MachineFiles, device: string, item: string): Promise<string | undefined> {
   for (let path = device; path.startsWith('/sys/devices/'); path = dirname(path)) {
     const value = await files.text(`${path}/${item}`);
@@ -83,7 +87,10 @@ async function enclosingUsbDevice(files: MachineFiles, device: string): Promise<
   return undefined;
 }
 
-/** As one word: the spaces between words are `_`, as is what may not stand in the name of a file below /dev/disk. */
+/**
+ * As one word: the spaces between words are `_`, as is what may not stand in the name of a file
+ * below /dev/disk.
+ */
 function joined(text: string): string | undefined {
   const word = text
     .trim()

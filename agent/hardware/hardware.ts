@@ -15,8 +15,9 @@ const sourceTimeoutSeconds = 20;
 const never = new AbortController().signal;
 
 /**
- * Takes the inventory of the machine: value for value what tink-agent sends for it, as rules of the server select machines by them (docs/attributes.md says where
- * each comes from). Reads files only, in some hundredths of a second. Never fails: what cannot be found out is absent.
+ * Takes the inventory of the machine: value for value what tink-agent sends for it, as rules of the
+ * server select machines by them (docs/attributes.md says where each comes from). Reads files only,
+ * in some hundredths of a second. Never fails: what cannot be found out is absent.
  *
  * @param root directory in which /proc, /sys, /run and /usr are
  */
@@ -41,7 +42,10 @@ export async function takeInventory(root = '/', clock: Clock = systemClock): Pro
   };
 }
 
-/** The inventory, taken at the first call and kept: what a machine is made of does not change while the agent runs. */
+/**
+ * The inventory, taken at the first call and kept: what a machine is made of does not change while
+ * the agent runs.
+ */
 export function createInventory(take: () => Promise<AgentAttributes> = takeInventory): () => Promise<AgentAttributes> {
   let taken: Promise<AgentAttributes> | undefined;
   return () => {

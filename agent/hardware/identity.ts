@@ -12,7 +12,10 @@ export interface Identity {
   readonly product: ProductAttributes;
 }
 
-/** What the firmware says of the machine: the SMBIOS tables as the kernel shows them, word for word; where there are none, the device tree. */
+/**
+ * What the firmware says of the machine: the SMBIOS tables as the kernel shows them, word for word;
+ * where there are none, the device tree.
+ */
 export async function readIdentity(files: MachineFiles): Promise<Identity> {
   if (await files.isDirectory(directory)) return await fromSmbios(files);
   const description = await firmwareDescription(files);

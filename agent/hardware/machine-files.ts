@@ -1,4 +1,7 @@
-/** The files in which the kernel describes the machine (/proc, /sys) and udev its devices (/run), below a root that tests replace. */
+/**
+ * The files in which the kernel describes the machine (/proc, /sys) and udev its devices (/run),
+ * below a root that tests replace.
+ */
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -10,7 +13,10 @@ export class MachineFiles {
     this.#root = root;
   }
 
-  /** The content without spaces and line ends around it; `undefined` where there is no such file or it cannot be read. */
+  /**
+   * The content without spaces and line ends around it; `undefined` where there is no such file or
+   * it cannot be read.
+   */
   async text(path: string): Promise<string | undefined> {
     return (await this.bytes(path))?.toString('utf8').trim();
   }

@@ -5,8 +5,9 @@ import type { MachineFiles } from './machine-files.ts';
 const directory = '/sys/devices/system/memory';
 
 /**
- * What is built in, as the memory blocks that are online, and what programs can use, as MemTotal of /proc/meminfo. A kernel without memory blocks (no
- * CONFIG_MEMORY_HOTPLUG) leaves only the latter, which then stands for both.
+ * What is built in, as the memory blocks that are online, and what programs can use, as MemTotal of
+ * /proc/meminfo. A kernel without memory blocks (no CONFIG_MEMORY_HOTPLUG) leaves only the latter,
+ * which then stands for both.
  */
 export async function readMemory(files: MachineFiles): Promise<MemoryAttributes | undefined> {
   const [, kibibytes] = /^MemTotal:\s+(\d+) kB$/m.exec((await files.text('/proc/meminfo')) ?? '') ?? [];

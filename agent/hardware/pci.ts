@@ -8,13 +8,17 @@ import { unknown } from './unknown.ts';
 /** Where distributions keep the PCI ID database, in the order in which tink-agent looks. */
 const databases = ['hwdata/pci.ids', 'misc/pci.ids', 'hwdata/pci.ids.gz', 'misc/pci.ids.gz'];
 
-/** vendor (8 digits), device (8), subsystem vendor and device, base class (2): Documentation/ABI/testing/sysfs-bus-pci and file2alias.c of the kernel. */
+/**
+ * vendor (8 digits), device (8), subsystem vendor and device, base class (2):
+ * Documentation/ABI/testing/sysfs-bus-pci and file2alias.c of the kernel.
+ */
 const modalias =
   /^pci:v[0-9A-F]{4}([0-9A-F]{4})d[0-9A-F]{4}([0-9A-F]{4})sv[0-9A-F]{8}sd[0-9A-F]{8}bc([0-9A-F]{2})sc[0-9A-F]{2}i[0-9A-F]{2}/i;
 
 /**
- * All PCI functions, and those of them that drive a screen, by their names in the machine's PCI ID database. As with tink-agent there are none of both
- * where the machine has no such database: neither HookOS nor CaptainOS has one.
+ * All PCI functions, and those of them that drive a screen, by their names in the machine's PCI ID
+ * database. As with tink-agent there are none of both where the machine has no such database:
+ * neither HookOS nor CaptainOS has one.
  */
 export async function readPci(files: MachineFiles): Promise<{ pci: PciAttributes[]; gpu: PciAttributes[] }> {
   const namesOf = await loadNames(files);

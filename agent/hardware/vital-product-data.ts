@@ -1,4 +1,7 @@
-/** The pages in which a SCSI device describes itself (SPC-4, section 7.8), as the kernel shows them: /sys/class/scsi_device/…/device/vpd_pg80 and so on. */
+/**
+ * The pages in which a SCSI device describes itself (SPC-4, section 7.8), as the kernel shows them:
+ * /sys/class/scsi_device/…/device/vpd_pg80 and so on.
+ */
 
 export interface UnitIdentifier {
   /** Without the digit that stands for its type. */
@@ -18,7 +21,10 @@ export function parseUnitSerial(page: Buffer): string {
     .trim();
 }
 
-/** Types of identifiers of page 0x83, the best first: NAA, EUI-64, with the vendor's name, of the vendor alone. */
+/**
+ * Types of identifiers of page 0x83, the best first: NAA, EUI-64, with the vendor's name, of the
+ * vendor alone.
+ */
 const types = [3, 2, 1, 0];
 /** Among those of type NAA: with an extension, without, all others. */
 const authorities = [6, 5];

@@ -15,7 +15,10 @@ export interface LineWriterOptions {
   readonly clock?: Clock | undefined;
   /** Called with the number of dropped lines, when the reader reads again. */
   onDropped(count: number): void;
-  /** From this amount of buffered text on, {@link LineWriter.ready} waits. In bytes. Default: 64 KiB. */
+  /**
+   * From this amount of buffered text on, {@link LineWriter.ready} waits. In bytes. Default: 64
+   * KiB.
+   */
   readonly highWaterMarkBytes?: number | undefined;
   /** Lines that do not fit into a buffer of this size are dropped. Default: 1 MiB. */
   readonly maxBufferedBytes?: number | undefined;
@@ -30,8 +33,8 @@ export interface LineWriterOptions {
  *
  * - `reading`: it has taken everything.
  * - `behind`: the stream's buffer is full. Callers of `ready()` wait: back-pressure.
- * - `stuck`: it has been behind for longer than the timeout. Nobody waits, and lines that do not fit
- *   are dropped, until it has caught up.
+ * - `stuck`: it has been behind for longer than the timeout. No caller waits, and lines that do not
+ *   fit are dropped, until it has caught up.
  * - `gone`: the stream failed or was closed. Lines are discarded.
  */
 type ReaderState = 'reading' | 'behind' | 'stuck' | 'gone';
@@ -48,7 +51,9 @@ class StreamLineWriter implements LineWriter {
   readonly #highWaterMarkBytes: number;
   readonly #maxBufferedBytes: number;
   #reader: ReaderState = 'reading';
-  /** Lines of this turn of the event loop: one write for all costs a tenth of one write for each. */
+  /**
+   * Lines of this turn of the event loop: one write for all costs a tenth of one write for each.
+   */
   #gathered = '';
   #dropped = 0;
   /** Settled when the reader has caught up or is gone. */

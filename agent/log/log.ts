@@ -5,7 +5,9 @@ import { reasonOf } from '../../errors/reason.ts';
 import type { Action } from '../action/action.ts';
 import type { Redactor } from './redact.ts';
 
-/** The log of the agent: one event a call, `log.info({ action: 'install' }, 'the action ended')`. */
+/**
+ * The log of the agent: one event a call, `log.info({ action: 'install' }, 'the action ended')`.
+ */
 export type Log = Logger;
 
 export interface LogOptions {
@@ -17,14 +19,17 @@ export interface LogOptions {
   readonly redactor: Redactor;
   /** Takes one whole line, with its end. */
   readonly write: (line: string) => void;
-  /** Takes the same events as lines of JSON, whatever the format. Default: nobody does. */
+  /** Takes the same events as lines of JSON, in any format. Default: none. */
   readonly forward?: ((line: string) => void) | undefined;
 }
 
-/** Fields that are masked whatever their value, in case one is logged before its value is known to be secret. */
+/** Fields that are always masked, in case one is logged before its value is known to be secret. */
 const secretFields = ['password', 'registryPassword', 'token', 'secret', 'auth', 'authorization', 'environment'];
 
-/** Creates the log. Secrets are masked in the finished line, so that no field, message or nested error gets around it. */
+/**
+ * Creates the log. Secrets are masked in the complete line, so that no field, message or nested
+ * error escapes.
+ */
 export function createLog({ clock = systemClock, level, format, redactor, write, forward }: LogOptions): Log {
   const render = format === 'json' ? (line: string) => line : asText;
   return pino(
@@ -44,7 +49,7 @@ export function createLog({ clock = systemClock, level, format, redactor, write,
   );
 }
 
-/** The field `time`. Most events of a flood happen in the same millisecond as the one before. */
+/** The field `time`. Most events of a flood have the same millisecond as the one before. */
 function createTimestamp(clock: Clock): () => string {
   let [at, text] = [Number.NaN, ''];
   return () => {
@@ -54,12 +59,15 @@ function createTimestamp(clock: Clock): () => string {
   };
 }
 
-/** The same log for events whose fields have no name of a secret one; to look for those takes as long as all the rest of an event. */
+/**
+ * The same log for events without secret fields: checking for these takes half of the time of an
+ * event.
+ */
 export function withoutSecretFields(log: Log): Log {
   return log.child({}, { redact: [] });
 }
 
-/** What the logger writes: its own fields, and those of the event. */
+/** Fields of the logger and of the event. */
 interface LogRecord {
   readonly level: string;
   readonly time: string;
@@ -67,10 +75,13 @@ interface LogRecord {
   readonly [field: string]: unknown;
 }
 
-/** Fields that a person reading along does not need at every line: they are the same for all lines of an action. */
+/** Fields that text lines omit: they are the same for all lines of an action. */
 const wellKnownFields = ['action', 'workflow', 'task', 'stream'];
 
-/** `12:34:56 WARN  [action] message (field=value, …)`: the day is left out, because a boot image does not run for days. */
+/**
+ * `12:34:56 WARN  [action] message (field=value, …)`, without the day: a boot image does not run
+ * for days.
+ */
 function asText(line: string): string {
   const { level, time, msg = '', ...fields }: LogRecord = JSON.parse(line);
   const action = typeof fields['action'] === 'string' ? fields['action'] : undefined;
@@ -82,12 +93,15 @@ function asText(line: string): string {
   return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${who}${text.replaceAll('\n', '\n  ')}\n`;
 }
 
-/** The fields by which every event about an action names it. */
+/** Fields of every event about an action. */
 export function logFields({ workflowId, taskName, name }: Pick<Action, 'workflowId' | 'taskName' | 'name'>) {
   return { workflow: workflowId, task: taskName, action: name };
 }
 
-/** The message of an error with those of its causes, on one line: `cannot reach the server: connection refused`. */
+/**
+ * The message of an error with those of its causes, on one line: `cannot reach the server:
+ * connection refused`.
+ */
 export function messageOf(error: unknown): string {
   const messages: string[] = [];
   for (
@@ -100,7 +114,7 @@ export function messageOf(error: unknown): string {
       // gRPC puts the number of a status before its name.
       .replace(/^\d+ (?=[A-Z_]+: )/, '')
       .trim();
-    // Many errors repeat their cause in their own message already.
+    // Many errors repeat their cause in their message.
     if (!messages.some((earlier) => earlier.includes(message))) messages.push(message);
   }
   return messages.join(': ');

@@ -2,19 +2,22 @@ import { inspect } from 'node:util';
 
 const mask = '***';
 
-/** Below this length a value is too likely to be part of an ordinary word for its every occurrence to be masked. */
+/** Shorter values occur in ordinary words too often to be masked everywhere. */
 const shortestMaskedLength = 4;
 
-/** Words in the name of an environment variable, a flag or a field that tell that its value is nobody's business. */
+/** Words in the name of an environment variable, a flag or a field whose value is secret. */
 const secretName =
   /pass(?:word|wd|phrase)?|secret|token|credential|private|user_?data|vendor_?data|api_?key|access_?key|signing_?key|auth(?!or)|(?:^|_)(?:key|pin|pw)$/i;
 
-/** Whether a value of this name is to be kept out of every output. */
+/** Whether a value of this name must appear in no output. */
 export function looksSecret(name: string): boolean {
   return secretName.test(name);
 }
 
-/** A text that shows itself as `***` wherever it is printed, logged or turned into JSON; only {@link Secret.reveal} gives it away. */
+/**
+ * A text that is `***` when printed, logged or converted to JSON; only {@link Secret.reveal}
+ * returns it.
+ */
 export class Secret {
   readonly #value: string;
 
@@ -39,13 +42,13 @@ export class Secret {
   }
 }
 
-/** Masks known secrets by their value, wherever they turn up: in an error of a library, in the output of an action, in a field nobody thought of. */
+/** Masks known secrets by value, in any text: errors of libraries, output of actions, any field. */
 export interface Redactor {
-  /** From now on this value is masked. Values shorter than four characters are not: they would mask half of every text. */
+  /** From now on this value is masked, unless it is shorter than four characters. */
   learn(value: string): void;
   /** Learns the values of those `NAME=value` entries whose name looks like a secret's. */
   learnEnvironment(environment: readonly string[]): void;
-  /** The text without the secrets known so far, and without the password of any URL in it. */
+  /** The text without the secrets known so far and without passwords in URLs. */
   redact(text: string): string;
 }
 
@@ -59,7 +62,7 @@ export function createRedactor(): Redactor {
       if (secret.length < shortestMaskedLength) continue;
       for (const form of formsOf(secret)) known.add(form);
     }
-    // The longest first, so that a secret which contains another one is masked whole.
+    // The longest first, so that a secret that contains another one is masked completely.
     longestFirst = [...known].sort((a, b) => b.length - a.length);
   }
 
@@ -78,7 +81,7 @@ export function createRedactor(): Redactor {
   };
 }
 
-/** How a secret looks after the encodings it commonly goes through on its way into a text. */
+/** Common encodings of a secret. */
 function formsOf(secret: string): string[] {
   const inJson = JSON.stringify(secret).slice(1, -1);
   // A log line is JSON itself, so what was JSON before is escaped twice.

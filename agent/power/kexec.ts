@@ -10,11 +10,14 @@ export class KexecError extends OperationError {
   override readonly name = 'KexecError';
 }
 
-/** Where the next kernel is. */
+/** Location of the next kernel. */
 export interface KexecKernel {
-  /** Holds the file system with the kernel: a device, or LABEL= or UUID= as mount takes them. Default: the paths are of the running system. */
+  /**
+   * Holds the file system with the kernel: a device, or LABEL= or UUID= as mount takes them.
+   * Default: the paths are of the running system.
+   */
   readonly device: string | undefined;
-  /** Of that file system. Default: the kernel finds out. */
+  /** Type of that file system. Default: detected by the kernel. */
   readonly filesystem: string | undefined;
   /** Path of the kernel within the file system. */
   readonly kernel: string;
@@ -29,15 +32,19 @@ export interface KexecOptions {
   readonly command: string;
   /** What to load; `undefined`: only what an action has loaded is started. */
   readonly kernel: KexecKernel | undefined;
-  /** Reads `1` when a kernel is loaded (kernel document ABI/testing/sysfs-kernel). Default `/sys/kernel/kexec_loaded`. */
+  /**
+   * Reads `1` when a kernel is loaded (kernel document ABI/testing/sysfs-kernel). Default
+   * `/sys/kernel/kexec_loaded`.
+   */
   readonly loadedFile?: string | undefined;
 }
 
 /**
- * Sees to it that a kernel is loaded: one that an action has loaded (`kexec -l`) is left as it is; else the configured one is, from its device, which is mounted
- * read-only for that time.
+ * Loads the configured kernel, from its device, which is mounted read-only for that time. A kernel
+ * that an action has loaded (`kexec -l`) is kept instead.
  *
- * @throws {KexecError} nothing is loaded and nothing configured, or it cannot be loaded; the reason of `signal` when that is aborted
+ * @throws {KexecError} nothing is loaded and nothing configured, or it cannot be loaded; the reason
+ *   of `signal` when that is aborted
  */
 export async function loadKernel(options: KexecOptions, signal: AbortSignal): Promise<void> {
   if (await isLoaded(options.loadedFile)) return;
@@ -65,22 +72,25 @@ export async function loadKernel(options: KexecOptions, signal: AbortSignal): Pr
 }
 
 /**
- * Writes dirty pages back and starts the loaded kernel, which takes the machine over at once: no process is asked to end. Returns only if that fails.
+ * Writes dirty pages back and starts the loaded kernel at once, without ending processes. Returns
+ * only on failure.
  *
- * @returns why the kernel was not started, or `undefined` when the program said that it was
+ * @returns why the kernel was not started; `undefined` if the program reported success
  */
 export async function startKernel({ command }: KexecOptions, signal: AbortSignal): Promise<string | undefined> {
   await writeDirtyPages();
   return await runCommand(command, ['--exec'], signal);
 }
 
-/** Writes back what the kernel has not written to the disks yet. A disk that does not answer holds nothing up for longer than a minute. */
+/**
+ * Writes dirty pages to the disks. Takes at most a minute, also with a disk that does not answer.
+ */
 export async function writeDirtyPages(): Promise<void> {
   await runTool('sync', [], { timeoutSeconds: 60 }).catch(() => {});
 }
 
 async function isLoaded(file = '/sys/kernel/kexec_loaded'): Promise<boolean> {
-  // A kernel that cannot do kexec at all does not have the file.
+  // A kernel without kexec does not have the file.
   return (await readFile(file, 'utf8').catch(() => '')).trim() === '1';
 }
 

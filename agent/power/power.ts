@@ -6,7 +6,7 @@ import { OperationError } from '../../errors/operation-error.ts';
 import { KexecError, type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
 import { runCommand } from './run-command.ts';
 
-/** How a machine ends what it does; `kexec`: another kernel takes over, without firmware and boot loader. */
+/** What to do with the machine; `kexec`: start another kernel without firmware and boot loader. */
 export type Finish = 'reboot' | 'poweroff' | 'kexec';
 
 /** The machine does not reboot or power off. */
@@ -16,13 +16,14 @@ export class PowerError extends OperationError {
 
 /** Port to the machine's power switch. */
 export interface Power {
-  /** Whether an action has asked for a restart, by writing a file; HookOS introduced that. Asking does not take the request back. */
+  /** Whether an action has requested a reboot by writing a file, as in HookOS. */
   rebootRequested(): Promise<boolean>;
   /**
-   * Restarts the machine or switches it off, and takes the request of an action back. If that works this never returns: the signal is aborted by the
-   * machine's going down, or another kernel has taken over. A machine that cannot do `kexec` is restarted.
+   * Removes the request of an action and reboots the machine or powers it off. On success it never
+   * returns: the shutdown aborts the signal, or another kernel runs. If `kexec` fails, the machine
+   * reboots.
    *
-   * @throws {PowerError} when the machine is still up after all ways were tried; the reason of `signal` when that is aborted
+   * @throws {PowerError} the machine is still up after all attempts; the reason of `signal`
    */
   finish(how: Finish, signal: AbortSignal): Promise<never>;
 }
@@ -30,20 +31,20 @@ export interface Power {
 export interface PowerOptions {
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
-  /** The file that asks for a restart is `reboot` in this directory. */
+  /** The file `reboot` in this directory requests a reboot. */
   readonly workDirectory: string;
   readonly rebootCommand: string;
   readonly poweroffCommand: string;
-  /** Ask the kernel when the command does not do it. False where the machine is not ours, as on a developer's. */
+  /** Use sysrq if the command fails. */
   readonly sysrq: boolean;
   readonly kexec: KexecOptions;
-  /** Told why the machine is restarted where `kexec` was asked for. */
+  /** Called with the reason why the machine reboots instead of `kexec`. */
   readonly warn: (message: string) => void;
-  /** How long the machine may take to go down after its command succeeded. Default 30. */
+  /** Time for the shutdown after the command has succeeded. Default: 30. */
   readonly patienceSeconds?: number;
 }
 
-/** {@link Power} through commands, as init's (`reboot` and `poweroff` of busybox), and the kernel as the last resort. */
+/** {@link Power} by commands of init (`reboot` and `poweroff`), with sysrq as the last resort. */
 export function createPower({
   clock = systemClock,
   workDirectory,
@@ -57,7 +58,7 @@ export function createPower({
   const requestFile = join(workDirectory, 'reboot');
   const commands = { reboot: rebootCommand, poweroff: poweroffCommand };
 
-  /** Why the other kernel does not run. */
+  /** @returns why the other kernel does not run */
   async function tryKexec(signal: AbortSignal): Promise<string> {
     try {
       await loadKernel(kexec, signal);
@@ -80,9 +81,9 @@ export function createPower({
     },
 
     async finish(wanted, signal) {
-      // Taken back first: where the directory is on a disk, the machine would otherwise restart for ever.
+      // Removed first: with the directory on a disk the machine would reboot again and again.
       await rm(requestFile, { force: true });
-      if (wanted === 'kexec') warn(`no kexec, the machine is restarted instead: ${await tryKexec(signal)}`);
+      if (wanted === 'kexec') warn(`kexec failed, rebooting instead: ${await tryKexec(signal)}`);
       const how = wanted === 'kexec' ? 'reboot' : wanted;
       // A command line of words without quoting.
       const [program = '', ...parameters] = commands[how].split(/\s+/);
@@ -90,15 +91,18 @@ export function createPower({
       if (failure === undefined) await clock.wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
       if (!sysrq) throw new PowerError({ what: how, target: 'the machine', why });
-      await askKernel(how);
+      await triggerSysrq(how);
       await clock.wait(patienceSeconds, signal);
       throw new PowerError({ what: how, target: 'the machine', why: `${why}, and neither did sysrq` });
     },
   };
 }
 
-/** Writes dirty pages back, then restarts or switches off at once (kernel document admin-guide/sysrq: s, b and o). */
-async function askKernel(how: 'reboot' | 'poweroff'): Promise<void> {
+/**
+ * Writes dirty pages back, then reboots or powers off at once (kernel document admin-guide/sysrq:
+ * b, o).
+ */
+async function triggerSysrq(how: 'reboot' | 'poweroff'): Promise<void> {
   await writeDirtyPages();
   await writeFile('/proc/sysrq-trigger', how === 'reboot' ? 'b' : 'o');
 }

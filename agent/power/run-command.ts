@@ -3,7 +3,8 @@ import { runTool, ToolError } from '../../tools/run-tool.ts';
 /**
  * Runs a command that may take the machine down, for as long as it takes.
  *
- * @returns why it failed: the last lines that it printed, or why it did not even start. Its parameters are left out: they are long, and may hold secrets
+ * @returns why it failed: the last lines that it printed, or why it did not even start. Its
+ *   parameters are left out: they are long, and may hold secrets
  * @throws the reason of `signal` when that is aborted
  */
 export async function runCommand(

@@ -61,7 +61,8 @@ const flagsByName: ReadonlyMap<string, Flag> = new Map([
 ]);
 
 /**
- * Reads the flags. Long flags may begin with one dash or two and have their value after `=` or as the next word, as Go's packages flag and pflag have it.
+ * Reads the flags. Long flags may begin with one dash or two and have their value after `=` or as
+ * the next word, as Go's packages flag and pflag have it.
  *
  * @throws {ArgumentError} for unknown flags, missing values and words that are no flag
  */
@@ -94,7 +95,10 @@ export function parseArguments(argv: readonly string[]): Arguments {
   };
 }
 
-/** Rewrites every known flag to its preferred name with two dashes and its value after `=`; what is not known stays, for commander to refuse. */
+/**
+ * Rewrites every known flag to its preferred name with two dashes and its value after `=`; what is
+ * not known stays, for commander to refuse.
+ */
 function normalise(argv: readonly string[]): { words: string[]; written: ReadonlyMap<string, string> } {
   const words: string[] = [];
   const written = new Map<string, string>();
@@ -133,7 +137,9 @@ export function settingsAsMarkdown(): string {
   return `| flags | environment | kernel command line | default | meaning |\n|---|---|---|---|---|\n${rows.join('')}`;
 }
 
-/** Commander knows each flag by its preferred name only; {@link normalise} translates the others. */
+/**
+ * Commander knows each flag by its preferred name only; {@link normalise} translates the others.
+ */
 function createCommand(name: string): Command {
   const command = new Command(name)
     .usage('[flags]')

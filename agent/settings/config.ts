@@ -37,12 +37,12 @@ export interface LoadedConfig {
  * Reads the configuration: defaults, configuration file, kernel command line, environment, flags. A
  * later source overrides an earlier one.
  *
- * Nobody can type at a machine that has booted from the network. An invalid value therefore does not
- * end the agent: a warning names it, and the value of the next lower source or the default is used. An
- * invalid flag, which a person typed, is an error. So is a missing server or worker ID.
+ * There is no keyboard at a machine that boots from the network. An invalid value therefore does
+ * not end the agent: a warning names it, and the value of the next lower source or the default is
+ * used. An invalid flag, which a person typed, is an error. So is a missing server or worker ID.
  *
- * @param directory with `tink-worker.yaml`, `.yml`, `.json` or `.toml`, read if no configuration file
- * is named
+ * @param directory with `tink-worker.yaml`, `.yml`, `.json` or `.toml`, read if no configuration
+ *   file is named
  * @throws {ConfigError} invalid flags, unreadable files that a flag names, missing settings
  */
 export async function loadConfig(
@@ -125,7 +125,9 @@ const freeTexts: ReadonlySet<SettingKey> = new Set([
   'poweroffCommand',
 ]);
 
-/** Whether a boot script left a variable in the value, as iPXE does with an unknown `${net0/mac}`. */
+/**
+ * Whether a boot script left a variable in the value, as iPXE does with an unknown `${net0/mac}`.
+ */
 function isUnexpanded(key: SettingKey, value: unknown): boolean {
   const variable = freeTexts.has(key) ? /^\$\{[\w:./-]+\}$/ : /\$\{[\w:./-]+\}/;
   return typeof value === 'string' && variable.test(value);
@@ -175,8 +177,8 @@ const noWorkerId =
   'no worker ID: give worker_id= (or the MAC address of the boot interface as hw_addr=, packet_bootdev_mac= or BOOTIF=) on the kernel command line, environment variable WORKER_ID or flag --worker-id';
 
 /**
- * The output of `--print-config`: warnings as comments, then a line for each setting with its source;
- * secrets as `***`.
+ * The output of `--print-config`: warnings as comments, then a line for each setting with its
+ * source; secrets as `***`.
  */
 export function describeConfig({ config, sources, warnings }: LoadedConfig): string {
   const lines = settings.map(

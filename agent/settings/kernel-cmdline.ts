@@ -1,9 +1,12 @@
 /**
- * Splits a kernel command line (`/proc/cmdline`) into its parameters. Where a parameter is given twice the last one wins, also with an empty value, so that
- * arguments which somebody appends override what the boot server sends. `-` and `_` in names are the same, as for the kernel; names come out with `_`.
+ * Splits a kernel command line (`/proc/cmdline`) into its parameters. Of two parameters of one name
+ * the last is used, even if it is empty, so that appended arguments override those of the boot
+ * server. `-` and `_` in names are the same, as for the kernel; names come out with `_`.
  *
- * Quoting as the kernel does it (lib/cmdline.c, next_arg): double quotes keep spaces together, around the whole parameter (`"name=a b"`) or around its
- * value (`name="a b"`); there is no escape character. Everything after a lone `--` is meant for init and is read too, as boot loaders put it there.
+ * Quoting as the kernel does it (lib/cmdline.c, next_arg): double quotes keep spaces together,
+ * around the whole parameter (`"name=a b"`) or around its value (`name="a b"`); there is no escape
+ * character. Everything after a lone `--` is meant for init and is read too, as boot loaders put it
+ * there.
  *
  * @returns values by name; `true` for a parameter without `=`
  */

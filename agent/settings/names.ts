@@ -19,11 +19,17 @@ export interface Names {
   readonly environment: readonly [...string[], string];
   /** Keys on the kernel command line: those of other programs, then `nibs_` and the name. */
   readonly kernel: readonly [...string[], string];
-  /** The flag may be repeated: the values arrive with `repetition` (values.ts) between them. False: the last one counts. */
+  /**
+   * The flag may be repeated: the values arrive with `repetition` (values.ts) between them. False:
+   * the last one counts.
+   */
   readonly repeatable: boolean;
 }
 
-/** A setting as the table has it: `flags`, `environment` and `kernel` list only names from other programs. */
+/**
+ * A setting as the table has it: `flags`, `environment` and `kernel` list only names from other
+ * programs.
+ */
 interface Entry {
   readonly name: string;
   readonly description: string;

@@ -11,9 +11,9 @@ import { templateSettings } from './table/template.ts';
  * Every setting, with its type, default and names. The one table feeds flags, environment, kernel
  * command line, configuration file, `--help` and docs/settings.md.
  *
- * A setting `log-level` has the names `--log-level`, `NIBS_LOG_LEVEL` and `nibs_log_level`. The table
- * lists only names from other programs: tink-worker v0.1 to v0.12, tink-agent, and the kernel command
- * lines of OSIE, HookOS and CaptainOS.
+ * A setting `log-level` has the names `--log-level`, `NIBS_LOG_LEVEL` and `nibs_log_level`. The
+ * table lists only names from other programs: tink-worker v0.1 to v0.12, tink-agent, and the kernel
+ * command lines of OSIE, HookOS and CaptainOS.
  */
 export const schema = z.object({
   ...serverSettings,
@@ -37,8 +37,8 @@ export const settings: readonly { readonly key: SettingKey; readonly names: Name
   });
 
 /**
- * Flags of the Go programs that are ignored, so that scripts which start those can start this agent.
- * `true`: takes a value. Unknown environment variables and kernel arguments need no list.
+ * Flags of the Go programs that are ignored, so that scripts which start those can start this
+ * agent. `true`: takes a value. Unknown environment variables and kernel arguments need no list.
  */
 export const ignoredFlags: Readonly<Record<string, boolean>> = {
   'max-retry': true,

@@ -6,7 +6,10 @@ import type { Arguments } from './arguments.ts';
 import { parseKernelCommandLine } from './kernel-cmdline.ts';
 import { ignoredFlags, type SettingKey, settings } from './settings.ts';
 
-/** The configuration cannot be used. The message has one line for each thing that is wrong, and names where each came from. */
+/**
+ * The configuration cannot be used. The message has one line for each thing that is wrong, and
+ * names where each came from.
+ */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -31,10 +34,12 @@ export interface Sources {
 const workerDirectory = '/etc/tinkerbell';
 
 /**
- * Collects what the sources say: the configuration file, the kernel command line, the environment, the flags. An empty value counts as not given,
- * because scripts pass on variables that are not set.
+ * Collects what the sources say: the configuration file, the kernel command line, the environment,
+ * the flags. An empty value counts as not given, because scripts pass on variables that are not
+ * set.
  *
- * @param directory where `tink-worker.yaml`, `.yml`, `.json` or `.toml` is the configuration file when none is named
+ * @param directory where `tink-worker.yaml`, `.yml`, `.json` or `.toml` is the configuration file
+ *   when none is named
  * @throws {ConfigError} a file that a flag names cannot be read
  */
 export async function readSources(
@@ -99,7 +104,8 @@ async function readKernel(file: string | undefined): Promise<ReadonlyMap<string,
   try {
     return parseKernelCommandLine(await readFile(file ?? '/proc/cmdline', 'utf8'));
   } catch (error) {
-    // A container may be started without /proc; then there is no such source. A file that was named has to be there.
+    // A container may be started without /proc; then there is no such source. A file that was named
+    // has to be there.
     if (file === undefined) return new Map();
     throw new ConfigError(`cannot read the kernel command line from ${file}: ${firstReasonOf(error)}`, {
       cause: error,
@@ -117,7 +123,10 @@ async function readSettings(file: string): Promise<Readonly<Record<string, unkno
   }
 }
 
-/** JSON is YAML, so that one reader serves both. Most agents have no such file, and do without the memory for its reader. */
+/**
+ * JSON is YAML, so that one reader serves both. Most agents have no such file, and do without the
+ * memory for its reader.
+ */
 async function readerOf(file: string): Promise<(text: string) => unknown> {
   return file.endsWith('.toml') ? (await import('smol-toml')).parse : (await import('yaml')).parse;
 }

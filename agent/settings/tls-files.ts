@@ -11,7 +11,11 @@ export interface TlsFiles {
   readonly clientCertificate: { readonly certificate: string; readonly key: string } | undefined;
 }
 
-/** Reads the certificates that the configuration names. @throws {ConfigError} one cannot be read, is none, or lacks its key. */
+/**
+ * Reads the certificates that the configuration names.
+ *
+ * @throws {ConfigError} one cannot be read, is none, or lacks its key.
+ */
 export async function readTlsFiles(
   config: Pick<Config, 'tlsAuthority' | 'tlsCertificate' | 'tlsKey'>,
 ): Promise<TlsFiles> {

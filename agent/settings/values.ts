@@ -13,7 +13,10 @@ export const string = () => z.string('must be text').trim().min(1, 'must not be 
 
 export const absolutePath = () => string().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
 
-/** A host and perhaps a port: `host`, `host:port`, `[address]:port`; an address of IPv6 alone needs no brackets. */
+/**
+ * A host and perhaps a port: `host`, `host:port`, `[address]:port`; an address of IPv6 alone needs
+ * no brackets.
+ */
 class HostAndPort {
   /** Without brackets. */
   readonly host: string;
@@ -46,7 +49,11 @@ const hostAndPort = (example: string) =>
     }
   });
 
-/** `host:port`, IPv6 in brackets. @param defaultPort where only a host is given */
+/**
+ * `host:port`, IPv6 in brackets.
+ *
+ * @param defaultPort where only a host is given
+ */
 export const authority = (defaultPort: number) =>
   hostAndPort(`192.168.1.1:${defaultPort} or [fd00::1]:${defaultPort}`).transform((address) =>
     address.port === undefined ? `${address}:${defaultPort}` : String(address),
@@ -66,7 +73,10 @@ export const httpUrl = () =>
     z.url({ protocol: /^https?$/, error: 'must be a URL, for example http://192.168.1.1:42114/cert' }),
   );
 
-/** Go's words for true and false (strconv.ParseBool), as the Go workers take them, and those of YAML; a bare kernel parameter or flag is true. */
+/**
+ * Go's words for true and false (strconv.ParseBool), as the Go workers take them, and those of
+ * YAML; a bare kernel parameter or flag is true.
+ */
 export const boolean = () =>
   z.preprocess((value) => {
     const word = String(value).trim().toLowerCase();
@@ -75,7 +85,10 @@ export const boolean = () =>
     return value;
   }, z.boolean('must be true or false'));
 
-/** A duration as Go writes it (`1m30s`, `500ms`), or a plain number of seconds; comes out as seconds. */
+/**
+ * A duration as Go writes it (`1m30s`, `500ms`), or a plain number of seconds; comes out as
+ * seconds.
+ */
 export const duration = () =>
   z.preprocess(
     (value) => secondsOf(String(value)) ?? value,
@@ -98,7 +111,10 @@ function secondsOf(value: string): number | undefined {
 export const choice = <const Words extends readonly [string, ...string[]]>(words: Words) =>
   z.enum(words, `must be ${words.length === 1 ? '' : 'one of '}${words.join(', ')}`);
 
-/** Lower case, colons: the form in which servers list hardware. Accepts iPXE's and PXELINUX's dashes with their leading hardware type `01`. */
+/**
+ * Lower case, colons: the form in which servers list hardware. Accepts iPXE's and PXELINUX's dashes
+ * with their leading hardware type `01`.
+ */
 export const macAddress = () =>
   z.preprocess(
     (value) =>
@@ -109,7 +125,9 @@ export const macAddress = () =>
     z.string().regex(/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'must be a MAC address, for example 08:00:27:00:00:01'),
   );
 
-/** Where a NATS server is. Says of itself only that: its URL may have a password, or a token, in it. */
+/**
+ * Where a NATS server is. Says of itself only that: its URL may have a password, or a token, in it.
+ */
 export class NatsServer {
   readonly url: Secret;
   readonly #place: string;
@@ -201,21 +219,29 @@ class Mirror {
   }
 }
 
-/** Who we are at each of several registries, by `host[:port]`. Says of itself only which there are. */
+/**
+ * Who we are at each of several registries, by `host[:port]`. Says of itself only which there are.
+ */
 export class RegistryAccounts extends Map<string, { readonly username: string; readonly password: Secret }> {
   override toString(): string {
     return [...this.keys()].join(', ');
   }
 }
 
-/** `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be secrets. */
+/**
+ * `NAME=VALUE` for each variable of a template. Says of itself only which there are: values may be
+ * secrets.
+ */
 class TemplateVariables extends Map<string, string> {
   override toString(): string {
     return [...this.keys()].join(', ');
   }
 }
 
-/** `REGISTRY=MIRROR`, several with commas between them, as in the kernel command line, or each in a flag of its own. */
+/**
+ * `REGISTRY=MIRROR`, several with commas between them, as in the kernel command line, or each in a
+ * flag of its own.
+ */
 export const mirrors = () =>
   z.preprocess(
     (value) => (typeof value === 'string' ? value.split(/[,\0]/) : value),
@@ -226,7 +252,10 @@ export const mirrors = () =>
       .transform((texts) => texts.map((text) => new Mirror(text))),
   );
 
-/** Several `HOST=USERNAME:PASSWORD` separated by spaces or each in a flag of its own; in a file a mapping. */
+/**
+ * Several `HOST=USERNAME:PASSWORD` separated by spaces or each in a flag of its own; in a file a
+ * mapping.
+ */
 export const registryAccounts = () =>
   z.preprocess(
     (value) => (typeof value === 'string' ? accountsOf(value) : value),
@@ -267,7 +296,9 @@ export const templateVariables = () =>
       .transform((values) => new TemplateVariables(Object.entries(values))),
   );
 
-/** The level names of tink-worker (logrus) and the verbosity numbers of tink-agent, in pino's words. */
+/**
+ * The level names of tink-worker (logrus) and the verbosity numbers of tink-agent, in pino's words.
+ */
 export const logLevel = () =>
   z.preprocess(
     (value) => {

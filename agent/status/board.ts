@@ -4,9 +4,9 @@ import type { ActionName, Verdict } from '../action/action.ts';
 import type { LoopEvent } from '../action/observe.ts';
 import type { RuntimeEvent } from '../runtime/event.ts';
 
-/** Who this agent is; does not change while it runs. */
+/** Does not change while the agent runs. */
 interface Identity {
-  /** As the server knows the machine. */
+  /** Worker ID. */
   readonly machine: string;
   readonly hostName: string;
   /** `host:port`; `undefined` without a server. */
@@ -16,12 +16,12 @@ interface Identity {
 
 /** What the agent does now. */
 export interface Status extends Identity {
-  /** The generation of the server's protocol; `undefined` until it is known. */
+  /** Protocol version of the server; `undefined` until it is detected. */
   readonly dialect: string | undefined;
   readonly startedAt: string;
   /** `connecting`: the server has not answered yet, or does not answer any more. */
   readonly state: 'connecting' | 'idle' | 'working';
-  /** Why there is nothing to do. */
+  /** Why the agent is idle. */
   readonly reason: string | undefined;
   readonly workflow: string | undefined;
   readonly action: CurrentAction | undefined;
@@ -41,14 +41,14 @@ interface CurrentAction {
   readonly progress: { readonly doneBytes: number; readonly totalBytes: number } | undefined;
 }
 
-/** Keeps what the agent does now, from what the loop and the runtime tell. */
+/** The current status, from events of the loop and the runtime. */
 export interface StatusBoard {
   observe(event: LoopEvent): void;
   observeRuntime(event: RuntimeEvent): void;
   current(): Status;
   /** The last lines that actions printed, the latest one last. */
   lastLines(): readonly string[];
-  /** Called after each change; what is called decides how often it looks. */
+  /** Calls the listener after each change. */
   subscribe(listener: () => void): Disposable;
 }
 
@@ -57,15 +57,15 @@ export interface StatusBoardOptions extends Identity {
   readonly clock?: Clock | undefined;
   /** Masks secrets in a text. */
   readonly redact: (text: string) => string;
-  /** The generation of the server's protocol, once it is known. Default: it is not told. */
+  /** Protocol version of the server, once it is detected. Default: not shown. */
   readonly dialect?: (() => string | undefined) | undefined;
 }
 
 const keptErrors = 10;
 const keptLines = 10;
-const longestLine = 500;
+const maxLineCharacters = 500;
 
-/** Makes a board on which nothing has happened yet. */
+/** Makes a board without events. */
 export function createStatusBoard({
   clock = systemClock,
   redact,
@@ -94,7 +94,7 @@ export function createStatusBoard({
     observe(event) {
       switch (event.kind) {
         case 'asked':
-          // Most polls change nothing, and nobody is to be bothered with them.
+          // Most polls change nothing.
           if (state === 'idle' && event.answer === 'idle' && reason === redact(event.reason)) return;
           state = event.answer === 'idle' ? 'idle' : 'working';
           reason = event.answer === 'idle' ? redact(event.reason) : undefined;
@@ -165,8 +165,8 @@ export function createStatusBoard({
       lastAction,
       lastErrors,
     }),
-    // Masked when they are looked at: an action may print a hundred thousand of them in a second.
-    lastLines: () => lines.map((line) => redact(line).slice(0, longestLine)),
+    // Masked when read: an action may print a hundred thousand lines a second.
+    lastLines: () => lines.map((line) => redact(line).slice(0, maxLineCharacters)),
     subscribe(listener) {
       listeners.add(listener);
       return { [Symbol.dispose]: () => void listeners.delete(listener) };

@@ -30,8 +30,8 @@ export interface ConsoleViewOptions {
 
 /**
  * Shows the status of the agent on consoles of the machine: a full-screen view on a screen
- * (`/dev/tty1`), a line for each step on any other console (serial lines). Never fails and never waits
- * for a console: a slow one misses updates.
+ * (`/dev/tty1`), a line for each step on any other console (serial lines). Never fails and never
+ * waits for a console: a slow one misses updates.
  */
 export async function openConsoleView(options: ConsoleViewOptions): Promise<AsyncDisposable> {
   const paths =
@@ -125,7 +125,10 @@ function addresses(): string[] {
   );
 }
 
-/** The full-screen view. `ESC [H` moves to the corner, `ESC [K` and `ESC [J` clear to the end of line and screen. */
+/**
+ * The full-screen view. `ESC [H` moves to the corner, `ESC [K` and `ESC [J` clear to the end of
+ * line and screen.
+ */
 export function drawScreen(status: Status, lines: readonly string[], own: readonly string[]): string {
   const error = status.lastErrors.at(-1);
   const head = [

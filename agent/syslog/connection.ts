@@ -14,7 +14,11 @@ export interface Receiver {
 
 /** A connection to the receiver, until it breaks. */
 export interface Connection extends AsyncDisposable {
-  /** Returns when the kernel has taken the messages. @throws the connection is broken */
+  /**
+   * Returns when the kernel has taken the messages.
+   *
+   * @throws the connection is broken
+   */
   send(messages: readonly Buffer[]): Promise<void>;
   /** Why the connection broke; `undefined` while it works. */
   failure(): Error | undefined;

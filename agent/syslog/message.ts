@@ -9,8 +9,10 @@ export interface Sender {
 }
 
 /**
- * - `rfc5424`: without structured data, which Smee does not read and other receivers do not write to their files by default; the fields of an event are in the text.
- * - `rfc5424-structured`: fields as structured data, with a sequence number (`meta`, section 7.3.1) by which a receiver can drop what it got twice.
+ * - `rfc5424`: without structured data, which Smee does not read and other receivers do not write
+ *   to their files by default; the fields of an event are in the text.
+ * - `rfc5424-structured`: fields as structured data, with a sequence number (`meta`, section 7.3.1)
+ *   by which a receiver can drop what it got twice.
  * - `rfc3164`: for receivers that know nothing newer. Time is local and without year.
  */
 export type SyslogFormat = 'rfc5424' | 'rfc5424-structured' | 'rfc3164';
@@ -32,8 +34,8 @@ const severities: Readonly<Record<string, number>> = { fatal: 2, error: 3, warn:
 const facility = 3;
 
 /**
- * The name of our structured data. Names without `@` are IANA's, and the number is that of an organisation; this one is for those who have none
- * (RFC 5612).
+ * The name of our structured data. Names without `@` are IANA's, and the number is that of an
+ * organisation; this one is for those who have none (RFC 5612).
  */
 const structuredDataId = 'nibs@32473';
 
@@ -46,8 +48,9 @@ type LogRecord = z.output<typeof logRecord>;
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Turns an event of the log into syslog messages: one for each line of its text, and several for a line that does not fit. None has a line break or a byte order
- * mark in it: receivers would show both.
+ * Turns an event of the log into syslog messages: one for each line of its text, and several for a
+ * line that does not fit. None has a line break or a byte order mark in it: receivers would show
+ * both.
  *
  * @param line the event as JSON, free of secrets
  */
@@ -69,7 +72,10 @@ function parse(line: string, clock: Clock): LogRecord {
   }
 }
 
-/** `[action] message (field=value, …)`, as the log has it for people; of output only which action's it is. */
+/**
+ * `[action] message (field=value, …)`, as the log has it for people; of output only which action's
+ * it is.
+ */
 function linesOf({ level: _level, time: _time, msg, ...fields }: LogRecord, format: SyslogFormat): string[] {
   const lines = msg.split(/\r?\n/).filter((text, index) => text !== '' || index === 0);
   if (format === 'rfc5424-structured') return lines;
@@ -125,7 +131,10 @@ function structuredData(fields: Fields, roomBytes: number): string {
   return data === '' ? '' : `[${structuredDataId}${data}]`;
 }
 
-/** Section 6.3.3; control characters have no business there, as a receiver writes it all on one line. */
+/**
+ * Section 6.3.3; control characters have no business there, as a receiver writes it all on one
+ * line.
+ */
 function escaped(text: string): string {
   return text.replace(/["\\\]]/g, '\\$&').replace(/\p{Cc}+/gu, ' ');
 }

@@ -7,8 +7,9 @@ interface Entry {
 }
 
 /**
- * Messages on their way: those that wait, and before them those that were sent lately and are sent again should the connection turn out to have been
- * broken. Holds a bounded number of bytes; over it, the oldest messages go first.
+ * Messages on their way: those that wait, and before them those that were sent lately and are sent
+ * again should the connection turn out to have been broken. Holds a bounded number of bytes; over
+ * it, the oldest messages go first.
  */
 export class Spool {
   readonly #limitBytes: number;

@@ -21,22 +21,24 @@ export interface SyslogOptions extends Omit<Receiver, 'framing'> {
 
 /** Forwards the log. Disposing of it waits at most two seconds for spooled messages. */
 export interface Syslog extends AsyncDisposable {
-  /** Takes a log event as JSON, free of secrets. Returns at once, also while the receiver is away. */
+  /**
+   * Takes a log event as JSON, free of secrets. Returns at once, also while the receiver is away.
+   */
   write(line: string): void;
 }
 
 /**
  * How long sent messages are kept, to be sent again.
  *
- * TCP: syslog has no acknowledgement, and the kernel notices a receiver without power after up to two
- * minutes. After a broken connection the messages of that time are sent again.
- * UDP: the ICMP answer of a closed port takes a round trip.
+ * TCP: syslog has no acknowledgement, and the kernel notices a receiver without power after up to
+ * two minutes. After a broken connection the messages of that time are sent again. UDP: the ICMP
+ * answer of a closed port takes a round trip.
  */
 const keepSecondsOf = { tcp: 120, udp: 2 } as const;
 
 /**
- * Maximum size of a message; longer ones are split. TCP: rsyslog splits at 8096 bytes, also within a
- * character. UDP: an Ethernet frame; receivers of RFC 3164 need not accept more than 1024 bytes
+ * Maximum size of a message; longer ones are split. TCP: rsyslog splits at 8096 bytes, also within
+ * a character. UDP: an Ethernet frame; receivers of RFC 3164 need not accept more than 1024 bytes
  * (section 4.1).
  */
 function limitBytesOf({ protocol, format }: SyslogOptions): number {
@@ -49,7 +51,9 @@ const drainTimeoutSeconds = 2;
 /** A connection that lasted longer than this is made again without back-off. */
 const stableSeconds = 10;
 
-/** Starts forwarding to a syslog server. Never fails; an unreachable receiver is retried forever. */
+/**
+ * Starts forwarding to a syslog server. Never fails; an unreachable receiver is retried forever.
+ */
 export function startSyslog(options: SyslogOptions): Syslog {
   const forwarder = new Forwarder(options);
   const done = forwarder.run();
@@ -104,7 +108,11 @@ class Forwarder {
     }
   }
 
-  /** @returns why the connection broke, if it held for so long that the waits between attempts begin anew. @throws why else */
+  /**
+   * @returns why the connection broke, if it held for so long that the waits between attempts begin
+   *   anew.
+   * @throws {Error} why else
+   */
   async #untilBroken(signal: AbortSignal): Promise<unknown> {
     const begin = this.#clock.monotonicSeconds();
     try {

@@ -22,7 +22,10 @@ export interface YamlNode {
   readonly merge: boolean;
   /** A scalar as a whole number, unless it is quoted or no such number. */
   readonly integer: number | undefined;
-  /** The items of a sequence; the keys and values of a mapping, in turn; or what an alias stands for. A node can be its own descendant. */
+  /**
+   * The items of a sequence; the keys and values of a mapping, in turn; or what an alias stands
+   * for. A node can be its own descendant.
+   */
   children(): readonly YamlNode[];
 }
 
@@ -36,7 +39,10 @@ export function engineDocument(nodes: readonly EngineNode[], errors: readonly Di
   return { root: nodes.slice(0, 1).map(fromEngine)[0], errors };
 }
 
-/** Parses a YAML text. What scalars mean is decided as Go's yaml.v3 does, for which everything can be text. */
+/**
+ * Parses a YAML text. What scalars mean is decided as Go's yaml.v3 does, for which everything can
+ * be text.
+ */
 export function parseYaml(text: string): YamlDocument {
   const document = parseDocument(text, { schema: 'failsafe', uniqueKeys: false, prettyErrors: false });
   const errors = document.errors.map(({ pos, message }) => ({ offset: pos[0], message: message.replace(/\s+/g, ' ') }));

@@ -7,7 +7,10 @@ export interface Problem {
   readonly message: string;
 }
 
-/** A template, or what it is to be filled in with, that cannot be used. The message has one line for each problem. */
+/**
+ * A template, or what it is to be filled in with, that cannot be used. The message has one line for
+ * each problem.
+ */
 export class TemplateError extends Error {
   override readonly name = 'TemplateError';
   /** Those with a place in the template. */

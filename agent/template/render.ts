@@ -11,8 +11,9 @@ export interface TemplateData {
 }
 
 /**
- * JSON or YAML: the manifest of a Hardware object, with the objects that its `spec.references` names as further documents or as items of one list
- * (`kubectl get hardware/a configmap/b -o yaml`); or what `tink hardware push` took.
+ * JSON or YAML: the manifest of a Hardware object, with the objects that its `spec.references`
+ * names as further documents or as items of one list (`kubectl get hardware/a configmap/b -o
+ * yaml`); or what `tink hardware push` took.
  */
 export interface HardwareFile {
   readonly path: string;
@@ -24,7 +25,10 @@ export interface Rendered {
   readonly text: string;
   /** The text as YAML. */
   readonly document: YamlDocument;
-  /** The offset in the template for one in {@link text}; for a character of a value that of its `{{`. */
+  /**
+   * The offset in the template for one in {@link text}; for a character of a value that of its
+   * `{{`.
+   */
   originOf(offset: number): number;
 }
 
@@ -32,7 +36,8 @@ export interface Rendered {
  * Fills in a template exactly as the current controller does.
  *
  * @throws {RenderError} for the first thing in the template that cannot be filled in
- * @throws {TemplateError} for a hardware file that cannot be used, and for a template that needs more memory than there is
+ * @throws {TemplateError} for a hardware file that cannot be used, and for a template that needs
+ *   more memory than there is
  */
 export function render(engine: TemplateEngine, template: string, { variables, hardware }: TemplateData): Rendered {
   const response = responseTo(engine, { template, variables, hardware: hardware?.content ?? '' });

@@ -1,6 +1,6 @@
 /**
- * Templates as the current server takes them: text with variables, which make a YAML document of tasks and actions. An action comes out with what it inherits
- * from its task.
+ * Templates as the current server takes them: text with variables, which make a YAML document of
+ * tasks and actions. An action comes out with what it inherits from its task.
  */
 import { LineCounter } from 'yaml';
 import { ImageReferenceError, parseReference } from '../action/image-reference.ts';
@@ -20,7 +20,7 @@ export interface Template {
 
 export interface Task {
   readonly name: string;
-  /** Who is to run it: a MAC address or any other text. */
+  /** Worker ID that runs it: a MAC address or any other text. */
   readonly worker: string;
   /** Their names differ. */
   readonly actions: readonly TaskAction[];
@@ -69,7 +69,8 @@ export function readTemplate(engine: TemplateEngine, text: string, data: Templat
         .map(({ offset, message }) => at({ offset: originOf(offset), message }));
     const yaml = new YamlReader(document);
     const template = readWorkflow(yaml);
-    // What the controller's own decoder has found says less; it counts where nothing was found here.
+    // What the controller's own decoder has found says less; it counts where nothing was found
+    // here.
     const errors = yaml.errors.length > 0 ? yaml.errors : document.errors;
     if (template === undefined || errors.length > 0) throw TemplateError.of(source, located(errors));
     return { template, warnings: located(yaml.warnings) };

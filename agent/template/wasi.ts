@@ -1,9 +1,10 @@
 import type { Clock } from '../../clock/clock.ts';
 
 /**
- * What a WebAssembly program finds around it, as WASI preview 1 names it (github.com/WebAssembly/WASI, legacy/preview1/docs.md): a clock, random numbers, and
- * an output that is kept. There are no files, no environment and no network, so that a template can reach nothing. `node:wasi` would do as well, but warns on
- * standard error that it is experimental.
+ * What a WebAssembly program finds around it, as WASI preview 1 names it
+ * (github.com/WebAssembly/WASI, legacy/preview1/docs.md): a clock, random numbers, and an output
+ * that is kept. There are no files, no environment and no network, so that a template can reach
+ * nothing. `node:wasi` would do as well, but warns on standard error that it is experimental.
  */
 export class WasiHost {
   readonly #time: Clock;
@@ -24,7 +25,10 @@ export class WasiHost {
     return this.#output.trim();
   }
 
-  /** The module `wasi_snapshot_preview1`. What a program without files does not call answers that it is not supported. */
+  /**
+   * The module `wasi_snapshot_preview1`. What a program without files does not call answers that it
+   * is not supported.
+   */
   get imports(): Readonly<Record<string, unknown>> {
     return new Proxy(this.#functions, {
       get: (functions, name) => functions[String(name)] ?? (() => errno.notSupported),

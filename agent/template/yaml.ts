@@ -14,8 +14,10 @@ export interface YamlValue {
 }
 
 /**
- * Reads a YAML document the way Go's yaml.v3 decodes into structures: every scalar is the text it was written as, nothing (`key:`, `~`, `null`) is as if the
- * key were absent, and `<<` merges mappings. Remarks are collected, so that a person learns of all of them at once; what cannot be read counts as absent.
+ * Reads a YAML document the way Go's yaml.v3 decodes into structures: every scalar is the text it
+ * was written as, nothing (`key:`, `~`, `null`) is as if the key were absent, and `<<` merges
+ * mappings. Remarks are collected, so that a person learns of all of them at once; what cannot be
+ * read counts as absent.
  */
 export class YamlReader {
   readonly errors: Diagnostic[] = [];
@@ -41,7 +43,10 @@ export class YamlReader {
     this.warnings.push({ offset, message });
   }
 
-  /** @param known Keys that mean something; others are warned about. `undefined`: all do, also those with nothing as their value. */
+  /**
+   * @param known Keys that mean something; others are warned about. `undefined`: all do, also those
+   *   with nothing as their value.
+   */
   mapping(value: YamlValue | undefined, what: string, known?: readonly string[]): Mapping | undefined {
     if (value === undefined) return undefined;
     const { node, offset } = value;
@@ -118,7 +123,10 @@ export class YamlReader {
     return own;
   }
 
-  /** The entries of a mapping, or of a list of them in which the first one counts, that stands behind `<<`. */
+  /**
+   * The entries of a mapping, or of a list of them in which the first one counts, that stands
+   * behind `<<`.
+   */
   #mergedEntries(value: YamlValue, what: string, merging: readonly number[]): [string, Entry][] {
     const { node } = value;
     if (node.kind === 'mapping' && !merging.includes(node.offset)) return [...this.#entriesOf(node, what, merging)];

@@ -1,8 +1,8 @@
 import { stripVTControlCharacters } from 'node:util';
 
 /**
- * Makes a text fit for a report: one line of at most `limit` characters. A longer one loses its middle, because it begins with what failed and
- * ends with the last words of the action.
+ * Makes a text fit for a report: one line of at most `limit` characters. A longer one loses its
+ * middle, because it begins with what failed and ends with the last words of the action.
  */
 export function toMessage(text: string, limit: number): string {
   const line = stripVTControlCharacters(text)

@@ -5,12 +5,15 @@ import { constants, zstdCompressSync } from 'node:zlib';
 import { execa } from 'execa';
 
 // Builds engine.wasm.zst from the Go sources beside this file and the modules that go.sum names:
-//   node agent/template/engine/build.ts
-// It needs Go: any version that can get the one that go.mod names. The same sources make the same bytes.
+// node agent/template/engine/build.ts It needs Go: any version that can get the one that go.mod
+// names. The same sources make the same bytes.
 
 const folder = import.meta.dirname;
 
-/** A hash of all that the engine is built from, in hexadecimal. The engine has it in a section of its own, so that a test sees when it is out of date. */
+/**
+ * A hash of all that the engine is built from, in hexadecimal. The engine has it in a section of
+ * its own, so that a test sees when it is out of date.
+ */
 export async function sourcesDigest(): Promise<string> {
   const names = await Array.fromAsync(glob(['**/*.go', 'go.mod', 'go.sum', 'build.ts'], { cwd: folder }));
   const hash = createHash('sha256');
@@ -34,7 +37,10 @@ async function build(): Promise<void> {
   }
 }
 
-/** A section that means nothing to the module (WebAssembly core specification, 5.5.3); both texts are short enough that a byte counts them. */
+/**
+ * A section that means nothing to the module (WebAssembly core specification, 5.5.3); both texts
+ * are short enough that a byte counts them.
+ */
 function customSection(name: string, content: string): Buffer {
   const payload = Buffer.concat([Buffer.from([name.length]), Buffer.from(name), Buffer.from(content)]);
   return Buffer.concat([Buffer.from([0, payload.length]), payload]);

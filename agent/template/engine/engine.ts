@@ -1,6 +1,7 @@
 /**
- * The controller's template code as WebAssembly: Go's own text/template, sprig and yaml.v3. This folder has its sources and how it is built; docs/templates.md
- * says why it is this and no code of ours. It is read when the first template is.
+ * The controller's template code as WebAssembly: Go's own text/template, sprig and yaml.v3. This
+ * folder has its sources and how it is built; docs/templates.md says why it is this and no code of
+ * ours. It is read when the first template is.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -61,7 +62,10 @@ interface EngineExports {
   response(): number;
 }
 
-/** Answers requests one by one. One engine does for all templates of a process: to load it takes about half a second of CPU time. */
+/**
+ * Answers requests one by one. One engine does for all templates of a process: to load it takes
+ * about half a second of CPU time.
+ */
 export class TemplateEngine {
   readonly #host: WasiHost;
   readonly #exports: EngineExports;

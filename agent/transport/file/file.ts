@@ -8,7 +8,10 @@ import type { HardwareFile } from '../../template/render.ts';
 import { readTemplate, type Task, type TaskAction, type Template } from '../../template/template.ts';
 import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
 
-/** What happens to a workflow that is run from a file; one line of JSON each, with the time in front. */
+/**
+ * What happens to a workflow that is run from a file; one line of JSON each, with the time in
+ * front.
+ */
 type WorkflowEvent = { readonly workflow: string } & (
   | { readonly event: 'workflow-started'; readonly template: string; readonly actions: number }
   | { readonly event: 'task-skipped'; readonly task: string; readonly worker: string; readonly reason: string }
@@ -22,7 +25,7 @@ type WorkflowEvent = { readonly workflow: string } & (
     } & ActionFacts)
   | {
       readonly event: 'workflow-ended';
-      /** `STOPPED`: the agent was told to stop before the workflow had ended. */
+      /** `STOPPED`: the agent was stopped before the end of the workflow. */
       readonly verdict: Verdict | 'STOPPED';
       readonly message: string;
       readonly seconds: number;
@@ -64,7 +67,8 @@ export interface FileTransport extends Transport {
 /**
  * Reads a template and makes a workflow of it.
  *
- * @throws {TemplateError} for a template, or a hardware file, that cannot be used, and when there is nothing to run
+ * @throws {TemplateError} for a template, or a hardware file, that cannot be used, and when there
+ *   is nothing to run
  */
 export async function openTemplate(options: TemplateOptions): Promise<FileTransport> {
   const { template: source, redact, clock = systemClock } = options;
@@ -137,7 +141,7 @@ class TemplateTransport implements FileTransport {
     }
     const action = this.#actions[this.#position];
     if (this.#verdict !== undefined || action === undefined) {
-      // Only now: whoever asks for more is done with the last action, its container included.
+      // Only now: the next poll comes after the last action and its container are done with.
       if (this.#verdict !== undefined) this.#end(this.#verdict);
       return { kind: 'idle', reason: 'the workflow has ended' };
     }
@@ -166,7 +170,7 @@ class TemplateTransport implements FileTransport {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#verdict === undefined) this.#tellEnd('STOPPED', 'the agent was told to stop');
+    if (this.#verdict === undefined) this.#tellEnd('STOPPED', 'the agent was stopped');
   }
 
   #conclude(verdict: Verdict, message: string): void {

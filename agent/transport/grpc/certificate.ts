@@ -12,12 +12,15 @@ import { TransportError } from '../transport.ts';
 const MAX_BUNDLE_BYTES = 1024 * 1024;
 
 /**
- * Fetches the certificates that a tink server up to v0.6 offers at `/cert`: its own and its CA's, or its own alone.
+ * Fetches the certificates that a tink server up to v0.6 offers at `/cert`: its own and its CA's,
+ * or its own alone.
  *
- * The URL is usually plain HTTP, so this is trust on first use and not an identity; the protocol has nothing better.
+ * The URL is usually plain HTTP, so this is trust on first use and not an identity; the protocol
+ * has nothing better.
  *
  * @returns the certificates as PEM, one after the other.
- * @throws {TransportError} the URL cannot be fetched within `timeoutSeconds`, answers another status than 200, or has no certificate.
+ * @throws {TransportError} the URL cannot be fetched within `timeoutSeconds`, answers another
+ *   status than 200, or has no certificate.
  */
 export async function fetchCertificates(
   url: string,

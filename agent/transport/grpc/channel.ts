@@ -27,14 +27,20 @@ import { speaksTls } from './speaks-tls.ts';
 export interface ChannelOptions {
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
-  /** `host:port`. The host is also the name that the server's certificate must have among its subject alternative names. */
+  /**
+   * `host:port`. The host is also the name that the server's certificate must have among its
+   * subject alternative names.
+   */
   readonly authority: string;
   /**
-   * HTTP(S) URL of the PEM certificates to trust, and only these; fetched before each connection is made, so a server may
-   * change its certificate. Default: none.
+   * HTTP(S) URL of the PEM certificates to trust, and only these; fetched before each connection is
+   * made, so a server may change its certificate. Default: none.
    */
   readonly certificateUrl?: string | undefined;
-  /** PEM certificates to trust, and only these (together with those of `certificateUrl`). Default: the system's and Node's own. */
+  /**
+   * PEM certificates to trust, and only these (together with those of `certificateUrl`). Default:
+   * the system's and Node's own.
+   */
   readonly certificateAuthority?: string | undefined;
   /** PEM certificate and key to show to the server. Default: none; no tink server asks for one. */
   readonly clientCertificate?: { readonly certificate: string; readonly key: string } | undefined;
@@ -45,8 +51,8 @@ export interface ChannelOptions {
   /** Deadline of each call and of each fetch of the certificate, in seconds. Default: 20. */
   readonly rpcTimeoutSeconds?: number | undefined;
   /**
-   * Seconds of silence during a call after which the connection is probed. Default: 300, the most often that a Go server takes without
-   * closing the connection for "too many pings".
+   * Seconds of silence during a call after which the connection is probed. Default: 300, the most
+   * often that a Go server takes without closing the connection for "too many pings".
    */
   readonly keepaliveSeconds?: number | undefined;
   /** Largest message to receive, in bytes. Default: 16 MiB. */
@@ -79,7 +85,10 @@ interface Connection {
   readonly credentials: TrackedCredentials;
 }
 
-/** A connection to a gRPC server, made when first needed and again when broken. Each call ends: by its answer, its deadline or its signal. */
+/**
+ * A connection to a gRPC server, made when first needed and again when broken. Each call ends: by
+ * its answer, its deadline or its signal.
+ */
 export class Channel implements AsyncDisposable {
   /** By which the waits for the server are measured. */
   readonly clock: Clock;
@@ -116,7 +125,11 @@ export class Channel implements AsyncDisposable {
     }
   }
 
-  /** One request, a stream of answers that the server ends. @throws as {@link call}. */
+  /**
+   * One request, a stream of answers that the server ends.
+   *
+   * @throws {Error} as {@link call}.
+   */
   async collect<Request, Response>(
     service: string,
     method: Method<Request, Response>,
@@ -196,7 +209,10 @@ export class Channel implements AsyncDisposable {
     return this.#options.proxy?.(this.#target);
   }
 
-  /** The server's certificate as it is now; the one we know if only the place to fetch it from is down. */
+  /**
+   * The server's certificate as it is now; the one we know if only the place to fetch it from is
+   * down.
+   */
   async #fetchTrusted(url: string, signal: AbortSignal): Promise<string> {
     try {
       const options = {
@@ -218,7 +234,8 @@ export class Channel implements AsyncDisposable {
     if (only.length === 0) trustSystemCertificates();
     const context = createSecureContext({
       ...(only.length > 0 && { ca: only }),
-      // A leaf alone, signed by a CA that we are not given, is trusted as such (Go, which the server is written for, does so too).
+      // A leaf alone, signed by a CA that we are not given, is trusted as such (Go, which the
+      // server is written for, does so too).
       allowPartialTrustChain: true,
       ...(clientCertificate && { cert: clientCertificate.certificate, key: clientCertificate.key }),
     });
@@ -245,18 +262,19 @@ export class Channel implements AsyncDisposable {
       'grpc.keepalive_timeout_ms': 20_000,
       'grpc.max_receive_message_length': maxReceiveBytes,
       'grpc.max_send_message_length': maxSendBytes,
-      // Whoever calls decides about trying again; nothing is ever sent twice.
+      // The caller decides about retries; nothing is sent twice.
       'grpc.enable_retries': 0,
       'grpc.service_config_disable_resolution': 1,
       // A new Client means a new connection, not one left by the Client before it.
       'grpc.use_local_subchannel_pool': 1,
       // gRPC reads variables of the environment by rules of its own.
       'grpc.enable_http_proxy': 0,
-      // A diary of each call and connection for a service that nobody here offers.
+      // Statistics of each call and connection, for a service that is not offered here.
       'grpc.enable_channelz': 0,
       // Not that of the proxy.
       'grpc.default_authority': this.authority,
-      // An address must not be sent as the name of the server (RFC 6066 section 3), which gRPC does; this is the name that sandboxes have.
+      // An address must not be sent as the name of the server (RFC 6066 section 3), which gRPC
+      // does; this is the name that sandboxes have.
       'grpc.ssl_target_name_override': isIP(this.#host) === 0 ? this.#host : 'tinkerbell',
     };
   }
@@ -264,7 +282,7 @@ export class Channel implements AsyncDisposable {
   /**
    * Drops a broken connection, so that the next call makes a new one at once, with the certificate
    * of that time. An exceeded deadline is a sign of that too: on a connection whose peer vanished
-   * without closing it, every further call would wait in vain.
+   * without closing it, every further call would wait until its deadline.
    */
   #dropIfBroken(error: GrpcError): void {
     if (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED) this.#disconnect();

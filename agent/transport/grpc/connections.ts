@@ -7,8 +7,9 @@ type Connector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 /**
  * Credentials that know the connections made with them.
  *
- * gRPC sets no limit to the time in which a connection must become usable, and does not close one that is still being made when its client
- * is closed: a peer that accepts connections and stays silent would cost one open file for each attempt.
+ * gRPC sets no limit to the time in which a connection must become usable, and does not close one
+ * that is still being made when its client is closed: a peer that accepts connections and stays
+ * silent would cost one open file for each attempt.
  */
 export class TrackedCredentials extends ChannelCredentials {
   readonly #credentials: ChannelCredentials;
@@ -42,7 +43,8 @@ export class TrackedCredentials extends ChannelCredentials {
     return {
       connect: async (socket) => {
         this.#sockets.add(socket);
-        // A peer that vanishes during a call of minutes is noticed within 40 seconds: pings of HTTP/2 are too few for that, because servers forbid more.
+        // A peer that vanishes during a call of minutes is noticed within 40 seconds: pings of
+        // HTTP/2 are too few for that, because servers forbid more.
         socket.setKeepAlive(true, 30_000);
         socket.once('close', () => this.#sockets.delete(socket));
         return await connector.connect(await this.#prepare(socket));

@@ -20,15 +20,22 @@ export interface CurrentTransportOptions {
   /** Tells what the machine consists of; called once. Default: the server is not told. */
   readonly attributes?: (() => Promise<AgentAttributes>) | undefined;
   /**
-   * Deadline of each call, in seconds. The server itself tries each call for 60 seconds, v0.17 for 5 minutes; a question given up before that can leave a workflow
-   * of a server before v0.24 without anybody who runs its next action. Default: 330.
+   * Deadline of each call, in seconds. The server itself tries each call for 60 seconds, v0.17 for
+   * 5 minutes; a question given up before that can leave a workflow of a server before v0.24
+   * without anybody who runs its next action. Default: 330.
    */
   readonly callTimeoutSeconds?: number | undefined;
-  /** An answer that took the server this long, in seconds, is its last word: it has looked again every second. Default: 30. */
+  /**
+   * An answer that took the server this long, in seconds, is its last word: it has looked again
+   * every second. Default: 30.
+   */
   readonly finalAfterSeconds?: number | undefined;
 }
 
-/** A {@link Transport} to a Tinkerbell server v0.17 or later. Nothing is connected before the first call. */
+/**
+ * A {@link Transport} to a Tinkerbell server v0.17 or later. Nothing is connected before the first
+ * call.
+ */
 export function createCurrentTransport(options: CurrentTransportOptions): Transport {
   return new CurrentTransport(options);
 }
@@ -74,8 +81,10 @@ class CurrentTransport implements Transport {
   }
 
   /**
-   * A report on an action that cannot exist is refused and stores nothing, and the refusal tells whether the workflow exists. The server says so after its own
-   * attempts, a minute's worth, and what it found at the last of them. A workflow that it has ended by its deadline cannot be told from one that runs.
+   * A report on an action that cannot exist is refused and stores nothing, and the refusal tells
+   * whether the workflow exists. The server says so after its own attempts, a minute's worth, and
+   * what it found at the last of them. A workflow that it has ended by its deadline looks like one
+   * that runs.
    */
   async checkCancelled({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<CancelState> {
     const { channel, callTimeoutSeconds = 330, finalAfterSeconds = 30 } = this.#options;
@@ -108,7 +117,10 @@ const NO_ACTION = 'nibs-asks-whether-the-workflow-exists';
 /** Nothing for this agent, or not now. */
 const IDLE: ReadonlySet<status> = new Set([status.NOT_FOUND, status.FAILED_PRECONDITION]);
 
-/** The steady state after a workflow has ended. All other words leave open that it goes on, here or on another machine. */
+/**
+ * The steady state after a workflow has ended. All other words leave open that it goes on, here or
+ * on another machine.
+ */
 function saysOver({ code, details }: RpcError): boolean {
   return code === status.FAILED_PRECONDITION && /not in pending or running state/i.test(details);
 }
@@ -119,7 +131,9 @@ function isFinal({ code, details }: RpcError): boolean {
   return saysGone({ code, details });
 }
 
-/** A workflow that was deleted: the server passes on what Kubernetes says, as a failure of its own. */
+/**
+ * A workflow that was deleted: the server passes on what Kubernetes says, as a failure of its own.
+ */
 function saysGone({ code, details }: Pick<RpcError, 'code' | 'details'>): boolean {
   return code === status.INTERNAL && /error getting workflow: .*not found/i.test(details);
 }
@@ -153,10 +167,16 @@ function toAction(response: ActionResponse, workerId: string): Action {
   };
 }
 
-/** Servers store this time as none. One that is left out would be stored as 1970, and the workflow's deadline counts from the first action's start. */
+/**
+ * Servers store this time as none. One that is left out would be stored as 1970, and the workflow's
+ * deadline counts from the first action's start.
+ */
 const NO_TIME = new Date('0001-01-01T00:00:00Z');
 
-/** The server has no limit but the size of its store; the message is part of every copy of the workflow. */
+/**
+ * The server has no limit but the size of its store; the message is part of every copy of the
+ * workflow.
+ */
 const MAX_MESSAGE_CHARACTERS = 4000;
 
 function toReport(event: Event): ActionStatusRequest {
@@ -183,7 +203,10 @@ function toReport(event: Event): ActionStatusRequest {
   };
 }
 
-/** The two largest units that are not zero, as the Go agent writes a duration: `1h2m`, `1m30s`, `2s15ms`; `0s` for none. */
+/**
+ * The two largest units that are not zero, as the Go agent writes a duration: `1h2m`, `1m30s`,
+ * `2s15ms`; `0s` for none.
+ */
 export function toDuration(milliseconds: number): string {
   let rest = Math.max(0, Math.round(milliseconds));
   const parts: string[] = [];

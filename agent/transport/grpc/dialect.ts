@@ -1,8 +1,8 @@
 import { ActionState, State } from '../../../proto/tink.pb.ts';
 
 /**
- * Generation of the tink protocol, by the first version that spoke it: `v0.1` (v0.1.0), `v0.2` (v0.2.0 to v0.6.0), `v0.7` (v0.7.0 and v0.8.0: the same on the wire),
- * `v0.9` (v0.9.0 to v0.12.2).
+ * Generation of the tink protocol, by the first version that spoke it: `v0.1` (v0.1.0), `v0.2`
+ * (v0.2.0 to v0.6.0), `v0.7` (v0.7.0 and v0.8.0: the same on the wire), `v0.9` (v0.9.0 to v0.12.2).
  */
 export type LegacyDialect = 'v0.1' | 'v0.2' | 'v0.7' | 'v0.9';
 
@@ -12,7 +12,10 @@ export type Dialect = LegacyDialect | 'current';
 /** How far an action has come, in the words of every dialect. */
 export type ActionProgress = 'PENDING' | 'RUNNING' | 'FAILED' | 'TIMEOUT' | 'SUCCESS';
 
-/** What differs between the dialects. The numbers belong to the service: 2 is success to one server and failure to the next. */
+/**
+ * What differs between the dialects. The numbers belong to the service: 2 is success to one server
+ * and failure to the next.
+ */
 export interface ProtocolProfile {
   readonly dialect: LegacyDialect;
   /** Full name of the workflow service. */

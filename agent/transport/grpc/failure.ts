@@ -12,8 +12,8 @@ export function isPlaintext({ code, details }: Failure): boolean {
 }
 
 /**
- * The peer accepted a connection without TLS and closed it at once, or did not answer with HTTP/2: it
- * may expect TLS.
+ * The peer accepted a connection without TLS and closed it at once, or did not answer with HTTP/2:
+ * it may expect TLS.
  */
 export function mayBeTls({ code, details }: Failure): boolean {
   return code === status.UNAVAILABLE && /Failed to connect|Protocol error|ECONNRESET|EPIPE/.test(details);

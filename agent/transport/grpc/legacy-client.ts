@@ -34,11 +34,17 @@ export interface Report {
 export interface Overview {
   /** In the order in which the server has them. */
   readonly positions: readonly WorkflowProgress[];
-  /** Whether all of them are there. Servers on Kubernetes keep back those that ended, and those that wait for another worker. */
+  /**
+   * Whether all of them are there. Servers on Kubernetes keep back those that ended, and those that
+   * wait for another worker.
+   */
   readonly complete: boolean;
 }
 
-/** The worker's calls to a tink server v0.1.0 to v0.12.2, in one set of words whichever dialect it is. */
+/**
+ * The worker's calls to a tink server v0.1.0 to v0.12.2, in one set of words whichever dialect it
+ * is.
+ */
 export class LegacyClient {
   readonly #channel: Channel;
   readonly #workerId: string;
@@ -55,8 +61,10 @@ export class LegacyClient {
   /**
    * How far each workflow of this worker is.
    *
-   * The list has all, and the stream only some of them: servers up to v0.8 never send a workflow whose last report is the success of its second or a later
-   * action, so a worker that restarts there would wait for ever. Servers that do not have the list (all on Kubernetes) do not have that fault.
+   * The list has all, and the stream only some of them: servers up to v0.8 never send a workflow
+   * whose last report is the success of its second or a later action, so a worker that restarts
+   * there would wait without end. Servers that do not have the list (all on Kubernetes) do not have
+   * that fault.
    *
    * @param list `anew`: asks for the list also of a server that said a moment ago that it has none.
    */
@@ -84,12 +92,14 @@ export class LegacyClient {
   }
 
   /**
-   * Finds out how far a server on Kubernetes is with a workflow that it does not show: the index of the first action that did not succeed; with all
-   * done, the number of actions.
+   * Finds out how far a server on Kubernetes is with a workflow that it does not show: the index of
+   * the first action that did not succeed; with all done, the number of actions.
    *
-   * Such a server compares the names in a report with those of that action before it looks at the state, and PENDING is a state that it never takes: what it
-   * answers tells whether the action is the one, and nothing is changed. (`ReportActionStatus` in tink's kubernetes_api_workflow.go, v0.7.0 to v0.12.2.) Other
-   * servers would store it; those that list all workflows must not be asked.
+   * Such a server compares the names in a report with those of that action before it looks at the
+   * state, and PENDING is a state that it never takes: what it answers tells whether the action is
+   * the one, and nothing is changed. (`ReportActionStatus` in tink's kubernetes_api_workflow.go,
+   * v0.7.0 to v0.12.2.) Other servers would store it; those that list all workflows must not be
+   * asked.
    */
   async hiddenIndex(workflowId: string, actions: readonly WorkflowAction[], signal: AbortSignal): Promise<number> {
     for (const [index, { taskName, name: actionName, workerId }] of actions.entries()) {
@@ -136,7 +146,10 @@ export class LegacyClient {
     }
   }
 
-  /** @param data JSON. @param sha256 of it, base64. Does nothing if the server has no such thing. */
+  /**
+   * @param data JSON.
+   * @param sha256 of it, base64. Does nothing if the server has no such thing.
+   */
   async writeData(action: Action, data: Uint8Array, sha256: string, signal: AbortSignal): Promise<void> {
     const { workflowId, workerId, name, taskName } = action;
     const updatedAt = this.#channel.clock.now().toISOString();
@@ -159,7 +172,10 @@ export class LegacyClient {
   }
 }
 
-/** What it means that the list of contexts could not be read; `undefined`: the server has no such list. */
+/**
+ * What it means that the list of contexts could not be read; `undefined`: the server has no such
+ * list.
+ */
 function withoutList(error: unknown): readonly WorkflowContext[] | undefined {
   // The server has nothing to list and fails to encode that.
   if (hasCode(error, status.INTERNAL) && error.details.includes('Marshal called with nil')) return [];

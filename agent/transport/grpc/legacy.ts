@@ -22,17 +22,24 @@ import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
 export interface LegacyTransportOptions {
   /** Stays the caller's to dispose of. */
   readonly channel: Channel;
-  /** Who we are to the server: the UUID of the machine's hardware (up to v0.8 with PostgreSQL), or what the template names as worker. */
+  /**
+   * Who we are to the server: the UUID of the machine's hardware (up to v0.8 with PostgreSQL), or
+   * what the template names as worker.
+   */
   readonly workerId: string;
   readonly dialect: LegacyDialect;
   /**
-   * Carries the file `data` of each workflow's directory to and from the server: fetched when the server has acknowledged the start of an action,
-   * sent before the success of one is reported. Default: the file is not carried.
+   * Carries the file `data` of each workflow's directory to and from the server: fetched when the
+   * server has acknowledged the start of an action, sent before the success of one is reported.
+   * Default: the file is not carried.
    */
   readonly workflowData?: WorkflowDataOptions | undefined;
 }
 
-/** A {@link Transport} to a tink server v0.1.0 to v0.12.2. Nothing is connected before the first call. */
+/**
+ * A {@link Transport} to a tink server v0.1.0 to v0.12.2. Nothing is connected before the first
+ * call.
+ */
 export function createLegacyTransport(options: LegacyTransportOptions): Transport {
   return new LegacyTransport(options);
 }
@@ -41,12 +48,17 @@ type Settlement =
   | Acknowledgement
   | { readonly kind: 'unsent'; readonly reports: readonly Report[]; readonly answer: Acknowledgement };
 
-/** What the server shows: how far all workflows of this worker are, and the actions of one of them. */
+/**
+ * What the server shows: how far all workflows of this worker are, and the actions of one of them.
+ */
 interface View extends Overview {
   readonly actions: readonly WorkflowAction[];
 }
 
-/** So long what the server showed counts as just seen. The start of an action is reported some milliseconds after the question for it was answered. */
+/**
+ * So long what the server showed counts as just seen. The start of an action is reported some
+ * milliseconds after the question for it was answered.
+ */
 const FRESH_SECONDS = 0.25;
 
 class LegacyTransport implements Transport {
@@ -114,14 +126,16 @@ class LegacyTransport implements Transport {
   async #deliver(key: string, event: Event, signal: AbortSignal): Promise<Acknowledgement> {
     const before = await this.#settle(key, event, signal);
     if (before.kind !== 'unsent') return before;
-    // Before the report and not after it, as the Go worker does: then the worker that comes next finds the data for sure.
+    // Before the report, not after it as the Go worker does: the next worker then always finds the
+    // data.
     if (event.kind === 'ended' && event.outcome.verdict === 'SUCCESS') await this.#data?.send(event.action, signal);
     try {
       for (const report of before.reports) await this.#client.report(report, signal);
       return before.answer;
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      // Either only the answer is lost, or the server refuses what it does not want any more: what it shows now tells.
+      // Either only the answer is lost, or the server refuses what it does not want any more: what
+      // it shows now tells.
       if (!REFUSALS.has(error.code)) this.#unanswered.add(key);
       this.#known = undefined;
       const after = await this.#settle(key, event, signal).catch(() => {
@@ -134,8 +148,9 @@ class LegacyTransport implements Transport {
   }
 
   /**
-   * How far all workflows are, and the actions of this one; that is needed just before a report: servers up to v0.8 die of one on a workflow that was deleted.
-   * What the question for work has just shown is used once.
+   * How far all workflows are, and the actions of this one; that is needed just before a report:
+   * servers up to v0.8 die of one on a workflow that was deleted. What the question for work has
+   * just shown is used once.
    */
   async #look(workflowId: string, signal: AbortSignal): Promise<View> {
     const seen = this.#seen;
@@ -148,7 +163,8 @@ class LegacyTransport implements Transport {
     if (position !== undefined && known !== undefined && agrees(position, known))
       return { ...overview, actions: known };
     const actions = await this.#readActions(workflowId, signal);
-    // A workflow is only looked for where it is hidden if the server has no list of all, and that is asked again.
+    // A workflow is only looked for where it is hidden if the server has no list of all, and that
+    // is asked again.
     return position === undefined && !overview.complete
       ? { ...(await this.#client.overview(signal, 'anew')), actions }
       : { ...overview, actions };
@@ -166,13 +182,16 @@ class LegacyTransport implements Transport {
     return isLost(where) ? { kind: 'cancelled', reason: describe(where) } : { kind: 'active' };
   }
 
-  /** Reads what the server knows of the event's workflow, and concludes what is still to be sent. */
+  /**
+   * Reads what the server knows of the event's workflow, and concludes what is still to be sent.
+   */
   async #settle(key: string, event: Event, signal: AbortSignal): Promise<Settlement> {
     const { action } = event;
     const { positions, complete, actions } = await this.#look(action.workflowId, signal);
     const index = indexOf(actions, action.taskName, action.name);
     let where = locate(positions, action.workflowId, actions, index);
-    // An agent that was killed before it knew of the acknowledgement has nothing but this to tell the workflow's success from an end by timeout.
+    // An agent that was killed before it knew of the acknowledgement has nothing but this to tell
+    // the workflow's success from an end by timeout.
     if (where === 'hidden' && !complete) {
       where = relationWhenHidden(await this.#client.hiddenIndex(action.workflowId, actions, signal), index);
     }
@@ -209,8 +228,8 @@ function indexOf(actions: readonly WorkflowAction[], taskName: string, actionNam
 }
 
 /**
- * Whether the actions that are known of a workflow are still its own: they are fixed when it is created, but servers on Kubernetes may have another one of the
- * same name by now.
+ * Whether the actions that are known of a workflow are still its own: they are fixed when it is
+ * created, but servers on Kubernetes may have another one of the same name by now.
  */
 function agrees({ index, actionName, totalActions }: WorkflowProgress, actions: readonly WorkflowAction[]): boolean {
   return totalActions === actions.length && (actionName === '' || actions[index]?.name === actionName);
@@ -233,7 +252,8 @@ function toAction(workflowId: string, action: WorkflowAction, index: number): Ac
     workflowId,
     taskName: action.taskName,
     name: action.name,
-    // The list of actions is fixed when the workflow is created; the names are for people who read a journal.
+    // The list of actions is fixed when the workflow is created; the names are for people who read
+    // a journal.
     id: `${index}/${action.taskName}/${action.name}`,
     workerId: action.workerId,
     image: action.image,

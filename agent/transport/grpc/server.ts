@@ -9,24 +9,31 @@ import { createLegacyTransport } from './legacy.ts';
 import type { WorkflowDataOptions } from './workflow-data.ts';
 
 export interface ServerTransportOptions extends Omit<ChannelOptions, 'tls'>, Omit<CurrentTransportOptions, 'channel'> {
-  /** Who we are to the server: the UUID of the machine's hardware (up to v0.8 with PostgreSQL), or what the template names as worker. */
+  /**
+   * Worker ID: the UUID of the hardware (up to v0.8 with PostgreSQL), or the worker of the
+   * template.
+   */
   readonly workerId: string;
-  /** Default: `auto`, found by asking, and found again when the server turns out to be another one. */
+  /** Default: `auto`, detected, and detected again when the server was replaced. */
   readonly dialect?: Dialect | 'auto' | undefined;
   /**
-   * Default: as the generation's own worker: `current` plaintext, all others TLS, and TLS wherever a certificate is named. `auto`: TLS, or plaintext if the server
-   * has no TLS; once it has answered with TLS, never again plaintext.
+   * Default: as the generation's own worker: `current` plaintext, all others TLS, and TLS wherever
+   * a certificate is named. `auto`: TLS, or plaintext if the server has no TLS; once it has
+   * answered with TLS, never again plaintext.
    */
   readonly tls?: boolean | undefined;
-  /** Whether TLS checks who the server is. Default: true. */
+  /** Whether the server's certificate is verified. Default: true. */
   readonly verify?: boolean | undefined;
   /** Of `v0.1` to `v0.8`: see {@link WorkflowDataOptions}. Default: data is not carried. */
   readonly workflowData?: WorkflowDataOptions | undefined;
-  /** Told the dialect when it is found, and when it has changed. */
+  /** Called with the dialect when it is detected and when it has changed. */
   readonly onDialect?: ((dialect: Dialect) => void) | undefined;
 }
 
-/** A {@link Transport} to a server of any generation. Nothing is connected before the first call. */
+/**
+ * A {@link Transport} to a server of any protocol version. Nothing is connected before the first
+ * call.
+ */
 export function createServerTransport(options: ServerTransportOptions): Transport {
   return new ServerTransport(options);
 }
@@ -59,7 +66,8 @@ class ServerTransport implements Transport {
   async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
     const answer = await this.#withSession(({ transport }) => transport.report(event, signal), signal);
     if (answer.kind !== 'obsolete' || !(await this.#hasChanged(signal))) return answer;
-    // v0.9 to v0.12 have a report of the same name with another message, and refuse this one as unknown instead of unimplemented.
+    // v0.9 to v0.12 have a report of the same name with another message, and refuse this one as
+    // unknown instead of unimplemented.
     this.#session = undefined;
     return await this.#withSession(({ transport }) => transport.report(event, signal), signal);
   }
@@ -72,7 +80,10 @@ class ServerTransport implements Transport {
     for (const channel of this.#channels.values()) await channel[Symbol.asyncDispose]();
   }
 
-  /** Does something in the server's dialect; once more when somebody put a server of another one in its place. */
+  /**
+   * Works in a session of the server's dialect; once more if the server was replaced by one of
+   * another dialect.
+   */
   async #withSession<Result>(work: (session: Session) => Promise<Result>, signal: AbortSignal): Promise<Result> {
     const isNew = this.#session === undefined;
     this.#session ??= await this.#connect(signal);
@@ -80,7 +91,7 @@ class ServerTransport implements Transport {
       return await work(this.#session);
     } catch (error) {
       if (this.#isFixed) throw error;
-      // Whoever spoke plaintext for want of TLS may have it after a restart.
+      // A server that spoke plaintext may have TLS after a restart.
       if (isUnimplemented(error) || (isUnavailable(error) && this.#securities.length > 1)) this.#session = undefined;
       if (!isUnimplemented(error)) throw error;
       if (!isNew) return await this.#withSession(work, signal);
@@ -106,7 +117,7 @@ class ServerTransport implements Transport {
       if (fallback === undefined || !hasNoTls(error)) throw error;
       return await this.#openSession(fallback, signal).catch(() => {
         signal.throwIfAborted();
-        // It was no lack of TLS, then.
+        // The reason was not a lack of TLS.
         throw error;
       });
     }
@@ -148,7 +159,7 @@ function isUnavailable(error: unknown): boolean {
   return error instanceof RpcError && error.code === status.UNAVAILABLE;
 }
 
-/** The peer is there, and does not answer to TLS with TLS. A certificate that is not to be trusted is another matter. */
+/** The peer does not answer TLS with TLS. An untrusted certificate is another case. */
 function hasNoTls(error: unknown): boolean {
   return (
     error instanceof RpcError &&

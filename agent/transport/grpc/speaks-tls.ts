@@ -3,7 +3,9 @@ import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
 /**
- * Whether a server at an address speaks TLS, with any certificate. Nothing is sent but the handshake.
+ * Whether a server at an address speaks TLS, with any certificate. Nothing is sent but the
+ * handshake.
+ *
  * @param place `host` without brackets
  * @param prepare makes of the connection the one to speak on, for example through a proxy
  * @param signal ends the attempt; then the answer is no

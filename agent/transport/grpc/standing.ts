@@ -1,10 +1,13 @@
 import type { Event } from '../../action/action.ts';
 import type { ActionProgress } from './dialect.ts';
 
-/** What the server says of a workflow. */
+/** State of a workflow on the server. */
 export interface WorkflowProgress {
   readonly workflowId: string;
-  /** Of the action that was reported last, or that is next (v0.7 and later on Kubernetes), counted over all tasks. */
+  /**
+   * Of the action that was reported last, or that is next (v0.7 and later on Kubernetes), counted
+   * over all tasks.
+   */
   readonly index: number;
   /** Empty: nothing was reported yet. */
   readonly actionName: string;
@@ -13,7 +16,7 @@ export interface WorkflowProgress {
   readonly totalActions: number;
 }
 
-/** What is to be done in a workflow: run the action at `index`, or nothing. */
+/** Next step of a workflow: the action at `index`, or nothing. */
 export type Upcoming =
   | { readonly kind: 'action'; readonly index: number; readonly started: boolean }
   | { readonly kind: 'over'; readonly reason: string };
@@ -30,7 +33,7 @@ export function upcoming(position: WorkflowProgress): Upcoming {
   return { kind: 'action', index: index + 1, started: false };
 }
 
-/** How an action relates to the position of its workflow on the server. */
+/** Relation of an action to the progress of its workflow on the server. */
 export type ActionRelation =
   /** The server waits for its start. */
   | 'next'
@@ -50,8 +53,8 @@ export type ActionRelation =
   /** The workflow has no such action. */
   | 'absent'
   /**
-   * It is the current action, and the server does not show its state: it only shows living workflows, to the worker whose turn it is. So the action has not
-   * succeeded, and will not run.
+   * It is the current action, and the server does not show its state: it only shows living
+   * workflows, to the worker whose turn it is. So the action has not succeeded, and will not run.
    */
   | 'hidden';
 
@@ -68,15 +71,20 @@ export function relationOf(position: WorkflowProgress, index: number): ActionRel
   return next.started ? 'running' : 'next';
 }
 
-/** {@link relationOf} in a workflow that the server does not show. @param current index of the first action that did not succeed. @param index of the action. */
+/**
+ * {@link relationOf} in a workflow that the server does not show.
+ *
+ * @param current index of the first action that did not succeed.
+ * @param index of the action.
+ */
 export function relationWhenHidden(current: number, index: number): ActionRelation {
   if (current > index) return 'passed';
   return current === index ? 'hidden' : 'ahead';
 }
 
-/** What to do about an event, given what the server knows. */
+/** What to do with an event. */
 export type Step =
-  /** The server has it already. */
+  /** The server already has it. */
   | { readonly kind: 'known' }
   | { readonly kind: 'obsolete'; readonly reason: string }
   /** Report it. */
@@ -87,8 +95,8 @@ export type Step =
 /**
  * Decides whether an event is still to be reported.
  *
- * Sending blindly is not possible: servers take a second RUNNING for the start of the next action, and die of it when there is none
- * (tink v0.1.0 to v0.6.0).
+ * Sending blindly is not possible: servers take a second RUNNING for the start of the next action,
+ * and die of it when there is none (tink v0.1.0 to v0.6.0).
  *
  * @param sentBefore this event was sent already, and whether it arrived is unknown.
  */
@@ -107,12 +115,15 @@ export function step(event: Event, where: ActionRelation, sentBefore: boolean): 
   return { kind: 'obsolete', reason: describe(where) };
 }
 
-/** What a standing means to somebody who waits for the action to run, or to be taken as ended. */
+/** Why the action does not run, or why its result is not recorded. */
 export function describe(where: Exclude<ActionRelation, 'next' | 'running'>): string {
   return REASONS[where];
 }
 
-/** Whether an action that runs, as the server was told, runs for nobody any more. Where the server is elsewhere in the workflow, it is only confused. */
+/**
+ * Whether a running action is cancelled. A server at another place of the workflow is only out of
+ * step.
+ */
 export function isLost(where: ActionRelation): where is 'FAILED' | 'TIMEOUT' | 'over' | 'gone' | 'absent' | 'hidden' {
   return ['FAILED', 'TIMEOUT', 'over', 'gone', 'absent', 'hidden'].includes(where);
 }
@@ -126,5 +137,5 @@ const REASONS: Readonly<Record<Exclude<ActionRelation, 'next' | 'running'>, stri
   over: 'the workflow has ended',
   gone: 'the workflow does not exist any more',
   absent: 'the workflow has no such action any more',
-  hidden: 'the workflow has ended otherwise, or is not for this worker any more',
+  hidden: 'the workflow has ended, or is no longer for this worker',
 };

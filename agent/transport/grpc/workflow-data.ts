@@ -11,7 +11,10 @@ import type { LegacyClient } from './legacy-client.ts';
 export interface WorkflowDataOptions {
   /** The directory that the actions of a workflow see as `/workflow`. */
   readonly directory: (workflowId: string) => string;
-  /** Largest file that is sent, in bytes. Default: 4 MiB less what else the message needs; servers take no more. */
+  /**
+   * Largest file that is sent, in bytes. Default: 4 MiB less what else the message needs; servers
+   * take no more.
+   */
   readonly maxSizeBytes?: number | undefined;
   /** Takes a sentence about data that could not be sent and will not be tried again. */
   readonly notice: (text: string) => void;
@@ -20,8 +23,8 @@ export interface WorkflowDataOptions {
 const MAX_SIZE_BYTES = 4 * 1024 ** 2 - 64 * 1024;
 
 /**
- * Carries the file `data` of a workflow's directory, a JSON object, from action to action by way of the server, so that the next worker has it
- * too (tink v0.1 to v0.8).
+ * Carries the file `data` of a workflow's directory, a JSON object, from action to action by way of
+ * the server, so that the next worker has it too (tink v0.1 to v0.8).
  */
 export class WorkflowData {
   readonly #client: LegacyClient;
@@ -34,14 +37,20 @@ export class WorkflowData {
     this.#options = options;
   }
 
-  /** Puts the server's latest data into the file, before an action. No data: the file stays as it is. @throws {TransportError} */
+  /**
+   * Puts the server's latest data into the file, before an action. No data: the file stays as it
+   * is.
+   *
+   * @throws {TransportError}
+   */
   async fetch({ workflowId }: Action, signal: AbortSignal): Promise<void> {
     const data = await this.#client.readData(workflowId, signal);
     if (data === undefined || data.byteLength === 0) return;
     const file = this.#file(workflowId);
     try {
       await mkdir(path.dirname(file), { recursive: true });
-      // Not written over the old content in place: if it were shorter, who reads meanwhile would see a tail of the old.
+      // Not overwritten in place: a reader could see the end of the old content after shorter new
+      // content.
       const partial = `${file}.partial`;
       await rm(partial, { force: true });
       await writeFile(partial, data);
@@ -55,7 +64,9 @@ export class WorkflowData {
   }
 
   /**
-   * Sends the file after an action succeeded, if it changed or the server has none yet, as the Go workers do. What the server would never take is not sent, and told as a notice.
+   * Sends the file after an action succeeded, if it changed or the server has none yet, as the Go
+   * workers do. What the server would never take is not sent, and told as a notice.
+   *
    * @throws {TransportError} the server cannot be reached.
    */
   async send(action: Action, signal: AbortSignal): Promise<void> {
@@ -99,7 +110,9 @@ export class WorkflowData {
 /** Statuses after which the same data may be taken. */
 const TEMPORARY: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
 
-/** An action may have given the file another mode or owner. Without a file yet: readable for all. */
+/**
+ * An action may have given the file another mode or owner. Without a file yet: readable for all.
+ */
 async function copyOwnership(file: string, target: string): Promise<void> {
   const { mode, uid, gid } = await stat(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;

@@ -1,6 +1,6 @@
 /**
- * Lists of actions, as the current agent takes them where no server keeps workflows: a YAML list (JSON is YAML) of `spec.Action` of tinkerbell/tinkerbell,
- * `tink/agent/internal/spec/spec.go`.
+ * Lists of actions, as the current agent takes them where no server keeps workflows: a YAML list
+ * (JSON is YAML) of `spec.Action` of tinkerbell/tinkerbell, `tink/agent/internal/spec/spec.go`.
  */
 import type { Action } from '../../action/action.ts';
 import { ImageReferenceError, parseReference } from '../../action/image-reference.ts';
@@ -25,13 +25,19 @@ export interface ActionList {
 export interface ActionListOptions {
   /** Whose actions these are, where the list does not say. */
   readonly workerId: string;
-  /** Makes ids that the list does not have. Other than that of any list before: two lists without ids are never taken for one. */
+  /**
+   * Makes ids that the list does not have. Other than that of any list before: two lists without
+   * ids are never taken for one.
+   */
   readonly listId: string;
   /** Name of the list in messages. */
   readonly source: string;
 }
 
-/** A list that cannot be used. The message has one line for each problem, as `source:line:column: …`. */
+/**
+ * A list that cannot be used. The message has one line for each problem, as `source:line:column:
+ * …`.
+ */
 export class ActionListError extends Error {
   override readonly name = 'ActionListError';
 }
@@ -47,7 +53,7 @@ export function readActionList(text: string, options: ActionListOptions): Action
   const listed = yaml.mappings(root, 'the list of actions', 'an action', knownKeys);
   if (listed.length === 0 && yaml.errors.length === 0) yaml.error(root?.offset ?? 0, 'the list has no actions');
   const actions = listed.map((fields, index) => new ActionReader(yaml, fields).read(index, options));
-  for (const index of repeated(actions)) yaml.error(listed[index]?.offset ?? 0, 'an action before has the same id');
+  for (const index of repeated(actions)) yaml.error(listed[index]?.offset ?? 0, 'an earlier action has the same id');
   if (yaml.errors.length > 0) throw new ActionListError(describe(yaml.errors).join('\n'));
   return { actions, warnings: describe(yaml.warnings) };
 }
@@ -145,7 +151,7 @@ class ActionReader {
   }
 }
 
-/** Indices of the actions that cannot be told from one before. */
+/** Indices of actions with the id of an earlier one. */
 function repeated(actions: readonly ListedAction[]): number[] {
   const seen = new Set<string>();
   return actions.flatMap(({ action: { workflowId, id } }, index) => {
@@ -163,7 +169,10 @@ function placeOf(text: string, offset: number): Pick<Problem, 'line' | 'column'>
 
 const attemptSuffix = /\.attempt-(\d+)$/;
 
-/** The id of an attempt at an action. Each has its own, because whatever is on record of an attempt that failed must not be taken for the next one's. */
+/**
+ * The id of an attempt at an action. Each has its own, because whatever is on record of an attempt
+ * that failed must not be taken for the next one's.
+ */
 export function idOfAttempt(id: string, attempt: number): string {
   return attempt === 1 ? id : `${id}.attempt-${attempt}`;
 }

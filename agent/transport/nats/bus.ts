@@ -12,12 +12,12 @@ import { withoutBrackets } from '../../../net/authority.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
 import { TransportError } from '../transport.ts';
 
-/** Options with which nothing can be connected to or subscribed to. */
+/** Invalid options: a malformed address or subject. */
 export class NatsOptionsError extends Error {
   override readonly name = 'NatsOptionsError';
 }
 
-/** Where a NATS server is, and who we are there. */
+/** Address of a NATS server, with credentials. */
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -34,12 +34,13 @@ export interface NatsTls {
   readonly certificateAuthority?: string | undefined;
   /** PEM certificate and key to show to the server. */
   readonly clientCertificate?: { readonly certificate: string; readonly key: string } | undefined;
-  /** Whether it is checked who the server is. */
+  /** Whether the server's certificate is verified. */
   readonly verify: boolean;
 }
 
 /**
- * @param server `host:port`, or a URL as `nats://[user[:password]@]host[:port]` or `nats://token@host[:port]`; with `tls://` for TLS
+ * @param server `host:port`, or a URL as `nats://[user[:password]@]host[:port]` or
+ *   `nats://token@host[:port]`; with `tls://` for TLS
  * @throws {NatsOptionsError}
  */
 export function parseAddress(server: string): Address {
@@ -80,7 +81,7 @@ export interface BusOptions {
   readonly listenOn: string;
   readonly publishOn: string;
   readonly onMessage: (text: string) => void;
-  /** Takes what the server finds wrong, once until the connection is made again. */
+  /** Called with errors from the server, once per reason and connection. */
   readonly onProblem: (text: string) => void;
   readonly onState: (state: 'connected' | 'disconnected') => void;
 }
@@ -89,7 +90,10 @@ const CONNECT_SECONDS = 5;
 const FLUSH_SECONDS = 20;
 const DRAIN_SECONDS = 5;
 
-/** A connection with one subject to listen on and one to publish on, made when first needed and again, with the subscription, when it breaks. */
+/**
+ * A connection with one subject to listen on and one to publish on, made when first needed and
+ * again, with the subscription, when it breaks.
+ */
 export class Bus implements AsyncDisposable {
   readonly #options: BusOptions;
   readonly #place: string;
@@ -110,7 +114,10 @@ export class Bus implements AsyncDisposable {
     return this.#options.listenOn;
   }
 
-  /** @throws {TransportError} there is no connection at the moment. The reason of `signal` when that is aborted. */
+  /**
+   * @throws {TransportError} there is no connection at the moment. The reason of `signal` when that
+   *   is aborted.
+   */
   async connect(signal: AbortSignal): Promise<NatsConnection> {
     signal.throwIfAborted();
     if (this.#connection?.isClosed() === false) {
@@ -123,7 +130,11 @@ export class Bus implements AsyncDisposable {
     return await this.#within(2 * CONNECT_SECONDS + FLUSH_SECONDS, this.#opening, signal);
   }
 
-  /** Returns when the server has the message. @throws as {@link connect}. */
+  /**
+   * Returns when the server has the message.
+   *
+   * @throws {Error} as {@link connect}.
+   */
   async publish(message: unknown, signal: AbortSignal): Promise<void> {
     const { publishOn } = this.#options;
     const connection = await this.connect(signal);
@@ -162,7 +173,8 @@ export class Bus implements AsyncDisposable {
         servers: `${address.host}:${address.port}`,
         timeout: CONNECT_SECONDS * 1000,
         maxReconnectAttempts: -1,
-        // So that machines which lost their server in the same second do not come back in the same second.
+        // So that machines which lost their server in the same second do not come back in the same
+        // second.
         reconnectJitter: 1000,
         // Credentials may be put right on the server.
         ignoreAuthErrorAbort: true,
@@ -179,13 +191,14 @@ export class Bus implements AsyncDisposable {
   }
 
   /**
-   * With these options the library takes no connection without TLS, nor does it send anything on one, also when it connects again. `undefined`: plaintext.
+   * With these options the library takes no connection without TLS, nor does it send anything on
+   * one, also when it connects again. `undefined`: plaintext.
    */
   #tlsFor({ tls_required: isRequired, tls_available: isAvailable }: ServerInfo) {
     const { address, tls } = this.#options;
     const isAskedFor = address.tls || tls.required;
     if (!isRequired && !isAvailable) {
-      if (isAskedFor) throw new Error('it has no TLS, which was asked for');
+      if (isAskedFor) throw new Error('the server does not support TLS, which is required');
       return undefined;
     }
     if (tls.certificateAuthority === undefined) trustSystemCertificates();
@@ -194,7 +207,8 @@ export class Bus implements AsyncDisposable {
       allowPartialTrustChain: true,
       ...(tls.clientCertificate && { cert: tls.clientCertificate.certificate, key: tls.clientCertificate.key }),
       rejectUnauthorized: tls.verify,
-      // The library names no address to check, so that Node would look for "localhost" in the certificate.
+      // The library names no address to check, so that Node would look for "localhost" in the
+      // certificate.
       checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
         checkServerIdentity(plainHost(address), certificate),
     };
@@ -242,7 +256,7 @@ export class Bus implements AsyncDisposable {
   #hear(error: Error): void {
     if (error instanceof errors.PermissionViolationError && error.operation === 'publish') this.#refusal = error;
     else if (!isSameFailure(error.message, this.#lastProblem))
-      this.#options.onProblem(`${this.#place} says: ${error.message}`);
+      this.#options.onProblem(`${this.#place} reports: ${error.message}`);
     this.#lastProblem = error.message;
   }
 
@@ -253,7 +267,11 @@ export class Bus implements AsyncDisposable {
     this.#options.onState(isConnected ? 'connected' : 'disconnected');
   }
 
-  /** Stops waiting, and not what is waited for. @throws {DeadlineError}; the reason of `signal` when that is aborted. */
+  /**
+   * Stops waiting, and not what is waited for.
+   *
+   * @throws {DeadlineError}; the reason of `signal` when that is aborted.
+   */
   #within<T>(seconds: number, work: Promise<T>, signal: AbortSignal): Promise<T> {
     // Should it not even begin to wait.
     work.catch(() => {});
@@ -264,14 +282,15 @@ export class Bus implements AsyncDisposable {
     // Without a connection there is nothing to wait for: the library would wait for the next one.
     if (this.#isConnected) await this.#within(DRAIN_SECONDS, connection.drain(), NEVER).catch(() => undefined);
     await connection.close();
-    // The library leaves a socket open on which a connection was being made, and that keeps the process.
+    // The library leaves a socket open on which a connection was being made, and that keeps the
+    // process.
     if (connection instanceof NatsConnectionImpl) connection.protocol.transport.discard();
   }
 }
 
 const NEVER = new AbortController().signal;
 
-/** What a server says of itself first (NATS client protocol, INFO). */
+/** First message of a server (NATS client protocol, INFO). */
 const serverInfo = z.looseObject({
   tls_required: z.boolean().default(false),
   tls_available: z.boolean().default(false),
@@ -285,8 +304,9 @@ function plainHost({ host }: Address): string {
 }
 
 /**
- * Returns what a NATS server says when it answers. The library's first attempt cannot be stopped, and when nobody answers it never lets go of its socket; so it is only made
- * where somebody does.
+ * Returns the INFO of a NATS server. The library's first attempt to connect cannot be stopped, and
+ * without an answer it never closes its socket; so it is only made after the server has answered
+ * here.
  */
 async function greeting(address: Address, clock: Clock, signal: AbortSignal): Promise<ServerInfo> {
   using deadline = startDeadline(clock, { seconds: CONNECT_SECONDS, awaited: 'answer' }, signal);
@@ -297,11 +317,11 @@ async function greeting(address: Address, clock: Clock, signal: AbortSignal): Pr
     for await (const chunk of socket) {
       text += String(chunk);
       // NATS client protocol: the server speaks first.
-      if (!'INFO '.startsWith(text.slice(0, 5))) throw new Error('what answers there is no NATS server');
+      if (!'INFO '.startsWith(text.slice(0, 5))) throw new Error('the peer is not a NATS server');
       const [, json] = /^INFO (.*)\r?\n/.exec(text) ?? [];
       if (json !== undefined) return serverInfo.parse(JSON.parse(json));
     }
-    throw new Error('the connection was closed without a word');
+    throw new Error('the connection was closed without an answer');
   } catch (error) {
     signal.throwIfAborted();
     throw deadline.isOver ? deadline.signal.reason : error;

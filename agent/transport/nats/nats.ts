@@ -12,11 +12,17 @@ export { NatsOptionsError };
 export interface NatsOptions {
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
-  /** `host:port`, or `nats://[user[:password]@]host[:port]`, or `nats://token@host[:port]`; `tls://` in place of `nats://` for TLS. Default port: 4222. */
+  /**
+   * `host:port`, or `nats://[user[:password]@]host[:port]`, or `nats://token@host[:port]`; `tls://`
+   * in place of `nats://` for TLS. Default port: 4222.
+   */
   readonly server: string;
   /** Default: TLS if the address or the server wants it, with whom the machine trusts. */
   readonly tls?: NatsTls | undefined;
-  /** What all subjects begin with. Lists come on `<stream>.<worker>.<actions>`, events go to `<stream>.<worker>.<events>`. */
+  /**
+   * What all subjects begin with. Lists come on `<stream>.<worker>.<actions>`, events go to
+   * `<stream>.<worker>.<events>`.
+   */
   readonly stream: string;
   readonly eventsSubject: string;
   readonly actionsSubject: string;
@@ -28,8 +34,9 @@ export interface NatsOptions {
   /** Told once per change; at the beginning it is disconnected. */
   readonly onState: (state: 'connected' | 'disconnected') => void;
   /**
-   * Whether it is on record, from an agent before this one, that all work is done and the machine is to be finished. As long as it is not, and no list has
-   * ended here, a list may come that goes on with what an earlier agent began. Default: never.
+   * Whether it is on record, from an agent before this one, that all work is done and the machine
+   * is to be finished. As long as it is not, and no list has ended here, a list may come that goes
+   * on with what an earlier agent began. Default: never.
    */
   readonly powerActionPending?: (() => boolean) | undefined;
   /** Longest wait for a list in one question for work, in seconds. Default: 60. */
@@ -37,16 +44,20 @@ export interface NatsOptions {
 }
 
 /**
- * A {@link Transport} by way of a NATS server: who sends a list of actions to the worker's subject has them run one after the other, and events tell how it
- * goes. After the last attempt at an action failed, or timed out, the rest of its list is not run. Lists that come meanwhile wait for their turn.
+ * A {@link Transport} by way of a NATS server: who sends a list of actions to the worker's subject
+ * has them run one after the other, and events tell how it goes. After the last attempt at an
+ * action failed, or timed out, the rest of its list is not run. Lists that come meanwhile wait for
+ * their turn.
  *
- * NATS without JetStream keeps no messages. A list is lost with the agent that had it, or if no agent was connected when it was sent: it must be sent again
- * then. If it names its workflow and its actions by the same ids as before, what has ended is only reported again, and the rest is run; without ids it is a new
- * one. The same holds for a list that comes twice before its end.
+ * NATS without JetStream keeps no messages. A list is lost with the agent that had it, or if no
+ * agent was connected when it was sent: it must be sent again then. If it names its workflow and
+ * its actions by the same ids as before, what has ended is only reported again, and the rest is
+ * run; without ids it is a new one. The same holds for a list that comes twice before its end.
  *
  * Events are sent at least once: one whose arrival is not known is sent again.
  *
- * Nothing is connected before the first call. From then on the connection is made again for as long as it takes, 2 to 3 seconds after each failure.
+ * Nothing is connected before the first call. From then on the connection is made again for as long
+ * as it takes, 2 to 3 seconds after each failure.
  *
  * @throws {NatsOptionsError}
  */
@@ -54,7 +65,7 @@ export function openNats(options: NatsOptions): Transport {
   return new NatsTransport(options);
 }
 
-/** Beyond this somebody sends without looking. */
+/** More pending lists than this are refused. */
 const MAX_WAITING_LISTS = 16;
 const MAX_MESSAGE_CHARACTERS = 4000;
 
@@ -156,7 +167,7 @@ class NatsTransport implements Transport {
     this.#news.abort();
   }
 
-  /** Tells whoever sent the list, too; an attempt is all, because a message that is no list has no claim to more. */
+  /** Publishes the warning too, in one attempt: a message that is no list gets no more. */
   #refuse(why: string): void {
     this.#warn(why);
     const none = { workflow_id: '', task_id: '', action_id: '', action_name: '', agent_id: this.#options.workerId };
@@ -189,7 +200,10 @@ class ListInWork {
     this.#actions = actions;
   }
 
-  /** The attempt that is next, or runs; `undefined` at the end. As with the Go agent, the limit of an action is one for all attempts. */
+  /**
+   * The attempt that is next, or runs; `undefined` at the end. As with the Go agent, the limit of
+   * an action is one for all attempts.
+   */
   current(): Action | undefined {
     const listed = this.#actions[this.#position];
     if (listed === undefined || this.#hasFailed) return undefined;
@@ -235,7 +249,10 @@ class ListInWork {
   }
 }
 
-/** One event as JSON. An attempt that failed and is followed by another is no end: who waits for the end of the action must not take it for one. */
+/**
+ * One event as JSON. A failed attempt that is followed by another is not the end of the action and
+ * is not published as one.
+ */
 function toReport(
   event: Event,
   isTriedAgain: boolean,
@@ -269,6 +286,6 @@ function subjectOf(...parts: readonly string[]): string {
   const subject = parts.join('.');
   if (/^[^\s.*>]+(\.[^\s.*>]+)*$/.test(subject)) return subject;
   throw new NatsOptionsError(
-    `"${subject}" is no NATS subject: stream, worker and name must not be empty or have a blank, * or >`,
+    `"${subject}" is not a NATS subject: stream, worker and name must not be empty or contain spaces, * or >`,
   );
 }

@@ -209,7 +209,7 @@ export const severalTasks: typeof faults = {
     await using first = await Machine.build(provisioner.machine);
     await first.start({ finish: 'reboot' });
     await reports(provisioner, workflow, 'SUCCESS burn');
-    await first.says(/nothing to do/);
+    await first.says(/idle: /);
     await using second = await Machine.build(provisioner.otherMachine);
     await second.start();
     await until(() => first.happened.includes('reboot'), 'the restart');

@@ -151,7 +151,7 @@ describe('readActionList()', () => {
   test('refuses two actions that cannot be told apart', () => {
     const text =
       '- {id: a, image: x}\n- {id: b, image: x}\n- {id: a, image: x}\n- {id: a, image: x, workflow_id: other}\n';
-    assert.deepEqual(problemsOf(text), ['list:3:3: an action before has the same id']);
+    assert.deepEqual(problemsOf(text), ['list:3:3: an earlier action has the same id']);
   });
 
   test('warns of keys that mean nothing, and not of those of records', () => {
