@@ -12,15 +12,16 @@ export interface MemoryCare {
 const linesWorthCompiling = 1000;
 
 /**
- * Sets the flags of V8 for a process that mostly waits. By default V8 collects garbage so seldom that
- * a process which needs 20 MB has 250 MB after some thousand polls.
+ * Sets the flags of V8 for a process that mostly waits. By default V8 collects garbage so seldom
+ * that a process which needs 20 MB has 250 MB after some thousand polls.
  *
  * - The optimizing compilers leave some 20 MB behind and take a tenth of the CPU of an action that
  *   prints little. An agent that copies much output is four times as fast with them. They are off
  *   until an action has printed 1,000 lines, and off again when it has ended.
- * - The start and each action leave some 10 MB of garbage, which V8 would collect when as much again
- *   has come up: hours later, in an agent that waits for work. The first idle poll after them
- *   collects it. Only the executable has the function for that (`--expose-gc`, executable/build.ts).
+ * - The start and each action leave some 10 MB of garbage, which V8 would collect when as much
+ *   again has come up: hours later, in an agent that waits for work. The first idle poll after them
+ *   collects it. Only the executable has the function for that (`--expose-gc`,
+ *   executable/build.ts).
  */
 export function startMemoryCare(): MemoryCare {
   setFlagsFromString('--optimize-for-size');

@@ -62,7 +62,7 @@ export async function startTelemetry(given: Config, options: TelemetryOptions): 
     level: config.logLevel,
     format,
     redactor,
-    write: writer.write,
+    write: (line) => writer.write(line),
     forward: syslog && ((line) => syslog.write(line)),
   });
   if (syslog !== undefined) opened.use(syslog);

@@ -239,7 +239,7 @@ describe('the command line', () => {
       REGISTRY_PASSWORD: 'canary',
     });
     assert.equal(code, 0);
-    assert.match(out, /^id = w {2}# flag --id$/m);
+    assert.match(out, /^worker-id = w {2}# flag --id$/m);
     assert.doesNotMatch(out, /canary/);
   });
 
@@ -247,7 +247,7 @@ describe('the command line', () => {
     const { code, error } = await run(['--finish=never', '--tinkerbell-tls=maybe']);
     assert.equal(code, 2);
     assert.deepEqual(error.split('\n'), [
-      'tink-agent: tinkerbell-tls (flag --tinkerbell-tls): must be true or false; it is "maybe"',
+      'tink-agent: tls (flag --tinkerbell-tls): must be true or false; it is "maybe"',
       'tink-agent: finish (flag --finish): must be one of none, reboot, poweroff, kexec; it is "never"',
       '',
     ]);

@@ -4,15 +4,14 @@ import { type Channel, RpcError } from './channel.ts';
 import { type Dialect, protocolProfiles } from './dialect.ts';
 
 /**
- * Finds out which generation of the protocol a server speaks, without effect on it: each server of
- * v0.1 to v0.12 answers to the question for contexts under its own name of the service, and to no
- * other; whoever answers to none is taken for a current one. `GetAction` itself would be no
- * question but an order: a current server then waits for a minute, and may create things.
+ * Detects the protocol version of a server without effect on it. Each server of v0.1 to v0.12
+ * answers the request for workflow contexts under its own name of the service and under no other; a
+ * server that answers none is a current one. `GetAction` cannot be used for this: a current server
+ * then waits for a minute and may create objects.
  *
- * `v0.2` stands for v0.7 and v0.8 too, which differ in nothing that a worker sends.
+ * `v0.2` stands for v0.7 and v0.8 too: they do not differ in what a worker sends.
  *
- * @throws {RpcError} the server cannot be asked, or has an objection of its own; the reason of
- *   `signal` when that is aborted.
+ * @throws {RpcError} the server is unreachable or refuses the request; the reason of `signal`
  */
 export async function detectDialect(channel: Channel, workerId: string, signal: AbortSignal): Promise<Dialect> {
   const asked = new Set<string>();

@@ -89,7 +89,8 @@ function judgeRestart(run: Run): string[] {
   if (restarts.length > 1) violations.push(`the machine restarted ${restarts.length} times`);
   const mayBeMissing = run.ledger.some(
     (entry) =>
-      entry.what === 'killed' && ['after journal.finished', 'before power.finish', 'any moment'].includes(entry.point),
+      entry.what === 'killed' &&
+      ['after journal.clearPowerAction', 'before power.finish', 'any moment'].includes(entry.point),
   );
   if (succeeded && restarts.length === 0 && !mayBeMissing) violations.push('the machine did not restart');
   return violations;
