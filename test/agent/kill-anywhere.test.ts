@@ -193,7 +193,7 @@ function planForLostAcknowledgement(dialect: ServerDialect): Plan {
 function plansForAllPoints(dialect: ServerDialect): Plan[] {
   const actions = ['good-0', 'good-1', 'good-2', 'good-3'];
   const at = (point: string) => ({ kill: { kind: 'point', point, occurrence: 1 }, powerCut: false }) as const;
-  const atTheEnd = POINTS.filter((point) => /finish/.test(point));
+  const atTheEnd = POINTS.filter((point) => /finish|clearPowerAction/.test(point));
   // Only what was interrupted is resumed.
   const whenInterrupted = POINTS.filter((point) => point.endsWith('runtime.resume'));
   const atEachAction = POINTS.filter((point) => ![...atTheEnd, ...whenInterrupted].includes(point));
