@@ -1,8 +1,8 @@
 /**
  * Generates `proto/**\/*.pb.ts` from `proto/*.proto`.
  *
- * node proto/generate.ts           writes the files node proto/generate.ts --check   writes
- * nothing; exits 1 and names what differs from what would be written
+ *     node proto/generate.ts           writes the files
+ *     node proto/generate.ts --check   writes nothing; exits 1 and names the files that differ
  *
  * Compiler (buf) and generator (ts-proto) are the exactly pinned packages of package.json, and
  * nothing is downloaded, so the same .proto gives the same bytes everywhere.

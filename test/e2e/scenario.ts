@@ -135,8 +135,10 @@ async function runWorkflow(
   await phase('power-on, PXE: kernel and initramfs are loaded', (signal) =>
     provisioner.waitForDownload('initramfs-x86_64', signal),
   );
-  await phase('boot image: network, engine, first poll of the agent', (signal) => provisioner.waitForPoll(signal));
-  seen.sizes.push({ what: 'RAM used at the first poll', bytes: await memoryUsed(machine) });
+  await phase('boot image: network, engine, first poll of the agent', async (signal) => {
+    await provisioner.waitForPoll(signal);
+    seen.sizes.push({ what: 'RAM used at the first poll', bytes: await memoryUsed(machine, signal) });
+  });
   for (const action of workflow.actions) {
     await phase(`action ${action}`, (signal) => provisioner.waitForSuccess(action, signal));
   }
@@ -215,8 +217,8 @@ function whileItRuns<T>(
 }
 
 /** What the agent says on the console at the server's first answer. */
-async function memoryUsed(machine: Machine): Promise<number> {
-  const line = await machine.console.waitForLine(/"memoryUsedKiB":\d+/, { timeoutSeconds: 60 });
+async function memoryUsed(machine: Machine, signal: AbortSignal): Promise<number> {
+  const line = await machine.console.waitForLine(/"memoryUsedKiB":\d+/, { signal });
   return Number(/"memoryUsedKiB":(\d+)/.exec(line.text)?.[1]) * 1024;
 }
 

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { cpio } from '../../initramfs/cpio.ts';
 import { Tree } from '../../initramfs/tree.ts';
 import { startMachine } from './machine.ts';
+import { whileProgressing } from './patience.ts';
 
-const soon = { timeoutSeconds: 120 };
 let directory: string;
 
 beforeEach(async () => {
@@ -28,10 +28,12 @@ for (const firmware of ['bios', 'uefi'] as const) {
     });
     {
       await using running = machine;
-      const first = await running.console.waitForLine(/iPXE/, soon);
-      await running.monitor.command('system_reset');
-      await running.monitor.waitForEvent('RESET', { timeoutSeconds: 10 });
-      await running.console.waitForLine(/iPXE/, { ...soon, after: first });
+      await whileProgressing(running, {}, async (signal) => {
+        const first = await running.console.waitForLine(/iPXE/, { signal });
+        await running.monitor.command('system_reset');
+        await running.monitor.waitForEvent('RESET', { signal });
+        await running.console.waitForLine(/iPXE/, { signal, after: first });
+      });
       await rejects(running.monitor.command('no-such-command'), /refused/);
     }
     equal(await machine.exited, -1);
@@ -74,6 +76,7 @@ while :; do /bin/busybox stat /init /proc/self; done > /dev/null &
 for n in $(/bin/busybox seq 400); do
   echo 1 > /proc/sys/kernel/sched_schedstats
   echo 0 > /proc/sys/kernel/sched_schedstats
+  echo patch $n
 done
 echo patched
 /bin/busybox poweroff -f
@@ -94,6 +97,6 @@ test('a machine whose kernel patches itself is not stuck by that', async () => {
     memoryMiB: 256,
     boot: { kind: 'kernel', kernel, initramfs, commandLine: 'console=ttyS0 panic=-1 quiet' },
   });
-  await machine.console.waitForLine(/patched$/, soon);
+  await whileProgressing(machine, {}, (signal) => machine.console.waitForLine(/patched$/, { signal }));
   equal(await machine.exited, 0);
 });

@@ -189,7 +189,7 @@ async function watch(
 
   const started = new AbortController();
   const monitor = await Promise.race([
-    connectMonitor(files.monitor, AbortSignal.any([AbortSignal.timeout(20_000), started.signal])),
+    connectMonitor(files.monitor, started.signal),
     exited.then(() => undefined),
   ]).catch((error: unknown) => {
     pullPlug();

@@ -5,8 +5,11 @@ import { constants, zstdCompressSync } from 'node:zlib';
 import { execa } from 'execa';
 
 // Builds engine.wasm.zst from the Go sources beside this file and the modules that go.sum names:
-// node agent/template/engine/build.ts It needs Go: any version that can get the one that go.mod
-// names. The same sources make the same bytes.
+//
+//     node agent/template/engine/build.ts
+//
+// It needs Go: any version that can get the one that go.mod names. The same sources make the same
+// bytes.
 
 const folder = import.meta.dirname;
 
