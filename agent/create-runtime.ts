@@ -11,7 +11,10 @@ export interface RuntimeDependencies {
   readonly onEvent: OnRuntimeEvent;
 }
 
-/** Creates the runtime that the configuration names. Loads only the client of its engine, whose connections are closed when the runtime is disposed of. */
+/**
+ * Creates the runtime that the configuration names. Loads only the client of its engine, whose
+ * connections are closed when the runtime is disposed of.
+ */
 export async function createRuntime(
   config: Config,
   { clock, redactor, onEvent }: RuntimeDependencies,

@@ -8,7 +8,7 @@ import { root } from './pages.ts';
 
 /** Folders and pages whose texts are checked. */
 const checked = [
-  'agent/runtime',
+  'agent',
   'clock',
   'docs',
   'errors',

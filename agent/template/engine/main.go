@@ -1,10 +1,12 @@
 //go:build wasip1
 
-// Command engine is the part of the controller that makes a workflow of a template, compiled to WebAssembly for the agent's file transport:
-// Go's text/template, sprig and yaml.v3, with the functions and the data that the controller of tinkerbell/tinkerbell gives them.
+// Command engine is the part of the controller that makes a workflow of a template, compiled to
+// WebAssembly for the agent's file transport: Go's text/template, sprig and yaml.v3, with the
+// functions and the data that the controller of tinkerbell/tinkerbell gives them.
 //
-// The agent calls it in three steps (see ../engine.ts): buffer(n) returns the address of n bytes for the request, render() answers it and returns
-// the length of the response, and response() returns the response's address. Request and response are JSON.
+// The agent calls it in three steps (see ../engine.ts): buffer(n) returns the address of n bytes
+// for the request, render() answers it and returns the length of the response, and response()
+// returns the response's address. Request and response are JSON.
 package main
 
 import (
@@ -14,7 +16,8 @@ import (
 	"nibs/agent/template/engine/workflow"
 )
 
-// Both stay reachable until the next call, so that the garbage collector leaves them where they are.
+// Both stay reachable until the next call, so that the garbage collector leaves them where they
+// are.
 var requestBytes, responseBytes []byte
 
 //go:wasmexport buffer

@@ -1,5 +1,6 @@
-// Package tinkerbell has the shape of a Hardware of the API tinkerbell.org/v1alpha1 (tinkerbell/tinkerbell, api/v1alpha1/tinkerbell/hardware.go): the
-// names, JSON names and types of its fields, which templates see. The API's documentation says what they mean.
+// Package tinkerbell has the shape of a Hardware of the API tinkerbell.org/v1alpha1
+// (tinkerbell/tinkerbell, api/v1alpha1/tinkerbell/hardware.go): the names, JSON names and types of
+// its fields, which templates see. The API's documentation says what they mean.
 package tinkerbell
 
 type Hardware struct {

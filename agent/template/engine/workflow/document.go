@@ -11,7 +11,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Document is a YAML document as yaml.v3 reads it. The first node is its root; there is none if the document is empty or malformed.
+// Document is a YAML document as yaml.v3 reads it. The first node is its root; there is none if the
+// document is empty or malformed.
 type Document struct {
 	Nodes []Node `json:"nodes"`
 	// Errors are what keeps the controller from decoding the document into a workflow.
@@ -31,11 +32,13 @@ type Node struct {
 	Merge bool `json:"merge,omitempty"`
 	// Integer is what a scalar is where a whole number is wanted.
 	Integer *int64 `json:"integer,omitempty"`
-	// Children are the indices of the items of a sequence, of the keys and values of a mapping in turn, or of what an alias stands for.
+	// Children are the indices of the items of a sequence, of the keys and values of a mapping in
+	// turn, or of what an alias stands for.
 	Children []int `json:"children,omitempty"`
 }
 
-// decoded has the shape of the controller's type Workflow (tink/controller/internal/workflow/types.go).
+// decoded has the shape of the controller's type Workflow
+// (tink/controller/internal/workflow/types.go).
 type decoded struct {
 	Version       string
 	Name          string

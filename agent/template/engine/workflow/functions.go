@@ -12,8 +12,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// functions returns all that templates can call beyond Go's own: the functions of sprig that do not look at the surroundings, and four of the
-// controller (tink/controller/internal/workflow/template_funcs.go).
+// functions returns all that templates can call beyond Go's own: the functions of sprig that do not
+// look at the surroundings, and four of the controller
+// (tink/controller/internal/workflow/template_funcs.go).
 func functions() template.FuncMap {
 	all := sprig.HermeticTxtFuncMap()
 	all["formatPartition"] = formatPartition
@@ -23,7 +24,8 @@ func functions() template.FuncMap {
 	return all
 }
 
-// formatPartition names a partition of a disk as the kernel or udev does. It never names the disk itself.
+// formatPartition names a partition of a disk as the kernel or udev does. It never names the disk
+// itself.
 func formatPartition(disk string, number int) string {
 	separator := ""
 	switch {

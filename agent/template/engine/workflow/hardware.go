@@ -23,7 +23,8 @@ type templateHardwareData struct {
 	VendorData string
 }
 
-// dataOf returns what a template is executed with: the variables, then .hardware (an object as JSON), .Hardware (a Go structure) and .references.
+// dataOf returns what a template is executed with: the variables, then .hardware (an object as
+// JSON), .Hardware (a Go structure) and .references.
 func dataOf(request Request) (map[string]any, error) {
 	data := map[string]any{}
 	for name, value := range request.Variables {
@@ -54,7 +55,8 @@ func dataOf(request Request) (map[string]any, error) {
 	return data, addHardware(data, hardware)
 }
 
-// splitObjects reads a file that holds one or more objects: YAML documents, JSON, or lists as kubectl prints them.
+// splitObjects reads a file that holds one or more objects: YAML documents, JSON, or lists as
+// kubectl prints them.
 func splitObjects(content string) ([]map[string]any, error) {
 	decoder := yamlv3.NewDecoder(strings.NewReader(content))
 	var objects []map[string]any
@@ -82,7 +84,8 @@ func splitObjects(content string) ([]map[string]any, error) {
 	}
 }
 
-// toObject reads a document as the API server would: YAML becomes JSON, and a number without a fraction is an int64, with one a float64.
+// toObject reads a document as the API server would: YAML becomes JSON, and a number without a
+// fraction is an int64, with one a float64.
 func toObject(document yamlv3.Node) (map[string]any, error) {
 	text, err := yamlv3.Marshal(&document)
 	if err != nil {
@@ -128,7 +131,8 @@ func isHardware(object map[string]any) bool {
 	return !named || kind == "Hardware"
 }
 
-// addHardware adds what the controller has of a Hardware. The object goes through JSON, as there: unset fields are absent.
+// addHardware adds what the controller has of a Hardware. The object goes through JSON, as there:
+// unset fields are absent.
 func addHardware(data map[string]any, hardware tinkerbell.Hardware) error {
 	var object map[string]any
 	if err := convert(hardware, &object); err != nil {
@@ -157,7 +161,8 @@ func legacyData(spec tinkerbell.HardwareSpec) templateHardwareData {
 	return data
 }
 
-// addPushed adds what `tink hardware push` took. Its servers know no .Hardware; it is made of the fields that became a Hardware's.
+// addPushed adds what `tink hardware push` took. Its servers know no .Hardware; it is made of the
+// fields that became a Hardware's.
 func addPushed(data map[string]any, object map[string]any) error {
 	var pushed struct {
 		Network  tinkerbell.HardwareSpec      `json:"network"`
@@ -172,7 +177,8 @@ func addPushed(data map[string]any, object map[string]any) error {
 	return nil
 }
 
-// references finds the objects that a Hardware names. The controller leaves out those that it does not find or that its rules deny.
+// references finds the objects that a Hardware names. The controller leaves out those that it does
+// not find or that its rules deny.
 func references(named map[string]tinkerbell.Reference, objects []map[string]any) map[string]any {
 	found := map[string]any{}
 	for name, reference := range named {
@@ -195,7 +201,8 @@ func isReferred(reference tinkerbell.Reference, object map[string]any) bool {
 		isPlural(strings.ToLower(reference.Resource), fmt.Sprint(object["kind"]))
 }
 
-// isPlural says whether a resource can be the plural of a kind: configmaps of ConfigMap, policies of Policy, hardware of Hardware.
+// isPlural says whether a resource can be the plural of a kind: configmaps of ConfigMap, policies
+// of Policy, hardware of Hardware.
 func isPlural(resource, kind string) bool {
 	singular := strings.ToLower(kind)
 	return resource == singular || resource == singular+"s" || resource == singular+"es" || resource == strings.TrimSuffix(singular, "y")+"ies"

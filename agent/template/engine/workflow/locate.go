@@ -32,7 +32,8 @@ func locateParseError(source text, err error) *Problem {
 	return &Problem{source.units(offset), message}
 }
 
-// quotations are a Go string or character literal, or something in angle brackets, in a message of text/template.
+// quotations are a Go string or character literal, or something in angle brackets, in a message of
+// text/template.
 var quotations = regexp.MustCompile(`"(?:\\.|[^"\\])+"|'.'|<[^>]+>`)
 
 func unquoted(quoted string) string {
@@ -42,8 +43,9 @@ func unquoted(quoted string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// actionWith returns the byte offset of the action that has an error. Parse reads from left to right and stops at its first error: the template up to a "{{"
-// has the same error if that comes after it, and another one or none if it comes before.
+// actionWith returns the byte offset of the action that has an error. Parse reads from left to
+// right and stops at its first error: the template up to a "{{" has the same error if that comes
+// after it, and another one or none if it comes before.
 func actionWith(content string, wanted error) int {
 	starts := []int{}
 	for from := 0; ; {
@@ -74,7 +76,8 @@ func locateExecutionError(source text, output *output, err error) *Problem {
 	return &Problem{source.units(source.lineStart(line) + column), message}
 }
 
-// prefix is what text/template puts in front of a message. Lines count from 1, columns bytes from 0.
+// prefix is what text/template puts in front of a message. Lines count from 1, columns bytes from
+// 0.
 var prefix = regexp.MustCompile(`^template: [^:]*:(?:(\d+):)?(?:(\d+):)? `)
 
 func splitError(err error) (line, column int, message string) {

@@ -5,7 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// text finds places in a text that others count in bytes, runes and lines. Offsets that leave the engine count UTF-16 code units, as JavaScript does.
+// text finds places in a text that others count in bytes, runes and lines. Offsets that leave the
+// engine count UTF-16 code units, as JavaScript does.
 type text struct {
 	content    string
 	lineStarts []int
@@ -23,7 +24,8 @@ func newText(content string) text {
 	}
 }
 
-// lineStart returns the byte offset of a line, which counts from 1. Lines outside the text are its first and its last.
+// lineStart returns the byte offset of a line, which counts from 1. Lines outside the text are its
+// first and its last.
 func (t text) lineStart(line int) int {
 	return t.lineStarts[min(max(line, 1), len(t.lineStarts))-1]
 }

@@ -1,5 +1,6 @@
-// Package workflow renders templates and reads the result as the package of that name in the controller does
-// (tinkerbell/tinkerbell, tink/controller/internal/workflow). It has the same name because templates can print the names of types.
+// Package workflow renders templates and reads the result as the package of that name in the
+// controller does (tinkerbell/tinkerbell, tink/controller/internal/workflow). It has the same name
+// because templates can print the names of types.
 package workflow
 
 import (
@@ -35,7 +36,8 @@ type Response struct {
 	TemplateError *Problem `json:"templateError,omitempty"`
 }
 
-// Part is a run of the text that has one origin in the template. A literal part is there character by character. Offsets count UTF-16 code units.
+// Part is a run of the text that has one origin in the template. A literal part is there character
+// by character. Offsets count UTF-16 code units.
 type Part struct {
 	Start   int  `json:"start"`
 	Origin  int  `json:"origin"`
@@ -92,8 +94,9 @@ func execute(parsed *template.Template, source text, data any) (*output, *Proble
 	return result, nil
 }
 
-// output is what a template is written to. It knows where in the template each piece comes from: text/template hands over the very bytes of a text node,
-// and in front of each action stands a text node without bytes that mark has put there.
+// output is what a template is written to. It knows where in the template each piece comes from:
+// text/template hands over the very bytes of a text node, and in front of each action stands a text
+// node without bytes that mark has put there.
 type output struct {
 	source  text
 	nodes   map[*byte]node
@@ -139,7 +142,8 @@ func (o *output) Write(piece []byte) (int, error) {
 	return len(piece), nil
 }
 
-// mark puts a text node without bytes in front of each action of a list, and of the lists inside it.
+// mark puts a text node without bytes in front of each action of a list, and of the lists inside
+// it.
 func (o *output) mark(list *parse.ListNode) {
 	if list == nil {
 		return
