@@ -61,6 +61,9 @@ export const longFiles: readonly { readonly path: string; readonly elsewhere?: f
   { path: 'test/installer/main.test.ts', elsewhere: false }, // takes the smallest of the disks that other tests have, too
   { path: 'test/installer/verify.test.ts', elsewhere: false },
   { path: 'test/agent/transport/file/file.test.ts', elsewhere: false },
+  // These look at what was built, which is the same wherever it was built.
+  { path: 'test/executable/alone.test.ts', elsewhere: false },
+  { path: 'test/executable/elf/link-library.test.ts', elsewhere: false },
 ];
 
 /** What starts programs imports one of these; esbuild, node-disk-info and systeminformation start some themselves. */
