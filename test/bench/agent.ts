@@ -384,7 +384,7 @@ async function dockerFlags(): Promise<string[]> {
     workflowDirectory: join(directory.path, 'worker/bench'),
   });
   const { HostConfig: wanted = {} } = await createOptions(spec, 'json-file');
-  const host = await withAcceptedCapabilities(wanted, async (accepted) => {
+  const host = await withAcceptedCapabilities(wanted, new Set(), async (accepted) => {
     const container = await engine.docker.createContainer({ Image: image, HostConfig: accepted });
     await container.remove();
     return accepted;

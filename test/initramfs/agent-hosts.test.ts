@@ -113,7 +113,7 @@ describe('the container image of the agent runs a workflow as it is started by',
       const authconfig = { username: registry.username, password: registry.password };
       await buffer(await engine.docker.pull(reference, { authconfig }));
       const settings = { ...(await settingsOf(host, server, worker)), Image: reference };
-      const container = await withAcceptedCapabilities(settings.HostConfig ?? {}, (HostConfig) =>
+      const container = await withAcceptedCapabilities(settings.HostConfig ?? {}, new Set(), (HostConfig) =>
         engine.docker.createContainer({ ...settings, HostConfig }),
       );
       try {

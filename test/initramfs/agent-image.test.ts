@@ -58,7 +58,7 @@ async function startContainer({ server, directory: site }: Site) {
       Binds: [`${worker}:/worker`, `${worker}:${worker}`, `${engine.socketPath}:/var/run/docker.sock`],
     },
   };
-  const container = await withAcceptedCapabilities(settings.HostConfig, (HostConfig) =>
+  const container = await withAcceptedCapabilities(settings.HostConfig, new Set(), (HostConfig) =>
     engine.docker.createContainer({ ...settings, HostConfig }),
   );
   await container.start();

@@ -1,29 +1,29 @@
 import type { HostConfig } from 'dockerode';
 
-/** Capabilities that the engine has refused to drop: it is not asked again for each container. */
-const refusedBefore = new Set<string>();
-
 /**
  * Calls `create`, and again without each capability that the engine refuses to drop. The container
  * does not get those either: Docker before 23 does not know the newest ones, later ones refuse
  * those that dockerd itself lacks (moby's oci/caps).
  *
  * @param wanted with all capabilities that are to be dropped
+ * @param refused capabilities that this engine has refused to drop, which is not asked again for
+ * each container; those that it refuses now are added
  * @throws what `create` throws for another reason
  */
 export async function withAcceptedCapabilities<Result>(
   wanted: HostConfig,
+  refused: Set<string>,
   create: (accepted: HostConfig) => Promise<Result>,
 ): Promise<Result> {
   for (;;) {
     const drops: readonly string[] = wanted.CapDrop ?? [];
-    const accepted = drops.filter((capability) => !refusedBefore.has(capability));
+    const accepted = drops.filter((capability) => !refused.has(capability));
     try {
       return await create(drops.length === 0 ? wanted : { ...wanted, CapDrop: accepted });
     } catch (error) {
-      const refused = refusedCapability(error);
-      if (refused === undefined || !accepted.includes(refused)) throw error;
-      refusedBefore.add(refused);
+      const capability = refusedCapability(error);
+      if (capability === undefined || !accepted.includes(capability)) throw error;
+      refused.add(capability);
     }
   }
 }

@@ -30,6 +30,8 @@ class DockerEngine implements Engine {
    * configuration.
    */
   #knownLogDriver: { readonly name: string | undefined } | undefined;
+  /** Capabilities that the engine has refused to drop since then. */
+  readonly #refusedCapabilities = new Set<string>();
 
   constructor(client: DockerClient) {
     this.#client = client;
@@ -37,6 +39,7 @@ class DockerEngine implements Engine {
 
   async ping(): Promise<void> {
     this.#knownLogDriver = undefined;
+    this.#refusedCapabilities.clear();
     await request({ what: 'reach', target: 'the engine' }, () => this.#docker.ping());
   }
 
@@ -50,7 +53,7 @@ class DockerEngine implements Engine {
     const meanings: Operation['meanings'] = { 409: 'name-taken' };
     return await request({ what: 'create', target: `the container ${spec.name}`, meanings }, async () => {
       const options = await createOptions(spec, await this.#logDriver());
-      const { id } = await withAcceptedCapabilities(options.HostConfig ?? {}, (HostConfig) =>
+      const { id } = await withAcceptedCapabilities(options.HostConfig ?? {}, this.#refusedCapabilities, (HostConfig) =>
         this.#docker.createContainer({ ...options, HostConfig, abortSignal }),
       );
       return id;
