@@ -62,7 +62,7 @@ export interface MachineOptions {
   readonly firmware?: 'bios' | 'uefi';
   /** Default: 2048. */
   readonly memoryMiB?: number;
-  /** Default: 2. */
+  /** Default: 2 with KVM; 1 emulated, because emulated ones share a thread. */
   readonly cpus?: number;
   readonly disks?: readonly MachineDisk[];
   readonly cards?: readonly MachineCard[];
@@ -122,7 +122,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
       acceleration === 'tcg' ? emulation : acceleration,
       ...(acceleration === 'kvm' ? ['-cpu', 'host'] : []),
     ],
-    ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(options.cpus ?? 2)],
+    ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(options.cpus ?? (acceleration === 'tcg' ? 1 : 2))],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${files.monitor},server=on,wait=off`],
     ...['-device', 'virtio-rng-pci'],
