@@ -110,8 +110,8 @@ test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 
 	test/hosts/npm-versions.sh $(NPM_VERSIONS)
 
 .PHONY: test-debian-13
-test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests without a virtual machine
-	test/hosts/debian-13.sh
+test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests without a virtual machine; TESTS=--distribution for those that tell releases apart
+	test/hosts/debian-13.sh test/hosts/in-debian-13.sh $(TESTS)
 
 .PHONY: bench
 bench: bench-agent bench-decompress bench-install ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON

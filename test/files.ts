@@ -25,45 +25,82 @@ export const repository = join(import.meta.dirname, '..');
 /**
  * Take longer than the others and therefore start first, in this order: those that mostly wait stand
  * between those that need the processor (virtual machines are emulated).
- *
- * `elsewhere: false`: not run on another release of Debian (`test/run.ts --elsewhere`), because they
- * need much processor time for what is our own code: kills and floods at many moments, decoders, whole
- * images and installations. The programs of the machine that they use, cheaper ones use too:
- * surroundings, device and dry-run those for disks, container-runtime and restart the engines.
  */
-export const longFiles: readonly { readonly path: string; readonly elsewhere?: false }[] = [
-  { path: 'test/agent/kill-anywhere.test.ts', elsewhere: false },
-  { path: 'test/initramfs/boot.test.ts' },
-  { path: 'test/agent/outage.test.ts', elsewhere: false },
-  { path: 'test/e2e/seed-image.test.ts', elsewhere: false },
-  { path: 'test/sandbox/os-image/layout.test.ts', elsewhere: false },
-  { path: 'test/initramfs/network.test.ts' },
-  { path: 'test/installer/interrupt.test.ts', elsewhere: false },
-  { path: 'test/initramfs/agent-hosts.test.ts' },
-  { path: 'test/agent/runtime/container-runtime.test.ts' },
-  { path: 'test/initramfs/captain.test.ts', elsewhere: false },
-  { path: 'test/agent/syslog/receivers.test.ts' },
-  { path: 'test/agent/runtime/restart.test.ts' },
-  { path: 'test/installer/install.test.ts', elsewhere: false },
-  { path: 'test/agent/runtime/hostname.test.ts' },
-  { path: 'test/agent/runtime/log-drivers.test.ts' },
-  { path: 'test/agent/runtime/flood.test.ts', elsewhere: false },
-  { path: 'test/agent/runtime/containerd/image/pull.test.ts' },
-  { path: 'test/agent/runtime/images.test.ts' },
-  { path: 'test/agent/main.test.ts', elsewhere: false },
-  { path: 'test/sandbox/machine.test.ts' },
-  { path: 'test/agent/faults.test.ts', elsewhere: false },
-  { path: 'test/agent/flood.test.ts', elsewhere: false },
-  { path: 'test/installer/embedded-key.test.ts', elsewhere: false },
-  { path: 'test/installer/decompress/bzip2/bzip2.test.ts', elsewhere: false },
-  { path: 'test/installer/decompress/bzip2/threads.test.ts', elsewhere: false },
-  { path: 'test/installer/disk/write.test.ts', elsewhere: false },
-  { path: 'test/installer/main.test.ts', elsewhere: false }, // takes the smallest of the disks that other tests have, too
-  { path: 'test/installer/verify.test.ts', elsewhere: false },
-  { path: 'test/agent/transport/file/file.test.ts', elsewhere: false },
-  // These look at what was built, which is the same wherever it was built.
-  { path: 'test/executable/alone.test.ts', elsewhere: false },
-  { path: 'test/executable/elf/link-library.test.ts', elsewhere: false },
+export const longFiles: readonly string[] = [
+  'test/agent/kill-anywhere.test.ts',
+  'test/initramfs/boot.test.ts',
+  'test/agent/outage.test.ts',
+  'test/e2e/seed-image.test.ts',
+  'test/sandbox/os-image/layout.test.ts',
+  'test/initramfs/network.test.ts',
+  'test/installer/interrupt.test.ts',
+  'test/initramfs/agent-hosts.test.ts',
+  'test/agent/runtime/container-runtime.test.ts',
+  'test/initramfs/captain.test.ts',
+  'test/agent/syslog/receivers.test.ts',
+  'test/agent/runtime/restart.test.ts',
+  'test/installer/install.test.ts',
+  'test/agent/runtime/hostname.test.ts',
+  'test/agent/runtime/log-drivers.test.ts',
+  'test/agent/runtime/flood.test.ts',
+  'test/agent/runtime/containerd/image/pull.test.ts',
+  'test/agent/runtime/images.test.ts',
+  'test/agent/main.test.ts',
+  'test/sandbox/machine.test.ts',
+  'test/agent/faults.test.ts',
+  'test/agent/flood.test.ts',
+  'test/installer/embedded-key.test.ts',
+  'test/installer/decompress/bzip2/bzip2.test.ts',
+  'test/installer/decompress/bzip2/threads.test.ts',
+  'test/installer/disk/write.test.ts',
+  'test/installer/main.test.ts',
+  'test/installer/verify.test.ts',
+  'test/agent/transport/file/file.test.ts',
+];
+
+/**
+ * Integration tests that need much processor time for what is our own code or the same on each
+ * release of Debian: `test/run.ts --distribution` leaves them out. The programs of the machine that
+ * they use, cheaper ones use too: surroundings, device and dry-run those for disks,
+ * container-runtime, restart and log-drivers the engines.
+ */
+export const ownCode: readonly string[] = [
+  // Kills and floods at many moments.
+  'test/agent/kill-anywhere.test.ts',
+  'test/agent/faults.test.ts',
+  'test/agent/flood.test.ts',
+  'test/agent/journal.test.ts',
+  'test/agent/main.test.ts',
+  'test/agent/other-ways.test.ts',
+  'test/agent/outage.test.ts',
+  'test/agent/runtime/flood.test.ts',
+  'test/agent/runtime/left-over.test.ts',
+  'test/agent/transport/file/file.test.ts',
+  'test/installer/interrupt.test.ts',
+  // Registries of our own, name servers, message servers.
+  'test/agent/runtime/containerd/image/pull.test.ts',
+  'test/agent/runtime/containerd/registry/repository.test.ts',
+  'test/agent/runtime/hostname.test.ts',
+  'test/agent/runtime/pull-failures.test.ts',
+  'test/agent/transport/nats/nats.test.ts',
+  // Decoders, whole images and installations.
+  'test/e2e/seed-image.test.ts',
+  'test/initramfs/modules.test.ts',
+  'test/installer/configure/ignition/install.test.ts',
+  'test/installer/configure/ignition/verdict.test.ts',
+  'test/installer/decompress/bzip2/bzip2.test.ts',
+  'test/installer/decompress/bzip2/threads.test.ts',
+  'test/installer/decompress/decompress.test.ts',
+  'test/installer/disk/read-back.test.ts',
+  'test/installer/disk/write.test.ts',
+  'test/installer/embedded-key.test.ts',
+  'test/installer/install.test.ts',
+  'test/installer/main.test.ts',
+  'test/installer/verify.test.ts',
+  'test/sandbox/os-image/layout.test.ts',
+  // What was built is the same wherever it was built.
+  'test/executable/alone.test.ts',
+  'test/executable/elf/link-library.test.ts',
 ];
 
 /** What starts programs imports one of these; esbuild, node-disk-info and systeminformation start some themselves. */
@@ -79,14 +116,13 @@ export const unitArguments = [
 
 /**
  * All test files, the long ones first, then by name.
- * @throws {Error} a long file does not exist
+ * @throws {Error} a file of the lists above does not exist
  */
 export async function findTestFiles(): Promise<readonly TestFile[]> {
   const found = (await Array.fromAsync(glob('test/**/*.test.ts', { cwd: repository }))).sort();
-  const long = longFiles.map(({ path }) => path);
-  const missing = long.filter((path) => !found.includes(path));
+  const missing = [...longFiles, ...ownCode].filter((path) => !found.includes(path));
   if (missing.length > 0) throw new Error(`test/files.ts names files that do not exist: ${missing.join(', ')}`);
-  return await classify([...long, ...found.filter((path) => !long.includes(path))]);
+  return await classify([...longFiles, ...found.filter((path) => !longFiles.includes(path))]);
 }
 
 /** @param paths of test files, relative to the repository */

@@ -1,11 +1,12 @@
 /**
- * Runs test files, four at a time: `node test/run.ts [--unit | --elsewhere | FILE...]`.
+ * Runs test files, four at a time: `node test/run.ts [--unit | --integration | --distribution | FILE...]`.
  *
- * `--unit`: those that need nothing but Node, which Node's permission model makes sure of.
- * `--elsewhere`: those that start programs of the machine, without virtual machines and without the costliest, for another release of Debian.
- * Default: all.
+ * - `--unit`: those that need nothing but Node, which Node's permission model makes sure of.
+ * - `--integration`: those that start programs of the machine, without virtual machines.
+ * - `--distribution`: those of them that tell one release of Debian from another.
+ * - Default: all, the unit tests last.
  *
- * The files that took longest are printed at the end.
+ * The files that needed most processor time are printed at the end.
  */
 
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -14,11 +15,11 @@ import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { parseArgs } from 'node:util';
-import { findTestFiles, longFiles, repository, unitArguments } from './files.ts';
+import { findTestFiles, ownCode, repository, type TestFile, unitArguments } from './files.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { unit: { type: 'boolean' }, elsewhere: { type: 'boolean' } },
+  options: { unit: { type: 'boolean' }, integration: { type: 'boolean' }, distribution: { type: 'boolean' } },
 });
 
 /** Node keeps compiled code there: a program of ours starts in a third of the time. */
@@ -28,35 +29,49 @@ await using scratch = await makeScratch();
 process.env['NODE_COMPILE_CACHE'] ??= compileCache;
 process.env['PROCESSOR_TIMES'] = scratch.processorTimes;
 
-const files = positionals.length > 0 ? positionals.map((path) => resolve(path)) : await chosenFiles();
 const wallSeconds = new Map<string, number>();
-const tests = run({
-  files,
-  concurrency: 4, // on two processors: tests wait for engines and servers a good part of their time
-  execArgv: [
-    ...['force-exit.ts', 'processor-time.ts'].map((name) => `--import=${join(repository, 'test/sandbox', name)}`),
-    '--test-timeout=480000',
-    ...(values.unit === true ? unitArguments : []),
-  ],
-});
-tests.on('test:fail', () => {
-  process.exitCode = 1;
-});
-tests.on('test:summary', ({ file, duration_ms }) => {
-  if (file !== undefined) wallSeconds.set(file, duration_ms / 1000);
-});
-for await (const text of tests.compose(spec)) process.stdout.write(text);
-await printLongest();
+if (positionals.length > 0) await runFiles(positionals);
+else {
+  const { unit, others } = chosen(await findTestFiles());
+  await runFiles(others);
+  await runFiles(unit, unitArguments);
+}
+await printCostliest();
 
-async function chosenFiles(): Promise<string[]> {
-  const all = await findTestFiles();
-  const isCostly = (path: string) => longFiles.some((file) => file.path === path && file.elsewhere === false);
-  const chosen = all.filter(({ path, layer }) => {
-    if (values.unit === true) return layer === 'unit';
-    if (values.elsewhere === true) return layer === 'integration' && !isCostly(path);
-    return true;
+interface Chosen {
+  readonly unit: readonly string[];
+  readonly others: readonly string[];
+}
+
+function chosen(files: readonly TestFile[]): Chosen {
+  const paths = (isWanted: (file: TestFile) => boolean) => files.filter(isWanted).map(({ path }) => path);
+  const integration = paths(({ layer }) => layer === 'integration');
+  const unit = paths(({ layer }) => layer === 'unit');
+  if (values.unit === true) return { unit, others: [] };
+  if (values.integration === true) return { unit: [], others: integration };
+  if (values.distribution === true) return { unit: [], others: integration.filter((path) => !ownCode.includes(path)) };
+  return { unit, others: paths(({ layer }) => layer !== 'unit') };
+}
+
+/** @param paths of test files, relative to the working directory or absolute */
+async function runFiles(paths: readonly string[], nodeArguments: readonly string[] = []): Promise<void> {
+  if (paths.length === 0) return;
+  const tests = run({
+    files: paths.map((path) => resolve(path)),
+    concurrency: 4, // on two processors: tests wait for engines and servers a good part of their time
+    execArgv: [
+      ...['force-exit.ts', 'processor-time.ts'].map((name) => `--import=${join(repository, 'test/sandbox', name)}`),
+      '--test-timeout=480000',
+      ...nodeArguments,
+    ],
   });
-  return chosen.map(({ path }) => join(repository, path));
+  tests.on('test:fail', () => {
+    process.exitCode = 1;
+  });
+  tests.on('test:summary', ({ file, duration_ms }) => {
+    if (file !== undefined) wallSeconds.set(file, duration_ms / 1000);
+  });
+  for await (const text of tests.compose(spec)) process.stdout.write(text);
 }
 
 async function makeScratch(): Promise<{ readonly processorTimes: string } & AsyncDisposable> {
@@ -67,7 +82,7 @@ async function makeScratch(): Promise<{ readonly processorTimes: string } & Asyn
   };
 }
 
-async function printLongest(): Promise<void> {
+async function printCostliest(): Promise<void> {
   const lines = (await readFile(scratch.processorTimes, 'utf8')).trim().split('\n');
   const processorSeconds = new Map<string, number>();
   for (const line of lines) {
@@ -75,9 +90,9 @@ async function printLongest(): Promise<void> {
     processorSeconds.set(path, (processorSeconds.get(path) ?? 0) + Number(seconds));
   }
   const total = [...processorSeconds.values()].reduce((sum, seconds) => sum + seconds, 0);
-  process.stdout.write(`\nprocessor time ${total.toFixed(0)} s; longest files (time, processor time)\n`);
-  for (const [file, seconds] of [...wallSeconds].sort(([, a], [, b]) => b - a).slice(0, 25)) {
-    const columns = [seconds, processorSeconds.get(file) ?? 0].map((value) => `${value.toFixed(1).padStart(7)} s`);
+  process.stdout.write(`\nprocessor time ${total.toFixed(0)} s; costliest files (processor time, time)\n`);
+  for (const [file, seconds] of [...processorSeconds].sort(([, a], [, b]) => b - a).slice(0, 40)) {
+    const columns = [seconds, wallSeconds.get(file) ?? 0].map((value) => `${value.toFixed(1).padStart(7)} s`);
     process.stdout.write(`${columns.join('')}  ${relative(repository, file)}\n`);
   }
 }

@@ -2,7 +2,7 @@
 # Sets up, builds and tests a clean clone of HEAD in a chroot of Debian 13 that has only Debian's essential packages, git, make, and its own Node
 # and npm. Needs root, debootstrap, and a Debian or Ubuntu as host.
 #
-# `debian-13.sh [command]` runs another command in the clone instead of `in-debian-13.sh`, for example `debian-13.sh bash`.
+# `debian-13.sh COMMAND...` runs another command in the clone instead of `test/hosts/in-debian-13.sh`, for example `debian-13.sh bash`.
 #
 # The chroot has mount and PID namespaces of its own: all its mounts and processes end with this script, even with one that is killed.
 set -euo pipefail
@@ -35,7 +35,8 @@ make_root() {
   # shellcheck disable=SC2086 # without a mirror there is no argument
   setpriv --pdeathsig KILL unshare --mount --propagation private debootstrap --variant=minbase --cache-dir="$cache/base" trixie "$root" $mirror >"$cache/debootstrap.log" ||
     { tail "$cache/debootstrap.log" "$root/debootstrap/debootstrap.log" >&2 && return 1; }
-  echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/scratch" # the chroot is thrown away
+  # The chroot is thrown away, and nobody reads in it.
+  printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/doc/*' 'path-exclude=/usr/share/locale/*' 'path-exclude=/usr/share/man/*' >"$root/etc/dpkg/dpkg.cfg.d/scratch"
   printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service is started by its package
   chmod 755 "$root/usr/sbin/policy-rc.d"
   # The network of this machine: names, and its certificate authorities.
