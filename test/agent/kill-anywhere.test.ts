@@ -1,7 +1,7 @@
 /**
  * Agents that are killed (SIGKILL) at named points of the loop and at any moment, and started again until their workflow is done. Planned runs kill each dialect's
  * agent at every point; seeded runs kill at random, in orders that nobody has planned, and only the transport differs between dialects in them. `KILL_RUNS=n` makes
- * n seeded runs instead of 60; `KILL_SEED=n` makes others than the usual ones. A change of the loop or the journal is worth `KILL_RUNS=1000`.
+ * n seeded runs instead of 24; `KILL_SEED=n` makes others than the usual ones. A change of the loop or the journal is worth `KILL_RUNS=1000`.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -23,7 +23,7 @@ import {
 import { judge } from './kill-anywhere/judge.ts';
 import { BAD, EXIT, type Kill, type MortalSettings, POINTS } from './kill-anywhere/settings.ts';
 
-const runs = Number(process.env['KILL_RUNS'] ?? 60);
+const runs = Number(process.env['KILL_RUNS'] ?? 24);
 const seed = Number(process.env['KILL_SEED'] ?? 1);
 
 /** What is going to happen in a run. */
