@@ -15,7 +15,8 @@ export interface Operation {
 
 /**
  * Makes a request.
- * @throws {EngineError}; what else the request throws, if that is no failure of the engine
+ * @throws {EngineError}; the reason of the signal; what else the request throws, if that is no
+ * failure of the engine
  */
 export async function request<Result>(operation: Operation, send: () => Promise<Result>): Promise<Result> {
   try {
@@ -26,10 +27,13 @@ export async function request<Result>(operation: Operation, send: () => Promise<
 }
 
 /**
- * The same failure as an {@link EngineError}; an error that has another origin stays what it is.
+ * The same failure as an {@link EngineError}; of a request that was aborted, the reason of its
+ * signal; an error that has another origin stays what it is.
  */
 export function toEngineError({ what, target, meanings = {} }: Operation, error: unknown): unknown {
   if (error instanceof EngineError || !(error instanceof Error)) return error;
+  // Of Node's HTTP client: the cause is the reason of the signal.
+  if (error.name === 'AbortError' && error.cause !== undefined) return error.cause;
   const status = statusOf(error);
   if (status !== undefined) {
     const why = plainReason(error.message);

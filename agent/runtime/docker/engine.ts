@@ -9,6 +9,7 @@ import { withAcceptedCapabilities } from './accepted-capabilities.ts';
 import { createDockerClient, type DockerClient } from './client.ts';
 import { containerDetails, containerList } from './container-answers.ts';
 import { createOptions } from './create-options.ts';
+import { type DialRequest, dial } from './dial.ts';
 import { type Operation, request, statusOf, toEngineError } from './engine-error.ts';
 import { containerEvents, eventParameters } from './events.ts';
 import { demultiplex } from './frames.ts';
@@ -37,10 +38,10 @@ class DockerEngine implements Engine {
     this.#client = client;
   }
 
-  async ping(): Promise<void> {
+  async ping(signal: AbortSignal): Promise<void> {
     this.#knownLogDriver = undefined;
     this.#refusedCapabilities.clear();
-    await request({ what: 'reach', target: 'the engine' }, () => this.#docker.ping());
+    await request({ what: 'reach', target: 'the engine' }, () => dial(this.#docker, ping, signal));
   }
 
   async listContainers(labels: readonly string[], abortSignal: AbortSignal): Promise<readonly ContainerSummary[]> {
@@ -52,7 +53,7 @@ class DockerEngine implements Engine {
   async createContainer(spec: ContainerSpec, abortSignal: AbortSignal): Promise<string> {
     const meanings: Operation['meanings'] = { 409: 'name-taken' };
     return await request({ what: 'create', target: `the container ${spec.name}`, meanings }, async () => {
-      const options = await createOptions(spec, await this.#logDriver());
+      const options = await createOptions(spec, await this.#logDriver(abortSignal));
       const { id } = await withAcceptedCapabilities(options.HostConfig ?? {}, this.#refusedCapabilities, (HostConfig) =>
         this.#docker.createContainer({ ...options, HostConfig, abortSignal }),
       );
@@ -113,9 +114,9 @@ class DockerEngine implements Engine {
     return containerEvents((await request(operation, () => this.#docker.getEvents(parameters))) as Readable);
   }
 
-  async hasImage(name: string): Promise<boolean> {
+  async hasImage(name: string, signal: AbortSignal): Promise<boolean> {
     try {
-      await this.#docker.getImage(name).inspect();
+      await dial(this.#docker, inspectImage(name), signal);
       return true;
     } catch (error) {
       if (statusOf(error) === 404) return false;
@@ -149,10 +150,19 @@ class DockerEngine implements Engine {
     return this.#docker.getContainer(id);
   }
 
-  async #logDriver(): Promise<string | undefined> {
-    this.#knownLogDriver ??= { name: engineInformation.parse(await this.#docker.info()).LoggingDriver };
+  async #logDriver(signal: AbortSignal): Promise<string | undefined> {
+    this.#knownLogDriver ??= { name: engineInformation.parse(await dial(this.#docker, info, signal)).LoggingDriver };
     return this.#knownLogDriver.name;
   }
+}
+
+const simpleStatusCodes = { 200: true, 500: 'server error' } as const;
+const ping: DialRequest = { method: 'GET', path: '/_ping', statusCodes: simpleStatusCodes };
+const info: DialRequest = { method: 'GET', path: '/info', statusCodes: simpleStatusCodes };
+
+/** Engine API, "Inspect an image". */
+function inspectImage(name: string): DialRequest {
+  return { method: 'GET', path: `/images/${name}/json`, statusCodes: { ...simpleStatusCodes, 404: 'no such image' } };
 }
 
 /** Engine API, "Get system information". */

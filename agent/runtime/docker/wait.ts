@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type Docker from 'dockerode';
 import { z } from 'zod';
+import { type DialRequest, dial } from './dial.ts';
 
 /** Engine API, "Wait for a container". Podman sends no message as `null`. */
 const waitAnswer = z.object({
@@ -16,13 +17,14 @@ const waitAnswer = z.object({
  * @throws what dockerode throws
  */
 export async function waitForExit(docker: Docker, id: string, abortSignal: AbortSignal): Promise<number | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
-  const request = {
-    ...{ path: `/containers/${id}/wait?`, method: 'POST', isStream: true, options: {}, abortSignal },
+  const request: DialRequest = {
+    method: 'POST',
+    path: `/containers/${id}/wait?`,
     statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
+    isStream: true,
   };
-  docker.modem.dial(request, (error, answer) => (error ? reject(error) : resolve(answer as Readable)));
-  const answer = waitAnswer.safeParse(parseJson(await text(await promise)));
+  const source = await dial(docker, request, abortSignal);
+  const answer = waitAnswer.safeParse(parseJson(await text(source as Readable)));
   return answer.success && !answer.data.Error?.Message ? answer.data.StatusCode : undefined;
 }
 

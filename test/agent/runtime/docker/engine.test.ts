@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import http, { type ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import type { ContainerSpec } from '../../../../agent/runtime/container-spec.ts';
+import { createDockerEngine } from '../../../../agent/runtime/docker/engine.ts';
+import type { Engine } from '../../../../agent/runtime/engine.ts';
+
+const spec: ContainerSpec = {
+  ...{ name: 'name', image: 'image:1', command: [], environment: [], labels: {}, volumes: [], mounts: [] },
+  ...{ entrypoint: undefined, pidMode: undefined, network: 'none', privileges: 'privileged' },
+};
+
+/** Each method, and the request that it is to be aborted in. */
+const requests: readonly (readonly [string, (engine: Engine, signal: AbortSignal) => Promise<unknown>, string])[] = [
+  ['ping', (engine, signal) => engine.ping(signal), 'GET /_ping'],
+  ['listContainers', (engine, signal) => engine.listContainers([], signal), 'GET /containers/json'],
+  [
+    'createContainer, when it reads the log driver',
+    (engine, signal) => engine.createContainer(spec, signal),
+    'GET /info',
+  ],
+  ['createContainer', (engine, signal) => engine.createContainer(spec, signal), 'POST /containers/create'],
+  ['inspectContainer', (engine, signal) => engine.inspectContainer('id', signal), 'GET /containers/id/json'],
+  ['startContainer', (engine, signal) => engine.startContainer('id', signal), 'POST /containers/id/start'],
+  ['attach', (engine, signal) => engine.attach('id', signal), 'POST /containers/id/attach'],
+  ['followLog', (engine, signal) => engine.followLog('id', new Date(), signal), 'GET /containers/id/logs'],
+  ['waitForExit', (engine, signal) => engine.waitForExit('id', signal), 'POST /containers/id/wait'],
+  ['stopContainer', (engine, signal) => engine.stopContainer('id', 1, signal), 'POST /containers/id/stop'],
+  ['removeContainer', (engine, signal) => engine.removeContainer('id', signal), 'DELETE /containers/id'],
+  ['events', async (engine, signal) => engine.events?.({ container: 'id', kind: 'exited' }, signal), 'GET /events'],
+  [
+    'hasImage',
+    (engine, signal) => engine.hasImage('docker.io/library/image:1', signal),
+    'GET /images/docker.io/library/image:1/json',
+  ],
+  [
+    'pullImage',
+    (engine, signal) => engine.pullImage('docker.io/library/image:1', undefined, signal),
+    'POST /images/create',
+  ],
+  ['hasDefaultNetwork', (engine, signal) => engine.hasDefaultNetwork(signal), 'GET /networks'],
+];
+
+/** Answers `GET /info` where that is not what is awaited, and nothing else. */
+const server = http.createServer((request, response) => {
+  const path = `${request.method} ${request.url?.replace(/\?.*/, '')}`;
+  if (path === 'GET /info' && awaited !== path) response.setHeader('content-type', 'application/json').end('{}');
+  else server.emit('held', path, response);
+});
+let awaited = '';
+let directory: string;
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nibs-engine-'));
+  server.listen(join(directory, 'socket'));
+  await once(server, 'listening');
+});
+after(async () => {
+  server.close();
+  server.closeAllConnections();
+  await rm(directory, { recursive: true });
+});
+
+for (const [name, request, path] of requests) {
+  test(`${name} ends at once with the reason of its signal`, async () => {
+    await using engine = createDockerEngine(join(directory, 'socket'));
+    const stop = new AbortController();
+    awaited = path;
+    const held = once(server, 'held') as Promise<[string, ServerResponse]>;
+    const reason = new Error('not wanted any more');
+    const rejected = assert.rejects(request(engine, stop.signal), reason);
+    const [sent, response] = await held;
+    assert.equal(sent, path);
+    stop.abort(reason);
+    await setImmediate();
+    // An answer, so that a request that ignores the signal ends too, and is found.
+    response.writeHead(500).end();
+    await rejected;
+  });
+}
