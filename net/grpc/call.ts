@@ -1,4 +1,4 @@
-import { type Client, Metadata, status } from '@grpc/grpc-js';
+import { type Client, type ClientReadableStream, Metadata, status } from '@grpc/grpc-js';
 import type { Clock } from '../../clock/clock.ts';
 import { type Deadline, startDeadline } from '../../clock/deadline.ts';
 import { reasonOf } from '../../errors/reason.ts';
@@ -67,6 +67,60 @@ export async function* callServerStream<Request, Response>(
   const { serialize, deserialize } = codecOf(method);
   const call = client.makeServerStreamRequest(path, serialize, deserialize, request, metadataOf(options));
   using guard = new CallGuard(call, options);
+  yield* responsesOf(call, guard);
+}
+
+/** A call in which both sides send as they like. Disposing of it cancels it if it has not ended. */
+export interface BidirectionalCall<Request, Response> extends Disposable {
+  /** Sends a request. It is buffered while the server does not take it. */
+  send(request: Request): void;
+  /**
+   * In order, once. Returning early cancels the call.
+   *
+   * @throws {GrpcError} as {@link callUnary}
+   */
+  readonly responses: AsyncGenerator<Response, void, undefined>;
+}
+
+/**
+ * Opens a call with a stream of requests and one of responses.
+ *
+ * @param path `/package.Service/Method`
+ * @throws the reason of the signal
+ */
+export function openBidirectional<Request, Response>(
+  client: Client,
+  path: string,
+  method: Method<Request, Response>,
+  options: CallOptions,
+): BidirectionalCall<Request, Response> {
+  options.signal.throwIfAborted();
+  const { serialize, deserialize } = codecOf(method);
+  const call = client.makeBidiStreamRequest(path, serialize, deserialize, metadataOf(options));
+  const guard = new CallGuard(call, options);
+  // The call may fail while the responses are not read.
+  let failure: { readonly error: unknown } | undefined;
+  call.on('error', (error: unknown) => {
+    failure = { error };
+  });
+  async function* responses(): AsyncGenerator<Response, void, undefined> {
+    yield* responsesOf(call, guard);
+    if (failure !== undefined) throw guard.reasonFor(failure.error);
+  }
+  return {
+    send: (request) => void call.write(request),
+    responses: responses(),
+    [Symbol.dispose]: () => {
+      guard[Symbol.dispose]();
+      call.cancel();
+    },
+  };
+}
+
+async function* responsesOf<Response>(
+  call: ClientReadableStream<Response>,
+  guard: CallGuard,
+): AsyncGenerator<Response, void, undefined> {
   try {
     for await (const response of call) yield response;
   } catch (error) {
@@ -78,35 +132,36 @@ export async function* callServerStream<Request, Response>(
 
 /** Cancels a call when its signal is aborted or its time is over. */
 class CallGuard implements Disposable {
-  readonly #options: CallOptions;
-  readonly #deadline: Deadline;
+  readonly #signal: AbortSignal;
+  readonly #deadline: Deadline | undefined;
   readonly #cancel: () => void;
 
-  constructor(call: { cancel(): void }, options: CallOptions) {
-    this.#options = options;
-    this.#deadline = startDeadline(options.clock, limitOf(options), options.signal);
+  constructor(call: { cancel(): void }, { clock, signal, timeoutSeconds }: CallOptions) {
+    this.#signal = signal;
+    // Most calls of an engine have none: they go without a signal and a timer of their own.
+    if (timeoutSeconds !== undefined)
+      this.#deadline = startDeadline(clock, { seconds: timeoutSeconds, awaited: 'answer' }, signal);
     this.#cancel = () => call.cancel();
-    this.#deadline.signal.addEventListener('abort', this.#cancel, { once: true });
-    if (this.#deadline.signal.aborted) this.#cancel();
+    this.#cancelling.addEventListener('abort', this.#cancel, { once: true });
+    if (this.#cancelling.aborted) this.#cancel();
   }
 
   /** What to throw for an error of the call. */
   reasonFor(error: unknown): unknown {
-    const { signal } = this.#options;
-    if (signal.aborted) return signal.reason;
-    if (!this.#deadline.isOver) return toGrpcError(error);
+    if (this.#signal.aborted) return this.#signal.reason;
+    if (!this.#deadline?.isOver) return toGrpcError(error);
     const cause: unknown = this.#deadline.signal.reason;
     return new GrpcError(status.DEADLINE_EXCEEDED, reasonOf(cause), { cause });
   }
 
   [Symbol.dispose](): void {
-    this.#deadline.signal.removeEventListener('abort', this.#cancel);
-    this.#deadline[Symbol.dispose]();
+    this.#cancelling.removeEventListener('abort', this.#cancel);
+    this.#deadline?.[Symbol.dispose]();
   }
-}
 
-function limitOf({ timeoutSeconds = Number.POSITIVE_INFINITY }: CallOptions) {
-  return { seconds: timeoutSeconds, awaited: 'answer' };
+  get #cancelling(): AbortSignal {
+    return this.#deadline?.signal ?? this.#signal;
+  }
 }
 
 /**

@@ -1,15 +1,11 @@
-import {
-  Client,
-  type ClientDuplexStream,
-  type ClientReadableStream,
-  credentials,
-  Metadata,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js';
+import { Client, credentials, status } from '@grpc/grpc-js';
 import type { Clock } from '../../../clock/clock.ts';
 import { startDeadline } from '../../../clock/deadline.ts';
 import { systemClock } from '../../../clock/system.ts';
+import { reasonOf } from '../../../errors/reason.ts';
+import { type BidirectionalCall, callServerStream, callUnary, openBidirectional } from '../../../net/grpc/call.ts';
+import { GrpcError } from '../../../net/grpc/grpc-error.ts';
+import type { Method } from '../../../net/grpc/method.ts';
 import type { MessageFns } from '../../../proto/containerd.pb.ts';
 
 /** A service as the generator describes it. */
@@ -23,18 +19,6 @@ interface Service {
 type Message<Type> = Type extends MessageFns<infer Content> ? Content : never;
 type Request<S extends Service, M extends keyof S['methods']> = Message<S['methods'][M]['requestType']>;
 type Response<S extends Service, M extends keyof S['methods']> = Message<S['methods'][M]['responseType']>;
-
-/** A call that containerd refused, or did not answer. */
-export class ContainerdError extends Error {
-  override readonly name = 'ContainerdError';
-  /** Of gRPC. */
-  readonly code: status;
-
-  constructor(error: ServiceError) {
-    super(error.details || error.message, { cause: error });
-    this.code = error.code;
-  }
-}
 
 export interface CallOptions {
   readonly signal: AbortSignal;
@@ -64,8 +48,8 @@ export class ContainerdClient {
   }
 
   /**
-   * One request, one answer.
-   * @throws {ContainerdError}; the reason of the signal.
+   * One request, one response.
+   * @throws {GrpcError}; the reason of the signal
    */
   async call<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
@@ -73,118 +57,55 @@ export class ContainerdClient {
     request: Request<S, M>,
     options: CallOptions,
   ): Promise<Response<S, M>> {
-    const { signal } = options;
-    signal.throwIfAborted();
-    const { path, serialize, deserialize } = describe(service, method);
-    const { promise, resolve, reject } = Promise.withResolvers<Response<S, M>>();
-    const call = this.#client.makeUnaryRequest(
-      path,
-      serialize,
-      deserialize,
-      request,
-      this.#metadata(options),
-      (error, answer) => {
-        if (error) reject(new ContainerdError(error));
-        else resolve(answer as Response<S, M>);
-      },
-    );
-    const cancel = () => call.cancel();
-    signal.addEventListener('abort', cancel, { once: true });
-    try {
-      return await promise;
-    } catch (error) {
-      signal.throwIfAborted();
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', cancel);
-    }
+    const { path, codec } = describe(service, method);
+    return await callUnary(this.#client, path, codec, request, this.#grpcOptions(options));
   }
 
   /**
-   * One request, a stream of answers.
-   * @throws {ContainerdError}; the reason of the signal.
+   * One request, a stream of responses. A reader that stops early cancels the call.
+   * @throws {GrpcError}; the reason of the signal
    */
-  async *stream<S extends Service, M extends keyof S['methods'] & string>(
+  stream<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
     method: M,
     request: Request<S, M>,
     options: CallOptions,
   ): AsyncGenerator<Response<S, M>, void, undefined> {
-    const { path, serialize, deserialize } = describe(service, method);
-    options.signal.throwIfAborted();
-    const call: ClientReadableStream<unknown> = this.#client.makeServerStreamRequest(
-      path,
-      serialize,
-      deserialize,
-      request,
-      this.#metadata(options),
-    );
-    yield* answersOf<Response<S, M>>(call, options.signal);
+    const { path, codec } = describe(service, method);
+    return callServerStream(this.#client, path, codec, request, this.#grpcOptions(options));
   }
 
   /**
-   * Requests and answers at the same time: the caller writes into it, ends it, and reads the
-   * answers from it by {@link answersOf}.
+   * Requests and responses at the same time.
+   * @throws the reason of the signal
    */
   open<S extends Service, M extends keyof S['methods'] & string>(
     service: S,
     method: M,
     options: CallOptions,
-  ): ClientDuplexStream<Request<S, M>, Response<S, M>> {
-    const { path, serialize, deserialize } = describe(service, method);
-    options.signal.throwIfAborted();
-    return this.#client.makeBidiStreamRequest(
-      path,
-      serialize,
-      deserialize,
-      this.#metadata(options),
-    ) as ClientDuplexStream<Request<S, M>, Response<S, M>>;
+  ): BidirectionalCall<Request<S, M>, Response<S, M>> {
+    const { path, codec } = describe(service, method);
+    return openBidirectional(this.#client, path, codec, this.#grpcOptions(options));
   }
 
   close(): void {
     this.#client.close();
   }
 
-  #metadata({ lease }: CallOptions): Metadata {
-    const metadata = new Metadata();
-    metadata.set('containerd-namespace', this.namespace);
-    if (lease !== undefined) metadata.set('containerd-lease', lease);
-    return metadata;
-  }
-}
-
-/**
- * The answers of a call that streams them.
- * @throws {ContainerdError}; the reason of the signal. A reader that stops early cancels the call.
- */
-export async function* answersOf<Answer>(
-  call: ClientReadableStream<unknown> | ClientDuplexStream<unknown, unknown>,
-  signal: AbortSignal,
-): AsyncGenerator<Answer, void, undefined> {
-  const cancel = () => call.cancel();
-  signal.addEventListener('abort', cancel, { once: true });
-  if (signal.aborted) cancel();
-  try {
-    for await (const answer of call) yield answer as Answer;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error instanceof Error && 'details' in error ? new ContainerdError(error as ServiceError) : error;
-  } finally {
-    signal.removeEventListener('abort', cancel);
-    call.cancel();
+  #grpcOptions({ signal, lease }: CallOptions) {
+    const metadata = {
+      'containerd-namespace': this.namespace,
+      ...(lease !== undefined && { 'containerd-lease': lease }),
+    };
+    return { clock: this.clock, signal, metadata };
   }
 }
 
 /** All of them are in version 1 of their service, in every containerd since 1.0. */
 function describe<S extends Service, M extends keyof S['methods'] & string>(service: S, method: M) {
-  const { name, requestType, responseType } = service.methods[method] as S['methods'][M];
-  const request = requestType as MessageFns<unknown>;
-  const response = responseType as MessageFns<unknown>;
-  return {
-    path: `/containerd.services.${service.name.toLowerCase()}.v1.${service.name}/${name}`,
-    serialize: (message: unknown) => Buffer.from(request.encode(message).finish()),
-    deserialize: (bytes: Buffer) => response.decode(bytes),
-  };
+  const { name } = service;
+  const codec = service.methods[method] as unknown as Method<Request<S, M>, Response<S, M>>;
+  return { path: `/containerd.services.${name.toLowerCase()}.v1.${name}/${codec.name}`, codec };
 }
 
 const cleanUpTimeoutSeconds = 10;
@@ -202,16 +123,21 @@ export async function cleanUp<Result>(
 }
 
 export function isNotFound(error: unknown): boolean {
-  return error instanceof ContainerdError && error.code === status.NOT_FOUND;
+  return error instanceof GrpcError && error.code === status.NOT_FOUND;
 }
 
 export function alreadyExists(error: unknown): boolean {
-  return error instanceof ContainerdError && error.code === status.ALREADY_EXISTS;
+  return error instanceof GrpcError && error.code === status.ALREADY_EXISTS;
 }
 
 /** Whether containerd does not answer at the socket, or not yet. */
 export function isUnavailable(error: unknown): boolean {
-  return error instanceof ContainerdError && error.code === status.UNAVAILABLE;
+  return error instanceof GrpcError && error.code === status.UNAVAILABLE;
+}
+
+/** What an error says by itself; of a failed call, without its code. */
+export function plainReasonOf(error: unknown): string {
+  return (error instanceof GrpcError && error.details) || reasonOf(error);
 }
 
 /** What work returns; `undefined` if it throws an error that is harmless here. */

@@ -32,7 +32,7 @@ const specType = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
 /**
  * Makes a container; it has no processes yet.
  * @returns its id
- * @throws {EngineError} there is no such image; {ContainerdError}; {SpecError}; {NetworkError}
+ * @throws {EngineError} there is no such image; {GrpcError}; {SpecError}; {NetworkError}
  */
 export async function createContainer(
   parts: ContainerParts,

@@ -1,9 +1,10 @@
 import type { status } from '@grpc/grpc-js';
 import { OperationError } from '../../../errors/operation-error.ts';
+import { GrpcError } from '../../../net/grpc/grpc-error.ts';
 import { EngineError, type EngineFailure } from '../engine-error.ts';
 import { innermostReason } from '../innermost-reason.ts';
 import { PullError } from '../pull-error.ts';
-import { ContainerdError, isUnavailable } from './client.ts';
+import { isUnavailable, plainReasonOf } from './client.ts';
 
 /** What a request does, and to what, for messages. */
 export interface Operation {
@@ -31,9 +32,9 @@ export async function request<Result>(operation: Operation, work: () => Promise<
 /** Trouble with our own files and programs does not mean that containerd is unavailable. */
 function toEngineError({ what, target, meanings = {} }: Operation, error: unknown): unknown {
   if (error instanceof EngineError || error instanceof PullError) return error;
-  if (error instanceof ContainerdError) {
+  if (error instanceof GrpcError) {
     const reason = isUnavailable(error) ? 'unavailable' : (meanings[error.code] ?? 'refused');
-    return new EngineError(reason, { what, target, why: innermostReason(error.message), cause: error });
+    return new EngineError(reason, { what, target, why: innermostReason(plainReasonOf(error)), cause: error });
   }
   if (!(error instanceof OperationError)) return error;
   return new EngineError('refused', { what, target, why: error.message, cause: error });

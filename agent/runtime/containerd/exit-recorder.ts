@@ -1,8 +1,7 @@
 import { constants } from 'node:os';
 import type { Clock } from '../../../clock/clock.ts';
-import { reasonOf } from '../../../errors/reason.ts';
 import { EventsDefinition, TaskOom } from '../../../proto/containerd.pb.ts';
-import { type ContainerdClient, isUnavailable } from './client.ts';
+import { type ContainerdClient, isUnavailable, plainReasonOf } from './client.ts';
 import type { ContainerStore } from './container-store.ts';
 import { isInTime } from './in-time.ts';
 import { type Exit, exitLabels } from './record.ts';
@@ -60,7 +59,7 @@ export class ExitRecorder {
         await this.#whenAvailable(signal, () => containers.setLabels(id, exitLabels(exit), signal));
       await this.#whenAvailable(signal, () => tasks.delete(id, signal));
     } catch (error) {
-      if (!signal.aborted) warn(`the exit of container ${id} is not recorded: ${reasonOf(error)}`);
+      if (!signal.aborted) warn(`the exit of container ${id} is not recorded: ${plainReasonOf(error)}`);
     }
   }
 

@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
+import { GrpcError } from '../../../net/grpc/grpc-error.ts';
 import { type Mount, type Process, TaskStatus, TasksDefinition } from '../../../proto/containerd.pb.ts';
-import { type ContainerdClient, ContainerdError, ignoreIf, isNotFound } from './client.ts';
+import { type ContainerdClient, ignoreIf, isNotFound } from './client.ts';
 
 /** How the first process of a container exited, as containerd says it. */
 export interface TaskExit {
@@ -84,5 +85,5 @@ export class Tasks {
 
 /** containerd has no code of its own for a process that has exited. */
 function hasExited(error: unknown): boolean {
-  return isNotFound(error) || (error instanceof ContainerdError && /process already finished/i.test(error.message));
+  return isNotFound(error) || (error instanceof GrpcError && /process already finished/i.test(error.details));
 }

@@ -5,7 +5,7 @@ import {
   type WriteContentRequest,
   type WriteContentResponse,
 } from '../../../../proto/containerd.pb.ts';
-import { alreadyExists, answersOf, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from '../client.ts';
+import { alreadyExists, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from '../client.ts';
 import type { BlobDescriptor } from '../registry/repository.ts';
 
 const pieceBytes = 1024 * 1024;
@@ -13,7 +13,7 @@ const longestDocumentBytes = 8 * 1024 * 1024;
 
 /**
  * A manifest or a configuration in the content store; `undefined` if it is not there.
- * @throws {ContainerdError}
+ * @throws {GrpcError}
  */
 export async function readContent(
   client: ContainerdClient,
@@ -34,7 +34,7 @@ export async function readContent(
 /**
  * Whether content is in the store already; if it is, the lease has it from now on, which merely
  * looking it up would not bring about. What another namespace has is taken over.
- * @throws {ContainerdError}
+ * @throws {GrpcError}
  */
 export async function adoptContent(
   client: ContainerdClient,
@@ -57,7 +57,7 @@ export async function adoptContent(
 
 /**
  * Puts content into the store. Of content that breaks off nothing is left there.
- * @throws {ContainerdError}; what the content throws
+ * @throws {GrpcError}; what the content throws
  */
 export async function writeContent(
   client: ContainerdClient,
@@ -84,7 +84,7 @@ export async function writeContent(
 
 /**
  * Adds labels to content.
- * @throws {ContainerdError}
+ * @throws {GrpcError}
  */
 export async function labelContent(
   client: ContainerdClient,
@@ -103,7 +103,7 @@ const longestLabelBytes = 4096;
 /**
  * Notes which repositories content is from, as containerd's client does for pushes and lazy
  * downloads.
- * @throws {ContainerdError}
+ * @throws {GrpcError}
  */
 export async function noteSource(
   client: ContainerdClient,
@@ -135,20 +135,18 @@ async function withWrite<Result>(
   // Unique: of a write with the same name containerd would go on where that broke off, with
   // whatever it had.
   const ref = `nibs-${randomUUID()}`;
-  const call = client.open(ContentDefinition, 'write', options);
-  const answers = answersOf<WriteContentResponse>(call, options.signal);
   let isCommitted = false;
-  const send: Send = async (request) => {
-    call.write({ ...emptyRequest, ref, ...request });
-    const { value } = await answers.next();
-    if (!value) throw new Error('containerd ended a write before it was complete');
-    isCommitted = request.action === WriteAction.COMMIT;
-    return value;
-  };
   try {
+    using call = client.open(ContentDefinition, 'write', options);
+    const send: Send = async (request) => {
+      call.send({ ...emptyRequest, ref, ...request });
+      const { value } = await call.responses.next();
+      if (!value) throw new Error('containerd ended a write before it was complete');
+      isCommitted = request.action === WriteAction.COMMIT;
+      return value;
+    };
     return await work(send);
   } finally {
-    await answers.return();
     if (!isCommitted) await abortWrite(client, ref);
   }
 }

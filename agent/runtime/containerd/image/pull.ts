@@ -62,7 +62,7 @@ interface Pull {
  * @param name As {@link parseReference} takes it; the image gets the canonical form of it.
  * @param onProgress Called for the first time once containerd has answered. A layer is named by the
  * first 12 hexadecimal digits of its digest.
- * @throws {RegistryError}, {RegistryConfigError}, {UnusableImageError}, {ContainerdError},
+ * @throws {RegistryError}, {RegistryConfigError}, {UnusableImageError}, {GrpcError},
  * {ImageReferenceError}; the reason of the signal
  */
 export async function pullImage(
@@ -91,7 +91,7 @@ export async function pullImage(
  * @returns `undefined` if it has to be pulled (again): there is none of that name, or not all of it
  * for this machine. The layers as they came over the net may be missing: containerd can be
  * configured to discard them once they are unpacked.
- * @throws {ContainerdError}, {UnusableImageError}, {ImageReferenceError}; the reason of the signal
+ * @throws {GrpcError}, {UnusableImageError}, {ImageReferenceError}; the reason of the signal
  */
 export async function imageConfiguration(
   store: ImageStore,

@@ -1,9 +1,8 @@
-import { reasonOf } from '../../../../errors/reason.ts';
 import { parseReference } from '../../../action/image-reference.ts';
 import type { RegistryLogin } from '../../credentials.ts';
 import type { PullProgress } from '../../engine.ts';
 import { type EngineHints, type PullFailure, pullError } from '../../pull-error.ts';
-import { isUnavailable } from '../client.ts';
+import { isUnavailable, plainReasonOf } from '../client.ts';
 import { RegistryError } from '../registry/connection.ts';
 import { RegistryConfigError } from '../registry/hosts.ts';
 import { UnusableImageError, WrongPlatformError } from './manifest.ts';
@@ -11,7 +10,7 @@ import { type ImageStore, pullImage } from './pull.ts';
 
 /**
  * See {@link Engine.pullImage}. A consumer that stops early ends the pull.
- * @throws {PullError}; {ContainerdError} it is unavailable; the reason of the signal
+ * @throws {PullError}; {GrpcError} it is unavailable; the reason of the signal
  */
 export async function startPull(
   store: ImageStore,
@@ -30,7 +29,7 @@ export async function startPull(
     const attempt = { image: name, host: parseReference(name).host, hadLogin: login !== undefined };
     const failure = signal.aborted
       ? signal.reason
-      : pullError(pullFailureOf(error), reasonOf(error), attempt, hintsFor(store), error);
+      : pullError(pullFailureOf(error), plainReasonOf(error), attempt, hintsFor(store), error);
     begun.reject(isUnavailable(error) ? error : failure);
     progress.fail(failure);
   };

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import { GrpcError } from '../../../../net/grpc/grpc-error.ts';
 import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../../proto/containerd.pb.ts';
 import {
   alreadyExists,
   type CallOptions,
   type ContainerdClient,
-  ContainerdError,
   cleanUp,
   isNotFound,
+  plainReasonOf,
 } from '../client.ts';
 import { type ContentDescriptor, UnusableImageError } from './manifest.ts';
 
@@ -22,7 +23,7 @@ export interface Layer {
   readonly chainId: string;
 }
 
-/** @throws {ContainerdError} */
+/** @throws {GrpcError} */
 export async function snapshotExists(
   client: ContainerdClient,
   snapshotter: string,
@@ -41,7 +42,7 @@ export async function snapshotExists(
 /**
  * Makes a snapshot of a layer upon the one below it. Other processes may unpack the same layer at
  * the same time: the first one makes the snapshot, and all use it.
- * @throws {UnusableImageError} the layer unpacks to something else; {ContainerdError}
+ * @throws {UnusableImageError} the layer unpacks to something else; {GrpcError}
  */
 export async function unpackLayer(
   client: ContainerdClient,
@@ -74,8 +75,8 @@ async function applyLayer(
   const { mediaType, digest, size } = blob;
   const diff = { mediaType, digest, size, annotations: {} };
   const { applied } = await client.call(DiffDefinition, 'apply', { diff, mounts }, options).catch((error: unknown) => {
-    throw error instanceof ContainerdError && isOfLayer(error)
-      ? new UnusableImageError(`layer ${digest} cannot be unpacked: ${error.message}`, { cause: error })
+    throw error instanceof GrpcError && isOfLayer(error)
+      ? new UnusableImageError(`layer ${digest} cannot be unpacked: ${plainReasonOf(error)}`, { cause: error })
       : error;
   });
   if (applied?.digest === diffId) return;
@@ -86,9 +87,9 @@ async function applyLayer(
  * containerd has no code for a layer that is no archive; other failures have one, or are named in
  * the message.
  */
-function isOfLayer({ code, message }: ContainerdError): boolean {
+function isOfLayer({ code, details }: GrpcError): boolean {
   return (
-    [status.UNKNOWN, status.INVALID_ARGUMENT, status.UNIMPLEMENTED].includes(code) && !/no space left/i.test(message)
+    [status.UNKNOWN, status.INVALID_ARGUMENT, status.UNIMPLEMENTED].includes(code) && !/no space left/i.test(details)
   );
 }
 
