@@ -4,6 +4,7 @@ import type { ClientRequest } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
 import type { DisposableRuntime } from '../../../agent/runtime/container-runtime.ts';
 import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
+import { watchClientSockets } from '../../sandbox/client-sockets.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';
 
@@ -95,4 +96,18 @@ test('after an outage the engine is asked again what had been its answer before'
   // Containers, the default network and the log driver.
   const known = ['GET /containers/json', 'GET /info', 'GET /networks'];
   assert.deepEqual(sent.filter((request) => known.includes(request)).sort(), known);
+});
+
+test('a runtime that is disposed of closes its connections at once', async () => {
+  using connections = watchClientSockets();
+  await runOne('w', '0');
+  assert.ok(
+    connections.sockets.some((socket) => !socket.destroyed),
+    'no connection was kept open',
+  );
+  await runtime[Symbol.asyncDispose]();
+  assert.deepEqual(
+    connections.sockets.filter((socket) => !socket.destroyed),
+    [],
+  );
 });

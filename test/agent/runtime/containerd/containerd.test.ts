@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { access, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { execa } from 'execa';
@@ -7,7 +8,8 @@ import type { Action } from '../../../../agent/action/action.ts';
 import { containerName } from '../../../../agent/runtime/container-identity.ts';
 import { idOf } from '../../../../agent/runtime/containerd/record.ts';
 import { busyboxImage } from '../../../sandbox/busybox-image.ts';
-import { type Place, shell, startWorkshopOf, type Workshop } from '../workshop.ts';
+import { watchClientSockets } from '../../../sandbox/client-sockets.ts';
+import { createRuntime, type Place, shell, startWorkshopOf, type Workshop } from '../workshop.ts';
 
 const never = new AbortController().signal;
 let workshop: Workshop;
@@ -71,6 +73,23 @@ test('an image that was removed from the store is pulled again', async () => {
   await execa('ctr', ['--address', socket, '--namespace', namespace, 'images', 'remove', '--sync', name]);
   assert.equal((await workshop.runtime.run(shell('echo back'), never)).verdict, 'SUCCESS');
   assert.deepEqual(workshop.output(), ['back']);
+});
+
+test('a runtime that is disposed of closes its connections', async () => {
+  using connections = watchClientSockets();
+  // Clients of the same address share a connection.
+  const socket = `${place().socket}-of-its-own`;
+  await symlink(place().socket, socket);
+  const runtime = createRuntime({ ...place(), socket }, workshop.options);
+  const action = shell('true');
+  assert.equal((await runtime.run(action, never)).verdict, 'SUCCESS');
+  await runtime.release(action);
+  const open = connections.sockets.filter((socket) => !socket.closed);
+  assert.ok(open.length > 0, 'no connection was kept open');
+  const closed = Promise.all(open.map((socket) => once(socket, 'close')));
+  await runtime[Symbol.asyncDispose]();
+  // gRPC ends a connection in good order: its end comes after the return.
+  await closed;
 });
 
 test('with plug-ins for it, an action has a network of its own, of which nothing stays', async () => {
