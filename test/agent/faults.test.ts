@@ -50,7 +50,7 @@ const say = (name: string, script: string, rest: Partial<ActionText> = {}): Acti
   ...rest,
 });
 
-/** Says that it is up, and waits until it is told to go on. */
+/** Says that it is up, and waits for the request to continue. */
 const patient = (name: string, then = 'true') =>
   say(name, `trap 'exit 9' TERM; echo up; until [ -e /workflow/go ]; do sleep 0.05; done; ${then}`);
 
@@ -154,7 +154,7 @@ class Machine implements AsyncDisposable {
     return next.action;
   }
 
-  /** Marks the action that runs as failed, as nobody but a worker can do with these servers. */
+  /** Marks the action that runs as failed, as only a worker can with these servers. */
   async cancel(): Promise<void> {
     const action = await this.currentAction();
     await using worker = this.#connect();
@@ -664,7 +664,7 @@ const actionFaults: readonly Fault[] = [
   },
 ];
 
-/** Of engines that nobody else uses. */
+/** Of engines that no other test uses. */
 const engineFaults: readonly Fault[] = [
   {
     fault: 'the engine is down when the agent starts',

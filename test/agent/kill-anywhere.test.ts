@@ -142,7 +142,7 @@ async function perform(
   return finish('the agents were never done');
 }
 
-/** A machine that nobody else is, and its workflow. */
+/** A machine that no other test uses, and its workflow. */
 function enrol(server: TinkServer, actions: readonly string[], number: number): { worker: string; workflow: string } {
   const hex = number.toString(16).padStart(6, '0');
   const mac = `08:00:27:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4)}`;

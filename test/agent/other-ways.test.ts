@@ -35,7 +35,7 @@ test('a workflow is run by containerd, with the flags that CaptainOS starts tink
     ...['-runtime', 'containerd', '-containerd-socket', containerd.socketPath, '-containerd-namespace', 'tinkerbell'],
     ...['-containerd-data-root', join(site.directory, 'data'), '-network', 'host'],
   ];
-  // Nobody is there: what is done is done by containerd.
+  // Nothing listens there: containerd does the work.
   const environment = { DOCKER_HOST: join(site.directory, 'no-docker.sock') };
   const killed = site.start(flags, environment);
   await killed.said(/\[second\] waiting/);

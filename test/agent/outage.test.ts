@@ -21,7 +21,7 @@ test('a server that is away for a minute, from the middle of an action to after 
   const agent = site.start(['--backoff-max-interval=5s']);
   await agent.said(/\[one\] it runs/);
   await site.server.stop();
-  // The outage is what is tested, so it lasts as long as it is said to.
+  // The outage is what is tested, so it lasts as long as the test names.
   await new Promise((resolve) => setTimeout(resolve, 60_000));
   await site.server.start();
   await ended(site, workflow, 'ACTION_SUCCESS', 'two');

@@ -12,7 +12,7 @@ import { transform } from 'esbuild';
 const root = join(import.meta.dirname, '../..');
 const rooms = ['agent', 'errors', 'installer', 'net', 'tools'];
 
-/** Programs that run when something is built or measured, never on a machine. Nobody simulates them, and they measure real time. */
+/** Programs that run when something is built or measured, never on a machine. They are never simulated, and they measure real time. */
 const buildPrograms = [
   'executable/',
   'initramfs/',

@@ -296,7 +296,7 @@ async function start(
   };
 }
 
-/** The Go agents need it. Removed again: the directories of these workflows, and it itself if this made it and nobody else uses it. */
+/** The Go agents need it. Removed again: the directories of these workflows, and it itself if this made it and nothing else uses it. */
 async function createWorkerDirectory(): Promise<AsyncDisposable & { readonly workflows: string[] }> {
   const made = await mkdir(WORKER_DIRECTORY, { recursive: true });
   const workflows: string[] = [];

@@ -22,7 +22,7 @@ const plan = [
   { serial: 'LARGE', sizeBytes: 12_884_901_888, role: 'larger' },
 ] as const;
 
-/** Makes the disks as sparse files. Those that must stay untouched hold data of somebody else: at their start, in the middle and at their end. */
+/** Makes the disks as sparse files. Those that must stay untouched hold foreign data: at their start, in the middle and at their end. */
 export async function createDisks(directory: string): Promise<readonly DemoDisk[]> {
   const disks = plan.map((disk) => ({ ...disk, path: pathOf(directory, disk.serial) }));
   for (const disk of disks) {

@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => rm(directory, { recursive: true }));
 
-/** lsblk that calls a loop device a disk: those are gone at the next start, so that nobody is warned of what is on them. */
+/** lsblk that calls a loop device a disk: those are gone at the next start, so that no warning names what is on them. */
 function lsblkWithDisk({ path }: LoopDevice): Promise<StandIns> {
   const name = path.slice('/dev/'.length);
   const script = `lsblk "$@" | awk '/"name": *"/ { own = index($0, "\\"${name}\\"") } own { sub(/"type": *"loop"/, "\\"type\\": \\"disk\\"") } { print }'`;

@@ -211,7 +211,7 @@ test('flatcar-install says in which state the disk is when it fails after it sta
   assert.deepEqual(await hasTable(disk), { primary: false, backup: false });
 });
 
-/** Failures, what is said about each, and what is left of the disk. */
+/** Failures, the message of each, and what is left of the disk. */
 interface Failure {
   readonly name: string;
   /** Changes mirror or disk; returns more arguments. */

@@ -297,7 +297,7 @@ test(`flatcar-install is killed at any moment: the disk boots all or nothing (SE
       await Promise.race([sleep(delay), run.child]);
       run.child.kill('SIGKILL');
       await run.child;
-      // What it had mounted stays: nobody was left to clean up.
+      // What it had mounted stays: no process was left to clean up.
       for (const { by } of await backingLoops(run.disk.path)) {
         const device = by.split(' ')[0] ?? '';
         await execa('umount', [device], { reject: false });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** A server program that runs until it is told to end. */
+/** A server program that runs until it is stopped. */
 export interface Daemon {
   /** Sends the signal and waits for the end of the process. */
   end(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;

@@ -17,7 +17,7 @@ export interface DhcpOptions {
   readonly address: string;
   readonly netmask: string;
   readonly leases: readonly Lease[];
-  /** What a machine that already runs iPXE is told to load. */
+  /** The boot file for a machine that already runs iPXE. */
   readonly scriptUrl: string;
   /** What the DNS server knows: name → address. Of other names it knows nothing. */
   readonly names: Readonly<Record<string, string>>;

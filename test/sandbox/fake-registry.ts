@@ -7,7 +7,7 @@ import type { Certificate } from './certificates.ts';
 import type { Image } from './image.ts';
 import { loopbackAddress } from './loopback-address.ts';
 
-/** What somebody asked a {@link FakeRegistry}. */
+/** A request to a {@link FakeRegistry}. */
 export interface RegistryRequest {
   readonly method: string;
   /** Without the query. */

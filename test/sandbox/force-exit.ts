@@ -1,6 +1,6 @@
 /**
  * Loaded into the processes of tests: each exits when nothing is left to do. Left to itself, Node 24
- * now and then loops for ever in its own exit (Environment::CleanupHandles) after connections that
+ * now and then loops without end in its own exit (Environment::CleanupHandles) after connections that
  * broke.
  */
 import { isMainThread } from 'node:worker_threads';

@@ -13,7 +13,7 @@ export interface ImageExtentsOptions {
   readonly onPiece?: (offsetBytes: number) => void | Promise<void>;
 }
 
-/** A disk image in a file, in the form in which decoders hand it on: runs of zeroes as such. Counts what was handed out and given back. */
+/** A disk image in a file, in the form in which decoders pass it: runs of zeroes as such. Counts what was handed out and given back. */
 export class ImageExtents implements AsyncIterable<Extent> {
   readonly #path: string;
   readonly #options: ImageExtentsOptions;
@@ -62,7 +62,7 @@ export class ImageExtents implements AsyncIterable<Extent> {
         if (released) throw new Error('a piece was released twice');
         released = true;
         this.outstanding--;
-        // Whoever still writes from this memory would write garbage from now on.
+        // A later write from this memory would write garbage.
         bytes.fill(0xdb);
       },
     };

@@ -3,7 +3,7 @@
  *
  * Reproduced of the Docker runtime with its engine: a container goes on running, and ends, without the agent that started it; `run` takes over the container of
  * its action if that was ever started, and removes all others first, also the one of its own that was made and never started; `resume` does only the former;
- * what has ended is kept until `release`. Not reproduced: images, output, limits, stopping a container when the agent is told to stop.
+ * what has ended is kept until `release`. Not reproduced: images, output, limits, stopping a container when the agent stops.
  */
 import type { Action, Outcome } from '../../agent/action/action.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';

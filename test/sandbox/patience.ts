@@ -6,7 +6,7 @@ import type { Machine } from './machine.ts';
 export interface PatienceLimits {
   /** Without any progress. */
   readonly stallSeconds: number;
-  /** In all: a machine that goes round in circles makes progress for ever. */
+  /** In all: a machine that goes round in circles makes progress without end. */
   readonly totalSeconds: number;
 }
 

@@ -27,7 +27,7 @@ export class Monitor implements AsyncDisposable {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    // A machine that ends resets the connection: whoever waits is told by #close.
+    // A machine that ends resets the connection: #close rejects the waits.
     socket.on('error', () => this.#close());
     socket.on('close', () => this.#close());
     const lines = createInterface({ input: socket });
@@ -38,7 +38,7 @@ export class Monitor implements AsyncDisposable {
   /** Connects to the monitor at a Unix socket, which must already be listening. */
   static async connect(path: string, signal: AbortSignal): Promise<Monitor> {
     const socket = connect(path);
-    socket.on('error', () => {}); // `once` throws it; after an abort nobody asks any more
+    socket.on('error', () => {}); // `once` throws it; after an abort no caller waits any more
     try {
       await once(socket, 'connect', { signal });
     } catch (error) {

@@ -13,7 +13,7 @@ import { fetchPackages, namesWithDependencies, resolvePackages, unpackPackages }
 import { startDaemon } from './daemon.ts';
 import { loopbackAddress } from './loopback-address.ts';
 
-/** Where each server listens. `5424` and `3164` are how syslog-ng is told what comes; rsyslog finds out. */
+/** Where each server listens. `5424` and `3164` tell syslog-ng what comes; rsyslog finds out. */
 export const ports = { 5424: 15424, 3164: 13164 } as const;
 
 /** What a server made of a message. */

@@ -210,7 +210,7 @@ async function serve(certificate: string): Promise<Server> {
   return server;
 }
 
-/** The registry cannot be told to choose one: a port that was free a moment ago. */
+/** The registry cannot choose one itself: a port that was free a moment ago. */
 async function freePort(address: string): Promise<number> {
   const server = createSocket();
   server.listen(0, address);

@@ -22,7 +22,7 @@ const quietTurns = 3;
 const quietPauses = 3;
 const sockets = /^(TCPSocketWrap|UDPWrap|TLSWrap)$/i;
 
-/** What may stay open for ever without anything happening; all else that Node lists (requests for files and names, child processes, connections that are made) is work. */
+/** What may stay open without end and without anything happening; all else that Node lists (requests for files and names, child processes, connections that are made) is work. */
 const mayBeIdle =
   /^(TCP(Socket|Server)Wrap|Pipe(Server)?Wrap|UDPWrap|TLSWrap|TTYWrap|SignalWrap|MessagePort|FSEventWrap|Timeout|Immediate)$/;
 

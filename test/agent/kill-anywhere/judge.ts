@@ -55,7 +55,7 @@ function judgeReports(run: Run): string[] {
 
 type Verdict = 'SUCCESS' | 'FAILED';
 
-/** What the end of an action may be: one of two when the agent was killed while it recorded an end, for nobody knows whether that is on the disk. */
+/** What the end of an action may be: one of two when the agent was killed while it recorded an end, because that may or may not be on the disk. */
 function verdictsOf({ ledger, interrupted }: Run, action: string): [Verdict, ...Verdict[]] {
   if (action.startsWith(BAD)) return ['FAILED'];
   if (interrupted === 'rerun') return ['SUCCESS'];
@@ -77,7 +77,7 @@ function wasLost(ledger: readonly LedgerEntry[], action: string): boolean {
   return ledger.some((entry) => entry.what === 'killed') || cut >= 0;
 }
 
-/** At most once and after the last acknowledgement; and for sure, unless the agent died after it had recorded that it is going to. */
+/** At most once and after the last acknowledgement; and always, unless the agent died after it had recorded that it is going to. */
 function judgeRestart(run: Run): string[] {
   const restarts = run.ledger.filter((entry) => entry.what === 'restarted');
   const lastEvent = run.events.at(-1);

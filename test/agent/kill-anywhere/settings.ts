@@ -11,7 +11,7 @@ const kill = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('moment'), milliseconds: z.number() }),
 ]);
 
-/** What the process of an agent is told, as JSON in its only argument. */
+/** Settings of an agent's process, as JSON in its only argument. */
 export const mortalSettings = z.object({
   authority: z.string(),
   tls: z.boolean(),

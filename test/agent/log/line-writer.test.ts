@@ -3,7 +3,7 @@ import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { createLineWriter, type LineWriterOptions } from '../../../agent/log/line-writer.ts';
 
-/** A reader that takes what was written when it is told to. */
+/** A reader that reads what was written on request. */
 class Reader extends Writable {
   text = '';
   writes = 0;

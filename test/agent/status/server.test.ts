@@ -31,7 +31,7 @@ async function startStatus() {
     speak(name: string) {
       dialect = name;
     },
-    /** What both are told. */
+    /** Settings of both. */
     tell(...events: (Parameters<typeof board.observe>[0] | Parameters<typeof board.observeRuntime>[0])[]) {
       for (const event of events) {
         if ('container' in event || 'stream' in event || /^pull|^warning|^engine/.test(event.kind)) {

@@ -48,7 +48,7 @@ test('TCP: nothing is lost while the server is away, whatever it had not read wh
 
   write(0, 10);
   await server.until(() => textsOf(server).length === 10);
-  // The kernel takes these, and nobody reads them.
+  // The kernel takes these, and no process reads them.
   server.pause();
   write(10, 500);
   const { promise: sent, resolve } = Promise.withResolvers<void>();

@@ -135,7 +135,7 @@ test('fetchImage() says at once that the server does not have the image', async 
 test('fetchImage() retries a refused connection before it gives up', async () => {
   const notices: string[] = [];
   using client = createDownloadClient({ ...quick, onRetry: (notice) => notices.push(notice) });
-  // Port 1 (tcpmux) is served by nobody.
+  // Nothing listens on port 1 (tcpmux).
   await assert.rejects(fetchImage(client, [new URL('http://127.0.0.1:1/image')], never), /ECONNREFUSED.*tried 3 times/);
   assert.equal(notices.length, 2);
   assert.match(notices[0] ?? '', /trying again in 1 s \(attempt 2 of 3\)/);

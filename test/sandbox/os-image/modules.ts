@@ -26,7 +26,7 @@ export async function copyModules(
   }
   await execa('depmod', ['--basedir', to, release], { cancelSignal: signal });
   await Promise.all(
-    // What only the binary form of the index is made from, or nobody asks for here.
+    // What only the binary form of the index is made from, or is not needed here.
     ['modules.builtin.modinfo', 'modules.order', 'modules.devname'].map((file) =>
       rm(join(target, file), { force: true }),
     ),

@@ -113,7 +113,7 @@ export const packages = [
 export const packagesLeftOut =
   /^(adduser|debconf|dpkg|gcc-12-base|init-system-helpers|initramfs-tools.*|klibc-utils|libklibc|linux-base|linux-image-amd64|logsave|lsb-base|lib.*-perl|libperl.*|perl.*|runit-helper|sensible-utils|sysvinit-utils|tar|ucf|usrmerge)$/;
 
-/** Files of packages that nobody reads here. */
+/** Files of packages that are not needed here. */
 export const pathsLeftOut = [
   './usr/share/doc',
   './usr/share/info',

@@ -1,4 +1,4 @@
-/** The played servers after PostgreSQL, asked by a client that sends exactly what it is told. */
+/** The played servers after PostgreSQL, and a client that sends exactly the given messages. */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';

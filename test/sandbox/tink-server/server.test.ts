@@ -31,7 +31,7 @@ const rpc = WorkflowServiceDefinition.methods;
 const never = new AbortController().signal;
 const [one, two] = [MACHINE_ONE.id, MACHINE_TWO.id];
 
-/** A server with two machines and a client that sends exactly what it is told. */
+/** A server with two machines and a client that sends exactly the given messages. */
 async function start(test: TestContext, options: TinkServerOptions = {}) {
   const server = await startTinkServer(options);
   test.after(() => server.stop());

@@ -68,7 +68,7 @@ function templateOf(...actions: readonly string[]): string {
   return head + actions.map((action) => `  - {image: flatcar-install, ${action}}\n`).join('');
 }
 
-/** Runs until it is told to stop, as process 1 does only if it listens. */
+/** Runs until SIGTERM, which process 1 obeys only if it listens for it. */
 const patient = 'command: [sh, -c, "trap exit TERM; sleep 600 & wait"]';
 
 /** The events without what differs from run to run. */
@@ -159,7 +159,7 @@ test('after global_timeout no action begins', async () => {
 test('a request to stop ends the action and says so', async () => {
   const template = await write('stop.yaml', templateOf(`name: long, timeout: 600, ${patient}`));
   const agent = execa(process.execPath, bench(template), { reject: false, forceKillAfterDelay: false });
-  // To its end: leaving the loop earlier would wait for the process before it is told to stop.
+  // To its end: leaving the loop earlier would wait for the process before it is stopped.
   for await (const line of agent.iterable({ from: 'stderr' })) {
     if (line.includes('container started')) agent.kill('SIGTERM');
   }

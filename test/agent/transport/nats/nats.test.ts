@@ -37,7 +37,7 @@ const event = z.strictObject({
 });
 type ReceivedEvent = z.output<typeof event>;
 
-/** Whoever sends lists and listens to what becomes of them: NATS's own client, connected on its own. */
+/** Sends lists and receives their events: NATS's own client, with a connection of its own. */
 class Sender implements AsyncDisposable {
   readonly events: ReceivedEvent[] = [];
   readonly #worker: string;

@@ -43,7 +43,7 @@ function createInstalled(contents = image): Promise<LoopDevice> {
   return createLoopDevice({ sizeBytes: imageBytes, contents });
 }
 
-/** Runs `look` on the mounted partition of a disk that nobody holds. */
+/** Runs `look` on the mounted partition of a disk that no process holds. */
 async function withPartition<T>(loop: LoopDevice, label: string, look: (root: string) => Promise<T>): Promise<T> {
   const range = `loop,ro,offset=${partitionOffsetBytes(label)},sizelimit=${sizeOf(label)}`;
   await using mounted = await mountDevice(loop.path, '-o', range);

@@ -6,7 +6,7 @@ import { checkIgnition } from '../../../../installer/configure/ignition/check.ts
 
 /*
  * Debian's ignition-validate is Ignition 2.14 itself, which knows 3.0 to 3.3: every config below is given to both, and both must come to the same
- * verdict. What the configs are about is said by their keys; none is labelled good or bad by hand.
+ * verdict. The keys of the configs name their subject; none is labelled good or bad by hand.
  */
 
 const versions = ['3.0.0', '3.1.0', '3.2.0', '3.3.0'];
