@@ -1,6 +1,5 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
-import { formatAuthority } from '../../net/authority.ts';
+import { type Authority, formatAuthority, parseAuthority } from '../../net/authority.ts';
 import { ProxyError, parseProxy } from '../../net/proxy.ts';
 import { Secret } from '../log/redact.ts';
 
@@ -13,22 +12,13 @@ export const string = () => z.string('must be text').trim().min(1, 'must not be 
 
 export const absolutePath = () => string().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
 
-/**
- * A host and perhaps a port: `host`, `host:port`, `[address]:port`; an address of IPv6 alone needs
- * no brackets.
- */
-class HostAndPort {
+/** A host and perhaps a port, which shows itself as it is written. */
+class HostAndPort implements Authority {
   /** Without brackets. */
   readonly host: string;
   readonly port: number | undefined;
 
-  /** @throws {TypeError} it is of another form */
-  constructor(text: string) {
-    const [, bracketed, host = bracketed, digits] =
-      /^(?:\[([^\s[\]]+)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? (isIP(text) === 6 ? ['', text] : []);
-    const port = digits === undefined ? undefined : Number(digits);
-    if (host === undefined || (bracketed !== undefined && isIP(bracketed) !== 6) || port === 0 || (port ?? 0) > 65535)
-      throw new TypeError('must be host:port');
+  constructor({ host, port }: Authority) {
     this.host = host;
     this.port = port;
   }
@@ -41,12 +31,10 @@ class HostAndPort {
 /** @param example of how it should be written */
 const hostAndPort = (example: string) =>
   string().transform((value, context) => {
-    try {
-      return new HostAndPort(value);
-    } catch {
-      context.addIssue(`must be host:port, for example ${example}`);
-      return z.NEVER;
-    }
+    const authority = parseAuthority(value);
+    if (authority !== undefined) return new HostAndPort(authority);
+    context.addIssue(`must be host:port, for example ${example}`);
+    return z.NEVER;
   });
 
 /**

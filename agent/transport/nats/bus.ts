@@ -8,7 +8,7 @@ import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
 import { within } from '../../../clock/within.ts';
 import { reasonOf } from '../../../errors/reason.ts';
 import { isSameFailure } from '../../../errors/same-failure.ts';
-import { withoutBrackets } from '../../../net/authority.ts';
+import { formatAuthority, withoutBrackets } from '../../../net/authority.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
 import { TransportError } from '../transport.ts';
 
@@ -19,6 +19,7 @@ export class NatsOptionsError extends Error {
 
 /** Address of a NATS server, with credentials. */
 export interface Address {
+  /** IPv6 without brackets. */
   readonly host: string;
   readonly port: number;
   /** Whether TLS was asked for (`tls://`): then nothing is sent without it. */
@@ -54,7 +55,7 @@ export function parseAddress(server: string): Address {
   const [user, pass] = [decode(url.username), decode(url.password)];
   const credentials = pass === '' ? { token: user } : { user, pass };
   return {
-    host: url.hostname,
+    host: withoutBrackets(url.hostname),
     port: Number(url.port || 4222),
     tls: url.protocol === 'tls:',
     credentials: user === '' ? {} : credentials,
@@ -107,7 +108,7 @@ export class Bus implements AsyncDisposable {
 
   constructor(options: BusOptions) {
     this.#options = options;
-    this.#place = `the NATS server ${options.address.host}:${options.address.port}`;
+    this.#place = `the NATS server ${formatAuthority(options.address)}`;
   }
 
   get listenOn(): string {
@@ -170,7 +171,7 @@ export class Bus implements AsyncDisposable {
         ...address.credentials,
         ...(tls !== undefined && { tls }),
         name,
-        servers: `${address.host}:${address.port}`,
+        servers: formatAuthority(address),
         timeout: CONNECT_SECONDS * 1000,
         maxReconnectAttempts: -1,
         // So that machines which lost their server in the same second do not come back in the same
@@ -210,7 +211,7 @@ export class Bus implements AsyncDisposable {
       // The library names no address to check, so that Node would look for "localhost" in the
       // certificate.
       checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
-        checkServerIdentity(plainHost(address), certificate),
+        checkServerIdentity(address.host, certificate),
     };
   }
 
@@ -298,11 +299,6 @@ const serverInfo = z.looseObject({
 
 type ServerInfo = z.output<typeof serverInfo>;
 
-/** The brackets of an IPv6 address belong to the URL. */
-function plainHost({ host }: Address): string {
-  return withoutBrackets(host);
-}
-
 /**
  * Returns the INFO of a NATS server. The library's first attempt to connect cannot be stopped, and
  * without an answer it never closes its socket; so it is only made after the server has answered
@@ -310,7 +306,7 @@ function plainHost({ host }: Address): string {
  */
 async function greeting(address: Address, clock: Clock, signal: AbortSignal): Promise<ServerInfo> {
   using deadline = startDeadline(clock, { seconds: CONNECT_SECONDS, awaited: 'answer' }, signal);
-  const options = { host: plainHost(address), port: address.port, signal: deadline.signal };
+  const options = { host: address.host, port: address.port, signal: deadline.signal };
   const socket = createConnection(options);
   try {
     let text = '';
