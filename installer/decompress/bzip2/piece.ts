@@ -92,7 +92,7 @@ export class PieceDecoder {
       await this.#deliver();
       this.#sink.send(end);
     } catch (error) {
-      if (!(error instanceof InvalidBlock)) throw error;
+      if (!(error instanceof InvalidBlockError)) throw error;
       this.#sink.send({ kind: 'invalid', bit: error.bit, reason: error.message });
     }
   }
@@ -190,7 +190,7 @@ export class PieceDecoder {
     let onlyZeroes = true;
     for (;;) {
       const length = kernel.expand(lane);
-      if (length === expanded.unfinishedRun) throw new InvalidBlock(block.bit, 'it ends within a run');
+      if (length === expanded.unfinishedRun) throw new InvalidBlockError(block.bit, 'it ends within a run');
       if (length === expanded.blockEnd) break;
       if (length < 0) {
         heldZeroes -= length;
@@ -207,14 +207,14 @@ export class PieceDecoder {
       new Uint8Array(buffer).set(kernel.output.subarray(0, length));
       this.#sink.send({ kind: 'data', buffer, lengthBytes: length });
     }
-    if (kernel.crc(lane) !== kernel.storedCrc(lane)) throw new InvalidBlock(block.bit, 'its checksum is wrong');
+    if (kernel.crc(lane) !== kernel.storedCrc(lane)) throw new InvalidBlockError(block.bit, 'its checksum is wrong');
     if (onlyZeroes) return heldZeroes;
     if (heldZeroes > 0) this.#sink.send({ kind: 'zero', lengthBytes: heldZeroes });
     return undefined;
   }
 }
 
-class InvalidBlock extends Error {
+class InvalidBlockError extends Error {
   readonly bit: number;
 
   constructor(bit: number, reason: string) {

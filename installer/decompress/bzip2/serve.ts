@@ -20,7 +20,7 @@ export async function serve(port: MessagePort, createKernel: CreateKernel, setti
     try {
       await new PieceDecoder(kernel, mailbox.sink(request)).decode({ ...request, loadedBytes });
     } catch (error) {
-      if (!(error instanceof Cancelled)) throw error;
+      if (!(error instanceof CancelledError)) throw error;
     }
   }
 }
@@ -33,7 +33,7 @@ function load(kernel: Kernel, { parts }: DecodeRequest): void {
   }
 }
 
-class Cancelled extends Error {}
+class CancelledError extends Error {}
 
 class Mailbox {
   readonly #port: MessagePort;
@@ -80,7 +80,7 @@ class Mailbox {
       },
       buffer: async () => {
         for (;;) {
-          if (this.#closed || job <= this.#cancelledUpTo) throw new Cancelled();
+          if (this.#closed || job <= this.#cancelledUpTo) throw new CancelledError();
           const free = this.#buffers.pop();
           if (free) return free;
           if (this.#unmade > 0) {
