@@ -29,6 +29,7 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
     await writeFile(path, '');
     await truncate(path, 64 * 1024 * 1024);
   }
+  const startedAt = Date.now();
   await using machine = await boot(scratch.directory, {
     commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 nibs_shell`,
     disks,
@@ -59,7 +60,9 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   ).trim();
   equal(card, '08:00:27:00:00:02', 'the card of BOOTIF is the way out');
   match(await shell('cat /etc/docker/certs.d/10.0.2.99/ca.crt'), /BEGIN CERTIFICATE/);
-  ok(Math.abs(Number.parseInt(await shell('date +%s'), 10) - Date.now() / 1000) < 60, 'the clock is right');
+  // Set while it ran, not as it was at the start. An emulated machine's clock goes slow when the host is busy.
+  const clockSeconds = Number.parseInt(await shell('date +%s'), 10);
+  ok(clockSeconds > startedAt / 1000 - 60 && clockSeconds < Date.now() / 1000 + 60, 'the clock is right');
   match(await shell('pidof watchdog > /dev/null && echo fed'), /fed/);
   match(await shell('flatcar-install -h > /dev/null && echo installs'), /installs/);
   match(await shell('kexec --version'), /kexec-tools/);

@@ -111,6 +111,8 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
   await Promise.all(Object.values(files).map((path) => rm(path, { force: true })));
   if (options.firmware === 'uefi') await copyFile('/usr/share/OVMF/OVMF_VARS_4M.fd', files.variables);
   const acceleration = options.acceleration ?? (await findAcceleration());
+  const cpus = options.cpus ?? (acceleration === 'tcg' ? 1 : 2);
+  const countsInstructions = acceleration === 'tcg' && cpus === 1 && options.boot.kind === 'kernel';
 
   const child = spawnInNamespace(options, [
     ...['-name', options.name, '-nodefaults', '-display', 'none', '-no-user-config'],
@@ -121,8 +123,9 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
       '-accel',
       acceleration === 'tcg' ? emulation : acceleration,
       ...(acceleration === 'kvm' ? ['-cpu', 'host'] : []),
+      ...(countsInstructions ? ['-icount', instructionClock] : []),
     ],
-    ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(options.cpus ?? (acceleration === 'tcg' ? 1 : 2))],
+    ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(cpus)],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${files.monitor},server=on,wait=off`],
     ...['-device', 'virtio-rng-pci'],
@@ -142,6 +145,13 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
  * patching, as it does when the first container turns the accounting of memory on: both processors are stuck for good ("soft lockup").
  */
 const emulation = 'tcg,thread=single';
+
+/**
+ * The clock of an emulated machine advances by a nanosecond with each instruction, and with the host's when the machine is idle. On a busy host the machine then
+ * has as many timer interrupts, time-outs and polls as on an idle one: with the host's clock it needed three times the processor time there. Its time of day goes slow
+ * meanwhile. Not for firmware, which waits in busy loops, and not for several processors, which would take turns at each instruction that reads the clock.
+ */
+const instructionClock = 'shift=0,sleep=on';
 
 /** `setpriv` makes the kernel end the machine when this process ends, however it ends: no machine outlives its test. */
 function spawnInNamespace(options: MachineOptions, machineArguments: readonly string[]): ChildProcess {
