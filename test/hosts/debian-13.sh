@@ -35,7 +35,7 @@ make_root() {
   # shellcheck disable=SC2086 # without a mirror there is no argument
   setpriv --pdeathsig KILL unshare --mount --propagation private debootstrap --variant=minbase --cache-dir="$cache/base" trixie "$root" $mirror >"$cache/debootstrap.log" ||
     { tail "$cache/debootstrap.log" "$root/debootstrap/debootstrap.log" >&2 && return 1; }
-  # The chroot is thrown away, and nobody reads in it.
+  # The chroot is thrown away, and no documentation is read in it.
   printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/doc/*' 'path-exclude=/usr/share/locale/*' 'path-exclude=/usr/share/man/*' >"$root/etc/dpkg/dpkg.cfg.d/scratch"
   printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service is started by its package
   chmod 755 "$root/usr/sbin/policy-rc.d"
