@@ -61,7 +61,7 @@ export const longFiles: readonly string[] = [
 /**
  * Integration tests that need much processor time for what is our own code or the same on each
  * release of Debian: `test/run.ts --distribution` leaves them out. The programs of the machine that
- * they use, cheaper ones use too: surroundings, device and dry-run those for disks,
+ * they use, cheaper ones use too: environment, device and dry-run those for disks,
  * container-runtime, restart and log-drivers the engines.
  */
 export const ownCode: readonly string[] = [
@@ -74,7 +74,7 @@ export const ownCode: readonly string[] = [
   'test/agent/other-ways.test.ts',
   'test/agent/outage.test.ts',
   'test/agent/runtime/flood.test.ts',
-  'test/agent/runtime/left-over.test.ts',
+  'test/agent/runtime/adoption.test.ts',
   'test/agent/transport/file/file.test.ts',
   'test/installer/interrupt.test.ts',
   // Registries of our own, name servers, message servers.
@@ -87,7 +87,7 @@ export const ownCode: readonly string[] = [
   'test/e2e/seed-image.test.ts',
   'test/initramfs/modules.test.ts',
   'test/installer/configure/ignition/install.test.ts',
-  'test/installer/configure/ignition/verdict.test.ts',
+  'test/installer/configure/ignition/ignition-validate.test.ts',
   'test/installer/decompress/bzip2/bzip2.test.ts',
   'test/installer/decompress/bzip2/threads.test.ts',
   'test/installer/decompress/decompress.test.ts',

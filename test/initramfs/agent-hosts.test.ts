@@ -15,7 +15,7 @@ import { execa } from 'execa';
 import { containerSpec } from '../../agent/runtime/container-spec.ts';
 import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
 import { createOptions } from '../../agent/runtime/docker/create-options.ts';
-import { actionOf } from '../agent/runtime/workshop.ts';
+import { actionOf } from '../agent/runtime/runtime-fixture.ts';
 import { type Hall, startHall } from '../agent/site.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';
 import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';

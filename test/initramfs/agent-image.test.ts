@@ -8,7 +8,7 @@ import { execa } from 'execa';
 import { containerSpec } from '../../agent/runtime/container-spec.ts';
 import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
 import { createOptions } from '../../agent/runtime/docker/create-options.ts';
-import { actionOf } from '../agent/runtime/workshop.ts';
+import { actionOf } from '../agent/runtime/runtime-fixture.ts';
 import { ended, eventsOf, type Hall, makeSite, type Site, startHall, until } from '../agent/site.ts';
 import type { Image } from '../sandbox/image.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';

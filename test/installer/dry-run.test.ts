@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { type FakeTools, makeFakeTools } from '../sandbox/fake-tools.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
-import { makeStandIns, type StandIns } from '../sandbox/stand-ins.ts';
 import { runInstaller, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
@@ -20,10 +20,10 @@ before(async () => {
 after(() => rm(directory, { recursive: true }));
 
 /** lsblk that calls a loop device a disk: those are gone at the next start, so that no warning names what is on them. */
-function lsblkWithDisk({ path }: LoopDevice): Promise<StandIns> {
+function lsblkWithDisk({ path }: LoopDevice): Promise<FakeTools> {
   const name = path.slice('/dev/'.length);
   const script = `lsblk "$@" | awk '/"name": *"/ { own = index($0, "\\"${name}\\"") } own { sub(/"type": *"loop"/, "\\"type\\": \\"disk\\"") } { print }'`;
-  return makeStandIns({ lsblk: script });
+  return makeFakeTools({ lsblk: script });
 }
 
 test('flatcar-install -y and an installation warn of another disk that carries the names of a Flatcar', async () => {

@@ -7,10 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { parseTable } from '../../installer/disk/gpt.ts';
 import { backingLoops } from '../../installer/disk/in-use.ts';
+import { type FakeTools, makeFakeTools } from '../sandbox/fake-tools.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { type Fault, startMirror } from '../sandbox/mirror.ts';
 import { imageFile, makeSignedRelease, publish, type SignedRelease } from '../sandbox/signed-release.ts';
-import { makeStandIns, type StandIns } from '../sandbox/stand-ins.ts';
 import { readOemFile, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
@@ -113,7 +113,7 @@ interface Run {
 interface Way {
   readonly saving: boolean;
   readonly fault?: { readonly path: string; readonly fault: Fault } | undefined;
-  readonly standIns?: StandIns | undefined;
+  readonly tools?: FakeTools | undefined;
 }
 
 /** Starts an installation and hands it to `action`, which interrupts it. */
@@ -124,7 +124,7 @@ async function during<Result>(way: Way, action: (run: Run) => Promise<Result>): 
   await using disk = await makeUsedDisk();
   const temporary = await mkdtemp(join(release.directory, 'tmp-'));
   await mkdir(temporary, { recursive: true });
-  const env = { TMPDIR: temporary, ...(way.standIns === undefined ? {} : { PATH: way.standIns.path }) };
+  const env = { TMPDIR: temporary, ...(way.tools === undefined ? {} : { PATH: way.tools.path }) };
   const child = startInstaller(
     [
       ...['-d', disk.path, '-b', mirror.url, '-k', release.keyPath, '-i', configPath],
@@ -218,11 +218,11 @@ for (const saving of [false, true]) {
   for (const tool of ['losetup', 'mount', 'umount', 'fallocate']) {
     test(`flatcar-install is interrupted while ${tool} runs${withSaving}`, async () => {
       const script = `if [ ! -e "$DIR/reached" ]; then touch "$DIR/reached"; while [ ! -e "$DIR/go" ]; do sleep 0.05; done; fi; exec ${tool} "$@"`;
-      await using standIns = await makeStandIns({ [tool]: script });
-      await during({ saving, standIns }, async (run) => {
-        await until(() => exists(join(standIns.directory, 'reached')), run.child);
+      await using tools = await makeFakeTools({ [tool]: script });
+      await during({ saving, tools }, async (run) => {
+        await until(() => exists(join(tools.directory, 'reached')), run.child);
         run.child.kill('SIGTERM');
-        await writeFile(join(standIns.directory, 'go'), '');
+        await writeFile(join(tools.directory, 'go'), '');
         assert.equal(await assertOrderly(run, tool), left);
       });
     });

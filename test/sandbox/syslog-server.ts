@@ -62,11 +62,11 @@ export class SyslogServer implements AsyncDisposable {
       .on('data', (chunk) => {
         rest = Buffer.concat([rest, chunk]);
         for (;;) {
-          const blank = rest.indexOf(' ');
-          const length = blank < 0 ? Number.NaN : Number(rest.toString('ascii', 0, blank));
-          if (!(rest.length >= blank + 1 + length)) return;
-          this.#keep(rest.toString('utf8', blank + 1, blank + 1 + length));
-          rest = rest.subarray(blank + 1 + length);
+          const space = rest.indexOf(' ');
+          const length = space < 0 ? Number.NaN : Number(rest.toString('ascii', 0, space));
+          if (!(rest.length >= space + 1 + length)) return;
+          this.#keep(rest.toString('utf8', space + 1, space + 1 + length));
+          rest = rest.subarray(space + 1 + length);
         }
       })
       .on('error', () => {})

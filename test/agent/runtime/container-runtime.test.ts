@@ -11,94 +11,94 @@ import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import {
   actionOf,
-  type DockerWorkshop,
+  type DockerFixture,
   engineKinds,
+  type RuntimeFixture,
   shell,
-  startWorkshop,
-  startWorkshopOf,
-  type Workshop,
-} from './workshop.ts';
+  startDockerFixture,
+  startFixtureOf,
+} from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 
 for (const kind of engineKinds)
   describe(kind, () => {
-    let workshop: Workshop;
+    let fixture: RuntimeFixture;
     before(async () => {
-      workshop = await startWorkshopOf(kind);
+      fixture = await startFixtureOf(kind);
     });
-    after(() => workshop[Symbol.asyncDispose]());
+    after(() => fixture[Symbol.asyncDispose]());
     beforeEach(() => {
-      workshop.events.length = 0;
+      fixture.events.length = 0;
     });
 
-    const containers = () => workshop.bench.containers();
+    const containers = () => fixture.control.containers();
 
     test('an action runs with its command, environment, volumes and the directory of its workflow', async () => {
-      const state = join(workshop.workDirectory, 'state');
+      const state = join(fixture.workDirectory, 'state');
       await mkdir(state);
       const action = shell('cat /workflow/data; echo "$GREETING"; echo out > /statedir/out; echo complaint >&2', {
         environment: ['GREETING=hello = world'],
         volumes: [`${state}:/statedir`, '/dev:/dev'],
       });
       const beganAt = Date.now();
-      const outcome = await workshop.runtime.run(action, never);
+      const outcome = await fixture.runtime.run(action, never);
       assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
       assert.equal(outcome.message, 'finished successfully');
       assert.ok(outcome.startedAt.getTime() >= beganAt && outcome.endedAt.getTime() >= outcome.startedAt.getTime());
-      assert.deepEqual(workshop.output('stdout'), ['{}hello = world']);
-      assert.deepEqual(workshop.output('stderr'), ['complaint']);
+      assert.deepEqual(fixture.output('stdout'), ['{}hello = world']);
+      assert.deepEqual(fixture.output('stderr'), ['complaint']);
       assert.equal(await readFile(join(state, 'out'), 'utf8'), 'out\n');
       assert.deepEqual(await containers(), []);
     });
 
     test('an action of a server whose agents have no /workflow has none', async () => {
       const action = shell('ls -d /workflow', { sharesDirectory: false });
-      const outcome = await workshop.runtime.run(action, never);
+      const outcome = await fixture.runtime.run(action, never);
       assert.match(outcome.message, /^exit code 1: ls: \/workflow: No such file or directory$/);
-      await assert.rejects(readFile(join(workshop.workDirectory, action.workflowId, 'data')), { code: 'ENOENT' });
+      await assert.rejects(readFile(join(fixture.workDirectory, action.workflowId, 'data')), { code: 'ENOENT' });
     });
 
     test('the entry point of the image stays, and without a command its own is used', async () => {
       const image = await busyboxImage({ Entrypoint: ['/bin/echo', 'entry'], Cmd: ['own'] });
-      await workshop.registry.push('entry:1', image);
-      await workshop.runtime.run(actionOf([], { image: 'entry:1' }), never);
-      await workshop.runtime.run(actionOf(['given', 'two words'], { image: 'entry:1' }), never);
-      assert.deepEqual(workshop.output(), ['entry own', 'entry given two words']);
+      await fixture.registry.push('entry:1', image);
+      await fixture.runtime.run(actionOf([], { image: 'entry:1' }), never);
+      await fixture.runtime.run(actionOf(['given', 'two words'], { image: 'entry:1' }), never);
+      assert.deepEqual(fixture.output(), ['entry own', 'entry given two words']);
     });
 
     test('an entry point of the action replaces that of the image', async () => {
       const image = await busyboxImage({ Entrypoint: ['/bin/false'], Cmd: ['own'] });
-      await workshop.registry.push('entry:2', image);
+      await fixture.registry.push('entry:2', image);
       const echo = { image: 'entry:2', entrypoint: ['echo'] };
-      await workshop.runtime.run(actionOf(['given', 'two words'], echo), never);
-      await workshop.runtime.run({ ...actionOf([], echo), entrypoint: ['/bin/echo', 'alone'] }, never);
+      await fixture.runtime.run(actionOf(['given', 'two words'], echo), never);
+      await fixture.runtime.run({ ...actionOf([], echo), entrypoint: ['/bin/echo', 'alone'] }, never);
       // As with tink-agent: the Docker Engine drops the CMD of the image then, containerd's adapter keeps it.
-      assert.deepEqual(workshop.output(), ['given two words', kind === 'containerd' ? 'alone own' : 'alone']);
+      assert.deepEqual(fixture.output(), ['given two words', kind === 'containerd' ? 'alone own' : 'alone']);
     });
 
     test('an action reaches the devices and the processes of the machine', async () => {
-      await workshop.runtime.run(
+      await fixture.runtime.run(
         shell('ls -d /dev/loop-control; cat /proc/1/comm; hostname', { pidMode: 'host' }),
         never,
       );
       const comm = (await readFile('/proc/1/comm', 'utf8')).trim();
-      assert.deepEqual(workshop.output().slice(0, 2), ['/dev/loop-control', comm]);
+      assert.deepEqual(fixture.output().slice(0, 2), ['/dev/loop-control', comm]);
     });
 
     test('the network is the one of the action, else the configured one, else that of the machine where no bridge is', async () => {
       const interfaces = shell('ls /sys/class/net | wc -l; readlink /proc/self/ns/net');
-      await workshop.runtime.run(interfaces, never);
-      await workshop.runtime.run({ ...interfaces, id: '1', networkMode: 'none' }, never);
-      await workshop.createRuntime({ network: 'none' }).run({ ...interfaces, id: '2' }, never);
-      const [, ofMachine, , none, , configured] = workshop.output();
+      await fixture.runtime.run(interfaces, never);
+      await fixture.runtime.run({ ...interfaces, id: '1', networkMode: 'none' }, never);
+      await fixture.createRuntime({ network: 'none' }).run({ ...interfaces, id: '2' }, never);
+      const [, ofMachine, , none, , configured] = fixture.output();
       assert.equal(ofMachine, await readlink('/proc/self/ns/net'));
       assert.notEqual(none, ofMachine);
       assert.notEqual(configured, ofMachine);
     });
 
     test('a failure carries its exit code and the last lines, without secrets', async () => {
-      const outcome = await workshop.runtime.run(shell('echo first; echo the canary sings >&2; exit 3'), never);
+      const outcome = await fixture.runtime.run(shell('echo first; echo the canary sings >&2; exit 3'), never);
       assert.equal(outcome.verdict, 'FAILED');
       assert.match(outcome.message, /^exit code 3: /);
       assert.match(outcome.message, /the \*\*\* sings/);
@@ -109,7 +109,7 @@ for (const kind of engineKinds)
       const messages = new Set<string>();
       for (let round = 0; round < 5; round++) {
         const action = shell('echo one; echo why >&2; echo two; exit 3', { id: String(round) });
-        messages.add((await workshop.runtime.run(action, never)).message);
+        messages.add((await fixture.runtime.run(action, never)).message);
       }
       assert.deepEqual([...messages], ['exit code 3: why | before that: one | two']);
     });
@@ -117,9 +117,9 @@ for (const kind of engineKinds)
     test('a failure by a signal names the signal', async () => {
       // The first process of a container ignores signals it has no handler for, except those from outside.
       const action = shell('echo ready; while :; do sleep 0.1; done');
-      const running = workshop.runtime.run(action, never);
-      await workshop.told((event) => event.kind === 'output');
-      await workshop.bench.kill(containerName(action, 'action'));
+      const running = fixture.runtime.run(action, never);
+      await fixture.untilEvent((event) => event.kind === 'output');
+      await fixture.control.kill(containerName(action, 'action'));
       assert.deepEqual((await running).message, 'ended by SIGKILL (exit code 137): ready');
     });
 
@@ -144,7 +144,7 @@ for (const kind of engineKinds)
         [{ image: 'UPPER' }, ['true'], /could not be run: ".*\/UPPER" is not the name of an image: .*lower case/],
       ];
       for (const [rest, command, expected] of reasons) {
-        const outcome = await workshop.runtime.run(actionOf(command, rest), never);
+        const outcome = await fixture.runtime.run(actionOf(command, rest), never);
         assert.equal(outcome.verdict, 'FAILED', String(expected));
         assert.match(outcome.message, expected);
       }
@@ -155,20 +155,20 @@ for (const kind of engineKinds)
       const polite = shell('trap "echo bye; exit 0" TERM; echo hello; while :; do sleep 0.05; done', {
         timeoutSeconds: 1,
       });
-      const outcome = await workshop.runtime.run(polite, never);
+      const outcome = await fixture.runtime.run(polite, never);
       assert.equal(outcome.verdict, 'TIMEOUT');
       assert.equal(outcome.message, 'timed out after 1 s: bye | before that: hello');
       assert.deepEqual(await containers(), []);
     });
 
     test('a time-out ends at the limit: the time that the container takes to end is not the action’s', async () => {
-      await workshop.runtime.run(shell('true'), never);
-      workshop.events.length = 0;
+      await fixture.runtime.run(shell('true'), never);
+      fixture.events.length = 0;
       // A first process has no default for SIGTERM: this one takes all of the grace.
       const action = shell('exec sleep 60', { timeoutSeconds: 1 });
-      const runtime = workshop.createRuntime({ stopGraceSeconds: 2 });
+      const runtime = fixture.createRuntime({ stopGraceSeconds: 2 });
       const running = runtime.run(action, never);
-      await workshop.told((event) => event.kind === 'started');
+      await fixture.untilEvent((event) => event.kind === 'started');
       const startedAt = Date.now();
       const { verdict, endedAt } = await running;
       const knownAt = Date.now();
@@ -178,7 +178,7 @@ for (const kind of engineKinds)
     });
 
     test('a container that ends when it is asked to is not waited for any longer', async () => {
-      const runtime = workshop.createRuntime({ stopGraceSeconds: 120 });
+      const runtime = fixture.createRuntime({ stopGraceSeconds: 120 });
       const action = shell('trap "exit 0" TERM; while :; do sleep 0.05; done', { timeoutSeconds: 1 });
       const startedAt = performance.now();
       assert.equal((await runtime.run(action, never)).verdict, 'TIMEOUT');
@@ -188,13 +188,13 @@ for (const kind of engineKinds)
 
     test('an action that does not end when asked is killed', async () => {
       const stubborn = shell('trap "" TERM; while :; do sleep 0.05; done', { timeoutSeconds: 1 });
-      const outcome = await workshop.runtime.run(stubborn, never);
+      const outcome = await fixture.runtime.run(stubborn, never);
       assert.equal(outcome.verdict, 'TIMEOUT');
       assert.deepEqual(await containers(), []);
     });
 
     test('an action without a limit, or with one of zero or less, gets the default', async () => {
-      const runtime = workshop.createRuntime({ defaultTimeoutSeconds: 1 });
+      const runtime = fixture.createRuntime({ defaultTimeoutSeconds: 1 });
       for (const timeoutSeconds of [undefined, 0, -5]) {
         const outcome = await runtime.run(
           shell('trap exit TERM; while :; do sleep 0.05; done', { timeoutSeconds }),
@@ -209,7 +209,7 @@ for (const kind of engineKinds)
       const ends = Array.from({ length: 20 }, (_, index) => (0.85 + index * 0.015).toFixed(3));
       const outcomes = await Promise.all(
         ends.map((seconds, index) =>
-          workshop.runtime.run(
+          fixture.runtime.run(
             shell(`sleep ${seconds}; exit 0`, { timeoutSeconds: 1, workerId: `edge-${index}` }),
             never,
           ),
@@ -224,17 +224,17 @@ for (const kind of engineKinds)
       }
     });
 
-    test('the command for failures runs after a failure, in the same surroundings, and changes nothing of the outcome', async () => {
+    test('the command for failures runs after a failure, in the same environment, and does not change the result', async () => {
       const action = shell('echo failing > /workflow/state; exit 3', {
         environment: ['WHO=me'],
         onFailure: ['sh', '-c', 'echo "$WHO: $(cat /workflow/state)"; exit 5'],
         onTimeout: ['echo', 'not this'],
       });
-      const outcome = await workshop.runtime.run(action, never);
+      const outcome = await fixture.runtime.run(action, never);
       assert.equal(outcome.verdict, 'FAILED');
       assert.match(outcome.message, /exit code 3/);
-      assert.deepEqual(workshop.output(), ['me: failing']);
-      const ended = workshop.events.filter((event) => event.kind === 'ended');
+      assert.deepEqual(fixture.output(), ['me: failing']);
+      const ended = fixture.events.filter((event) => event.kind === 'ended');
       assert.deepEqual(
         ended.map(({ role, exitCode }) => [role, exitCode]),
         [
@@ -247,14 +247,14 @@ for (const kind of engineKinds)
 
     test('after a timeout its own command runs, or the one for failures where there is none', async () => {
       const late = { timeoutSeconds: 1, onFailure: ['echo', 'failure'] };
-      await workshop.runtime.run(shell('exec sleep 60', { ...late, onTimeout: ['echo', 'timeout'] }), never);
-      await workshop.runtime.run(shell('exec sleep 60', late), never);
-      await workshop.runtime.run(shell('true', { ...late, onTimeout: ['echo', 'timeout'] }), never);
-      assert.deepEqual(workshop.output(), ['timeout', 'failure']);
+      await fixture.runtime.run(shell('exec sleep 60', { ...late, onTimeout: ['echo', 'timeout'] }), never);
+      await fixture.runtime.run(shell('exec sleep 60', late), never);
+      await fixture.runtime.run(shell('true', { ...late, onTimeout: ['echo', 'timeout'] }), never);
+      assert.deepEqual(fixture.output(), ['timeout', 'failure']);
     });
 
     test('a command for failures that does not end is ended, and neither it nor a broken one changes the outcome', async () => {
-      const runtime = workshop.createRuntime({ reactionTimeoutSeconds: 1 });
+      const runtime = fixture.createRuntime({ reactionTimeoutSeconds: 1 });
       for (const onFailure of [['sleep', '60'], ['/does/not/exist']]) {
         const action = shell('exit 3', { onFailure });
         const outcome = await runtime.run(action, never);
@@ -262,83 +262,83 @@ for (const kind of engineKinds)
         assert.equal(outcome.verdict, 'FAILED');
         assert.match(outcome.message, /exit code 3/);
       }
-      const [, reaction] = workshop.events.filter((event) => event.kind === 'ended');
+      const [, reaction] = fixture.events.filter((event) => event.kind === 'ended');
       assert.match(reaction?.message ?? '', /timed out after 1 s/);
-      assert.ok(workshop.events.some((event) => event.kind === 'warning' && /on-failure command/.test(event.message)));
+      assert.ok(fixture.events.some((event) => event.kind === 'warning' && /on-failure command/.test(event.message)));
       assert.deepEqual(await containers(), []);
     });
 
     test('when it is told to stop, the action is stopped and removed before that is passed on', async () => {
       const controller = new AbortController();
       const action = shell('trap "echo bye > /workflow/end; exit 0" TERM; echo up; while :; do sleep 0.05; done');
-      const running = workshop.runtime.run(action, controller.signal);
-      await workshop.told((event) => event.kind === 'output');
+      const running = fixture.runtime.run(action, controller.signal);
+      await fixture.untilEvent((event) => event.kind === 'output');
       const reason = new Error('the machine is needed elsewhere');
       controller.abort(reason);
       await assert.rejects(running, (error) => error === reason);
       assert.deepEqual(await containers(), []);
-      assert.equal(await readFile(join(workshop.workDirectory, action.workflowId, 'end'), 'utf8'), 'bye\n');
+      assert.equal(await readFile(join(fixture.workDirectory, action.workflowId, 'end'), 'utf8'), 'bye\n');
     });
 
     test('a name that is taken by somebody else is in nobody’s way', async () => {
       const action = shell('echo fine');
-      await workshop.runtime.run(shell('true'), never);
-      await workshop.bench.create(containerName(action, 'action'), `${workshop.registry.host}/busybox:1`);
+      await fixture.runtime.run(shell('true'), never);
+      await fixture.control.create(containerName(action, 'action'), `${fixture.registry.host}/busybox:1`);
       try {
-        assert.equal((await workshop.runtime.run(action, never)).verdict, 'SUCCESS');
+        assert.equal((await fixture.runtime.run(action, never)).verdict, 'SUCCESS');
         assert.deepEqual(await containers(), [containerName(action, 'action')]);
       } finally {
-        await workshop.bench.remove(containerName(action, 'action'));
+        await fixture.control.remove(containerName(action, 'action'));
       }
     });
 
     test('actions of the same name in different workflows, with any characters, do not conflict', async () => {
       const names = ['a b', 'ä/ö:ü', '-', '', 'x'.repeat(200)];
       const actions = [...names, ...names].map((name, index) => shell('true', { name, workerId: `name-${index}` }));
-      const outcomes = await Promise.all(actions.map((action) => workshop.runtime.run(action, never)));
+      const outcomes = await Promise.all(actions.map((action) => fixture.runtime.run(action, never)));
       assert.deepEqual(new Set(outcomes.map(({ verdict }) => verdict)), new Set(['SUCCESS']));
     });
 
     test('a container that somebody removes under us is a failure that says so', async () => {
       const action = shell('echo up; sleep 60');
-      const running = workshop.runtime.run(action, never);
-      await workshop.told((event) => event.kind === 'output');
-      await workshop.bench.remove(containerName(action, 'action'));
+      const running = fixture.runtime.run(action, never);
+      await fixture.untilEvent((event) => event.kind === 'output');
+      await fixture.control.remove(containerName(action, 'action'));
       const outcome = await running;
       assert.equal(outcome.verdict, 'FAILED');
       assert.match(outcome.message, /gone: another program removed it|ended by SIGKILL/);
     });
 
     test('a directory that cannot be made fails the action, not the agent', async () => {
-      const file = join(workshop.workDirectory, 'file');
+      const file = join(fixture.workDirectory, 'file');
       await writeFile(file, '');
       await chmod(file, 0o600);
-      const outcome = await workshop.createRuntime({ workDirectory: file }).run(shell('true'), never);
+      const outcome = await fixture.createRuntime({ workDirectory: file }).run(shell('true'), never);
       assert.equal(outcome.verdict, 'FAILED');
       assert.match(outcome.message, /ENOTDIR/);
     });
   });
 
 describe('docker alone', () => {
-  let workshop: DockerWorkshop;
+  let fixture: DockerFixture;
   before(async () => {
-    workshop = await startWorkshop();
+    fixture = await startDockerFixture();
   });
-  after(() => workshop[Symbol.asyncDispose]());
+  after(() => fixture[Symbol.asyncDispose]());
   beforeEach(() => {
-    workshop.events.length = 0;
+    fixture.events.length = 0;
   });
 
   test('actions are privileged unless the machine refuses that', async () => {
-    const runtime = workshop.createRuntime({ privileges: undefined });
+    const runtime = fixture.createRuntime({ privileges: undefined });
     const controller = new AbortController();
     const reason = new Error('seen enough');
     const ended = runtime.run(shell('exec sleep 60'), controller.signal).catch((error) => error);
-    const started = workshop
-      .told((event) => event.kind === 'started')
+    const started = fixture
+      .untilEvent((event) => event.kind === 'started')
       .then(async () => {
-        const [container] = await workshop.engine.docker.listContainers();
-        const { HostConfig } = await workshop.engine.docker.getContainer(container?.Id ?? '').inspect();
+        const [container] = await fixture.engine.docker.listContainers();
+        const { HostConfig } = await fixture.engine.docker.getContainer(container?.Id ?? '').inspect();
         return HostConfig.Privileged;
       });
     // Whether the kernel starts it or not, the engine was asked for it.
@@ -349,8 +349,8 @@ describe('docker alone', () => {
   });
 
   test('an engine that tells no events runs actions all the same', async () => {
-    await using silent = await startProxy(workshop.engine.socketPath, (path) => !path.startsWith('/events'));
-    const runtime = createDockerRuntime({ ...workshop.options, host: silent.socketPath });
+    await using silent = await startProxy(fixture.engine.socketPath, (path) => !path.startsWith('/events'));
+    const runtime = createDockerRuntime({ ...fixture.options, host: silent.socketPath });
     for (const [script, verdict] of [
       ['echo fine', 'SUCCESS'],
       ['exit 3', 'FAILED'],
@@ -362,7 +362,7 @@ describe('docker alone', () => {
       assert.equal(outcome.verdict, verdict, outcome.message);
     }
     assert.ok(silent.withheld.length >= 3);
-    assert.deepEqual(await workshop.bench.containers(), []);
+    assert.deepEqual(await fixture.control.containers(), []);
   });
 
   /** Passes requests on to the engine; those that it withholds get no answer. */

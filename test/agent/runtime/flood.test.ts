@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
+import { engineKinds, type RuntimeFixture, shell, startFixtureOf } from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 
 for (const kind of engineKinds)
   describe(kind, () => {
-    let workshop: Workshop;
+    let fixture: RuntimeFixture;
     before(async () => {
-      workshop = await startWorkshopOf(kind);
+      fixture = await startFixtureOf(kind);
     });
-    after(() => workshop[Symbol.asyncDispose]());
+    after(() => fixture[Symbol.asyncDispose]());
 
     /** Runs a script and counts its output; the lines are not kept. */
     async function measure(script: string) {
@@ -18,7 +18,7 @@ for (const kind of engineKinds)
       let lines = 0;
       let longest = 0;
       let peakRss = 0;
-      const runtime = workshop.createRuntime({
+      const runtime = fixture.createRuntime({
         onEvent(event) {
           if (event.kind !== 'output') return;
           bytes += Buffer.byteLength(event.line);

@@ -8,13 +8,13 @@ import { containerName } from '../../../agent/runtime/container-identity.ts';
 import { waitdaemonImage } from '../../sandbox/waitdaemon.ts';
 import {
   actionOf,
-  type DockerWorkshop,
+  type DockerFixture,
   engineKinds,
+  type RuntimeFixture,
   shell,
-  startWorkshop,
-  startWorkshopOf,
-  type Workshop,
-} from './workshop.ts';
+  startDockerFixture,
+  startFixtureOf,
+} from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 
@@ -23,46 +23,46 @@ const whoAmI = 'hostname; cat /etc/hostname; echo "$HOSTNAME"; grep -cw "$(hostn
 
 for (const kind of engineKinds)
   describe(kind, () => {
-    let workshop: Workshop;
+    let fixture: RuntimeFixture;
     before(async () => {
-      workshop = await startWorkshopOf(kind);
+      fixture = await startFixtureOf(kind);
     });
-    after(() => workshop[Symbol.asyncDispose]());
+    after(() => fixture[Symbol.asyncDispose]());
     beforeEach(() => {
-      workshop.events.length = 0;
+      fixture.events.length = 0;
     });
 
     /** The name of the container that runs. */
     function containerOf(role = 'action'): string {
-      const started = workshop.events.find((event) => event.kind === 'started' && event.role === role);
+      const started = fixture.events.find((event) => event.kind === 'started' && event.role === role);
       return started?.kind === 'started' ? started.container : assert.fail(`no ${role} started`);
     }
 
     for (const networkMode of [undefined, 'host', 'none'])
       for (const pidMode of [undefined, 'host'])
         test(`the hostname is the container's name with network ${networkMode} and pid ${pidMode}`, async () => {
-          const outcome = await workshop.runtime.run(shell(whoAmI, { networkMode, pidMode }), never);
+          const outcome = await fixture.runtime.run(shell(whoAmI, { networkMode, pidMode }), never);
           assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
           const name = containerOf();
-          assert.deepEqual(workshop.output(), [name, name, name, '1']);
+          assert.deepEqual(fixture.output(), [name, name, name, '1']);
         });
 
     test('the engine finds the container by its hostname while it runs', async () => {
       const action = shell('hostname; until [ -e /workflow/go ]; do sleep 0.05; done', { networkMode: 'host' });
-      const running = workshop.runtime.run(action, never);
-      await workshop.told((event) => event.kind === 'output');
-      const [hostname = ''] = workshop.output();
-      assert.deepEqual(await workshop.bench.containers(), [hostname]);
-      assert.equal(await workshop.bench.labelOf(hostname, 'nibs.workflow'), action.workflowId);
-      await execa('touch', [join(workshop.workDirectory, action.workflowId, 'go')]);
+      const running = fixture.runtime.run(action, never);
+      await fixture.untilEvent((event) => event.kind === 'output');
+      const [hostname = ''] = fixture.output();
+      assert.deepEqual(await fixture.control.containers(), [hostname]);
+      assert.equal(await fixture.control.labelOf(hostname, 'nibs.workflow'), action.workflowId);
+      await execa('touch', [join(fixture.workDirectory, action.workflowId, 'go')]);
       await running;
     });
 
     test('a name of any length and any characters makes a valid hostname that is different for each action', async () => {
       const names = ['-', '', '.a_b ', 'ä/ö:ü', 'x'.repeat(200), `${'y'.repeat(31)}--z`, 'Wipe the Disk'];
       const actions = names.map((name, index) => shell('hostname', { name, id: String(index) }));
-      for (const action of actions) assert.equal((await workshop.runtime.run(action, never)).verdict, 'SUCCESS');
-      const hostnames = workshop.output();
+      for (const action of actions) assert.equal((await fixture.runtime.run(action, never)).verdict, 'SUCCESS');
+      const hostnames = fixture.output();
       for (const hostname of hostnames) assert.match(hostname, /^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,53}[a-zA-Z0-9])?$/);
       assert.equal(new Set(hostnames).size, names.length);
       assert.match(hostnames.at(-1) ?? '', /^action-Wipe-the-Disk-[0-9a-f]{12}$/);
@@ -70,43 +70,43 @@ for (const kind of engineKinds)
 
     test('a container with another name, because its own was taken, and one for a failed action, too', async () => {
       const action = shell(`${whoAmI}; exit 1`, { onFailure: ['sh', '-c', whoAmI] });
-      await workshop.runtime.run(shell('true'), never);
-      workshop.events.length = 0;
-      await workshop.bench.create(containerName(action, 'action'), `${workshop.registry.host}/busybox:1`);
-      await workshop.runtime.run(action, never);
-      await workshop.bench.remove(containerName(action, 'action'));
+      await fixture.runtime.run(shell('true'), never);
+      fixture.events.length = 0;
+      await fixture.control.create(containerName(action, 'action'), `${fixture.registry.host}/busybox:1`);
+      await fixture.runtime.run(action, never);
+      await fixture.control.remove(containerName(action, 'action'));
       const [name, reaction] = [containerOf(), containerOf('on-failure')];
       assert.match(name, new RegExp(`^${containerName(action, 'action')}-[0-9a-f]{8}$`));
-      assert.deepEqual(workshop.output(), [name, name, name, '1', reaction, reaction, reaction, '1']);
+      assert.deepEqual(fixture.output(), [name, name, name, '1', reaction, reaction, reaction, '1']);
     });
   });
 
 describe('docker alone', () => {
-  let workshop: DockerWorkshop;
+  let fixture: DockerFixture;
   before(async () => {
-    workshop = await startWorkshop();
-    await workshop.registry.push('waitdaemon:1', await waitdaemonImage());
+    fixture = await startDockerFixture();
+    await fixture.registry.push('waitdaemon:1', await waitdaemonImage());
     // So that it is there: the program in the image has no credentials.
-    await workshop.runtime.run(shell('true'), never);
+    await fixture.runtime.run(shell('true'), never);
   });
-  after(() => workshop[Symbol.asyncDispose]());
+  after(() => fixture[Symbol.asyncDispose]());
   beforeEach(() => {
-    workshop.events.length = 0;
+    fixture.events.length = 0;
   });
 
   test('the hostname is the container’s name on a network of the engine', async () => {
-    const { docker } = workshop.engine;
+    const { docker } = fixture.engine;
     const network = await docker.createNetwork({ Name: 'site', Driver: 'bridge', Internal: true });
-    await workshop.runtime.run(shell(whoAmI, { networkMode: 'site' }), never);
+    await fixture.runtime.run(shell(whoAmI, { networkMode: 'site' }), never);
     await network.remove();
-    const [hostname, ...others] = workshop.output();
+    const [hostname, ...others] = fixture.output();
     assert.match(hostname ?? '', /^action-say-something-/);
     assert.deepEqual(others, [hostname, hostname, '1']);
   });
 
   test('on the network of another container the hostname is that one’s, as the Docker API wants it', async () => {
-    const { docker } = workshop.engine;
-    const Image = `${workshop.registry.host}/busybox:1`;
+    const { docker } = fixture.engine;
+    const Image = `${fixture.registry.host}/busybox:1`;
     const HostConfig = { NetworkMode: 'none' };
     const other = await docker.createContainer({
       name: 'other',
@@ -116,10 +116,10 @@ describe('docker alone', () => {
       HostConfig,
     });
     await other.start();
-    const outcome = await workshop.runtime.run(shell('hostname', { networkMode: 'container:other' }), never);
+    const outcome = await fixture.runtime.run(shell('hostname', { networkMode: 'container:other' }), never);
     await other.remove({ force: true });
     assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
-    assert.deepEqual(workshop.output(), ['other']);
+    assert.deepEqual(fixture.output(), ['other']);
   });
 
   /** Everything in it is Tinkerbell's standard for rebooting, except that what runs in the end writes a file. */
@@ -127,25 +127,25 @@ describe('docker alone', () => {
     return actionOf(['sh', '-c', 'echo "$WORD" > /out/done'], {
       image: 'waitdaemon:1',
       pidMode: 'host',
-      environment: [`IMAGE=${workshop.registry.host}/busybox:1`, 'WAIT_SECONDS=1', 'WORD=a "word"'],
-      volumes: [`${workshop.engine.socketPath}:/var/run/docker.sock`, `${join(workshop.workDirectory, 'out')}:/out`],
+      environment: [`IMAGE=${fixture.registry.host}/busybox:1`, 'WAIT_SECONDS=1', 'WORD=a "word"'],
+      volumes: [`${fixture.engine.socketPath}:/var/run/docker.sock`, `${join(fixture.workDirectory, 'out')}:/out`],
       ...rest,
     });
   }
 
   for (const networkMode of [undefined, 'none'])
     test(`waitdaemon starts itself again and then its image, on the network ${networkMode}`, async () => {
-      const out = join(workshop.workDirectory, 'out');
+      const out = join(fixture.workDirectory, 'out');
       await execa('rm', ['-rf', out]);
       await mkdir(out);
-      const outcome = await workshop.runtime.run(waitdaemon({ networkMode }), never);
+      const outcome = await fixture.runtime.run(waitdaemon({ networkMode }), never);
       assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
       // It must survive what the agent does before the next action, and that action.
-      const next = await workshop.runtime.run(shell('true'), never);
+      const next = await fixture.runtime.run(shell('true'), never);
       assert.equal(next.verdict, 'SUCCESS', next.message);
       const [second, third] = await detached(2);
-      assert.equal(second, `${workshop.registry.host}/waitdaemon:1`);
-      assert.equal(third, `${workshop.registry.host}/busybox:1`);
+      assert.equal(second, `${fixture.registry.host}/waitdaemon:1`);
+      assert.equal(third, `${fixture.registry.host}/busybox:1`);
       assert.equal(await readFile(join(out, 'done'), 'utf8'), 'a "word"\n');
     });
 
@@ -154,7 +154,7 @@ describe('docker alone', () => {
    * @returns their images, in the order in which they were made
    */
   async function detached(count: number): Promise<string[]> {
-    const { docker } = workshop.engine;
+    const { docker } = fixture.engine;
     const made: { readonly id: string; readonly image: string; readonly at: string }[] = [];
     while (made.length < count) {
       const found = (await docker.listContainers({ all: true })).find(({ Id }) => !made.some(({ id }) => id === Id));
@@ -170,24 +170,24 @@ describe('docker alone', () => {
   }
 
   async function logOf(id: string): Promise<string> {
-    return (await workshop.engine.docker.getContainer(id).logs({ stdout: true, stderr: true })).toString();
+    return (await fixture.engine.docker.getContainer(id).logs({ stdout: true, stderr: true })).toString();
   }
 
   test('a container that has our labels because it was started with the settings of an action is not ours', async () => {
-    const { docker } = workshop.engine;
+    const { docker } = fixture.engine;
     const action = shell('hostname; until [ -e /workflow/go ]; do sleep 0.05; done');
-    const running = workshop.runtime.run(action, never);
-    await workshop.told((event) => event.kind === 'output');
-    const { Config } = await docker.getContainer(workshop.output()[0] ?? '').inspect();
+    const running = fixture.runtime.run(action, never);
+    await fixture.untilEvent((event) => event.kind === 'output');
+    const { Config } = await docker.getContainer(fixture.output()[0] ?? '').inspect();
     const copy = await docker.createContainer({
       ...Config,
       Cmd: ['sleep', '600'],
       HostConfig: { NetworkMode: 'none' },
     });
     await copy.start();
-    await execa('touch', [join(workshop.workDirectory, action.workflowId, 'go')]);
+    await execa('touch', [join(fixture.workDirectory, action.workflowId, 'go')]);
     await running;
-    await workshop.runtime.run(shell('true'), never);
+    await fixture.runtime.run(shell('true'), never);
     assert.equal((await copy.inspect()).State.Running, true);
     await copy.remove({ force: true });
   });

@@ -7,17 +7,17 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import type { Action } from '../../../agent/action/action.ts';
 import { SyslogServer } from '../../sandbox/syslog-server.ts';
-import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';
+import { type DockerFixture, shell, startDockerFixture } from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 
 /** Runs an action whose container can be looked at while it runs. */
-async function runAndInspect(workshop: DockerWorkshop, action: Action) {
-  const running = workshop.runtime.run(action, never);
-  await workshop.told((event) => event.kind === 'output' && event.line === 'ready');
-  const [container] = await workshop.engine.docker.listContainers();
-  const { HostConfig } = await workshop.engine.docker.getContainer(container?.Id ?? '').inspect();
-  await writeFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
+async function runAndInspect(fixture: DockerFixture, action: Action) {
+  const running = fixture.runtime.run(action, never);
+  await fixture.untilEvent((event) => event.kind === 'output' && event.line === 'ready');
+  const [container] = await fixture.engine.docker.listContainers();
+  const { HostConfig } = await fixture.engine.docker.getContainer(container?.Id ?? '').inspect();
+  await writeFile(join(fixture.workDirectory, action.workflowId, 'go'), '');
   return { outcome: await running, logConfig: HostConfig.LogConfig };
 }
 
@@ -26,9 +26,9 @@ function waiting(end: string): Action {
 }
 
 /** As an agent that is killed while its action runs. */
-async function runAndKill(workshop: DockerWorkshop, action: Action): Promise<void> {
-  const script = join(import.meta.dirname, 'mortal.ts');
-  const parameters = [script, JSON.stringify(workshop.bench.place), workshop.workDirectory, workshop.registry.host];
+async function runAndKill(fixture: DockerFixture, action: Action): Promise<void> {
+  const script = join(import.meta.dirname, 'action-process.ts');
+  const parameters = [script, JSON.stringify(fixture.control.location), fixture.workDirectory, fixture.registry.host];
   const agent = spawn(process.execPath, [...parameters, JSON.stringify(action)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -44,8 +44,8 @@ for (const [driver, options, expected] of [
   ['none', {}, {}],
 ] as const)
   test(`with the engine's log driver ${driver} output arrives, and the driver stays what it is`, async () => {
-    await using workshop = await startWorkshop({ logs: { driver, options } });
-    const { outcome, logConfig } = await runAndInspect(workshop, waiting('echo bad >&2; exit 3'));
+    await using fixture = await startDockerFixture({ logs: { driver, options } });
+    const { outcome, logConfig } = await runAndInspect(fixture, waiting('echo bad >&2; exit 3'));
     assert.match(outcome.message, /^exit code 3: bad \| before that: ready$/);
     assert.deepEqual(logConfig, { Type: driver, Config: expected });
   });
@@ -54,8 +54,8 @@ test('an engine that sends output to a syslog server does so with that of action
   await using server = new SyslogServer('udp');
   await server.start();
   const options = { 'syslog-address': `udp://127.0.0.1:${server.port}`, 'cache-disabled': 'true' };
-  await using workshop = await startWorkshop({ logs: { driver: 'syslog', options } });
-  const { outcome, logConfig } = await runAndInspect(workshop, waiting('echo bad >&2; exit 3'));
+  await using fixture = await startDockerFixture({ logs: { driver: 'syslog', options } });
+  const { outcome, logConfig } = await runAndInspect(fixture, waiting('echo bad >&2; exit 3'));
   assert.equal(logConfig?.Type, 'syslog');
   assert.match(outcome.message, /^exit code 3: bad/);
   await server.until((messages) => messages.some((message) => message.trim().endsWith('ready')));
@@ -63,26 +63,26 @@ test('an engine that sends output to a syslog server does so with that of action
 });
 
 test('a later agent reads what is printed from then on where the log driver cannot be read back, and says so', async () => {
-  await using workshop = await startWorkshop({ logs: { driver: 'none' } });
+  await using fixture = await startDockerFixture({ logs: { driver: 'none' } });
   // The first pull, with credentials, so that a process without them finds the image.
-  await workshop.runtime.run(shell('true'), never);
+  await fixture.runtime.run(shell('true'), never);
   const action = shell('echo ready; until [ -e /workflow/go ]; do sleep 0.05; echo tick; done; echo went on; exit 4');
-  await runAndKill(workshop, action);
-  const running = workshop.runtime.run(action, never);
-  await workshop.told((event) => event.kind === 'warning' && /cannot be read back/.test(event.message));
-  await workshop.told((event) => event.kind === 'output' && event.line === 'tick');
-  await writeFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
+  await runAndKill(fixture, action);
+  const running = fixture.runtime.run(action, never);
+  await fixture.untilEvent((event) => event.kind === 'warning' && /cannot be read back/.test(event.message));
+  await fixture.untilEvent((event) => event.kind === 'output' && event.line === 'tick');
+  await writeFile(join(fixture.workDirectory, action.workflowId, 'go'), '');
   assert.match((await running).message, /^exit code 4: went on \| before that: tick/);
 
-  workshop.events.length = 0;
+  fixture.events.length = 0;
   const ended = waiting('exit 4');
-  await runAndKill(workshop, ended);
-  await writeFile(join(workshop.workDirectory, ended.workflowId, 'go'), '');
-  const [container] = await workshop.engine.docker.listContainers({ all: true });
-  await workshop.engine.docker.getContainer(container?.Id ?? '').wait();
-  const outcome = await workshop.runtime.run(ended, never);
+  await runAndKill(fixture, ended);
+  await writeFile(join(fixture.workDirectory, ended.workflowId, 'go'), '');
+  const [container] = await fixture.engine.docker.listContainers({ all: true });
+  await fixture.engine.docker.getContainer(container?.Id ?? '').wait();
+  const outcome = await fixture.runtime.run(ended, never);
   assert.equal(outcome.message, 'exit code 4: no output');
-  const warnings = workshop.events.filter((event) => event.kind === 'warning');
+  const warnings = fixture.events.filter((event) => event.kind === 'warning');
   assert.deepEqual(
     warnings.map(({ message }) => message.replace(/container \S+/, 'container X')),
     ["what the container X printed before now cannot be read back: it is only where the engine's log driver sends it"],
@@ -90,8 +90,8 @@ test('a later agent reads what is printed from then on where the log driver cann
 });
 
 test('an action fails where the engine is to send its output to a journal that the machine does not have', async () => {
-  await using workshop = await startWorkshop({ logs: { driver: 'journald' } });
-  const outcome = await workshop.runtime.run(shell('true'), never);
+  await using fixture = await startDockerFixture({ logs: { driver: 'journald' } });
+  const outcome = await fixture.runtime.run(shell('true'), never);
   assert.equal(outcome.verdict, 'FAILED');
   assert.match(outcome.message, /^could not be run: .*journald is not enabled on this host/);
 });

@@ -6,12 +6,12 @@ import type { DisposableRuntime } from '../../../agent/runtime/container-runtime
 import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import { watchClientSockets } from '../../sandbox/client-sockets.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
-import { type DockerWorkshop, shell, startWorkshop } from './workshop.ts';
+import { type DockerFixture, shell, startDockerFixture } from './runtime-fixture.ts';
 
 // Each request costs the agent a millisecond or more of CPU; what has been answered is not asked again.
 
 const never = new AbortController().signal;
-let workshop: DockerWorkshop;
+let fixture: DockerFixture;
 let runtime: DisposableRuntime;
 /** The requests that this process has sent to the engine, in order: method and path, without ids and parameters. */
 let sent: string[] = [];
@@ -25,16 +25,16 @@ function onRequest(message: unknown): void {
 }
 
 before(async () => {
-  workshop = await startWorkshop();
+  fixture = await startDockerFixture();
   diagnostics.subscribe('http.client.request.start', onRequest);
 });
 after(async () => {
   diagnostics.unsubscribe('http.client.request.start', onRequest);
-  await workshop[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
   await runtime?.[Symbol.asyncDispose]();
-  runtime = createDockerRuntime({ ...workshop.options, host: workshop.engine.host });
+  runtime = createDockerRuntime({ ...fixture.options, host: fixture.engine.host });
   sent = [];
 });
 after(() => runtime[Symbol.asyncDispose]());
@@ -49,7 +49,7 @@ test('an action after the first one of its workflow takes as few requests as an 
   // Time stands still: an exit that is reported late, after the end of the output, is not asked for.
   const clock = new VirtualClock();
   using _ = clock.hold();
-  await using timeless = createDockerRuntime({ ...workshop.options, host: workshop.engine.host, clock });
+  await using timeless = createDockerRuntime({ ...fixture.options, host: fixture.engine.host, clock });
   await runOne('w', '0', timeless);
   sent = [];
   await runOne('w', '1', timeless);
@@ -87,10 +87,10 @@ test('after an action that could not be run they are looked for again', async ()
 test('after an outage the engine is asked again what had been its answer before', async () => {
   await runOne('w', '0');
   sent = [];
-  await workshop.engine.stop();
+  await fixture.engine.stop();
   const running = runOne('w', '1');
-  await workshop.told((event) => event.kind === 'engine' && !event.reachable);
-  await workshop.engine.start();
+  await fixture.untilEvent((event) => event.kind === 'engine' && !event.reachable);
+  await fixture.engine.start();
   await running;
   await runOne('w', '2');
   // Containers, the default network and the log driver.

@@ -5,23 +5,23 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { execa } from 'execa';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
-import { engineKinds, shell, startWorkshop, startWorkshopOf, type Workshop } from './workshop.ts';
+import { engineKinds, type RuntimeFixture, shell, startDockerFixture, startFixtureOf } from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 
-function engineEvents({ events }: Workshop): boolean[] {
+function engineEvents({ events }: RuntimeFixture): boolean[] {
   return events.flatMap((event) => (event.kind === 'engine' ? [event.reachable] : []));
 }
 
 /** Runs an action that ends by itself, with success, after `stop` has ended its engine and before the engine is started again. */
-async function endWhileDown(workshop: Workshop, stop: () => Promise<void>) {
+async function endWhileDown(fixture: RuntimeFixture, stop: () => Promise<void>) {
   const action = shell('echo up; until [ -e /workflow/go ]; do sleep 0.02; done; echo done > /workflow/done');
-  const running = workshop.runtime.run(action, never);
-  await workshop.told((event) => event.kind === 'output');
+  const running = fixture.runtime.run(action, never);
+  await fixture.untilEvent((event) => event.kind === 'output');
   await stop();
-  await appendFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
-  await workshop.told((event) => event.kind === 'engine' && !event.reachable);
-  await workshop.bench.start();
+  await appendFile(join(fixture.workDirectory, action.workflowId, 'go'), '');
+  await fixture.untilEvent((event) => event.kind === 'engine' && !event.reachable);
+  await fixture.control.start();
   const { verdict, message } = await running;
   return { verdict, message };
 }
@@ -37,20 +37,20 @@ async function containerdKeepsExitCodes(): Promise<boolean> {
 for (const kind of engineKinds)
   describe(kind, () => {
     test('an engine that is not there yet is waited for, and mentioned once', async () => {
-      await using workshop = await startWorkshopOf(kind, { started: false });
-      const running = workshop.runtime.run(shell('echo hello'), never);
-      await workshop.told((event) => event.kind === 'engine' && !event.reachable);
-      await workshop.bench.start();
+      await using fixture = await startFixtureOf(kind, { started: false });
+      const running = fixture.runtime.run(shell('echo hello'), never);
+      await fixture.untilEvent((event) => event.kind === 'engine' && !event.reachable);
+      await fixture.control.start();
       assert.equal((await running).verdict, 'SUCCESS');
-      assert.deepEqual(workshop.output(), ['hello']);
-      assert.deepEqual(engineEvents(workshop), [false, true]);
+      assert.deepEqual(fixture.output(), ['hello']);
+      assert.deepEqual(engineEvents(fixture), [false, true]);
     });
 
     test('waiting for an engine ends when we are told to stop', async () => {
-      await using workshop = await startWorkshopOf(kind, { started: false });
+      await using fixture = await startFixtureOf(kind, { started: false });
       const controller = new AbortController();
-      const running = workshop.runtime.run(shell('true'), controller.signal);
-      await workshop.told((event) => event.kind === 'engine');
+      const running = fixture.runtime.run(shell('true'), controller.signal);
+      await fixture.untilEvent((event) => event.kind === 'engine');
       const reason = new Error('enough');
       controller.abort(reason);
       await assert.rejects(running, (error) => error === reason);
@@ -58,28 +58,28 @@ for (const kind of engineKinds)
 
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       test(`an action that outlives its engine (ended by ${signal}) is followed to its end`, async () => {
-        await using workshop = await startWorkshopOf(kind, { liveRestore: true });
+        await using fixture = await startFixtureOf(kind, { liveRestore: true });
         const action = shell('i=0; until [ -e /workflow/go ]; do echo $((i=i+1)); sleep 0.02; done; echo last; exit 7');
-        const running = workshop.runtime.run(action, never);
-        await workshop.told((event) => event.kind === 'output' && event.line === '5');
-        await workshop.bench.stop(signal);
-        await workshop.told((event) => event.kind === 'engine' && !event.reachable);
-        await workshop.bench.start();
-        await workshop.told((event) => event.kind === 'engine' && event.reachable);
-        const before = Number(workshop.output().at(-1));
-        await workshop.told((event) => event.kind === 'output' && Number(event.line) > before + 5);
-        await appendFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
+        const running = fixture.runtime.run(action, never);
+        await fixture.untilEvent((event) => event.kind === 'output' && event.line === '5');
+        await fixture.control.stop(signal);
+        await fixture.untilEvent((event) => event.kind === 'engine' && !event.reachable);
+        await fixture.control.start();
+        await fixture.untilEvent((event) => event.kind === 'engine' && event.reachable);
+        const before = Number(fixture.output().at(-1));
+        await fixture.untilEvent((event) => event.kind === 'output' && Number(event.line) > before + 5);
+        await appendFile(join(fixture.workDirectory, action.workflowId, 'go'), '');
         const outcome = await running;
         assert.equal(outcome.verdict, 'FAILED');
         assert.match(outcome.message, /^exit code 7, the container engine went away meanwhile: last/);
-        assert.deepEqual(engineEvents(workshop), [false, true]);
-        assert.deepEqual(await workshop.bench.containers(), []);
+        assert.deepEqual(engineEvents(fixture), [false, true]);
+        assert.deepEqual(await fixture.control.containers(), []);
       });
     }
 
     test('the exit code of an action that ends while containerd is down is reported if containerd keeps it', async () => {
-      await using workshop = await startWorkshopOf(kind, { liveRestore: true });
-      const outcome = await endWhileDown(workshop, () => workshop.bench.stop());
+      await using fixture = await startFixtureOf(kind, { liveRestore: true });
+      const outcome = await endWhileDown(fixture, () => fixture.control.stop());
       if (await containerdKeepsExitCodes())
         assert.deepEqual(outcome, { verdict: 'SUCCESS', message: 'finished successfully' });
       else {
@@ -89,47 +89,44 @@ for (const kind of engineKinds)
     });
 
     test('the limit of an action does not stop while its engine is away', async () => {
-      await using workshop = await startWorkshopOf(kind, { liveRestore: true });
-      const running = workshop.runtime.run(
-        shell('echo up; while :; do sleep 0.05; done', { timeoutSeconds: 1 }),
-        never,
-      );
-      await workshop.told((event) => event.kind === 'output');
-      await workshop.bench.stop();
+      await using fixture = await startFixtureOf(kind, { liveRestore: true });
+      const running = fixture.runtime.run(shell('echo up; while :; do sleep 0.05; done', { timeoutSeconds: 1 }), never);
+      await fixture.untilEvent((event) => event.kind === 'output');
+      await fixture.control.stop();
       await new Promise((resolve) => setTimeout(resolve, 1000));
-      await workshop.bench.start();
+      await fixture.control.start();
       const outcome = await running;
       assert.equal(outcome.verdict, 'TIMEOUT');
-      assert.deepEqual(await workshop.bench.containers(), []);
+      assert.deepEqual(await fixture.control.containers(), []);
     });
 
     test('a pull that its engine breaks off is made again', async () => {
-      await using workshop = await startWorkshopOf(kind);
-      await workshop.registry.push('large:1', await busyboxImage({}, { 'large/file': randomBytes(120_000_000) }));
-      const running = workshop.runtime.run(shell('ls -l /large/file', { image: 'large:1' }), never);
-      await workshop.told((event) => event.kind === 'pull-progress');
-      await workshop.bench.stop('SIGKILL');
-      await workshop.bench.start();
+      await using fixture = await startFixtureOf(kind);
+      await fixture.registry.push('large:1', await busyboxImage({}, { 'large/file': randomBytes(120_000_000) }));
+      const running = fixture.runtime.run(shell('ls -l /large/file', { image: 'large:1' }), never);
+      await fixture.untilEvent((event) => event.kind === 'pull-progress');
+      await fixture.control.stop('SIGKILL');
+      await fixture.control.start();
       const outcome = await running;
       assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
-      assert.match(workshop.output()[0] ?? '', / 120000000 /);
+      assert.match(fixture.output()[0] ?? '', / 120000000 /);
     });
   });
 
 test('the exit code of an action that ends while only dockerd is down is reported', async () => {
-  await using workshop = await startWorkshop({ liveRestore: true });
-  const outcome = await endWhileDown(workshop, () => workshop.engine.stopDockerd());
+  await using fixture = await startDockerFixture({ liveRestore: true });
+  const outcome = await endWhileDown(fixture, () => fixture.engine.stopDockerd());
   assert.deepEqual(outcome, { verdict: 'SUCCESS', message: 'finished successfully' });
 });
 
 test('an action that its engine takes along has failed, and says why', async () => {
-  await using workshop = await startWorkshop();
-  const running = workshop.runtime.run(shell('trap "exit 9" TERM; echo up; while :; do sleep 0.05; done'), never);
-  await workshop.told((event) => event.kind === 'output');
-  await workshop.bench.stop('SIGKILL');
-  await workshop.bench.start();
+  await using fixture = await startDockerFixture();
+  const running = fixture.runtime.run(shell('trap "exit 9" TERM; echo up; while :; do sleep 0.05; done'), never);
+  await fixture.untilEvent((event) => event.kind === 'output');
+  await fixture.control.stop('SIGKILL');
+  await fixture.control.start();
   const outcome = await running;
   assert.equal(outcome.verdict, 'FAILED');
   assert.match(outcome.message, /the container engine went away meanwhile: up/);
-  assert.deepEqual(await workshop.bench.containers(), []);
+  assert.deepEqual(await fixture.control.containers(), []);
 });

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { type FakeTools, makeFakeTools } from '../../sandbox/fake-tools.ts';
 import { makeFlatcarImage } from '../../sandbox/flatcar-layout.ts';
 import { createLoopDevice, type LoopDevice } from '../../sandbox/loop-device.ts';
-import { makeStandIns, type StandIns } from '../../sandbox/stand-ins.ts';
 import { startInstaller } from '../run.ts';
 
 let directory: string;
@@ -20,12 +20,12 @@ before(async () => {
 after(() => rm(directory, { recursive: true }));
 
 /** A loop device that lsblk calls a multipath device with a partition: where the kernel has no device-mapper there is no real one. */
-async function asMultipath({ path }: LoopDevice, kpartx = ':'): Promise<StandIns> {
+async function asMultipath({ path }: LoopDevice, kpartx = ':'): Promise<FakeTools> {
   const name = path.slice('/dev/'.length);
   const partition = `,"children": [{"name":"mpatha1", "path":"/dev/mapper/mpatha1", "maj:min":"253:1", "type":"part", "size":4194304, "log-sec":512, "ro":false, "rm":false}]`;
   await writeFile(join(directory, 'partition'), partition);
   const lsblk = `lsblk "$@" | awk -v part="$(cat ${join(directory, 'partition')})" '/"name": *"/ { own = index($0, "\\"${name}\\"") } own { if (sub(/"type": *"loop"/, "\\"type\\": \\"mpath\\"" part)) own = 0 } { print }'`;
-  return await makeStandIns({ lsblk, kpartx });
+  return await makeFakeTools({ lsblk, kpartx });
 }
 
 test('flatcar-install removes the partitions of a multipath device to claim it, and has kpartx make the new ones', async () => {

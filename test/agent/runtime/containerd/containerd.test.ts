@@ -9,22 +9,22 @@ import { containerName } from '../../../../agent/runtime/container-identity.ts';
 import { idOf } from '../../../../agent/runtime/containerd/record.ts';
 import { busyboxImage } from '../../../sandbox/busybox-image.ts';
 import { watchClientSockets } from '../../../sandbox/client-sockets.ts';
-import { createRuntime, type Place, shell, startWorkshopOf, type Workshop } from '../workshop.ts';
+import { createRuntime, type EngineLocation, type RuntimeFixture, shell, startFixtureOf } from '../runtime-fixture.ts';
 
 const never = new AbortController().signal;
-let workshop: Workshop;
+let fixture: RuntimeFixture;
 before(async () => {
-  workshop = await startWorkshopOf('containerd');
-  await workshop.runtime.run(shell('true'), never);
+  fixture = await startFixtureOf('containerd');
+  await fixture.runtime.run(shell('true'), never);
 });
-after(() => workshop[Symbol.asyncDispose]());
+after(() => fixture[Symbol.asyncDispose]());
 beforeEach(() => {
-  workshop.events.length = 0;
+  fixture.events.length = 0;
 });
 
-function place(): Extract<Place, { kind: 'containerd' }> {
-  assert.ok(workshop.bench.place.kind === 'containerd');
-  return workshop.bench.place;
+function location(): Extract<EngineLocation, { kind: 'containerd' }> {
+  assert.ok(fixture.control.location.kind === 'containerd');
+  return fixture.control.location;
 }
 
 function idOfContainer(action: Action): string {
@@ -33,10 +33,10 @@ function idOfContainer(action: Action): string {
 
 test('an action that needs more memory than there is for it says so', async () => {
   const action = shell('echo ready; until [ -e /workflow/go ]; do sleep 0.05; done; tail /dev/zero');
-  const running = workshop.runtime.run(action, never);
-  await workshop.told((event) => event.kind === 'output');
-  await limitMemory(`${place().namespace}/${idOfContainer(action)}`, 16 * 1024 * 1024);
-  await writeFile(join(workshop.workDirectory, action.workflowId, 'go'), '');
+  const running = fixture.runtime.run(action, never);
+  await fixture.untilEvent((event) => event.kind === 'output');
+  await limitMemory(`${location().namespace}/${idOfContainer(action)}`, 16 * 1024 * 1024);
+  await writeFile(join(fixture.workDirectory, action.workflowId, 'go'), '');
   const outcome = await running;
   assert.equal(outcome.verdict, 'FAILED');
   assert.match(outcome.message, /^out of memory \(exit code 137\)/);
@@ -55,32 +55,32 @@ async function limitMemory(group: string, bytes: number): Promise<void> {
 
 test('an action runs as the user that its image names', async () => {
   const files = { 'etc/passwd': 'root:x:0:0::/:/bin/sh\nbuilder:x:1234:4321::/:/bin/sh\n' };
-  await workshop.registry.push('user:1', await busyboxImage({ User: 'builder' }, files));
-  await workshop.runtime.run(shell('id -u; id -g', { image: 'user:1' }), never);
-  assert.deepEqual(workshop.output(), ['1234', '4321']);
+  await fixture.registry.push('user:1', await busyboxImage({ User: 'builder' }, files));
+  await fixture.runtime.run(shell('id -u; id -g', { image: 'user:1' }), never);
+  assert.deepEqual(fixture.output(), ['1234', '4321']);
 });
 
 test('a named volume stays for the next action', async () => {
   const volumes = ['shared:/shared'];
-  await workshop.runtime.run(shell('echo kept > /shared/file', { volumes }), never);
-  await workshop.runtime.run(shell('cat /shared/file', { volumes }), never);
-  assert.deepEqual(workshop.output(), ['kept']);
+  await fixture.runtime.run(shell('echo kept > /shared/file', { volumes }), never);
+  await fixture.runtime.run(shell('cat /shared/file', { volumes }), never);
+  assert.deepEqual(fixture.output(), ['kept']);
 });
 
 test('an image that was removed from the store is pulled again', async () => {
-  const name = `${workshop.registry.host}/busybox:1`;
-  const { socket, namespace } = place();
+  const name = `${fixture.registry.host}/busybox:1`;
+  const { socket, namespace } = location();
   await execa('ctr', ['--address', socket, '--namespace', namespace, 'images', 'remove', '--sync', name]);
-  assert.equal((await workshop.runtime.run(shell('echo back'), never)).verdict, 'SUCCESS');
-  assert.deepEqual(workshop.output(), ['back']);
+  assert.equal((await fixture.runtime.run(shell('echo back'), never)).verdict, 'SUCCESS');
+  assert.deepEqual(fixture.output(), ['back']);
 });
 
 test('a runtime that is disposed of closes its connections', async () => {
   using connections = watchClientSockets();
   // Clients of the same address share a connection.
-  const socket = `${place().socket}-of-its-own`;
-  await symlink(place().socket, socket);
-  const runtime = createRuntime({ ...place(), socket }, workshop.options);
+  const socket = `${location().socket}-of-its-own`;
+  await symlink(location().socket, socket);
+  const runtime = createRuntime({ ...location(), socket }, fixture.options);
   const action = shell('true');
   assert.equal((await runtime.run(action, never)).verdict, 'SUCCESS');
   await runtime.release(action);
@@ -96,7 +96,7 @@ test('with plug-ins for it, an action has a network of its own, of which nothing
   const network = `nibs-cni-${process.pid}`;
   await execa('ip', ['netns', 'add', network]);
   try {
-    const { networkConfigPath } = place();
+    const { networkConfigPath } = location();
     await mkdir(networkConfigPath, { recursive: true });
     const ipam = { type: 'host-local', subnet: '10.77.0.0/24', routes: [{ dst: '0.0.0.0/0' }] };
     const plugins = [{ type: 'bridge', bridge: 'actions0', isGateway: true, ipam }];
@@ -107,14 +107,14 @@ test('with plug-ins for it, an action has a network of its own, of which nothing
     const action = shell(
       "ip -4 -o addr show eth0 | awk '{ print $4 }'; ping -c 1 -W 5 10.77.0.1 > /dev/null && echo reached; cat /etc/hosts",
     );
-    const output = await runInNamespace(network, action, { ...place(), networkPluginPaths: ['/usr/lib/cni'] });
+    const output = await runInNamespace(network, action, { ...location(), networkPluginPaths: ['/usr/lib/cni'] });
     assert.match(output[0] ?? '', /^10\.77\.0\.\d+\/24$/);
     assert.equal(output[1], 'reached');
     assert.ok(output.some((line) => line.includes(idOfContainer(action).slice(0, 12))));
     const { stdout: left } = await execa('ip', ['-n', network, '-o', 'link', 'show', 'master', 'actions0']);
     assert.equal(left, '');
     await assert.rejects(
-      readFile(join(place().stateRoot, place().namespace, 'containers', idOfContainer(action), 'hosts')),
+      readFile(join(location().stateRoot, location().namespace, 'containers', idOfContainer(action), 'hosts')),
     );
   } finally {
     await execa('ip', ['netns', 'delete', network]);
@@ -122,9 +122,9 @@ test('with plug-ins for it, an action has a network of its own, of which nothing
 });
 
 /** Its network is that of a whole machine: bridge and addresses are made there. The image is here already. @returns the lines that the action printed */
-async function runInNamespace(network: string, action: Action, where: Place): Promise<string[]> {
+async function runInNamespace(network: string, action: Action, where: EngineLocation): Promise<string[]> {
   const script = join(import.meta.dirname, '../mortal.ts');
-  const parameters = [script, JSON.stringify(where), workshop.workDirectory, workshop.registry.host];
+  const parameters = [script, JSON.stringify(where), fixture.workDirectory, fixture.registry.host];
   // Not `ip netns exec`, which has mounts of its own: containerd must see the container's namespace.
   const { stdout } = await execa('nsenter', [
     ...[`--net=/run/netns/${network}`, process.execPath],

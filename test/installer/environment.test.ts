@@ -3,11 +3,11 @@ import { mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { makeFakeTools } from '../sandbox/fake-tools.ts';
 import { partitionOffsetBytes } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';
 import { imageFile, makeSignedRelease, publish, type SignedRelease } from '../sandbox/signed-release.ts';
-import { makeStandIns } from '../sandbox/stand-ins.ts';
 import { readOemFile, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
@@ -103,7 +103,7 @@ const workingEfi = 'echo "BootOrder: 0000"';
 
 test('flatcar-install -u has efibootmgr add an entry for the disk, when that is complete', async () => {
   const seen = `[ $# -eq 0 ] || dd if="$3" bs=512 skip=1 count=1 status=none | head -c 8 >"$DIR/header"; ${workingEfi}`;
-  await using tools = await makeStandIns({ efibootmgr: seen });
+  await using tools = await makeFakeTools({ efibootmgr: seen });
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
   const args = ['-d', disk.path, '-f', release.imagePath, '-u', '-B', 'amd64-usr', '-C', 'beta'];
   const ran = await startInstaller(args, { PATH: tools.path });
@@ -119,7 +119,7 @@ test('flatcar-install -u has efibootmgr add an entry for the disk, when that is 
 });
 
 test('flatcar-install -u changes nothing on a machine whose firmware cannot take an entry', async () => {
-  await using tools = await makeStandIns({
+  await using tools = await makeFakeTools({
     efibootmgr: 'echo "EFI variables are not supported on this system." >&2; exit 2',
   });
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
@@ -139,7 +139,7 @@ test('flatcar-install -u changes nothing on a machine whose firmware cannot take
 
 test('flatcar-install -u says that the disk is complete when only the entry is missing', async () => {
   const full = `[ $# -eq 0 ] && exit 0; echo "Could not prepare Boot variable: No space left on device" >&2; exit 5`;
-  await using tools = await makeStandIns({ efibootmgr: full });
+  await using tools = await makeFakeTools({ efibootmgr: full });
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
   const ran = await startInstaller(['-d', disk.path, '-f', release.imagePath, '-u'], { PATH: tools.path });
   assert.equal(ran.exitCode, 1);
@@ -157,7 +157,7 @@ test('flatcar-install gives the OEM partition another UUID where the kernel refu
   // As kernels before 6.8 answer where the running system came from the same image.
   const refusing =
     'if [ ! -e "$DIR/refused" ]; then touch "$DIR/refused"; echo "mount: File exists." >&2; exit 32; fi; exec mount "$@"';
-  await using tools = await makeStandIns({ mount: refusing, btrfstune: 'exec btrfstune "$@"' });
+  await using tools = await makeFakeTools({ mount: refusing, btrfstune: 'exec btrfstune "$@"' });
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
   const args = ['-d', disk.path, '-f', release.imagePath, '-i', configPath];
   const ran = await startInstaller(args, { PATH: tools.path });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Programs of a test's own that are found before those of the system. */
-export interface StandIns extends AsyncDisposable {
+export interface FakeTools extends AsyncDisposable {
   /** Scratch directory of the programs: `$DIR` in their scripts. */
   readonly directory: string;
   /** What PATH must be for them to be found. */
@@ -16,8 +16,8 @@ export interface StandIns extends AsyncDisposable {
  * Makes programs out of shell scripts. Each records its calls; within it PATH is the system's, so that `exec mount "$@"` is the real program. They
  * stand for tools where what these do to the machine cannot be had here (firmware variables, device-mapper), or must be stopped at the right moment.
  */
-export async function makeStandIns(scripts: Readonly<Record<string, string>>): Promise<StandIns> {
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-stand-ins-'));
+export async function makeFakeTools(scripts: Readonly<Record<string, string>>): Promise<FakeTools> {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-fake-tools-'));
   const systemPath = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`;
   for (const [name, script] of Object.entries(scripts)) {
     const path = join(directory, name);

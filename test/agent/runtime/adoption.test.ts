@@ -7,27 +7,32 @@ import { createInterface } from 'node:readline';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Action } from '../../../agent/action/action.ts';
 import { containerName, labelsOf } from '../../../agent/runtime/container-identity.ts';
-import { engineKinds, shell, startWorkshopOf, type Workshop } from './workshop.ts';
+import { engineKinds, type RuntimeFixture, shell, startFixtureOf } from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 
 for (const kind of engineKinds)
   describe(kind, () => {
-    let workshop: Workshop;
+    let fixture: RuntimeFixture;
     before(async () => {
-      workshop = await startWorkshopOf(kind);
+      fixture = await startFixtureOf(kind);
       // The first pull, with credentials, so that a process without them finds the image.
-      await workshop.runtime.run(shell('true'), never);
+      await fixture.runtime.run(shell('true'), never);
     });
-    after(() => workshop[Symbol.asyncDispose]());
+    after(() => fixture[Symbol.asyncDispose]());
     beforeEach(() => {
-      workshop.events.length = 0;
+      fixture.events.length = 0;
     });
 
     /** Runs an action in an agent of its own and kills that as soon as the action has printed `ready`. */
     async function runAndKill(action: Action): Promise<void> {
-      const script = join(import.meta.dirname, 'mortal.ts');
-      const parameters = [script, JSON.stringify(workshop.bench.place), workshop.workDirectory, workshop.registry.host];
+      const script = join(import.meta.dirname, 'action-process.ts');
+      const parameters = [
+        script,
+        JSON.stringify(fixture.control.location),
+        fixture.workDirectory,
+        fixture.registry.host,
+      ];
       const agent = spawn(process.execPath, [...parameters, JSON.stringify(action)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
@@ -48,26 +53,26 @@ for (const kind of engineKinds)
     }
 
     function inWorkflow(action: Action, name: string): string {
-      return join(workshop.workDirectory, action.workflowId, name);
+      return join(fixture.workDirectory, action.workflowId, name);
     }
 
     /** Docker keeps what was printed and tells it again; of containerd comes only what the first agent has not read. */
     const earlier = kind === 'docker' ? ' | before that: ready' : '';
-    const containers = () => workshop.bench.containers();
+    const containers = () => fixture.control.containers();
 
-    const untilEnded = (action: Action) => workshop.bench.untilEnded(containerName(action, 'action'));
+    const untilEnded = (action: Action) => fixture.control.untilEnded(containerName(action, 'action'));
 
     test('a container that still runs is waited for', async () => {
       const action = counting('exit 4');
       await runAndKill(action);
-      const running = workshop.runtime.run(action, never);
-      await workshop.told((event) => event.kind === 'started' && event.adopted);
+      const running = fixture.runtime.run(action, never);
+      await fixture.untilEvent((event) => event.kind === 'started' && event.adopted);
       await appendFile(inWorkflow(action, 'go'), '');
       const outcome = await running;
       assert.equal(outcome.verdict, 'FAILED');
       assert.equal(outcome.message, `exit code 4: went on${earlier}`);
       assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
-      assert.deepEqual(workshop.output(), kind === 'docker' ? ['ready', 'went on'] : ['went on']);
+      assert.deepEqual(fixture.output(), kind === 'docker' ? ['ready', 'went on'] : ['went on']);
       assert.deepEqual(await containers(), []);
     });
 
@@ -80,7 +85,7 @@ for (const kind of engineKinds)
         await runAndKill(action);
         await appendFile(inWorkflow(action, 'go'), '');
         await untilEnded(action);
-        const outcome = await workshop.runtime.run(action, never);
+        const outcome = await fixture.runtime.run(action, never);
         assert.equal(outcome.verdict, verdict);
         assert.equal(outcome.message, message);
         assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
@@ -92,7 +97,7 @@ for (const kind of engineKinds)
       const running = counting('exit 0', { timeoutSeconds: 1 });
       await runAndKill(running);
       await new Promise((resolve) => setTimeout(resolve, 1100));
-      const outcome = await workshop.runtime.run(running, never);
+      const outcome = await fixture.runtime.run(running, never);
       assert.equal(outcome.verdict, 'TIMEOUT');
       assert.ok(outcome.endedAt.getTime() - outcome.startedAt.getTime() >= 1000);
 
@@ -100,42 +105,42 @@ for (const kind of engineKinds)
       await runAndKill(ended);
       await appendFile(inWorkflow(ended, 'go'), '');
       await untilEnded(ended);
-      assert.equal((await workshop.runtime.run(ended, never)).verdict, 'TIMEOUT');
+      assert.equal((await fixture.runtime.run(ended, never)).verdict, 'TIMEOUT');
     });
 
     test('what is left of other actions of this worker is removed, of other workers and people not', async () => {
       const other = counting('exit 0');
       await runAndKill(other);
-      const image = `${workshop.registry.host}/busybox:1`;
-      await workshop.bench.create('somebody-else', image);
-      await workshop.bench.create('other-worker', image, labelsOf({ ...other, workerId: 'worker-2' }, 'action'));
+      const image = `${fixture.registry.host}/busybox:1`;
+      await fixture.control.create('somebody-else', image);
+      await fixture.control.create('other-worker', image, labelsOf({ ...other, workerId: 'worker-2' }, 'action'));
       try {
-        const outcome = await workshop.runtime.run(shell('true'), never);
+        const outcome = await fixture.runtime.run(shell('true'), never);
         assert.equal(outcome.verdict, 'SUCCESS');
         assert.deepEqual((await containers()).sort(), ['other-worker', 'somebody-else']);
-        assert.ok(workshop.events.some((event) => event.kind === 'warning' && /left over/.test(event.message)));
+        assert.ok(fixture.events.some((event) => event.kind === 'warning' && /left over/.test(event.message)));
       } finally {
-        for (const name of ['somebody-else', 'other-worker']) await workshop.bench.remove(name);
+        for (const name of ['somebody-else', 'other-worker']) await fixture.control.remove(name);
       }
     });
 
     test('a container that was made but never started is replaced', async () => {
       const action = shell('echo fresh');
-      const image = `${workshop.registry.host}/busybox:1`;
-      await workshop.bench.create(containerName(action, 'action'), image, labelsOf(action, 'action'));
-      assert.equal((await workshop.runtime.run(action, never)).verdict, 'SUCCESS');
-      assert.deepEqual(workshop.output(), ['fresh']);
+      const image = `${fixture.registry.host}/busybox:1`;
+      await fixture.control.create(containerName(action, 'action'), image, labelsOf(action, 'action'));
+      assert.equal((await fixture.runtime.run(action, never)).verdict, 'SUCCESS');
+      assert.deepEqual(fixture.output(), ['fresh']);
       assert.deepEqual(await containers(), []);
     });
 
     test('an action that ended is found again until it was released, and resume() alone starts nothing', async () => {
       const action = shell('echo start >> /workflow/starts; exit 4');
-      const first = workshop.createRuntime();
+      const first = fixture.createRuntime();
       assert.equal(await first.resume(action, never), undefined);
       assert.equal((await first.run(action, never)).verdict, 'FAILED');
 
       // As an agent that died before it had recorded the end, and one that came after it.
-      const second = workshop.createRuntime();
+      const second = fixture.createRuntime();
       const outcome = await second.resume(action, never);
       assert.match(outcome?.message ?? '', /4/);
       assert.equal(await readFile(inWorkflow(action, 'starts'), 'utf8'), 'start\n');
@@ -145,6 +150,6 @@ for (const kind of engineKinds)
         (await containers()).filter((name) => name.includes(containerName(action, 'action'))),
         [],
       );
-      assert.equal(await workshop.createRuntime().resume(action, never), undefined);
+      assert.equal(await fixture.createRuntime().resume(action, never), undefined);
     });
   });

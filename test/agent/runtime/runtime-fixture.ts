@@ -21,8 +21,8 @@ export const engineKinds = ['docker', 'containerd'] as const;
 
 export type EngineKind = (typeof engineKinds)[number];
 
-/** Where an engine is; plain data, so that it can be given to another process. */
-export type Place =
+/** Where an engine listens and keeps its files: plain data, which can be passed to another process. */
+export type EngineLocation =
   | { readonly kind: 'docker'; readonly host: string }
   | {
       readonly kind: 'containerd';
@@ -35,23 +35,26 @@ export type Place =
       readonly networkPluginPaths: readonly string[];
     };
 
-export function createRuntime(place: Place, options: ContainerRuntimeOptions): DisposableRuntime {
-  if (place.kind === 'docker') return createDockerRuntime({ ...options, ...place });
-  return createContainerdRuntime({ ...options, ...place });
+export function createRuntime(location: EngineLocation, options: ContainerRuntimeOptions): DisposableRuntime {
+  if (location.kind === 'docker') return createDockerRuntime({ ...options, ...location });
+  return createContainerdRuntime({ ...options, ...location });
 }
 
-/** What a test wants of the engine itself, besides our runtime. Containers have their names as {@link containerName} makes them. */
-export interface Bench extends AsyncDisposable {
-  readonly place: Place;
+/**
+ * Access to the engine itself, beside the runtime under test. Names of containers are those that
+ * {@link containerName} makes.
+ */
+export interface EngineControl extends AsyncDisposable {
+  readonly location: EngineLocation;
   /** Names of all containers, running or not. */
   containers(): Promise<string[]>;
-  /** Makes a container of somebody else and does not start it. */
+  /** Creates a container with a client other than the runtime, and does not start it. */
   create(name: string, image: string, labels?: Readonly<Record<string, string>>): Promise<void>;
   labelOf(name: string, label: string): Promise<string | undefined>;
   kill(name: string): Promise<void>;
-  /** Gives an image that is there a further name. */
+  /** Adds a name to an image of the engine. */
   tag(image: string, repository: string, tag: string): Promise<void>;
-  /** Whatever it does. */
+  /** Removes a container, running or not. */
   remove(name: string): Promise<void>;
   untilEnded(name: string): Promise<void>;
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
@@ -59,50 +62,50 @@ export interface Bench extends AsyncDisposable {
 }
 
 /** A private engine, a registry with the image `busybox:1`, and a runtime that uses both. */
-export interface Workshop extends AsyncDisposable {
-  readonly bench: Bench;
+export interface RuntimeFixture extends AsyncDisposable {
+  readonly control: EngineControl;
   readonly registry: Registry;
   readonly workDirectory: string;
-  /** Everything the runtimes told, in order. */
+  /** All events of the runtimes, in order. */
   readonly events: RuntimeEvent[];
   /** The options of {@link runtime}. */
   readonly options: ContainerRuntimeOptions;
-  /** Releases each action as soon as it has ended, as the agent does once it has recorded the end. */
+  /** Releases each action as soon as it has ended, as the agent does once it has recorded the result. */
   readonly runtime: Runtime;
-  /** A further one, with some options of its own. */
+  /** Creates another runtime; the options given replace those of the first. */
   createRuntime(options?: Partial<ContainerRuntimeOptions>): Runtime;
   /** The output lines so far, of the given stream or of both. */
   output(stream?: 'stdout' | 'stderr'): string[];
-  /** Waits until an event of which `predicate` is true has been told. */
-  told(predicate: (event: RuntimeEvent) => boolean): Promise<void>;
+  /** Resolves when `predicate` is true of an event. */
+  untilEvent(predicate: (event: RuntimeEvent) => boolean): Promise<void>;
 }
 
-export interface DockerWorkshop extends Workshop {
+export interface DockerFixture extends RuntimeFixture {
   readonly engine: Engine;
 }
 
-/** Sets one up with an engine of the kind. */
-export async function startWorkshopOf(kind: EngineKind, engineOptions: EngineOptions = {}): Promise<Workshop> {
-  return kind === 'docker' ? await startWorkshop(engineOptions) : await startContainerdWorkshop(engineOptions);
+/** Starts a fixture with an engine of the kind. */
+export async function startFixtureOf(kind: EngineKind, engineOptions: EngineOptions = {}): Promise<RuntimeFixture> {
+  return kind === 'docker' ? await startDockerFixture(engineOptions) : await startContainerdFixture(engineOptions);
 }
 
-export async function startWorkshop(engineOptions: EngineOptions = {}): Promise<DockerWorkshop> {
+export async function startDockerFixture(engineOptions: EngineOptions = {}): Promise<DockerFixture> {
   const [engine, registry] = await Promise.all([startEngine(engineOptions), startRegistry()]);
-  return { ...(await furnish(dockerBench(engine), registry)), engine };
+  return { ...(await makeFixture(dockerControl(engine), registry)), engine };
 }
 
-async function startContainerdWorkshop({ started = true }: EngineOptions): Promise<Workshop> {
-  const [bench, registry] = await Promise.all([containerdBench(), startRegistry()]);
-  const workshop = await furnish(bench, registry);
-  if (!started) await bench.stop();
-  return workshop;
+async function startContainerdFixture({ started = true }: EngineOptions): Promise<RuntimeFixture> {
+  const [control, registry] = await Promise.all([containerdControl(), startRegistry()]);
+  const fixture = await makeFixture(control, registry);
+  if (!started) await control.stop();
+  return fixture;
 }
 
-async function furnish(bench: Bench, registry: Registry): Promise<Workshop> {
+async function makeFixture(control: EngineControl, registry: Registry): Promise<RuntimeFixture> {
   await registry.push('busybox:1', await busyboxImage());
   const workDirectory = await mkdtemp(join(tmpdir(), 'nibs-worker-'));
   const events: RuntimeEvent[] = [];
-  const news = new EventTarget();
+  const changes = new EventTarget();
   const options: ContainerRuntimeOptions = {
     workDirectory,
     registry: registry.host,
@@ -112,43 +115,43 @@ async function furnish(bench: Bench, registry: Registry): Promise<Workshop> {
     redact: (text) => text.replaceAll('canary', '***'),
     onEvent(event) {
       events.push(event);
-      news.dispatchEvent(new Event('news'));
+      changes.dispatchEvent(new Event('event'));
     },
   };
   const runtimes: DisposableRuntime[] = [];
   const create = (own: Partial<ContainerRuntimeOptions> = {}) => {
-    const runtime = createRuntime(bench.place, { ...options, ...own });
+    const runtime = createRuntime(control.location, { ...options, ...own });
     runtimes.push(runtime);
     return runtime;
   };
   return {
-    ...{ bench, registry, workDirectory, events, options, createRuntime: create, runtime: releasing(create()) },
+    ...{ control, registry, workDirectory, events, options, createRuntime: create, runtime: releasing(create()) },
     output: (stream) =>
       events.flatMap((event) =>
         event.kind === 'output' && (stream === undefined || event.stream === stream) ? [event.line] : [],
       ),
-    async told(predicate) {
+    async untilEvent(predicate) {
       const deadline = AbortSignal.timeout(60_000);
       while (!events.some(predicate)) {
         const { promise, resolve, reject } = Promise.withResolvers<void>();
-        news.addEventListener('news', () => resolve(), { once: true });
-        deadline.addEventListener('abort', () => reject(new Error(`not told: ${JSON.stringify(events)}`)));
+        changes.addEventListener('event', () => resolve(), { once: true });
+        deadline.addEventListener('abort', () => reject(new Error(`no such event: ${JSON.stringify(events)}`)));
         await promise;
       }
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(runtimes.map((runtime) => runtime[Symbol.asyncDispose]()));
-      await Promise.all([bench[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]);
+      await Promise.all([control[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]);
       await rm(workDirectory, { recursive: true });
     },
   };
 }
 
-function dockerBench(engine: Engine): Bench {
+function dockerControl(engine: Engine): EngineControl {
   const { docker, start, stop } = engine;
   const container = (name: string) => docker.getContainer(name);
   return {
-    ...{ place: { kind: 'docker', host: engine.host }, start, stop },
+    ...{ location: { kind: 'docker', host: engine.host }, start, stop },
     containers: async () =>
       (await docker.listContainers({ all: true })).flatMap(({ Names }) => Names).map((name) => name.slice(1)),
     create: async (name, Image, Labels) =>
@@ -162,43 +165,43 @@ function dockerBench(engine: Engine): Bench {
   };
 }
 
-async function containerdBench(): Promise<Bench> {
+async function containerdControl(): Promise<EngineControl> {
   const containerd = await startContainerd();
   const { ctr, directory, socketPath: socket, start, stop } = containerd;
-  const place: Place = {
+  const location: EngineLocation = {
     kind: 'containerd',
     ...{ socket, namespace: 'tinkerbell', dataRoot: join(directory, 'data') },
     ...{ stateRoot: join(directory, 'run'), registryConfigPath: join(directory, 'certs.d') },
-    // As our boot image and the engine beside it: no network but that of the machine.
+    // As in our boot image: no network but that of the machine.
     ...{ networkConfigPath: join(directory, 'net.d'), networkPluginPaths: [] },
   };
-  const client = new ContainerdClient(socket, place.namespace);
-  const control = (...parameters: readonly string[]) => ctr('--namespace', place.namespace, ...parameters);
+  const client = new ContainerdClient(socket, location.namespace);
+  const run = (...parameters: readonly string[]) => ctr('--namespace', location.namespace, ...parameters);
   const signal = AbortSignal.timeout(3_600_000);
   return {
-    ...{ place, start, stop },
+    ...{ location, start, stop },
     async containers() {
       const { containers } = await client.call(ContainersDefinition, 'list', { filters: [] }, { signal });
       return containers.map(({ id, labels }) => labels[labelKeys.name] ?? id);
     },
     async create(name, image, labels = {}) {
-      const given = Object.entries({ ...labels, [labelKeys.name]: name }).flatMap((label) => [
+      const labelArguments = Object.entries({ ...labels, [labelKeys.name]: name }).flatMap((label) => [
         '--label',
         label.join('='),
       ]);
-      await control('containers', 'create', ...given, image, idOf(name));
+      await run('containers', 'create', ...labelArguments, image, idOf(name));
     },
     async labelOf(id, label) {
       const { container } = await client.call(ContainersDefinition, 'get', { id }, { signal });
       return container?.labels[label];
     },
-    tag: async (image, repository, tag) => void (await control('images', 'tag', image, `${repository}:${tag}`)),
-    kill: async (name) => void (await control('tasks', 'kill', '--signal', 'SIGKILL', idOf(name))),
+    tag: async (image, repository, tag) => void (await run('images', 'tag', image, `${repository}:${tag}`)),
+    kill: async (name) => void (await run('tasks', 'kill', '--signal', 'SIGKILL', idOf(name))),
     async remove(name) {
-      const tasks = await control('tasks', 'list', '--quiet');
-      if (tasks.split('\n').includes(idOf(name))) await unlessGone(control('tasks', 'delete', '--force', idOf(name)));
+      const tasks = await run('tasks', 'list', '--quiet');
+      if (tasks.split('\n').includes(idOf(name))) await ignoreNotFound(run('tasks', 'delete', '--force', idOf(name)));
       // The runtime under test may remove what it finds killed.
-      await unlessGone(control('containers', 'delete', idOf(name)));
+      await ignoreNotFound(run('containers', 'delete', idOf(name)));
     },
     untilEnded: async (name) =>
       void (await client.call(TasksDefinition, 'wait', { containerId: idOf(name), execId: '' }, { signal })),
@@ -209,7 +212,7 @@ async function containerdBench(): Promise<Bench> {
   };
 }
 
-async function unlessGone(work: Promise<unknown>): Promise<void> {
+async function ignoreNotFound(work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {
