@@ -11,8 +11,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
+import { AgentMachine } from '../sandbox/agent-under-test/agent-machine.ts';
 import { SERVER_DIALECTS } from '../sandbox/tink-server/server.ts';
-import { Machine, until } from './conformance/machine.ts';
 import { connectProvisioner, playProvisioner } from './conformance/provisioner.ts';
 import { faults, scenarios, severalTasks } from './conformance/scenarios.ts';
 
@@ -57,9 +57,9 @@ function testServer(authority: string): void {
 function testPreparedWorkflow(authority: string, workerId: string): void {
   it(`the workflow of worker ${workerId} at ${authority} runs to its end, each action once, and the machine restarts after that`, async () => {
     const { TINK_SERVER_TLS: tls, TINK_SERVER_CERT_URL: certificateUrl } = given;
-    await using machine = await Machine.build({ authority, workerId, tls, certificateUrl });
+    await using machine = await AgentMachine.forServer({ authority, workerId, tls, certificateUrl });
     await machine.start({ finish: 'reboot' });
-    await until(
+    await machine.until(
       () => machine.happened.includes('reboot'),
       'the end of the workflow',
       // A current server takes a minute to say that there is no further action.

@@ -9,7 +9,8 @@ import {
   TemplateServiceDefinition,
   WorkflowServiceDefinition,
 } from '../../../proto/tink.pb.ts';
-import { hardwareJson, MACHINE_ONE, MACHINE_TWO, templateOf } from '../../sandbox/tink-server/example.ts';
+import { enrol } from '../../sandbox/agent-under-test/enrol.ts';
+import { MACHINE_ONE, MACHINE_TWO, templateOf } from '../../sandbox/tink-server/example.ts';
 import {
   onKubernetes,
   type ServerDialect,
@@ -52,16 +53,6 @@ const patience = { intervalSeconds: 0.02, limitSeconds: 0.1 };
 
 function playOn(server: TinkServer): PlayedProvisioner {
   const { dialect } = server;
-  const kubernetes = onKubernetes(dialect);
-  const machine = ({ id, mac }: typeof MACHINE_ONE): ServerTransportOptions => ({
-    authority: server.authority,
-    workerId: kubernetes ? mac : id,
-    rpcTimeoutSeconds: 5,
-    callTimeoutSeconds: 5,
-    ...(!kubernetes && { certificateUrl: server.certificateUrl }),
-    ...(dialect === 'v0.7' && { certificateAuthority: server.certificate.bundle }),
-  });
-  if (!kubernetes) for (const known of [MACHINE_ONE, MACHINE_TWO]) server.pushHardware(hardwareJson(known));
   const createTasks: PlayedProvisioner['createTasks'] = (...tasks) => {
     const template = templateOf(...tasks.map(([who, actions], index) => [`task-${index}`, who, actions] as const));
     const values = { one: MACHINE_ONE.mac, two: MACHINE_TWO.mac };
@@ -71,13 +62,13 @@ function playOn(server: TinkServer): PlayedProvisioner {
     server,
     dialect,
     keepsMessages: dialect !== 'v0.7' && dialect !== 'v0.9',
-    machine: machine(MACHINE_ONE),
-    otherMachine: machine(MACHINE_TWO),
+    machine: enrol(server, MACHINE_ONE),
+    otherMachine: enrol(server, MACHINE_TWO),
     createTasks,
     createWorkflow: async (actions) => createTasks(['one', actions]),
     createForUuid: (actions) => {
       const template = server.createTemplate('conformance', templateOf(['task', 'one', actions]));
-      return server.createWorkflow(template, { one: kubernetes ? MACHINE_ONE.id : MACHINE_ONE.mac });
+      return server.createWorkflow(template, { one: onKubernetes(dialect) ? MACHINE_ONE.id : MACHINE_ONE.mac });
     },
     events: async (workflowId) =>
       server

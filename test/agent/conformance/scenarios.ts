@@ -1,9 +1,10 @@
 /** What every server is entitled to of an agent, whichever dialect it speaks. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { AgentMachine } from '../../sandbox/agent-under-test/agent-machine.ts';
+import { pollUntil } from '../../sandbox/poll-until.ts';
 import { MACHINE_ONE } from '../../sandbox/tink-server/example.ts';
 import { SERVER_DIALECTS } from '../../sandbox/tink-server/server.ts';
-import { Machine, until } from './machine.ts';
 import type { PlayedProvisioner, Provisioner } from './provisioner.ts';
 
 /** On any server, also one that runs elsewhere. */
@@ -12,9 +13,9 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     provisioner,
   ) => {
     const workflow = await provisioner.createWorkflow(['wipe', 'partition', 'write']);
-    await using machine = await Machine.build(provisioner.machine);
+    await using machine = await AgentMachine.forServer(provisioner.machine);
     await machine.start({ finish: 'reboot' });
-    await until(() => machine.happened.includes('reboot'), 'the restart');
+    await machine.until(() => machine.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(machine.happened, ['run wipe', 'run partition', 'run write', 'reboot']);
     assert.deepEqual(await recorded(provisioner, workflow), completed('wipe', 'partition', 'write'));
     const [wipe] = machine.actions;
@@ -24,11 +25,12 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
 
   'a failure is reported with its reason, and ends the workflow': async (provisioner) => {
     const workflow = await provisioner.createWorkflow(['good', 'bad', 'never']);
-    await using machine = await Machine.build(provisioner.machine);
-    machine.run = ({ name }) => (name === 'bad' ? { verdict: 'FAILED', message: 'exit code 3: no space left' } : {});
+    await using machine = await AgentMachine.forServer(provisioner.machine);
+    machine.runAction = ({ name }) =>
+      name === 'bad' ? { verdict: 'FAILED', message: 'exit code 3: no space left' } : {};
     await machine.start({ finish: 'reboot' });
     await reports(provisioner, workflow, 'FAILED bad');
-    await machine.says(/idle: /);
+    await machine.logged(/idle: /);
     assert.deepEqual(machine.happened, ['run good', 'run bad']);
     const last = (await provisioner.events(workflow)).at(-1);
     assert.equal(last?.what, 'FAILED bad');
@@ -37,32 +39,32 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
 
   'a timeout is reported as such': async (provisioner) => {
     const workflow = await provisioner.createWorkflow(['slow', 'never']);
-    await using machine = await Machine.build(provisioner.machine);
-    machine.run = () => ({ verdict: 'TIMEOUT', message: 'no end after 60 s' });
+    await using machine = await AgentMachine.forServer(provisioner.machine);
+    machine.runAction = () => ({ verdict: 'TIMEOUT', message: 'no end after 60 s' });
     await machine.start();
     await reports(provisioner, workflow, 'TIMEOUT slow');
-    await machine.says(/idle: /);
+    await machine.logged(/idle: /);
     assert.deepEqual(machine.ran(), ['slow']);
     assert.deepEqual(await recorded(provisioner, workflow), ['RUNNING slow', 'TIMEOUT slow']);
   },
 
   'an agent that had nothing to do runs what comes later': async (provisioner) => {
-    await using machine = await Machine.build(provisioner.machine);
+    await using machine = await AgentMachine.forServer(provisioner.machine);
     await machine.start();
-    await machine.says(/idle: /);
+    await machine.logged(/idle: /);
     const workflow = await provisioner.createWorkflow(['late']);
     await reports(provisioner, workflow, 'SUCCESS late');
     assert.deepEqual(machine.ran(), ['late']);
-    assert.equal(machine.log.filter((line) => /WARN|ERROR/.test(line)).length, 0, machine.log.join(''));
+    assert.equal(machine.log.filter((line) => /WARN|ERROR/.test(line)).length, 0, machine.log.join('\n'));
   },
 
   'an agent that is started again goes on where the earlier one was, and runs the interrupted action again': async (
     provisioner,
   ) => {
     const workflow = await provisioner.createWorkflow(['one', 'two', 'three']);
-    await using machine = await Machine.build(provisioner.machine);
+    await using machine = await AgentMachine.forServer(provisioner.machine);
     const interrupted = Promise.withResolvers<void>();
-    machine.run = async ({ name }, signal) => {
+    machine.runAction = async ({ name }, signal) => {
       if (name !== 'two') return {};
       interrupted.resolve();
       return await new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
@@ -70,7 +72,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     await machine.start();
     await interrupted.promise;
     await machine.stop();
-    machine.run = () => ({});
+    machine.runAction = () => ({});
     await machine.start();
     await reports(provisioner, workflow, 'SUCCESS three');
     assert.deepEqual(machine.ran(), ['one', 'two', 'two', 'three']);
@@ -83,8 +85,8 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'a restart of the server while an action runs is survived': async (provisioner) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
-    await using machine = await Machine.build(provisioner.machine);
-    machine.run = async ({ name }) => {
+    await using machine = await AgentMachine.forServer(provisioner.machine);
+    machine.runAction = async ({ name }) => {
       if (name === 'one') await server.restart();
       return {};
     };
@@ -98,7 +100,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'answers that are lost, and questions, make nothing happen twice': async (provisioner) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
-    await using machine = await Machine.build(provisioner.machine);
+    await using machine = await AgentMachine.forServer(provisioner.machine);
     const calls = new Map<string, number>();
     server.interfere = (rpc) => {
       const count = (calls.get(rpc) ?? 0) + 1;
@@ -109,7 +111,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     await machine.start();
     await reports(provisioner, workflow, 'SUCCESS two');
     server.interfere = undefined;
-    await machine.says(/idle: /);
+    await machine.logged(/idle: /);
     assert.deepEqual(machine.ran(), ['one', 'two']);
     assert.deepEqual(await recorded(provisioner, workflow), completed('one', 'two'));
     assert.equal(server.panic, undefined);
@@ -120,17 +122,17 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   ) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
-    await using machine = await Machine.build(provisioner.machine);
-    machine.run = async () => {
+    await using machine = await AgentMachine.forServer(provisioner.machine);
+    machine.runAction = async () => {
       // From now on no report arrives.
       server.interfere = (rpc) => (rpc === 'ReportActionStatus' ? { kind: 'lose request' } : undefined);
       return { message: 'only the first agent knows this' };
     };
     await machine.start();
-    await machine.says(/cannot report the end of an action/);
+    await machine.logged(/cannot report the end of an action/);
     await machine.stop();
     server.interfere = undefined;
-    machine.run = () => ({});
+    machine.runAction = () => ({});
     await machine.start();
     await reports(provisioner, workflow, 'SUCCESS two');
     assert.deepEqual(machine.ran(), ['one', 'two']);
@@ -141,16 +143,16 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'a workflow that is deleted while its action runs is dropped': async (provisioner) => {
     const { server } = provisioner;
     const doomed = await provisioner.createWorkflow(['doomed', 'never']);
-    await using machine = await Machine.build(provisioner.machine);
-    machine.run = ({ name }) => {
+    await using machine = await AgentMachine.forServer(provisioner.machine);
+    machine.runAction = ({ name }) => {
       if (name === 'doomed') server.deleteWorkflow(doomed);
       return {};
     };
     await machine.start({ finish: 'reboot' });
-    await machine.says(/the server rejected the result of the action \(SUCCESS\) as obsolete/);
+    await machine.logged(/the server rejected the result of the action \(SUCCESS\) as obsolete/);
     const good = await provisioner.createWorkflow(['fine']);
     await reports(provisioner, good, 'SUCCESS fine');
-    await until(() => machine.happened.includes('reboot'), 'the restart');
+    await machine.until(() => machine.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(machine.happened, ['run doomed', 'run fine', 'reboot']);
     assert.equal(server.panic, undefined);
   },
@@ -158,19 +160,19 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'an action whose workflow is deleted while it runs is stopped': async (provisioner) => {
     const { server } = provisioner;
     const doomed = await provisioner.createWorkflow(['doomed', 'never']);
-    await using machine = await Machine.build(provisioner.machine);
-    machine.run = async ({ name }, signal) => {
+    await using machine = await AgentMachine.forServer(provisioner.machine);
+    machine.runAction = async ({ name }, signal) => {
       if (name !== 'doomed') return {};
       server.deleteWorkflow(doomed);
       if (!signal.aborted) await once(signal, 'abort');
       throw signal.reason;
     };
     await machine.start({ finish: 'reboot' });
-    await machine.says(/the action is stopped: .*(does not exist any more|not found)/);
-    await machine.says(/the server rejected the result of the action \(FAILED\) as obsolete/);
+    await machine.logged(/the action is stopped: .*(does not exist any more|not found)/);
+    await machine.logged(/the server rejected the result of the action \(FAILED\) as obsolete/);
     const good = await provisioner.createWorkflow(['fine']);
     await reports(provisioner, good, 'SUCCESS fine');
-    await until(() => machine.happened.includes('reboot'), 'the restart');
+    await machine.until(() => machine.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(machine.happened, ['run doomed', 'run fine', 'reboot']);
     assert.equal(server.panic, undefined);
   },
@@ -179,7 +181,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     const next = SERVER_DIALECTS[(SERVER_DIALECTS.indexOf(provisioner.dialect) + 1) % SERVER_DIALECTS.length] ?? 'v0.1';
     const { server } = provisioner;
     const old = provisioner.createForUuid(['before', 'lost']);
-    await using machine = await Machine.build({
+    await using machine = await AgentMachine.forServer({
       ...provisioner.machine,
       workerId: MACHINE_ONE.id,
       tls: server.tls,
@@ -187,7 +189,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
       certificateAuthority: server.certificate.bundle,
     });
     const replaced = Promise.withResolvers<PlayedProvisioner>();
-    machine.run = async ({ name }) => {
+    machine.runAction = async ({ name }) => {
       if (name === 'before') replaced.resolve(await provisioner.replace(next));
       return {};
     };
@@ -206,13 +208,13 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
 export const severalTasks: typeof faults = {
   'a task of another machine is left to that, and waited for': async (provisioner) => {
     const workflow = provisioner.createTasks(['one', ['boot', 'burn']], ['two', ['check']], ['one', ['install']]);
-    await using first = await Machine.build(provisioner.machine);
+    await using first = await AgentMachine.forServer(provisioner.machine);
     await first.start({ finish: 'reboot' });
     await reports(provisioner, workflow, 'SUCCESS burn');
-    await first.says(/idle: /);
-    await using second = await Machine.build(provisioner.otherMachine);
+    await first.logged(/idle: /);
+    await using second = await AgentMachine.forServer(provisioner.otherMachine);
     await second.start();
-    await until(() => first.happened.includes('reboot'), 'the restart');
+    await first.until(() => first.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(second.happened, ['run check']);
     assert.deepEqual(first.happened, ['run boot', 'run burn', 'run install', 'reboot']);
     assert.deepEqual(await recorded(provisioner, workflow), completed('boot', 'burn', 'check', 'install'));
@@ -224,7 +226,8 @@ async function recorded(provisioner: Provisioner, workflowId: string): Promise<s
 }
 
 async function reports(provisioner: Provisioner, workflowId: string, event: string): Promise<void> {
-  await until(async () => (await recorded(provisioner, workflowId)).includes(event), `the server to record ${event}`);
+  const isRecorded = async () => (await recorded(provisioner, workflowId)).includes(event);
+  await pollUntil(isRecorded, `the server to record ${event}`);
 }
 
 function completed(...actions: readonly string[]): string[] {

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Action, Outcome } from '../../../agent/action/action.ts';
+import { type AgentDependencies, runAgent } from '../../../agent/agent.ts';
+import { type Journal, openJournal } from '../../../agent/journal.ts';
+import { createLog, type Log } from '../../../agent/log/log.ts';
+import { createRedactor, type Redactor } from '../../../agent/log/redact.ts';
+import { type Power, PowerError } from '../../../agent/power/power.ts';
+import type { Runtime } from '../../../agent/runtime/runtime.ts';
+import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/grpc/server.ts';
+import type { Transport } from '../../../agent/transport/transport.ts';
+
+/** What an action does in a test; what is missing of its outcome is that of a success. */
+export type RunAction = (action: Action, signal: AbortSignal) => Promise<Partial<Outcome>> | Partial<Outcome>;
+
+/** What the harness makes first, for what a test makes itself. */
+export interface AgentBasics {
+  readonly journal: Journal;
+  readonly log: Log;
+  readonly redactor: Redactor;
+}
+
+/**
+ * What a test sets of its agent. Defaults: interrupted actions run again, nothing follows a finished
+ * workflow, 0.05 s between polls, at most 0.1 s between attempts, the system's clock.
+ */
+export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' | 'runtime' | 'journal'>> {
+  /** Makes the transport, which is closed when the agent has stopped. */
+  readonly connect: (basics: AgentBasics) => Transport;
+  /** Default: {@link AgentMachine.runAction}. */
+  readonly runtime?: (basics: AgentBasics) => Runtime;
+  /** Default: the real journal, unchanged. */
+  readonly wrapJournal?: (journal: Journal) => Journal;
+}
+
+export interface AgentMachineOptions extends AgentParts {
+  /** Holds the journal in `state`, and what the test puts there. Default: a new one, deleted at the end. */
+  readonly directory?: string;
+}
+
+/**
+ * A machine on which one agent after another runs, in the process of the test. Real: the loop, the
+ * journal, the log, and the transport that the test makes. What stays in {@link stateDirectory} when
+ * an agent stops is what a killed one leaves: nothing is written on the way out.
+ *
+ * Replaced, unless the test gives its own:
+ * - the container engine, by {@link runAction}: there is no image and no container, so that an
+ *   interrupted action cannot be resumed and nothing is left to release;
+ * - the power supply: a reboot is recorded in {@link happened} and fails, and the agent goes on.
+ *
+ * `agent-process.ts` starts the agent as a program, with its settings, signals and exit codes.
+ */
+export class AgentMachine implements AsyncDisposable {
+  readonly directory: string;
+  readonly stateDirectory: string;
+  /** In order: `run wipe`, `reboot`, and what the test adds with {@link record}. */
+  readonly happened: string[] = [];
+  /** All that {@link runAction} ran. */
+  readonly actions: Action[] = [];
+  /** Lines of all agents: time, level, message. */
+  readonly log: string[] = [];
+  /** Default: the action succeeds at once. */
+  runAction: RunAction = () => ({});
+  /** Called with each line of the log when it is written. */
+  onLine: (line: string) => void = () => {};
+  /** Whether an action has asked for a reboot; a reboot clears it. */
+  rebootRequested = false;
+  readonly #parts: AgentParts;
+  readonly #isOwnDirectory: boolean;
+  readonly #changes = new EventTarget();
+  #agent: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
+
+  private constructor({ directory, ...parts }: AgentMachineOptions, scratch: string) {
+    this.directory = directory ?? scratch;
+    this.stateDirectory = join(this.directory, 'state');
+    this.#isOwnDirectory = directory === undefined;
+    this.#parts = parts;
+  }
+
+  static async create(options: AgentMachineOptions): Promise<AgentMachine> {
+    return new AgentMachine(options, options.directory ?? (await mkdtemp(join(tmpdir(), 'nibs-agent-'))));
+  }
+
+  /** One whose agents ask this server, unless the parts say otherwise. */
+  static forServer(server: ServerTransportOptions, options: Partial<AgentMachineOptions> = {}): Promise<AgentMachine> {
+    return AgentMachine.create({ connect: () => createServerTransport(server), ...options });
+  }
+
+  /**
+   * Starts an agent.
+   *
+   * @param changes to the parts that the machine was created with
+   * @throws {JournalError} the journal cannot be opened
+   */
+  async start(changes: Partial<AgentParts> = {}): Promise<void> {
+    assert.equal(this.#agent, undefined, 'an agent runs already');
+    const { connect, runtime, wrapJournal = (journal: Journal) => journal, ...rest } = { ...this.#parts, ...changes };
+    await using opened = new AsyncDisposableStack();
+    const redactor = rest.redactor ?? createRedactor();
+    const write = (line: string) => this.#writeLine(line.trimEnd());
+    const log = rest.log ?? createLog({ level: 'info', format: 'text', redactor, write });
+    const journal = wrapJournal(opened.use(await openJournal(this.stateDirectory, (message) => assert.fail(message))));
+    const basics = { journal, log, redactor };
+    const dependencies: AgentDependencies = {
+      ...basics,
+      transport: opened.use(connect(basics)),
+      runtime: runtime?.(basics) ?? this.#runtime(),
+      power: this.#power(),
+      ...{ interrupted: 'rerun', finish: 'none', pollSeconds: 0.05, maxBackoffSeconds: 0.1 },
+      ...rest,
+    };
+    const toClose = opened.move();
+    const stop = new AbortController();
+    const done = runAgent(dependencies, stop.signal).finally(() => toClose.disposeAsync());
+    this.#agent = { stop, done };
+  }
+
+  /** Stops the agent, if one runs, as SIGTERM does. */
+  async stop(): Promise<void> {
+    const agent = this.#agent;
+    this.#agent = undefined;
+    agent?.stop.abort(new Error('it received SIGTERM'));
+    await agent?.done;
+  }
+
+  /** Names of the actions that {@link runAction} ran, in order. */
+  ran(): string[] {
+    return this.actions.map(({ name }) => name);
+  }
+
+  /** Adds to {@link happened}. */
+  record(what: string): void {
+    this.happened.push(what);
+    this.#changes.dispatchEvent(new Event('change'));
+  }
+
+  /**
+   * Waits until a line of the log, of whichever agent, matches.
+   *
+   * @returns the first such line, without its time and level
+   */
+  async logged(pattern: RegExp): Promise<string> {
+    const find = () => this.log.find((line) => pattern.test(line));
+    await this.until(() => find() !== undefined, `a line with ${pattern}`);
+    return (find() ?? '').replace(/^\S+ \w+ +/, '');
+  }
+
+  /**
+   * Waits for a condition on {@link happened} or {@link log}; it is checked when they change.
+   *
+   * @param what the condition in words, as an object of "waited for"
+   * @throws {AssertionError} it did not become true in time
+   */
+  async until(condition: () => boolean, what: string, timeoutSeconds = 60): Promise<void> {
+    const signal = AbortSignal.timeout(timeoutSeconds * 1000);
+    while (!condition()) {
+      await once(this.#changes, 'change', { signal }).catch(() =>
+        assert.fail(
+          `waited ${timeoutSeconds} s for ${what}; happened: ${this.happened.join()}\n${this.log.join('\n')}`,
+        ),
+      );
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    if (this.#isOwnDirectory) await rm(this.directory, { recursive: true });
+  }
+
+  #writeLine(line: string): void {
+    this.log.push(line);
+    this.onLine(line);
+    this.#changes.dispatchEvent(new Event('change'));
+  }
+
+  #runtime(): Runtime {
+    return {
+      run: async (action, signal) => {
+        this.actions.push(action);
+        this.record(`run ${action.name}`);
+        const startedAt = new Date();
+        const outcome = await this.runAction(action, signal);
+        signal.throwIfAborted();
+        return { verdict: 'SUCCESS', message: 'exit code 0', startedAt, endedAt: new Date(), ...outcome };
+      },
+      resume: async () => undefined,
+      release: async () => {},
+    };
+  }
+
+  #power(): Power {
+    return {
+      rebootRequested: async () => this.rebootRequested,
+      finish: async (how) => {
+        this.rebootRequested = false;
+        this.record(how);
+        throw new PowerError({ what: how, target: 'the machine', why: 'this machine stays up' });
+      },
+    };
+  }
+}
