@@ -108,7 +108,7 @@ const programStarters = ['execa', 'node:child_process', 'esbuild', 'node-disk-in
 
 const changesOwner = /^import \{[^}]*\bchown\b[^}]*\} from 'node:fs\/promises';$/m;
 
-/** Node's arguments for unit tests: a program that one starts all the same fails with ERR_ACCESS_DENIED. */
+/** Node's arguments for unit tests: starting a program fails with ERR_ACCESS_DENIED. */
 export const unitArguments = [
   ...['--permission', '--allow-fs-read=*', '--allow-fs-write=*', '--allow-worker', '--allow-wasi', '--allow-addons'],
   ...['PERM0001', 'PERM0005', 'PERM0006'].map((code) => `--disable-warning=${code}`), // that the model has gaps

@@ -29,7 +29,7 @@ export async function createDisks(directory: string): Promise<readonly DemoDisk[
     await using file = await open(disk.path, 'w');
     await file.truncate(disk.sizeBytes);
     if (disk.role === 'smallest that fits') continue;
-    const data = Buffer.alloc(1 << 20, `data of somebody else on ${disk.serial}; `);
+    const data = Buffer.alloc(1 << 20, `data of another system on ${disk.serial}; `);
     for (const offset of [0, Math.floor(disk.sizeBytes / 2 / 4096) * 4096, disk.sizeBytes - data.length]) {
       await file.write(data, 0, data.length, offset);
     }

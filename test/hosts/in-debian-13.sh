@@ -23,7 +23,7 @@ phase "installed Node $(node --version) and npm $(npm --version) of Debian"
 make --no-print-directory node_modules/.package-lock.json
 phase 'installed the npm packages'
 
-# Unit tests need no root and no Debian packages, so they run before there are any, as nobody. One writes into build/.
+# Unit tests need no root and no Debian packages, so they run before there are any, as an unprivileged user. One writes into build/.
 if [ "${1:-}" != --distribution ]; then
   install --directory --owner=nobody build
   setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/nonexistent NODE_COMPILE_CACHE=/tmp/compiled $node test/run.ts --unit

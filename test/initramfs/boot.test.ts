@@ -12,7 +12,7 @@ import { whileProgressing } from '../sandbox/patience.ts';
 
 const build = resolve(import.meta.dirname, '../../build');
 
-/** An address that nobody answers at: the agent must come up all the same, and keep trying. */
+/** No server answers at this address: the agent must start anyway, and keep trying. */
 const settings =
   'worker_id=ce2e62ed-826f-4485-a39f-a82bb74338e2 grpc_authority=10.0.2.99:42113 docker_registry=10.0.2.99';
 

@@ -18,7 +18,7 @@ const servers = resolve(import.meta.dirname, '../sandbox/time-servers.ts');
 
 /** When the image was made. */
 const made = Date.UTC(2026, 0, 1) / 1000;
-/** A time for each who is asked, so that it shows who was believed; the clock itself is a year behind. */
+/** Each server has another time, which shows whose the machine took; the clock itself is a year behind. */
 const [offered, named, web, publicTime] = [366, 367, 368, 369].map((day) => made + day * 86400) as [
   number,
   number,
@@ -63,7 +63,7 @@ const cases: readonly Case[] = [
     announced: [/^clock set by 127\.0\.0\.2: it was 31536000 s slow$/],
   },
   {
-    title: 'a time server that swallows what it is sent gives way to the named one',
+    title: 'a time server that does not answer is followed by the named one',
     commandLine: `${smee} ntp_servers=127.0.0.3`,
     option42: nothing,
     servers: everyServer,
@@ -86,14 +86,14 @@ const cases: readonly Case[] = [
     announced: [/^clock set by http:\/\/127\.0\.0\.4:7080: it was \d+ s slow$/],
   },
   {
-    title: 'the certificate URL of old servers names one that says the date',
+    title: 'the certificate URL of old servers names a server that sends the date',
     commandLine: 'grpc_cert_url=http://127.0.0.4:42114/cert grpc_authority=127.0.0.8:42113',
     servers: [`http,127.0.0.4,42114,${web}`],
     set: [web],
     announced: [/^clock set by http:\/\/127\.0\.0\.4:42114\/cert: /],
   },
   {
-    title: 'a registry says it over TLS, whatever its certificate, though it lets nobody in',
+    title: 'a registry sends it over TLS, with any certificate, even without access',
     commandLine: 'docker_registry=127.0.0.5:5443/project grpc_authority=127.0.0.8:42113',
     servers: [`https,127.0.0.5,5443,${web}`],
     set: [web],
@@ -151,7 +151,7 @@ describe('the clock', { concurrency: 4 }, () => {
     });
   }
 
-  test('where nobody answers the machine goes on, and who answers later corrects it', async (t) => {
+  test('without an answer the machine goes on; a later answer corrects the clock', async (t) => {
     const { announced, set, goneOnAfterSeconds } = await setClock(t, {
       commandLine: `grpc_authority=${nothing}:42113 docker_registry=${nothing} ntp_servers=${nothing} packet_base_url=http://${nothing}/`,
       option42: `${nothing} 10.255.255.2`,
@@ -171,7 +171,7 @@ interface Outcome {
   readonly goneOnAfterSeconds: number;
 }
 
-/** Runs set_clock and waits until somebody answered. */
+/** Runs set_clock and waits for the first answer. */
 async function setClock(
   t: TestContext,
   {
@@ -209,7 +209,7 @@ async function setClock(
       now() { cat ${directory}/clock; }
       set_time() { echo "$1" >${directory}/clock; echo "$1" >>${directory}/set; }
       rdate=${packages}/usr/sbin/rdate
-      head_start=100 # who is asked first answers first, however slow this host is
+      head_start=100 # the first server asked answers first, even on a slow host
       earliest_time() { cat ${directory}/made; }
       read -r before _ </proc/uptime
       set_clock

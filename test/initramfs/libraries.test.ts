@@ -24,7 +24,7 @@ test('findLibraries() finds what the loader finds', async () => {
   deepEqual(found, expected);
 });
 
-test('findLibraries() names the library that is nowhere, and who needs it', async () => {
+test('findLibraries() names the missing library and the file that needs it', async () => {
   const empty = await mkdtemp(join(tmpdir(), 'nibs-libraries-'));
   try {
     await rejects(findLibraries([join(packages, 'usr/sbin/runc')], empty), /runc needs .*\.so.*no package/);

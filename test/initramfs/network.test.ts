@@ -29,8 +29,8 @@ interface Case {
   readonly resolver?: string;
   readonly name?: string;
   readonly time?: string;
-  /** What is said on the console. Default: only that the network is up. */
-  readonly said?: RegExp;
+  /** What the console shows. Default: only that the network is up. */
+  readonly message?: RegExp;
 }
 
 const cases: readonly Case[] = [
@@ -64,7 +64,7 @@ const cases: readonly Case[] = [
     asking: 'eth1',
   },
   {
-    title: 'ipam with all its fields: a tagged network, and nobody is asked',
+    title: 'ipam with all its fields: a tagged network, without DHCP',
     commandLine:
       'ipam=08-00-27-00-00-01:7:10.7.0.50:255.255.255.0:10.7.0.1:node7:10.7.0.1,10.7.0.2:example.com,example.net:10.7.0.1,10.7.0.3 vlan_id=7 hw_addr=08:00:27:00:00:01',
     interface: /^eth0\.7$/,
@@ -76,7 +76,7 @@ const cases: readonly Case[] = [
     time: '10.7.0.1 10.7.0.3',
   },
   {
-    title: 'ipam with nothing but what it needs, and BOOTIF of the other card',
+    title: 'ipam with only the required fields, and BOOTIF of the other card',
     commandLine: 'BOOTIF=01-08-00-27-00-00-01 ipam=08-00-27-00-00-02::10.1.0.50:255.255.255.0:::10.1.0.1::',
     interface: /^eth1$/,
     addresses: /^eth1 10\.1\.0\.50\/24$/,
@@ -97,29 +97,31 @@ const cases: readonly Case[] = [
     name: 'node8',
   },
   {
-    title: 'a VLAN that is none is said, and all cards ask',
+    title: 'an invalid VLAN ID is reported, and all cards ask',
     commandLine: 'vlan_id=4095 hw_addr=08:00:27:00:00:01',
     interface: /^eth[01]$/,
-    said: /^kernel command line: a VLAN ID is a number from 1 to 4094, not 4095; using DHCP instead;/,
+    message: /^kernel command line: a VLAN ID is a number from 1 to 4094, not 4095; using DHCP instead;/,
   },
   {
-    title: 'an address that cannot be used is said with all its mistakes, and all cards ask',
+    title: 'an address that cannot be used is reported with all its mistakes, and all cards ask',
     commandLine: 'ipam=08-00-27-00-00-01:7:10.7.0.256:255.0.255.0:10.8.0.1:node7::: BOOTIF=01-08-00-27-00-00-01',
     interface: /^eth0$/,
-    said: /^kernel command line: cannot use the address 10\.7\.0\.256: 10\.7\.0\.256 is not an address, 255\.0\.255\.0 is not a netmask, the gateway 10\.8\.0\.1 is not in its network, a name server is missing; using DHCP instead;/,
+    message:
+      /^kernel command line: cannot use the address 10\.7\.0\.256: 10\.7\.0\.256 is not an address, 255\.0\.255\.0 is not a netmask, the gateway 10\.8\.0\.1 is not in its network, a name server is missing; using DHCP instead;/,
   },
   {
-    title: 'a gateway that the address does not reach is said, and vlan_id is followed instead',
+    title: 'a gateway outside the network is reported, and vlan_id is used instead',
     commandLine: 'ipam=08-00-27-00-00-01::10.0.0.9:24:10.7.0.1::10.0.0.1:: vlan_id=7',
     interface: /^eth0\.7$/,
     asking: 'eth0.7',
-    said: /the gateway 10\.7\.0\.1 is not in its network; using DHCP instead;/,
+    message: /the gateway 10\.7\.0\.1 is not in its network; using DHCP instead;/,
   },
   {
-    title: 'a card that does not turn up is said with those that there are, and all cards ask',
+    title: 'a missing card is reported with those found, and all cards ask',
     commandLine: 'interface=enp1s0 BOOTIF=01-08-00-27-00-00-02',
     interface: /^eth1$/,
-    said: /^kernel command line: no network card has the name or address enp1s0; found: eth0 08:00:27:00:00:01 eth1 08:00:27:00:00:02; using/,
+    message:
+      /^kernel command line: no network card has the name or address enp1s0; found: eth0 08:00:27:00:00:01 eth1 08:00:27:00:00:02; using/,
   },
 ];
 
@@ -139,19 +141,19 @@ after(async () => {
 for (const [index, expected] of cases.entries()) {
   // The wait ends by the machine's own time, which this does not limit on a busy host.
   test(`${expected.title}: ${expected.commandLine}`, { timeout: 3_600_000 }, async () => {
-    const told = await resultOf(index);
-    match(told['interface'] ?? '', expected.interface);
-    equal(told['peer'], '1 packets received', 'the server answers at that address');
-    match(told['said'] ?? '', expected.said ?? /^network up [\d.]+ on \S+;$/);
-    if (expected.addresses !== undefined) match(told['addresses'] ?? '', expected.addresses);
-    if (expected.route !== undefined) match(told['route'] ?? '', expected.route);
+    const result = await resultOf(index);
+    match(result['interface'] ?? '', expected.interface);
+    equal(result['peer'], '1 packets received', 'the server answers at that address');
+    match(result['said'] ?? '', expected.message ?? /^network up [\d.]+ on \S+;$/);
+    if (expected.addresses !== undefined) match(result['addresses'] ?? '', expected.addresses);
+    if (expected.route !== undefined) match(result['route'] ?? '', expected.route);
     for (const key of ['asking', 'resolver', 'name', 'time'] as const) {
-      if (expected[key] !== undefined) equal(told[key], expected[key], key);
+      if (expected[key] !== undefined) equal(result[key], expected[key], key);
     }
   });
 }
 
-/** What the machine told of a case. */
+/** What the machine printed about a case. */
 async function resultOf(index: number): Promise<Record<string, string>> {
   const end = new RegExp(`^case ${nameOf(index)}: end`);
   await whileProgressing(machine, {}, (signal) => machine.console.waitForLine(end, { signal }));

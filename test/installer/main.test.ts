@@ -76,7 +76,7 @@ test('flatcar-install --key-fingerprint trusts no other of the keys it is given'
   await using mirror = await startMirror();
   publish(mirror, release);
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
-  const stranger = await release.gpg.createPrimary('somebody else');
+  const stranger = await release.gpg.createPrimary('another signer');
   const ran = await flatcarInstall(
     ...['-d', disk.path, '-b', mirror.url, '-k', release.keyPath, '--key-fingerprint', stranger, '--tries', '1'],
   );

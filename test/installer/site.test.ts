@@ -1,4 +1,7 @@
-/** What a site bakes into the action image: the installer takes it as if the command line said it, and the command line wins. */
+/**
+ * Site defaults in the action image: the installer uses them where the command line does not name
+ * others.
+ */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
@@ -65,7 +68,7 @@ async function download(root: string, ...args: string[]) {
   return { exitCode, stdout: stdout.join(''), stderr: stderr.join('') };
 }
 
-test('readSite() finds nothing where nobody has prepared the system', async () => {
+test('readSite() finds nothing on a system without site defaults', async () => {
   assert.deepEqual(await readSite(join(directory, 'no-such-root')), noSite);
 });
 

@@ -19,7 +19,7 @@ export interface Course {
 export interface LedgerRuntimeOptions {
   readonly ledger: Ledger;
   readonly courseOf: (action: Action) => Course;
-  /** Told when a container was made, when it was started, and when its end was seen. */
+  /** Called when a container was created, when it was started, and when its exit was seen. */
   readonly onStep: (step: 'created' | 'started' | 'ended') => void;
 }
 

@@ -39,8 +39,8 @@ export interface MirrorFileOptions {
 }
 
 /**
- * A mirror of images: an HTTP server on loopback that behaves like nginx (RFC 9110: ranges, If-Range, entity tags) except for the faults it is told
- * to commit. Faults of a path are used up one a request, in order.
+ * A mirror of images: an HTTP server on loopback that behaves like nginx (RFC 9110: ranges, If-Range, entity tags) except for the faults
+ * that a test requests. Each request to a path uses up one of its faults, in order.
  */
 export interface Mirror extends AsyncDisposable {
   /** Without a slash at its end. */

@@ -16,7 +16,7 @@ test('runTool() says what a tool that fails has said', async () => {
   });
 });
 
-test('runTool() accepts the exit codes it is told to', async () => {
+test('runTool() accepts the exit codes given', async () => {
   assert.equal((await runTool('false', [], { acceptedExitCodes: [0, 1] })).exitCode, 1);
   await assert.rejects(runTool('false', []), /it ended with exit code 1/);
 });

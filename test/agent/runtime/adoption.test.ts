@@ -56,7 +56,7 @@ for (const kind of engineKinds)
       return join(fixture.workDirectory, action.workflowId, name);
     }
 
-    /** Docker keeps what was printed and tells it again; of containerd comes only what the first agent has not read. */
+    /** Docker keeps the output and sends it again; from containerd comes only what the first agent has not read. */
     const earlier = kind === 'docker' ? ' | before that: ready' : '';
     const containers = () => fixture.control.containers();
 
@@ -108,19 +108,19 @@ for (const kind of engineKinds)
       assert.equal((await fixture.runtime.run(ended, never)).verdict, 'TIMEOUT');
     });
 
-    test('what is left of other actions of this worker is removed, of other workers and people not', async () => {
+    test('leftovers of other actions of this worker are removed, other containers not', async () => {
       const other = counting('exit 0');
       await runAndKill(other);
       const image = `${fixture.registry.host}/busybox:1`;
-      await fixture.control.create('somebody-else', image);
+      await fixture.control.create('foreign', image);
       await fixture.control.create('other-worker', image, labelsOf({ ...other, workerId: 'worker-2' }, 'action'));
       try {
         const outcome = await fixture.runtime.run(shell('true'), never);
         assert.equal(outcome.verdict, 'SUCCESS');
-        assert.deepEqual((await containers()).sort(), ['other-worker', 'somebody-else']);
+        assert.deepEqual((await containers()).sort(), ['foreign', 'other-worker']);
         assert.ok(fixture.events.some((event) => event.kind === 'warning' && /left over/.test(event.message)));
       } finally {
-        for (const name of ['somebody-else', 'other-worker']) await fixture.control.remove(name);
+        for (const name of ['foreign', 'other-worker']) await fixture.control.remove(name);
       }
     });
 

@@ -268,7 +268,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
-    test('when it is told to stop, the action is stopped and removed before that is passed on', async () => {
+    test('an aborted signal stops and removes the action before run() rejects with its reason', async () => {
       const controller = new AbortController();
       const action = shell('trap "echo bye > /workflow/end; exit 0" TERM; echo up; while :; do sleep 0.05; done');
       const running = fixture.runtime.run(action, controller.signal);
@@ -280,7 +280,7 @@ for (const kind of engineKinds)
       assert.equal(await readFile(join(fixture.workDirectory, action.workflowId, 'end'), 'utf8'), 'bye\n');
     });
 
-    test('a name that is taken by somebody else is in nobody’s way', async () => {
+    test('a foreign container with the name of the action does not block it', async () => {
       const action = shell('echo fine');
       await fixture.runtime.run(shell('true'), never);
       await fixture.control.create(containerName(action, 'action'), `${fixture.registry.host}/busybox:1`);
@@ -299,7 +299,7 @@ for (const kind of engineKinds)
       assert.deepEqual(new Set(outcomes.map(({ verdict }) => verdict)), new Set(['SUCCESS']));
     });
 
-    test('a container that somebody removes under us is a failure that says so', async () => {
+    test('an action whose container is removed from outside fails, and its message says so', async () => {
       const action = shell('echo up; sleep 60');
       const running = fixture.runtime.run(action, never);
       await fixture.untilEvent((event) => event.kind === 'output');
@@ -348,7 +348,7 @@ describe('docker alone', () => {
     await ended;
   });
 
-  test('an engine that tells no events runs actions all the same', async () => {
+  test('an engine that sends no events runs actions anyway', async () => {
     await using silent = await startProxy(fixture.engine.socketPath, (path) => !path.startsWith('/events'));
     const runtime = createDockerRuntime({ ...fixture.options, host: silent.socketPath });
     for (const [script, verdict] of [

@@ -31,7 +31,7 @@ before(async () => {
 });
 after(() => Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]));
 
-/** Asks for an image; returns its name and what was told. */
+/** Requests an image; returns its name, the notices in order, and the progress reports. */
 async function ensure(
   name: string,
   options: Partial<ImageOptions> = {},
@@ -40,7 +40,7 @@ async function ensure(
   registryPrefix: PrefixRule = 'always',
   unreachable = new UnreachableRegistries(systemClock),
 ) {
-  const told: string[] = [];
+  const notices: string[] = [];
   const progress: number[] = [];
   const given = { registry: registry.host, credentials: [registry], pullAttempts: 1, ...options };
   await using docker = createDockerEngine(engine.host);
@@ -50,17 +50,17 @@ async function ensure(
     { image: name, registryPrefix },
     given,
     {
-      onPulling: (image) => void told.push(`pulling ${image}`),
+      onPulling: (image) => void notices.push(`pulling ${image}`),
       onProgress: (_, { doneBytes, totalBytes }) => void progress.push(doneBytes / totalBytes),
-      onPulled: (image) => void told.push(`pulled ${image}`),
+      onPulled: (image) => void notices.push(`pulled ${image}`),
       onWarning: (message) => {
-        told.push(message);
+        notices.push(message);
         onWarning();
       },
     },
     signal,
   );
-  return { result, told, progress };
+  return { result, notices, progress };
 }
 
 async function failure(name: string, options: Partial<ImageOptions> = {}): Promise<string> {
@@ -80,9 +80,9 @@ async function isPresent(reference: string): Promise<boolean> {
 test('an image is pulled with the credentials of its registry', async () => {
   await registry.push('with/credentials:1', image);
   const name = `${registry.host}/with/credentials:1`;
-  const { result, told } = await ensure('with/credentials:1');
+  const { result, notices } = await ensure('with/credentials:1');
   assert.equal(result, name);
-  assert.deepEqual(told, [`pulling ${name}`, `pulled ${name}`]);
+  assert.deepEqual(notices, [`pulling ${name}`, `pulled ${name}`]);
   assert.ok(await isPresent(name));
 });
 
@@ -127,9 +127,9 @@ test('a refusal is not worth many tries, an outage is', async () => {
   const pulling = ensure('late:1', options, never, refused.resolve);
   await refused.promise;
   await other.start();
-  const { told } = await pulling;
-  assert.match(told[1] ?? '', /connection refused; trying again/);
-  assert.equal(told.length, 3, told.join('\n'));
+  const { notices } = await pulling;
+  assert.match(notices[1] ?? '', /connection refused; trying again/);
+  assert.equal(notices.length, 3, notices.join('\n'));
 });
 
 test('an image that is present is enough when its registry cannot be reached', async () => {
@@ -138,9 +138,9 @@ test('an image that is present is enough when its registry cannot be reached', a
   const options = { registry: other.host, credentials: [other], pullAttempts: 100 };
   await ensure('kept:1', options);
   await other.stop();
-  const { result, told } = await ensure('kept:1', options);
+  const { result, notices } = await ensure('kept:1', options);
   assert.equal(result, reference);
-  assert.match(told.at(-1) ?? '', /connection refused; using the copy that is already here/);
+  assert.match(notices.at(-1) ?? '', /connection refused; using the copy that is already here/);
   assert.match(await failure('gone:1', { ...options, pullAttempts: 2 }), /connection refused/);
 });
 
@@ -154,34 +154,34 @@ test('a registry that cannot be reached is not asked again for a while where the
   await again();
   await other.stop();
   const first = await again();
-  assert.equal(first.told.length, 2, first.told.join('\n'));
-  assert.match(first.told[1] ?? '', /connection refused; using the copy that is already here/);
-  assert.deepEqual(await again(), { result: reference, told: [], progress: [] });
+  assert.equal(first.notices.length, 2, first.notices.join('\n'));
+  assert.match(first.notices[1] ?? '', /connection refused; using the copy that is already here/);
+  assert.deepEqual(await again(), { result: reference, notices: [], progress: [] });
   clock.advance(31);
-  assert.deepEqual((await again()).told, [`pulling ${reference}`]);
+  assert.deepEqual((await again()).notices, [`pulling ${reference}`]);
   clock.advance(31);
   await other.start();
-  assert.deepEqual((await again()).told, [`pulling ${reference}`, `pulled ${reference}`]);
+  assert.deepEqual((await again()).notices, [`pulling ${reference}`, `pulled ${reference}`]);
   await other.stop();
-  assert.match((await again()).told[1] ?? '', /using the copy/);
+  assert.match((await again()).notices[1] ?? '', /using the copy/);
 });
 
 test('a mirror that cannot be reached is not asked again for a while', async () => {
   const unreachable = new UnreachableRegistries(systemClock);
   const options = { mirrors: [{ of: registry.host, at: '127.0.0.1:1' }] };
   const again = () => ensure('busybox:1', options, never, () => {}, 'always', unreachable);
-  assert.match((await again()).told[1] ?? '', /asking the next registry/);
+  assert.match((await again()).notices[1] ?? '', /asking the next registry/);
   const name = `${registry.host}/busybox:1`;
-  assert.deepEqual((await again()).told, [`pulling ${name}`, `pulled ${name}`]);
+  assert.deepEqual((await again()).notices, [`pulling ${name}`, `pulled ${name}`]);
 });
 
 test('an image named by its digest is pulled once and never asked for again', async () => {
   await registry.push('pinned:1', image);
   const name = `pinned:1@${image.digest}`;
-  assert.equal((await ensure(name)).told.length, 2);
-  const { result, told } = await ensure(name, { credentials: [] });
+  assert.equal((await ensure(name)).notices.length, 2);
+  const { result, notices } = await ensure(name, { credentials: [] });
   assert.equal(result, `${registry.host}/pinned@${image.digest}`);
-  assert.deepEqual(told, []);
+  assert.deepEqual(notices, []);
   const other = `pinned:1@sha256:${'0'.repeat(64)}`;
   assert.match(await failure(other), /manifest unknown|not found/);
 });
@@ -251,15 +251,15 @@ test('the time for a pull is one for all mirrors and attempts; then a copy that 
   });
 
   await engine.load(`${silent.host}/here:1`, image);
-  const { result, told } = await ensure('here:1', { ...options, pullStallSeconds: 60 });
+  const { result, notices } = await ensure('here:1', { ...options, pullStallSeconds: 60 });
   assert.equal(result, `${silent.host}/here:1`);
   assert.match(
-    told.at(-1) ?? '',
+    notices.at(-1) ?? '',
     /^cannot pull .*here:1: no success within 1.5 s; using the copy that is already here$/,
   );
 });
 
-test('the progress of a large image is told', async () => {
+test('the progress of a large image is reported', async () => {
   const large = await busyboxImage({}, { 'large/file': randomBytes(60_000_000) });
   await registry.push('large:1', large);
   const { progress } = await ensure('large:1');
@@ -298,8 +298,11 @@ test('mirrors are asked first, and the registry itself when they do not have the
   const mirrors = [nowhere, `https://${host}/hub/`].map((at) => ({ of: 'other.example', at }));
   const mirrored = await ensure('other.example/team/mirrored:1', { registry: undefined, mirrors });
   assert.equal(mirrored.result, `${host}/hub/team/mirrored:1`);
-  assert.match(mirrored.told[1] ?? '', /^cannot pull 127\.0\.0\.1:1\/team\/mirrored:1: .*; asking the next registry$/);
-  assert.deepEqual(mirrored.told.slice(2), [`pulling ${mirrored.result}`, `pulled ${mirrored.result}`]);
+  assert.match(
+    mirrored.notices[1] ?? '',
+    /^cannot pull 127\.0\.0\.1:1\/team\/mirrored:1: .*; asking the next registry$/,
+  );
+  assert.deepEqual(mirrored.notices.slice(2), [`pulling ${mirrored.result}`, `pulled ${mirrored.result}`]);
 
   const original = await ensure('team/original:1', { mirrors: [{ of: host, at: `${host}/hub` }] });
   assert.equal(original.result, `${host}/team/original:1`);
@@ -312,7 +315,7 @@ test('an image that is named by digest and came from a mirror is not pulled agai
   const { RepoDigests } = await engine.docker.getImage(result).inspect();
   const digest = RepoDigests.find((name) => name.includes('/hub/kept@'))?.split('@')[1] ?? '';
   const pinned = await ensure(`127.0.0.1:1/kept@${digest}`, { registry: undefined, mirrors });
-  assert.deepEqual([pinned.result, pinned.told], [`${registry.host}/hub/kept@${digest}`, []]);
+  assert.deepEqual([pinned.result, pinned.notices], [`${registry.host}/hub/kept@${digest}`, []]);
 });
 
 test('the action says which images the registry stands in front of, unless it is set', async () => {

@@ -28,7 +28,7 @@ async function linesOf(source: Iterable<OutputChunk>, maxLineBytes?: number) {
   return { lines, lastLines: reader.lastLines() };
 }
 
-test('output is told apart by stream, wherever the chunks end', async () => {
+test('lines keep their stream, wherever the chunks end', async () => {
   const chunks = [
     chunk('stdout', 'first\nsec'),
     chunk('stderr', 'oops: ä€😀\n'),

@@ -46,7 +46,7 @@ for (const kind of engineKinds)
       assert.deepEqual(engineEvents(fixture), [false, true]);
     });
 
-    test('waiting for an engine ends when we are told to stop', async () => {
+    test('an aborted signal ends the wait for an engine', async () => {
       await using fixture = await startFixtureOf(kind, { started: false });
       const controller = new AbortController();
       const running = fixture.runtime.run(shell('true'), controller.signal);

@@ -34,8 +34,8 @@ test('withKernelArguments() replaces what it wrote before', () => {
   const before = 'set oem_id=""\n';
   const once = withKernelArguments(before, { append: ['quiet'], consoles: ['ttyS0'] });
   assert.equal(withKernelArguments(once, { append: ['quiet'], consoles: ['ttyS0'] }), once);
-  const other = withKernelArguments(`${once}# of somebody else\n`, { append: ['debug'], consoles: [] });
-  assert.match(other, /^set oem_id=""\n# of somebody else\n# Kernel arguments/);
+  const other = withKernelArguments(`${once}# of the operator\n`, { append: ['debug'], consoles: [] });
+  assert.match(other, /^set oem_id=""\n# of the operator\n# Kernel arguments/);
   assert.doesNotMatch(other, /quiet|ttyS0/);
 });
 

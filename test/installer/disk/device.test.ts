@@ -37,7 +37,7 @@ async function writeTable(path: string, ...partitions: string[]): Promise<void> 
   await execa('sfdisk', ['--quiet', '--no-reread', '--no-tell-kernel', path], { input });
 }
 
-test('openDisk() claims the disk: nobody else can open it exclusively or mount it', async () => {
+test('openDisk() claims the disk: no other process can open it exclusively or mount it', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 16 * mebibyte });
   await execa('mke2fs', ['-q', '-t', 'ext4', loop.path]);
   await using disk = await openDisk(loop.path);

@@ -13,24 +13,24 @@ const never = new AbortController().signal;
 /** Nothing listens there. */
 const closed = new URL('http://127.0.0.1:1/image');
 
-interface Told {
+interface Calls {
   readonly notices: string[];
   readonly pauses: number[];
 }
 
 function patientClient(overrides: Partial<DownloadOptions> = {}) {
-  const told: Told = { notices: [], pauses: [] };
+  const calls: Calls = { notices: [], pauses: [] };
   const client = createDownloadClient({
     clock,
     tries: 3,
     pauseSeconds(failures) {
-      told.pauses.push(failures);
+      calls.pauses.push(failures);
       return failures;
     },
-    onRetry: (notice) => told.notices.push(notice),
+    onRetry: (notice) => calls.notices.push(notice),
     ...overrides,
   });
-  return { client, told };
+  return { client, calls };
 }
 
 const imageOf = (mirror: Mirror) => new URL(`${mirror.url}/image`);
@@ -45,15 +45,15 @@ test('fetchImage() goes on with the next mirror where one breaks off, at once an
   first.put('/image', content, { etag: '"of first"', lastModified: 'Mon, 03 Mar 2025 10:00:00 GMT' });
   second.put('/image', content, { etag: '"of second"', lastModified: 'Tue, 04 Mar 2025 10:00:00 GMT' });
   first.fail('/image', { cutAfterBytes: 300_000 });
-  const { client, told } = patientClient();
+  const { client, calls } = patientClient();
   using _client = client;
   using image = await fetchImage(client, [imageOf(first), imageOf(second)], never);
   assert.ok((await readAll(image.bytes)).equals(content));
   assert.deepEqual([first.requests.length, second.requests.map(({ range }) => range)], [1, ['bytes=300000-']]);
   assert.equal(second.requests[0]?.ifRange, undefined, "another server's validator means nothing");
-  assert.deepEqual(told.pauses, []);
+  assert.deepEqual(calls.pauses, []);
   assert.equal(
-    told.notices.join(),
+    calls.notices.join(),
     `${first.url}/image: the connection broke after 300000 of 1000000 bytes; trying ${second.url}/image`,
   );
 });
@@ -65,7 +65,7 @@ test('fetchImage() comes back to the first mirror where the others fail too, and
   second.put('/image', content);
   first.fail('/image', { cutAfterBytes: 300_000 }, { status: 503 });
   second.fail('/image', { status: 503 }, { cutAfterBytes: 100_000 });
-  const { client, told } = patientClient();
+  const { client, calls } = patientClient();
   using _client = client;
   using image = await fetchImage(client, [imageOf(first), imageOf(second)], never);
   assert.ok((await readAll(image.bytes)).equals(content));
@@ -76,7 +76,7 @@ test('fetchImage() comes back to the first mirror where the others fail too, and
       ['bytes=300000-', 'bytes=300000-'],
     ],
   );
-  assert.deepEqual(told.pauses, [1, 1], 'new bytes renew the patience with every mirror');
+  assert.deepEqual(calls.pauses, [1, 1], 'new bytes reset the failures of every mirror');
 });
 
 test('fetchImage() starts with the mirror that has the image, and does not ask again where it is not', async () => {
@@ -96,7 +96,7 @@ test('fetchImage() starts with the mirror that has the image, and does not ask a
   );
 });
 
-test('fetchImage() does not glue two different files together: it says who has the other one', async () => {
+test('fetchImage() does not join two different files: it names the server of the other one', async () => {
   await using first = await startMirror();
   await using second = await startMirror();
   first.put('/image', content);

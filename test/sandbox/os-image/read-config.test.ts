@@ -14,7 +14,7 @@ async function readConfig(config: unknown) {
   return await execa('busybox', ['sh', '-c', script], { input, reject: false });
 }
 
-const users = { users: [{ name: 'core', sshAuthorizedKeys: ['ssh-rsa AAAA somebody@host'] }] };
+const users = { users: [{ name: 'core', sshAuthorizedKeys: ['ssh-rsa AAAA core@host'] }] };
 
 test('a config of version 3 is taken as it is', async () => {
   const config = { ignition: { version: '3.3.0' }, passwd: users, storage: { files: [] } };

@@ -252,11 +252,11 @@ describe('a report', () => {
     );
   });
 
-  it('that the database refuses has changed the state all the same, without an event', async (test) => {
+  it('that the database refuses has changed the state anyway, without an event', async (test) => {
     const { server, client } = await start(test);
     const refused: [Partial<WorkflowActionStatus>, RegExp][] = [
       [{ message: 'x'.repeat(201) }, /too long for type character varying\(200\)/],
-      [{ workerId: 'nobody' }, /invalid input syntax for type uuid: "nobody"/],
+      [{ workerId: 'none' }, /invalid input syntax for type uuid: "none"/],
       [{ seconds: 2 ** 31 }, /out of range/],
     ];
     for (const [part, details] of refused) {
@@ -392,7 +392,7 @@ describe('a provisioner', () => {
     assert.deepEqual(server.workflowIds(), []);
   });
 
-  it('is told of a worker that it does not have', async (test) => {
+  it('without hardware for a worker fails', async (test) => {
     const { server } = await start(test);
     const template = server.createTemplate('example', templateOf(['task', 'one', ['a']]));
     assert.throws(() => server.createWorkflow(template, { one: '08:00:27:00:00:77' }), /no hardware has the address/);
@@ -431,7 +431,7 @@ describe('a provisioner', () => {
     assert.equal((await waiting).length, 2);
     await assert.rejects(
       server.waitFor(workflowId, () => false, 0.05),
-      /in vain; workflow .* has: a ACTION_IN_PROGRESS, a ACTION_SUCCESS/,
+      /without result; workflow .* has: a ACTION_IN_PROGRESS, a ACTION_SUCCESS/,
     );
   });
 });

@@ -342,7 +342,9 @@ export class TinkServer implements AsyncDisposable {
     const giveUp = () => {
       const seen = this.events(workflowId).map(({ actionName, status }) => `${actionName} ${status}`);
       reject(
-        new Error(`waited ${timeoutSeconds} s in vain; workflow ${workflowId} has: ${seen.join(', ') || 'no event'}`),
+        new Error(
+          `waited ${timeoutSeconds} s without result; workflow ${workflowId} has: ${seen.join(', ') || 'no event'}`,
+        ),
       );
     };
     // A timer that is never to end would end at once.

@@ -100,8 +100,8 @@ export function stateName(dialect: ServerDialect, progress: Progress): string {
 }
 
 /**
- * Wraps every call: `handle` computes the answer, and the wrapper decides what becomes of it. `undefined`: the connection is gone, there is
- * nobody to answer to.
+ * Wraps every call: `handle` computes the answer, and the wrapper may replace it. `undefined`: the connection is closed,
+ * no response can be sent.
  */
 export type Around = <Response>(
   method: string,

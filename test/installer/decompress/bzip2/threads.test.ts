@@ -95,7 +95,7 @@ describe('bzip2() with threads', () => {
     await assert.rejects(rest, /no longer wanted/);
   });
 
-  test('reads no further ahead than its pieces when nobody takes its extents', async () => {
+  test('reads no further ahead than its pieces while its extents are not read', async () => {
     const long = Buffer.concat(Array.from({ length: 5 }, () => file));
     let readBytes = 0;
     const source = async function* () {

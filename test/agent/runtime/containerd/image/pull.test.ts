@@ -31,7 +31,7 @@ const never = new AbortController().signal;
 const machine = process.arch === 'arm64' ? 'arm64' : 'amd64';
 let containerd: Containerd;
 let authority: CertificateAuthority;
-/** Nobody takes this address for the machine's own: certificates count. */
+/** Not an address of loopback for registry clients: certificates are verified. */
 let remote: LoopbackAddress;
 let registry: Registry;
 let certificates: string;
@@ -255,13 +255,13 @@ test('pullImage() loses nothing to the garbage collector meanwhile, and neither 
   });
   await pull(store, server.put('tools/older:1', makeImage([lower], { Cmd: ['older'] })));
   const name = server.put('tools/newer:1', image);
-  const told: string[] = [];
+  const phases: string[] = [];
   const onProgress = ({ phase }: PullProgress) => {
-    told.push(phase);
+    phases.push(phase);
     if (phase === 'unpacked') lowerIsDone.resolve();
   };
   await pullImage(store, name, undefined, onProgress, never);
-  assert.ok(told.includes('present'));
+  assert.ok(phases.includes('present'));
   assert.equal((await ctr('images', 'ls', '-q')).trim(), name);
   assert.match(await ctr('images', 'check', `name==${name}`), /complete \(3\/3\).*true/);
 });

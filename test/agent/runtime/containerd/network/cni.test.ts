@@ -20,7 +20,7 @@ const plugins = '/usr/lib/cni';
  */
 interface Site extends AsyncDisposable {
   at(...names: string[]): string;
-  /** What the agent was told. */
+  /** The warnings of the network so far. */
   readonly warnings: readonly string[];
   /** Puts a file among the network configurations. */
   configure(name: string, content: object | string): Promise<void>;
@@ -134,7 +134,7 @@ function searchProgramsIn(directory: string, context: TestContext): () => void {
 /** What a plug-in does that changes nothing: its result is the one of the plug-in before. */
 const passOn = 'sed "s/.*prevResult.://; s/}$//"';
 
-/** A configuration without address translation: two plug-ins, of which the second must be told what the first did. */
+/** A configuration without address translation: two plug-ins, of which the second gets the result of the first. */
 function list(site: Site) {
   const ipam = { type: 'host-local', dataDir: site.at('state', 'addresses'), ranges: [[{ subnet: '10.88.0.0/24' }]] };
   const dns = { nameservers: ['10.88.0.1'], domain: 'lab', search: ['lab'], options: ['ndots:2'] };
@@ -218,16 +218,16 @@ test('detach() is fine whatever is gone already, and frees the address', async (
 
 test('another process detaches with the configuration and the result of the one that attached', async () => {
   await using site = await makeSite(bridge);
-  await site.install('scribe', `tee ${site.at('told')} | ${passOn}`);
+  await site.install('scribe', `tee ${site.at('input')} | ${passOn}`);
   await site.configure('10-lab.conflist', { ...list(site), plugins: [list(site).plugins[0], { type: 'scribe' }] });
   const namespace = await site.namespace('one');
   await (await site.network()).attach('one', namespace);
   await site.install('other', 'exit 1');
   await site.configure('00-new.conf', { cniVersion: '0.4.0', name: 'new', type: 'other' });
-  await rm(site.at('told'));
+  await rm(site.at('input'));
   await (await site.network()).detach('one', namespace);
   assert.deepEqual(await site.left(), []);
-  assert.match(await readFile(site.at('told'), 'utf8'), /"name":"lab","prevResult":.*10\.88\.0\.2/);
+  assert.match(await readFile(site.at('input'), 'utf8'), /"name":"lab","prevResult":.*10\.88\.0\.2/);
 });
 
 test('a process that died while it attached leaves nothing that another one could not take away', async () => {
@@ -311,7 +311,7 @@ test('all plug-ins are asked to detach even if one of them fails, and may be ask
 
 test('the first configuration counts, and a single plug-in is a list of one', async () => {
   await using site = await makeSite(['loopback']);
-  await site.install('witness', `cat >${site.at('told')}; echo '{"ips":[{"version":"4","address":"192.0.2.7/24"}]}'`);
+  await site.install('witness', `cat >${site.at('input')}; echo '{"ips":[{"version":"4","address":"192.0.2.7/24"}]}'`);
   await site.configure('10-second.conflist', '{}');
   await site.configure('05-first.conf', {
     cniVersion: '0.4.0',
@@ -323,8 +323,8 @@ test('the first configuration counts, and a single plug-in is a list of one', as
   await site.configure('00-none.txt', 'not for us');
   const { addresses } = await (await site.network()).attach('one', await site.namespace('one'));
   assert.deepEqual(addresses, ['192.0.2.7']);
-  const told: unknown = JSON.parse(await readFile(site.at('told'), 'utf8'));
-  assert.deepEqual(told, { cniVersion: '0.4.0', name: 'first', type: 'witness', mine: [1] });
+  const input: unknown = JSON.parse(await readFile(site.at('input'), 'utf8'));
+  assert.deepEqual(input, { cniVersion: '0.4.0', name: 'first', type: 'witness', mine: [1] });
 });
 
 test('a configuration that cannot be used is refused with its path and the reason', async () => {

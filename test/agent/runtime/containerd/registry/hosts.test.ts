@@ -27,7 +27,7 @@ async function directoryWith(test: TestContext, files: Readonly<Record<string, s
 
 const nowhere = { registryConfigPath: '/nonexistent/certs.d' };
 
-test('registryHosts() asks a registry itself, over TLS that is verified, when nothing is said of it', async () => {
+test('registryHosts() asks a registry itself, over TLS that is verified, without a configuration', async () => {
   assert.deepEqual(await registryHosts('registry.example:5000', nowhere), [
     {
       url: new URL('https://registry.example:5000/v2'),
@@ -167,7 +167,7 @@ test("registryHosts() falls back to the Docker Engine's certificates, but not fo
   assert.deepEqual(await authorities('registry.example'), [[client.certificate], [authority.certificate]]);
   assert.deepEqual(await authorities('docker.io'), [[authority.certificate]]);
   const [local] = await registryHosts('127.0.0.1:5000', { ...nowhere, dockerCertsPath });
-  assert.equal(local?.tls.verify, true, 'who has an authority for it wants it verified');
+  assert.equal(local?.tls.verify, true, 'a certificate authority for the host turns verification on');
   assert.equal(local?.allowsPlainHttp, false);
 });
 

@@ -27,7 +27,7 @@ const large = randomBytes(24 * 1024 * 1024);
 const largeDescriptor = { digest: digestOf(large), size: large.length };
 const password = 'canary-password';
 let authority: CertificateAuthority;
-/** Nobody takes this address for the machine's own: certificates count. */
+/** Not an address of loopback for registry clients: certificates are verified. */
 let remote: LoopbackAddress;
 let registry: Registry;
 
@@ -142,7 +142,7 @@ test('Repository passes on what a registry says about a refusal, but not the pas
   await rejectsWith(repository.manifest('1', never), /^denied: .*answered 403: repository \*\*\* is private$/);
 });
 
-test('Repository does not trust an authority that nobody told it about', async (test) => {
+test('Repository does not trust an unknown certificate authority', async (test) => {
   const repository = await open(test, registry.host);
   await rejectsWith(repository.manifest('1', never), /x509: .*certificate/, new RegExp(registry.host));
 });
@@ -153,7 +153,7 @@ test('Repository does not look at the certificate when hosts.toml says so', asyn
   assert.equal((await repository.manifest('1', never)).digest, image.digest);
 });
 
-test('Repository speaks plain HTTP with nobody but this machine and whom hosts.toml names so', async (test) => {
+test('Repository uses plain HTTP only with this machine and with hosts that hosts.toml names so', async (test) => {
   const server = await fake(test, { address: remote.address });
   const repository = await open(test, server.host);
   await rejectsWith(repository.manifest('1', never), /server gave HTTP response to HTTPS client/);
@@ -432,7 +432,7 @@ function breakingOff(afterwards: (response: ServerResponse) => void): NonNullabl
   };
 }
 
-test('Repository starts anew at the next place when one breaks off or lies, and leaves it alone from then on', async (test) => {
+test('Repository starts again at the next host when one breaks off or sends wrong content, and avoids it from then on', async (test) => {
   const faults = [
     breakingOff((response) => response.socket?.destroy()),
     (({ path }, response) =>
@@ -461,7 +461,7 @@ test('Repository asks a mirror for no tag if hosts.toml does not say that it can
   assert.equal(mirror.requests.length, 1);
 });
 
-test('Repository reports what the registry says when nobody has the image, not what a mirror said', async (test) => {
+test('Repository reports the error of the registry, not of a mirror, when no host has the image', async (test) => {
   const server = await fake(test);
   const mirror = await fake(test, { instead: (_, response) => refuse(response, 500, 'UNKNOWN', 'broken') });
   const repository = await open(test, server.host, { toml: `server = "${server.url}"\n[host."${mirror.url}"]` });
@@ -469,7 +469,7 @@ test('Repository reports what the registry says when nobody has the image, not w
   assert.ok(mirror.requests.length > 0);
 });
 
-test('Repository does not wait for ever for a server that says nothing, at any time', async (test) => {
+test('Repository ends its wait for a server that sends nothing, at any stage', async (test) => {
   const mute = createServer(() => {});
   mute.listen(0, remote.address);
   await once(mute, 'listening');

@@ -423,7 +423,7 @@ test('withMounted() shows layers read-only as long as the work takes, also very 
 test('containerd runs it too', async () => {
   await using containerd = await startContainerd();
   const spec = await specOf({ command: ['sh', '-c', 'echo ran; exit 3'] });
-  // Without a snapshot, ctr wants to be told where the files are.
+  // Without a snapshot, ctr needs the path of the files.
   await writeFile(at('config.json'), JSON.stringify({ ...spec, root: { path: at('rootfs') } }));
   const ran = containerd.ctr('run', '--rm', '--config', at('config.json'), id);
   await assert.rejects(ran, { exitCode: 3, stdout: 'ran' });
