@@ -39,6 +39,8 @@ export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' 
 export interface AgentMachineOptions extends AgentParts {
   /** Holds the journal in `state`, and what the test puts there. Default: a new one, deleted at the end. */
   readonly directory?: string;
+  /** Sets {@link AgentMachine.runAction}. */
+  readonly runAction?: RunAction | undefined;
 }
 
 /**
@@ -63,7 +65,7 @@ export class AgentMachine implements AsyncDisposable {
   /** Lines of all agents: time, level, message. */
   readonly log: string[] = [];
   /** Default: the action succeeds at once. */
-  runAction: RunAction = () => ({});
+  runAction: RunAction;
   /** Called with each line of the log when it is written. */
   onLine: (line: string) => void = () => {};
   /** Whether an action has asked for a reboot; a reboot clears it. */
@@ -73,11 +75,12 @@ export class AgentMachine implements AsyncDisposable {
   readonly #changes = new EventTarget();
   #agent: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
 
-  private constructor({ directory, ...parts }: AgentMachineOptions, scratch: string) {
+  private constructor({ directory, runAction, ...parts }: AgentMachineOptions, scratch: string) {
     this.directory = directory ?? scratch;
     this.stateDirectory = join(this.directory, 'state');
     this.#isOwnDirectory = directory === undefined;
     this.#parts = parts;
+    this.runAction = runAction ?? (() => ({}));
   }
 
   static async create(options: AgentMachineOptions): Promise<AgentMachine> {

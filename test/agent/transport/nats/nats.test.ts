@@ -9,16 +9,12 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { z } from 'zod';
 import type { Action, Outcome } from '../../../../agent/action/action.ts';
-import { runAgent } from '../../../../agent/agent.ts';
-import { openJournal } from '../../../../agent/journal.ts';
-import { createLog } from '../../../../agent/log/log.ts';
-import { createRedactor } from '../../../../agent/log/redact.ts';
-import { PowerError } from '../../../../agent/power/power.ts';
 import type { NatsTls } from '../../../../agent/transport/nats/bus.ts';
 import { type NatsOptions, NatsOptionsError, openNats } from '../../../../agent/transport/nats/nats.ts';
 import { type Transport, TransportError } from '../../../../agent/transport/transport.ts';
 import { retry } from '../../../../clock/retry.ts';
 import { systemClock } from '../../../../clock/system.ts';
+import { AgentMachine, type RunAction } from '../../../sandbox/agent-under-test/agent-machine.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../../../sandbox/certificates.ts';
 import { loopbackAddress } from '../../../sandbox/loopback-address.ts';
 import { type NatsServer, startNatsServer } from '../../../sandbox/nats-server.ts';
@@ -138,80 +134,26 @@ function ended(action: Action, verdict: Outcome['verdict'] = 'SUCCESS', seconds 
 
 const list = (...names: readonly string[]) => names.map((name) => ({ name, image: 'busybox' }));
 
-/** A machine on which one agent after the other can be started. */
-class Machine implements AsyncDisposable {
-  readonly happened: string[] = [];
-  readonly finished = Promise.withResolvers<void>();
-  /** Takes each line of the agent's log. */
-  onLine: (line: string) => void = () => {};
-  readonly #directory: string;
-  readonly #run: (action: Action) => Promise<Partial<Outcome>>;
-  #agent: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
+/** A machine whose agents take lists, and reboot it after the last one. */
+function createMachine(runAction?: RunAction): Promise<AgentMachine> {
+  return AgentMachine.create({
+    ...{ finish: 'reboot', pollSeconds: 0.02, runAction },
+    connect: ({ journal }) => open({ waitSeconds: 0.02, powerActionPending: () => journal.powerActionPending() }),
+  });
+}
 
-  constructor(directory: string, run: (action: Action) => Promise<Partial<Outcome>>) {
-    this.#directory = directory;
-    this.#run = run;
-  }
-
-  static async create(run: (action: Action) => Promise<Partial<Outcome>> = async () => ({})): Promise<Machine> {
-    return new Machine(await mkdtemp(join(tmpdir(), 'nibs-nats-test-')), run);
-  }
-
-  /** Returns when the agent has asked for work and there was none; from then on lists arrive. */
-  async start(): Promise<void> {
-    const stop = new AbortController();
-    const idle = Promise.withResolvers<void>();
-    const done = this.#work(stop.signal, (line) => {
-      if (line.includes('idle: ')) idle.resolve();
-      this.onLine(line);
-    });
-    this.#agent = { stop, done };
-    await Promise.race([idle.promise, done]);
-  }
-
-  async stop(): Promise<void> {
-    this.#agent?.stop.abort(new Error('it received SIGTERM'));
-    await this.#agent?.done;
-    this.#agent = undefined;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
-    await rm(this.#directory, { recursive: true });
-  }
-
-  async #work(stop: AbortSignal, write: (line: string) => void): Promise<void> {
-    await using journal = await openJournal(this.#directory, (message) => assert.fail(message));
-    await using transport = open({ waitSeconds: 0.02, powerActionPending: () => journal.powerActionPending() });
-    const redactor = createRedactor();
-    const runtime = {
-      run: async (action: Action, signal: AbortSignal): Promise<Outcome> => {
-        this.happened.push(`run ${action.name}`);
-        const startedAt = new Date();
-        const outcome = await this.#run(action);
-        signal.throwIfAborted();
-        return { verdict: 'SUCCESS', message: 'exit code 0', startedAt, endedAt: new Date(), ...outcome };
-      },
-      resume: async () => undefined,
-      release: async () => {},
-    };
-    const finish = async (how: string) => {
-      this.happened.push(how);
-      this.finished.resolve();
-      throw new PowerError({ what: 'reboot', target: 'the machine', why: 'this machine stays up' });
-    };
-    const log = createLog({ level: 'info', format: 'text', redactor, write });
-    const power = { rebootRequested: async () => false, finish };
-    const manner = { interrupted: 'rerun', finish: 'reboot', pollSeconds: 0.02, maxBackoffSeconds: 0.1 } as const;
-    await runAgent({ transport, runtime, journal, power, log, redactor, ...manner }, stop);
-  }
+/** Starts an agent. Lists that are sent when this returns arrive. */
+async function startAgent(machine: AgentMachine): Promise<void> {
+  const begin = machine.log.length;
+  await machine.start();
+  await machine.until(() => machine.log.slice(begin).some((line) => line.includes('idle: ')), 'the first poll');
 }
 
 describe('lists of actions and the agent', () => {
   test('a list is run in its order, events tell of it in the same order, and the machine is finished', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await Machine.create();
-    await machine.start();
+    await using machine = await createMachine();
+    await startAgent(machine);
     await sender.send(
       `- {workflow_id: w, task_id: t, id: one, name: wipe, image: busybox}\n- {name: write, image: busybox}\n`,
     );
@@ -227,20 +169,20 @@ describe('lists of actions and the agent', () => {
 
   test('after the end of the last list the machine is finished at once, and not before', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await Machine.create(async ({ name }) => {
+    await using machine = await createMachine(async ({ name }) => {
       if (name === 'first') await sender.send(list('second'));
       return {};
     });
-    await machine.start();
+    await startAgent(machine);
     await sender.send(list('first'));
-    await machine.finished.promise;
+    await machine.until(() => machine.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(machine.happened, ['run first', 'run second', 'reboot']);
   });
 
   test('a failure, after its second attempt, ends its list and not the next one', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await Machine.create(async ({ name }) => (name === 'bad' ? { verdict: 'FAILED' } : {}));
-    await machine.start();
+    await using machine = await createMachine(async ({ name }) => (name === 'bad' ? { verdict: 'FAILED' } : {}));
+    await startAgent(machine);
     await sender.send([{ name: 'bad', image: 'busybox', retries: 2 }, ...list('never', 'never too')]);
     await sender.send(list('good'));
     await sender.until((events) => events.some(({ state }) => state === 'SUCCESS'));
@@ -254,14 +196,14 @@ describe('lists of actions and the agent', () => {
     await using sender = await Sender.connect(server.host, worker);
     const [interrupt, hang] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     let isFirstAgent = true;
-    await using machine = await Machine.create(async ({ name }) => {
+    await using machine = await createMachine(async ({ name }) => {
       if (name !== 'write' || !isFirstAgent) return {};
       interrupt.resolve();
       await hang.promise;
       return {};
     });
     const known = ['wipe', 'write'].map((name) => ({ workflow_id: 'w', id: name, name, image: 'busybox' }));
-    await machine.start();
+    await startAgent(machine);
     await sender.send(known);
     await interrupt.promise;
     const stopped = machine.stop();
@@ -269,7 +211,7 @@ describe('lists of actions and the agent', () => {
     await stopped;
     isFirstAgent = false;
     assert.match(warnings.join(), /the list of 2 actions \(workflow w\) is given up; it must be sent again/);
-    await machine.start();
+    await startAgent(machine);
     await sender.send(known);
     await sender.until((events) =>
       events.some(({ state, action_name }) => state === 'SUCCESS' && action_name === 'write'),
@@ -286,17 +228,17 @@ describe('lists of actions and the agent', () => {
 
   test('nor when it stopped between two actions, and was idle before the list came again', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await Machine.create();
+    await using machine = await createMachine();
     const known = ['wipe', 'write'].map((name) => ({ workflow_id: 'w', id: name, name, image: 'busybox' }));
     const stopped = Promise.withResolvers<void>();
     machine.onLine = (line) => line.includes('has acknowledged') && stopped.resolve(machine.stop());
-    await machine.start();
+    await startAgent(machine);
     await sender.send(known);
     await stopped.promise;
     machine.onLine = () => {};
-    await machine.start();
+    await startAgent(machine);
     await sender.send(known);
-    await machine.finished.promise;
+    await machine.until(() => machine.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(machine.happened, ['run wipe', 'run write', 'reboot']);
   });
 
