@@ -46,7 +46,7 @@ async function startFixture(
   const server = await startTinkServer({ dialect, ...options });
   const worker = enrol(server);
   const clock = new VirtualClock();
-  const machine = await AgentMachine.forServer(worker, { clock, pollSeconds: 3, maxBackoffSeconds: 10 });
+  const machine = AgentMachine.forServer(worker, { clock, pollSeconds: 3, maxBackoffSeconds: 10 });
   server.subscribe(({ progress, actionName }) => machine.record(`${progress} ${actionName}`));
   test.after(async () => {
     // Before the client: resetting a connection that TLS is closing fails (EINVAL), and Node never

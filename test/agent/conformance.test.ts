@@ -57,7 +57,7 @@ function testServer(authority: string): void {
 function testPreparedWorkflow(authority: string, workerId: string): void {
   it(`the workflow of worker ${workerId} at ${authority} runs to its end, each action once, and the machine restarts after that`, async () => {
     const { TINK_SERVER_TLS: tls, TINK_SERVER_CERT_URL: certificateUrl } = given;
-    await using machine = await AgentMachine.forServer({ authority, workerId, tls, certificateUrl });
+    await using machine = AgentMachine.forServer({ authority, workerId, tls, certificateUrl });
     await machine.start({ finish: 'reboot' });
     await machine.until(
       () => machine.happened.includes('reboot'),

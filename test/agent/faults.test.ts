@@ -5,33 +5,28 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Server as GrpcServer, ServerCredentials } from '@grpc/grpc-js';
 import { execa } from 'execa';
 import type { Action } from '../../agent/action/action.ts';
-import { type AgentDependencies, runAgent } from '../../agent/agent.ts';
-import { openJournal } from '../../agent/journal.ts';
-import { createLog } from '../../agent/log/log.ts';
-import { createRedactor } from '../../agent/log/redact.ts';
 import { createRuntimeLog } from '../../agent/log/runtime-log.ts';
-import { PowerError } from '../../agent/power/power.ts';
 import { containerName, labels } from '../../agent/runtime/container-identity.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from '../../agent/runtime/docker/runtime.ts';
 import { workflowDirectory } from '../../agent/runtime/workflow-directory.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/grpc/server.ts';
-import type { Transport } from '../../agent/transport/transport.ts';
 import '../sandbox/force-exit.ts';
+import { AgentMachine, type AgentParts } from '../sandbox/agent-under-test/agent-machine.ts';
+import { enrol } from '../sandbox/agent-under-test/enrol.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../sandbox/engine.ts';
 import type { Image } from '../sandbox/image.ts';
 import { createLoopDevice } from '../sandbox/loop-device.ts';
 import { type Registry, startRegistry } from '../sandbox/registry.ts';
-import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { makeCertificate, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
 
 const never = new AbortController().signal;
@@ -55,77 +50,56 @@ const patient = (name: string, then = 'true') =>
   say(name, `trap 'exit 9' TERM; echo up; until [ -e /workflow/go ]; do sleep 0.05; done; ${then}`);
 
 /** What all machines share. */
-interface Surroundings {
+interface Environment {
   readonly engine: Engine;
   readonly registry: Registry;
   readonly image: Image;
 }
 
-interface MachineOptions {
+interface AgentChanges {
   readonly transport?: Partial<ServerTransportOptions>;
   readonly runtime?: Partial<DockerRuntimeOptions>;
-  readonly parts?: Partial<AgentDependencies>;
+  readonly parts?: Partial<AgentParts>;
 }
 
-/** A server with one machine of its own. */
+/** A server, and a machine whose agents use the shared engine unless their options say otherwise. */
 class Machine implements AsyncDisposable {
   readonly server: TinkServer;
-  readonly directory: string;
-  readonly stateDirectory: string;
-  readonly log: string[] = [];
-  readonly finished: string[] = [];
-  readonly #surroundings: Surroundings;
-  readonly #id = randomUUID();
-  readonly #news = new EventTarget();
-  #agent: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
+  readonly agent: AgentMachine;
+  readonly #worker: ServerTransportOptions;
+  readonly #environment: Environment;
 
-  private constructor(surroundings: Surroundings, server: TinkServer, directory: string) {
-    this.#surroundings = surroundings;
+  private constructor(environment: Environment, server: TinkServer, worker: ServerTransportOptions) {
+    this.#environment = environment;
     this.server = server;
-    this.directory = directory;
-    this.stateDirectory = join(directory, 'state');
-    server.pushHardware(hardwareJson({ ...MACHINE_ONE, id: this.#id }));
+    this.#worker = worker;
+    this.agent = AgentMachine.forServer(worker, { finish: 'reboot' });
   }
 
-  static async build(surroundings: Surroundings): Promise<Machine> {
-    return new Machine(surroundings, await startTinkServer(), await mkdtemp(join(tmpdir(), 'nibs-faults-')));
+  static async create(environment: Environment): Promise<Machine> {
+    const server = await startTinkServer();
+    const worker = enrol(server, { ...MACHINE_ONE, id: randomUUID() });
+    return new Machine(environment, server, { ...worker, rpcTimeoutSeconds: 10 });
   }
 
-  async start({ transport, runtime, parts }: MachineOptions = {}): Promise<void> {
-    const { engine, registry } = this.#surroundings;
-    const stop = new AbortController();
-    await using opened = new AsyncDisposableStack();
-    const redactor = createRedactor();
-    const write = (line: string) => {
-      this.log.push(line.trim());
-      this.#news.dispatchEvent(new Event('line'));
-    };
-    const log = createLog({ level: 'info', format: 'text', redactor, write });
-    const journal = opened.use(await openJournal(this.stateDirectory, (message) => assert.fail(message)));
-    const connection = opened.use(this.#connect(transport));
-    const rest = opened.move();
-    const done = runAgent(
-      {
-        ...{ transport: connection, journal, log, redactor, interrupted: 'rerun', finish: 'reboot' },
-        runtime: createDockerRuntime({
+  /** Starts an agent. */
+  async start({ transport, runtime, parts }: AgentChanges = {}): Promise<void> {
+    const { engine, registry } = this.#environment;
+    await this.agent.start({
+      connect: () => createServerTransport({ ...this.#worker, ...transport }),
+      runtime: ({ log, redactor }) =>
+        createDockerRuntime({
           ...{ host: engine.host, registry: registry.host, credentials: [registry], privileges: 'all-available' },
-          ...{ workDirectory: join(this.directory, 'worker'), stopGraceSeconds: 1, pullAttempts: 2 },
+          ...{ workDirectory: this.#workDirectory, stopGraceSeconds: 1, pullAttempts: 2 },
           ...{ redact: redactor.redact, onEvent: createRuntimeLog(log, { output: true }) },
           ...runtime,
         }),
-        power: {
-          rebootRequested: async () => false,
-          finish: async (how) => {
-            this.finished.push(how);
-            throw new PowerError({ what: 'reboot', target: 'the machine', why: 'this machine stays up' });
-          },
-        },
-        ...{ pollSeconds: 0.05, maxBackoffSeconds: 0.1 },
-        ...parts,
-      },
-      stop.signal,
-    ).finally(() => rest.disposeAsync());
-    this.#agent = { stop, done };
+      ...parts,
+    });
+  }
+
+  get #workDirectory(): string {
+    return join(this.agent.directory, 'worker');
   }
 
   createWorkflow(...actions: readonly ActionText[]): string {
@@ -143,12 +117,12 @@ class Machine implements AsyncDisposable {
 
   /** Lets the {@link patient} actions of a workflow go on. */
   async go(workflow: string): Promise<void> {
-    await writeFile(join(workflowDirectory(join(this.directory, 'worker'), workflow), 'go'), '');
+    await writeFile(join(workflowDirectory(this.#workDirectory, workflow), 'go'), '');
   }
 
   /** What the server shows as current. */
   async currentAction(): Promise<Action> {
-    await using worker = this.#connect();
+    await using worker = createServerTransport(this.#worker);
     const next = await worker.next(never);
     assert.ok(next.kind === 'action');
     return next.action;
@@ -157,27 +131,10 @@ class Machine implements AsyncDisposable {
   /** Marks the action that runs as failed, as only a worker can with these servers. */
   async cancel(): Promise<void> {
     const action = await this.currentAction();
-    await using worker = this.#connect();
+    await using worker = createServerTransport(this.#worker);
     const now = new Date();
     const outcome = { verdict: 'FAILED', message: 'cancelled', startedAt: now, endedAt: now } as const;
     await worker.report({ kind: 'ended', action, outcome }, never);
-  }
-
-  #connect(options: Partial<ServerTransportOptions> = {}): Transport {
-    const { authority, certificateUrl } = this.server;
-    return createServerTransport({ authority, certificateUrl, workerId: this.#id, rpcTimeoutSeconds: 10, ...options });
-  }
-
-  /** Waits for a line of the log. */
-  async says(pattern: RegExp, seconds = 60): Promise<string> {
-    const deadline = AbortSignal.timeout(seconds * 1000);
-    for (;;) {
-      const found = this.log.find((line) => pattern.test(line));
-      if (found !== undefined) return found.replace(/^\S+ \w+ +/, '');
-      await once(this.#news, 'line', { signal: deadline }).catch(() =>
-        assert.fail(`the agent did not say ${pattern}:\n${this.log.join('\n')}`),
-      );
-    }
   }
 
   /** Waits for the end of an action. @returns all that the server has recorded of the workflow, with the message of the end. */
@@ -188,7 +145,7 @@ class Machine implements AsyncDisposable {
         (events) => events.some(({ actionName, progress }) => actionName === name && progress !== 'RUNNING'),
         60,
       )
-      .catch((error) => assert.fail(`${error.message}\n${this.log.join('\n')}`));
+      .catch((error) => assert.fail(`${error.message}\n${this.agent.log.join('\n')}`));
     return events
       .map(({ actionName, progress, message }) => {
         const why = progress === 'RUNNING' || progress === 'SUCCESS' ? '' : ` (${message})`;
@@ -197,16 +154,9 @@ class Machine implements AsyncDisposable {
       .join(', ');
   }
 
-  async stop(): Promise<void> {
-    this.#agent?.stop.abort(new Error('the test is over'));
-    await this.#agent?.done;
-    this.#agent = undefined;
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
+    await this.agent[Symbol.asyncDispose]();
     await this.server.stop();
-    await rm(this.directory, { recursive: true, force: true });
   }
 }
 
@@ -217,12 +167,12 @@ interface Fault {
   /** Of what is seen. */
   readonly pattern: RegExp;
   /** Makes it happen. @returns what is seen. */
-  readonly provoke: (machine: Machine, surroundings: Surroundings) => Promise<string>;
+  readonly provoke: (machine: Machine, environment: Environment) => Promise<string>;
 }
 
 /** Runs one action that fails by itself. */
 const failing =
-  (action: ActionText, options: MachineOptions = {}): Fault['provoke'] =>
+  (action: ActionText, options: AgentChanges = {}): Fault['provoke'] =>
   async (machine) => {
     const workflow = machine.createWorkflow(action);
     await machine.start(options);
@@ -247,9 +197,9 @@ const serverFaults: readonly Fault[] = [
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: .*UNAVAILABLE/,
     async provoke(machine) {
       await machine.start();
-      await machine.says(/idle: /);
+      await machine.agent.logged(/idle: /);
       await machine.server.stop();
-      const said = await machine.says(/cannot ask the server for work/);
+      const said = await machine.agent.logged(/cannot ask the server for work/);
       await machine.server.start();
       const workflow = machine.createWorkflow(say('one', 'true'));
       return `${await machine.ended(workflow, 'one')}; ${said}`;
@@ -262,10 +212,10 @@ const serverFaults: readonly Fault[] = [
     async provoke(machine) {
       const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
       await machine.start();
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await machine.server.stop();
       await machine.go(workflow);
-      const said = await machine.says(/cannot report the end of an action/);
+      const said = await machine.agent.logged(/cannot report the end of an action/);
       await machine.server.start();
       return `${await machine.ended(workflow, 'two')}; ${said}`;
     },
@@ -294,11 +244,11 @@ const serverFaults: readonly Fault[] = [
     async provoke(machine) {
       const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
       await machine.start({ transport: { rpcTimeoutSeconds: 1 } });
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       const released = Promise.withResolvers<void>();
       machine.server.interfere = () => ({ kind: 'hold', until: released.promise });
       await machine.go(workflow);
-      const said = await machine.says(/DEADLINE_EXCEEDED/);
+      const said = await machine.agent.logged(/DEADLINE_EXCEEDED/);
       machine.server.interfere = undefined;
       released.resolve();
       return `${await machine.ended(workflow, 'two')}; ${said}`;
@@ -310,14 +260,14 @@ const serverFaults: readonly Fault[] = [
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: .*UNAVAILABLE/,
     async provoke(machine) {
       await machine.start();
-      await machine.says(/idle: /);
+      await machine.agent.logged(/idle: /);
       const { authority } = machine.server;
       await machine.server.stop();
       const stranger = await listen(
         createServer((socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n', () => socket.destroy())),
         authority,
       );
-      const said = await machine.says(/cannot ask the server for work/);
+      const said = await machine.agent.logged(/cannot ask the server for work/);
       await once(stranger.close(), 'close');
       await machine.server.start();
       const workflow = machine.createWorkflow(say('one', 'true'));
@@ -332,7 +282,7 @@ const serverFaults: readonly Fault[] = [
       const { certificate, key } = machine.server.certificate;
       const { authority } = machine.server;
       await machine.start();
-      await machine.says(/idle: /);
+      await machine.agent.logged(/idle: /);
       await machine.server.stop();
       const garbage = new GrpcServer();
       const service = 'github.com.tinkerbell.tink.protos.workflow.WorkflowSvc';
@@ -358,7 +308,7 @@ const serverFaults: readonly Fault[] = [
       await new Promise<void>((resolve, reject) =>
         garbage.bindAsync(authority, credentials, (error) => (error ? reject(error) : resolve())),
       );
-      const said = await machine.says(/cannot ask the server for work: (?!.*UNAVAILABLE)/);
+      const said = await machine.agent.logged(/cannot ask the server for work: (?!.*UNAVAILABLE)/);
       garbage.forceShutdown();
       await machine.server.start();
       const workflow = machine.createWorkflow(say('one', 'true'));
@@ -372,7 +322,7 @@ const serverFaults: readonly Fault[] = [
     async provoke(machine) {
       const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
       await machine.start();
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await machine.server.restart();
       await machine.go(workflow);
       return await machine.ended(workflow, 'two');
@@ -385,7 +335,7 @@ const serverFaults: readonly Fault[] = [
     async provoke(machine) {
       const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
       await machine.start();
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await machine.server.changeCertificate(await makeCertificate([machine.server.address]));
       await machine.go(workflow);
       return await machine.ended(workflow, 'two');
@@ -399,11 +349,11 @@ const serverFaults: readonly Fault[] = [
       const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
       const certificateAuthority = machine.server.certificate.bundle;
       await machine.start({ transport: { certificateUrl: undefined, certificateAuthority } });
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       const trusted = machine.server.certificate;
       await machine.server.changeCertificate(await makeCertificate([machine.server.address]));
       await machine.go(workflow);
-      const said = await machine.says(/cannot report the end of an action: .*certificate/i);
+      const said = await machine.agent.logged(/cannot report the end of an action: .*certificate/i);
       const seen = `${recorded(machine, workflow)}; ${said}`;
       await machine.server.changeCertificate(trusted);
       assert.match(await machine.ended(workflow, 'two'), twoSuccesses);
@@ -418,14 +368,14 @@ const serverFaults: readonly Fault[] = [
     async provoke(machine) {
       const doomed = machine.createWorkflow(patient('doomed'));
       await machine.start();
-      await machine.says(/\[doomed\] up/);
+      await machine.agent.logged(/\[doomed\] up/);
       machine.server.deleteWorkflow(doomed);
-      const stopped = await machine.says(/the action is stopped/);
-      const said = await machine.says(/as obsolete/);
+      const stopped = await machine.agent.logged(/the action is stopped/);
+      const said = await machine.agent.logged(/as obsolete/);
       const fine = machine.createWorkflow(say('fine', 'true'));
       await machine.ended(fine, 'fine');
-      await machine.says(/this machine stays up/);
-      return `${recorded(machine, doomed)}; ${stopped}; ${said}; then: fine SUCCESS, ${machine.finished.join()}`;
+      await machine.agent.logged(/this machine stays up/);
+      return `${recorded(machine, doomed)}; ${stopped}; ${said}; then: fine SUCCESS, ${machine.agent.happened.join()}`;
     },
   },
   {
@@ -436,11 +386,11 @@ const serverFaults: readonly Fault[] = [
     async provoke(machine) {
       const doomed = machine.createWorkflow(patient('doomed'));
       await machine.start();
-      await machine.says(/\[doomed\] up/);
+      await machine.agent.logged(/\[doomed\] up/);
       await machine.cancel();
-      const said = await machine.says(/the action is stopped/);
-      await machine.says(/idle: /);
-      return `${recorded(machine, doomed)}; ${said}; finished: ${machine.finished.join() || 'never'}`;
+      const said = await machine.agent.logged(/the action is stopped/);
+      await machine.agent.logged(/idle: /);
+      return `${recorded(machine, doomed)}; ${said}; finished: ${machine.agent.happened.join() || 'never'}`;
     },
   },
 ];
@@ -472,13 +422,13 @@ async function playRegistry(test: TestContext, status: number | 'silent'): Promi
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-function registryFaults(test: TestContext, surroundings: Surroundings): readonly Fault[] {
-  const { registry, image } = surroundings;
+function registryFaults(test: TestContext, environment: Environment): readonly Fault[] {
+  const { registry, image } = environment;
   const elsewhere =
     (status: number | 'silent', runtime: Partial<DockerRuntimeOptions> = {}): Fault['provoke'] =>
     async (machine) => {
       const options = { runtime: { registry: await playRegistry(test, status), credentials: [], ...runtime } };
-      return await failing(say('one', 'true'), options)(machine, surroundings);
+      return await failing(say('one', 'true'), options)(machine, environment);
     };
   return [
     {
@@ -494,7 +444,7 @@ function registryFaults(test: TestContext, surroundings: Surroundings): readonly
         await machine.ended(earlier, 'earlier');
         await other.stop();
         const workflow = machine.createWorkflow(say('one', 'true'));
-        return `${await machine.ended(workflow, 'one')}; ${await machine.says(/using the copy/)}`;
+        return `${await machine.ended(workflow, 'one')}; ${await machine.agent.logged(/using the copy/)}`;
       },
     },
     {
@@ -504,7 +454,7 @@ function registryFaults(test: TestContext, surroundings: Surroundings): readonly
       async provoke(machine) {
         await using other = await startRegistry();
         await other.stop();
-        return await pulling(other, 'never/pulled')(machine, surroundings);
+        return await pulling(other, 'never/pulled')(machine, environment);
       },
     },
     {
@@ -517,7 +467,7 @@ function registryFaults(test: TestContext, surroundings: Surroundings): readonly
         await other.stop();
         const workflow = machine.createWorkflow(say('one', 'true', { image: 'late' }));
         await machine.start({ runtime: { registry: other.host, credentials: [other], pullAttempts: 100 } });
-        const said = await machine.says(/connection refused; trying again/);
+        const said = await machine.agent.logged(/connection refused; trying again/);
         await other.start();
         return `${await machine.ended(workflow, 'one')}; ${said}`;
       },
@@ -573,7 +523,7 @@ function registryFaults(test: TestContext, surroundings: Surroundings): readonly
           mediaType,
           manifest: Buffer.from(JSON.stringify(list)),
         });
-        return await pulling(registry, 'foreign')(machine, surroundings);
+        return await pulling(registry, 'foreign')(machine, environment);
       },
     },
   ];
@@ -603,7 +553,7 @@ const actionFaults: readonly Fault[] = [
       const workflow = machine.createWorkflow(say('one', 'echo still here; sleep 600', { timeoutSeconds: 1 }));
       await machine.start();
       const seen = await machine.ended(workflow, 'one');
-      await machine.says(/idle: /);
+      await machine.agent.logged(/idle: /);
       const filters = { label: [`${labels.workflow}=${workflow}`] };
       return `${seen}; containers: ${(await engine.docker.listContainers({ all: true, filters })).length}`;
     },
@@ -615,7 +565,7 @@ const actionFaults: readonly Fault[] = [
     async provoke(machine, { engine }) {
       const workflow = machine.createWorkflow(patient('one'));
       await machine.start();
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await (await containerOf(engine, workflow)).kill({ signal: 'SIGKILL' });
       return await machine.ended(workflow, 'one');
     },
@@ -627,7 +577,7 @@ const actionFaults: readonly Fault[] = [
     async provoke(machine, { engine }) {
       const workflow = machine.createWorkflow(patient('one', 'exec tail /dev/zero'));
       await machine.start();
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       const Memory = 16 * 1024 ** 2;
       await (await containerOf(engine, workflow)).update({ Memory, MemorySwap: Memory });
       await machine.go(workflow);
@@ -674,10 +624,10 @@ const engineFaults: readonly Fault[] = [
       await using engine = await startEngine({ started: false });
       const workflow = machine.createWorkflow(say('one', 'true'));
       await machine.start({ runtime: { host: engine.host } });
-      const said = await machine.says(/cannot reach the container engine/);
+      const said = await machine.agent.logged(/cannot reach the container engine/);
       await engine.start();
       const seen = await machine.ended(workflow, 'one');
-      await machine.stop();
+      await machine.agent.stop();
       return `${seen}; ${said}`;
     },
   },
@@ -689,15 +639,15 @@ const engineFaults: readonly Fault[] = [
       await using engine = await startEngine({ liveRestore: true });
       const workflow = machine.createWorkflow(patient('one'));
       await machine.start({ runtime: { host: engine.host } });
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await engine.stop('SIGKILL');
-      await machine.says(/cannot reach the container engine/);
+      await machine.agent.logged(/cannot reach the container engine/);
       await engine.start();
-      await machine.says(/answers again/);
+      await machine.agent.logged(/answers again/);
       await machine.go(workflow);
       const seen = await machine.ended(workflow, 'one');
-      await machine.stop();
-      const starts = machine.log.filter((line) => /\[one\] up/.test(line)).length;
+      await machine.agent.stop();
+      const starts = machine.agent.log.filter((line) => /\[one\] up/.test(line)).length;
       return `${seen}; started ${starts === 1 ? 'once' : `${starts} times`}`;
     },
   },
@@ -709,11 +659,11 @@ const engineFaults: readonly Fault[] = [
       await using engine = await startEngine();
       const workflow = machine.createWorkflow(patient('one'));
       await machine.start({ runtime: { host: engine.host } });
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await engine.stop();
       await engine.start();
       const seen = await machine.ended(workflow, 'one');
-      await machine.stop();
+      await machine.agent.stop();
       return seen;
     },
   },
@@ -725,16 +675,16 @@ const diskFaults: readonly Fault[] = [
     expected: 'no action starts that could not be recorded; said, and gone on when there is space',
     pattern: /^one RUNNING, one SUCCESS; cannot record the start of an action: .*ENOSPC.*; trying again$/,
     async provoke(machine) {
-      await using disk = await mountSmallDisk(machine.stateDirectory);
+      await using disk = await mountSmallDisk(machine.agent.stateDirectory);
       await machine.start();
-      await machine.says(/idle: /);
+      await machine.agent.logged(/idle: /);
       await disk.fill();
       const workflow = machine.createWorkflow(say('one', 'true'));
-      const said = await machine.says(/cannot record the start/);
+      const said = await machine.agent.logged(/cannot record the start/);
       assert.equal(recorded(machine, workflow), '');
       await disk.empty();
       const seen = await machine.ended(workflow, 'one');
-      await machine.stop();
+      await machine.agent.stop();
       return `${seen}; ${said}`;
     },
   },
@@ -744,19 +694,19 @@ const diskFaults: readonly Fault[] = [
     pattern:
       /^one RUNNING, one FAILED \(exit code 3: .*; .*cannot record the end of an action: .*ENOSPC.*; trying again$/,
     async provoke(machine) {
-      await using disk = await mountSmallDisk(machine.stateDirectory);
+      await using disk = await mountSmallDisk(machine.agent.stateDirectory);
       // The reason is too long for what is left of the journal's last block.
       const workflow = machine.createWorkflow(patient('one', 'seq 300 | xargs -n 25; exit 3'));
       await machine.start();
-      await machine.says(/\[one\] up/);
+      await machine.agent.logged(/\[one\] up/);
       await disk.fill();
       await machine.go(workflow);
-      const said = await machine.says(/cannot record the end/);
+      const said = await machine.agent.logged(/cannot record the end/);
       assert.equal(recorded(machine, workflow), 'one RUNNING');
       await disk.empty();
       const seen = await machine.ended(workflow, 'one');
-      await machine.stop();
-      assert.equal(machine.log.filter((line) => /\[one\] up/.test(line)).length, 1);
+      await machine.agent.stop();
+      assert.equal(machine.agent.log.filter((line) => /\[one\] up/.test(line)).length, 1);
       return `${seen.replace(/: [\d ]+[^;]*/, ': …)')}; ${said}`;
     },
   },
@@ -765,14 +715,14 @@ const diskFaults: readonly Fault[] = [
     expected: 'no action starts that could not be recorded, and that is said',
     pattern: /^no report; cannot .*(EROFS|EIO).*; trying again$/,
     async provoke(machine) {
-      await using disk = await mountSmallDisk(machine.stateDirectory);
+      await using disk = await mountSmallDisk(machine.agent.stateDirectory);
       await machine.start();
-      await machine.says(/idle: /);
+      await machine.agent.logged(/idle: /);
       await disk.breakIt();
       const workflow = machine.createWorkflow(say('one', 'true'));
-      const said = await machine.says(/EROFS|EIO/);
+      const said = await machine.agent.logged(/EROFS|EIO/);
       const seen = recorded(machine, workflow) || 'no report';
-      await machine.stop();
+      await machine.agent.stop();
       return `${seen}; ${said}`;
     },
   },
@@ -781,7 +731,7 @@ const diskFaults: readonly Fault[] = [
     expected: 'the agent does not start, and says why (its supervisor starts it again)',
     pattern: /^cannot open the journal .*EROFS.*\(is the state directory writable\?\)$/,
     async provoke(machine) {
-      await using disk = await mountSmallDisk(machine.stateDirectory);
+      await using disk = await mountSmallDisk(machine.agent.stateDirectory);
       await disk.breakIt();
       return await machine.start().then(
         () => 'the agent started',
@@ -828,14 +778,14 @@ test('faults', { timeout: 300_000, concurrency: 4 }, async (test) => {
   test.after(() => Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]));
   await registry.push('busybox', image);
   await registry.push('foreign-program', await busyboxImage({}, { 'bin/foreign': foreignProgram() }));
-  const surroundings = { engine, registry, image };
-  const groups = [engineFaults, serverFaults, registryFaults(test, surroundings), actionFaults, diskFaults];
+  const environment = { engine, registry, image };
+  const groups = [engineFaults, serverFaults, registryFaults(test, environment), actionFaults, diskFaults];
   const rows = await Promise.all(
     groups.flat().map(async ({ fault, expected, pattern, provoke }) => {
       let seen = '';
       await test.test(`${fault}: ${expected}`, { timeout: 90_000 }, async () => {
-        await using machine = await Machine.build(surroundings);
-        seen = await provoke(machine, surroundings);
+        await using machine = await Machine.create(environment);
+        seen = await provoke(machine, environment);
         assert.match(seen, pattern);
         assert.equal(machine.server.panic, undefined);
       });

@@ -13,7 +13,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     provisioner,
   ) => {
     const workflow = await provisioner.createWorkflow(['wipe', 'partition', 'write']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     await machine.start({ finish: 'reboot' });
     await machine.until(() => machine.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(machine.happened, ['run wipe', 'run partition', 'run write', 'reboot']);
@@ -25,7 +25,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
 
   'a failure is reported with its reason, and ends the workflow': async (provisioner) => {
     const workflow = await provisioner.createWorkflow(['good', 'bad', 'never']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     machine.runAction = ({ name }) =>
       name === 'bad' ? { verdict: 'FAILED', message: 'exit code 3: no space left' } : {};
     await machine.start({ finish: 'reboot' });
@@ -39,7 +39,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
 
   'a timeout is reported as such': async (provisioner) => {
     const workflow = await provisioner.createWorkflow(['slow', 'never']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     machine.runAction = () => ({ verdict: 'TIMEOUT', message: 'no end after 60 s' });
     await machine.start();
     await reports(provisioner, workflow, 'TIMEOUT slow');
@@ -49,7 +49,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
   },
 
   'an agent that had nothing to do runs what comes later': async (provisioner) => {
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     await machine.start();
     await machine.logged(/idle: /);
     const workflow = await provisioner.createWorkflow(['late']);
@@ -62,7 +62,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     provisioner,
   ) => {
     const workflow = await provisioner.createWorkflow(['one', 'two', 'three']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     const interrupted = Promise.withResolvers<void>();
     machine.runAction = async ({ name }, signal) => {
       if (name !== 'two') return {};
@@ -85,7 +85,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'a restart of the server while an action runs is survived': async (provisioner) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     machine.runAction = async ({ name }) => {
       if (name === 'one') await server.restart();
       return {};
@@ -100,7 +100,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'answers that are lost, and questions, make nothing happen twice': async (provisioner) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     const calls = new Map<string, number>();
     server.interfere = (rpc) => {
       const count = (calls.get(rpc) ?? 0) + 1;
@@ -122,7 +122,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   ) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     machine.runAction = async () => {
       // From now on no report arrives.
       server.interfere = (rpc) => (rpc === 'ReportActionStatus' ? { kind: 'lose request' } : undefined);
@@ -143,7 +143,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'a workflow that is deleted while its action runs is dropped': async (provisioner) => {
     const { server } = provisioner;
     const doomed = await provisioner.createWorkflow(['doomed', 'never']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     machine.runAction = ({ name }) => {
       if (name === 'doomed') server.deleteWorkflow(doomed);
       return {};
@@ -160,7 +160,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   'an action whose workflow is deleted while it runs is stopped': async (provisioner) => {
     const { server } = provisioner;
     const doomed = await provisioner.createWorkflow(['doomed', 'never']);
-    await using machine = await AgentMachine.forServer(provisioner.machine);
+    await using machine = AgentMachine.forServer(provisioner.machine);
     machine.runAction = async ({ name }, signal) => {
       if (name !== 'doomed') return {};
       server.deleteWorkflow(doomed);
@@ -181,7 +181,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     const next = SERVER_DIALECTS[(SERVER_DIALECTS.indexOf(provisioner.dialect) + 1) % SERVER_DIALECTS.length] ?? 'v0.1';
     const { server } = provisioner;
     const old = provisioner.createForUuid(['before', 'lost']);
-    await using machine = await AgentMachine.forServer({
+    await using machine = AgentMachine.forServer({
       ...provisioner.machine,
       workerId: MACHINE_ONE.id,
       tls: server.tls,
@@ -208,11 +208,11 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
 export const severalTasks: typeof faults = {
   'a task of another machine is left to that, and waited for': async (provisioner) => {
     const workflow = provisioner.createTasks(['one', ['boot', 'burn']], ['two', ['check']], ['one', ['install']]);
-    await using first = await AgentMachine.forServer(provisioner.machine);
+    await using first = AgentMachine.forServer(provisioner.machine);
     await first.start({ finish: 'reboot' });
     await reports(provisioner, workflow, 'SUCCESS burn');
     await first.logged(/idle: /);
-    await using second = await AgentMachine.forServer(provisioner.otherMachine);
+    await using second = AgentMachine.forServer(provisioner.otherMachine);
     await second.start();
     await first.until(() => first.happened.includes('reboot'), 'the reboot');
     assert.deepEqual(second.happened, ['run check']);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Action, Outcome } from '../../../agent/action/action.ts';
@@ -30,8 +31,11 @@ export interface AgentBasics {
 export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' | 'runtime' | 'journal'>> {
   /** Makes the transport, which is closed when the agent has stopped. */
   readonly connect: (basics: AgentBasics) => Transport;
-  /** Default: {@link AgentMachine.runAction}. */
-  readonly runtime?: (basics: AgentBasics) => Runtime;
+  /**
+   * Makes the runtime, which is closed when the agent has stopped, if it can be. Default: one that
+   * calls {@link AgentMachine.runAction}.
+   */
+  readonly runtime?: (basics: AgentBasics) => Runtime & Partial<AsyncDisposable>;
   /** Default: the real journal, unchanged. */
   readonly wrapJournal?: (journal: Journal) => Journal;
 }
@@ -75,21 +79,17 @@ export class AgentMachine implements AsyncDisposable {
   readonly #changes = new EventTarget();
   #agent: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
 
-  private constructor({ directory, runAction, ...parts }: AgentMachineOptions, scratch: string) {
-    this.directory = directory ?? scratch;
+  constructor({ directory, runAction, ...parts }: AgentMachineOptions) {
+    this.directory = directory ?? mkdtempSync(join(tmpdir(), 'nibs-agent-'));
     this.stateDirectory = join(this.directory, 'state');
     this.#isOwnDirectory = directory === undefined;
     this.#parts = parts;
     this.runAction = runAction ?? (() => ({}));
   }
 
-  static async create(options: AgentMachineOptions): Promise<AgentMachine> {
-    return new AgentMachine(options, options.directory ?? (await mkdtemp(join(tmpdir(), 'nibs-agent-'))));
-  }
-
   /** One whose agents ask this server, unless the parts say otherwise. */
-  static forServer(server: ServerTransportOptions, options: Partial<AgentMachineOptions> = {}): Promise<AgentMachine> {
-    return AgentMachine.create({ connect: () => createServerTransport(server), ...options });
+  static forServer(server: ServerTransportOptions, options: Partial<AgentMachineOptions> = {}): AgentMachine {
+    return new AgentMachine({ connect: () => createServerTransport(server), ...options });
   }
 
   /**
@@ -107,10 +107,12 @@ export class AgentMachine implements AsyncDisposable {
     const log = rest.log ?? createLog({ level: 'info', format: 'text', redactor, write });
     const journal = wrapJournal(opened.use(await openJournal(this.stateDirectory, (message) => assert.fail(message))));
     const basics = { journal, log, redactor };
+    const engine: Runtime & Partial<AsyncDisposable> = runtime?.(basics) ?? this.#runtime();
+    opened.defer(async () => engine[Symbol.asyncDispose]?.());
     const dependencies: AgentDependencies = {
       ...basics,
       transport: opened.use(connect(basics)),
-      runtime: runtime?.(basics) ?? this.#runtime(),
+      runtime: engine,
       power: this.#power(),
       ...{ interrupted: 'rerun', finish: 'none', pollSeconds: 0.05, maxBackoffSeconds: 0.1 },
       ...rest,

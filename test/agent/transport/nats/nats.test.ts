@@ -135,8 +135,8 @@ function ended(action: Action, verdict: Outcome['verdict'] = 'SUCCESS', seconds 
 const list = (...names: readonly string[]) => names.map((name) => ({ name, image: 'busybox' }));
 
 /** A machine whose agents take lists, and reboot it after the last one. */
-function createMachine(runAction?: RunAction): Promise<AgentMachine> {
-  return AgentMachine.create({
+function createMachine(runAction?: RunAction): AgentMachine {
+  return new AgentMachine({
     ...{ finish: 'reboot', pollSeconds: 0.02, runAction },
     connect: ({ journal }) => open({ waitSeconds: 0.02, powerActionPending: () => journal.powerActionPending() }),
   });
@@ -152,7 +152,7 @@ async function startAgent(machine: AgentMachine): Promise<void> {
 describe('lists of actions and the agent', () => {
   test('a list is run in its order, events tell of it in the same order, and the machine is finished', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await createMachine();
+    await using machine = createMachine();
     await startAgent(machine);
     await sender.send(
       `- {workflow_id: w, task_id: t, id: one, name: wipe, image: busybox}\n- {name: write, image: busybox}\n`,
@@ -169,7 +169,7 @@ describe('lists of actions and the agent', () => {
 
   test('after the end of the last list the machine is finished at once, and not before', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await createMachine(async ({ name }) => {
+    await using machine = createMachine(async ({ name }) => {
       if (name === 'first') await sender.send(list('second'));
       return {};
     });
@@ -181,7 +181,7 @@ describe('lists of actions and the agent', () => {
 
   test('a failure, after its second attempt, ends its list and not the next one', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await createMachine(async ({ name }) => (name === 'bad' ? { verdict: 'FAILED' } : {}));
+    await using machine = createMachine(async ({ name }) => (name === 'bad' ? { verdict: 'FAILED' } : {}));
     await startAgent(machine);
     await sender.send([{ name: 'bad', image: 'busybox', retries: 2 }, ...list('never', 'never too')]);
     await sender.send(list('good'));
@@ -196,7 +196,7 @@ describe('lists of actions and the agent', () => {
     await using sender = await Sender.connect(server.host, worker);
     const [interrupt, hang] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     let isFirstAgent = true;
-    await using machine = await createMachine(async ({ name }) => {
+    await using machine = createMachine(async ({ name }) => {
       if (name !== 'write' || !isFirstAgent) return {};
       interrupt.resolve();
       await hang.promise;
@@ -228,7 +228,7 @@ describe('lists of actions and the agent', () => {
 
   test('nor when it stopped between two actions, and was idle before the list came again', async () => {
     await using sender = await Sender.connect(server.host, worker);
-    await using machine = await createMachine();
+    await using machine = createMachine();
     const known = ['wipe', 'write'].map((name) => ({ workflow_id: 'w', id: name, name, image: 'busybox' }));
     const stopped = Promise.withResolvers<void>();
     machine.onLine = (line) => line.includes('has acknowledged') && stopped.resolve(machine.stop());
