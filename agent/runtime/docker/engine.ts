@@ -5,6 +5,7 @@ import type { ContainerDetails, ContainerSummary } from '../container-state.ts';
 import type { RegistryLogin } from '../credentials.ts';
 import type { ContainerEvent, Engine, EventFilter, Output, PullProgress } from '../engine.ts';
 import { EngineError, type EngineFailure } from '../engine-error.ts';
+import { abortable } from './abortable.ts';
 import { withAcceptedCapabilities } from './accepted-capabilities.ts';
 import { createDockerClient, type DockerClient } from './client.ts';
 import { containerDetails, containerList } from './container-answers.ts';
@@ -74,7 +75,7 @@ class DockerEngine implements Engine {
     const operation = onContainer('read the output of', id);
     const parameters = { stream: true, stdout: true, stderr: true, abortSignal };
     const source = await request(operation, () => this.#container(id).attach(parameters));
-    return outputOf(operation, source as unknown as Readable);
+    return readParts(operation, demultiplex(source as unknown as Readable), abortSignal);
   }
 
   async followLog(id: string, since: Date, abortSignal: AbortSignal): Promise<Output | undefined> {
@@ -87,7 +88,8 @@ class DockerEngine implements Engine {
       abortSignal,
     };
     try {
-      return outputOf(operation, (await this.#container(id).logs(parameters)) as Readable);
+      const source = await this.#container(id).logs(parameters);
+      return readParts(operation, demultiplex(source as Readable), abortSignal);
     } catch (error) {
       if (error instanceof Error && /does not support reading/.test(error.message)) return undefined;
       throw toEngineError(operation, error);
@@ -111,7 +113,8 @@ class DockerEngine implements Engine {
   async events(filter: EventFilter, abortSignal: AbortSignal): Promise<AsyncIterable<ContainerEvent>> {
     const operation = onContainer('read the events of', filter.container);
     const parameters = { ...eventParameters(filter), abortSignal };
-    return containerEvents((await request(operation, () => this.#docker.getEvents(parameters))) as Readable);
+    const source = await request(operation, () => this.#docker.getEvents(parameters));
+    return readParts(operation, containerEvents(source as Readable), abortSignal);
   }
 
   async hasImage(name: string, signal: AbortSignal): Promise<boolean> {
@@ -185,10 +188,14 @@ async function read<Schema extends z.ZodType>(
   throw new EngineError('refused' satisfies EngineFailure, { ...operation, why, cause: error });
 }
 
-/** The connection breaks when the engine goes away. */
-async function* outputOf(operation: Operation, source: Readable): Output {
+/** The parts of an answer. The connection breaks when the engine goes away. */
+async function* readParts<Part>(
+  operation: Operation,
+  parts: AsyncIterable<Part>,
+  signal: AbortSignal,
+): AsyncGenerator<Part, void, undefined> {
   try {
-    yield* demultiplex(source);
+    yield* abortable(parts, signal);
   } catch (error) {
     throw toEngineError(operation, error);
   }

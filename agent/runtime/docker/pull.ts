@@ -28,7 +28,7 @@ export async function pullImage(
   const attempt: PullAttempt = { image: name, host, hadLogin: login !== undefined };
   try {
     const source = await docker.createImage(login ? authentication(host, login) : {}, { fromImage: name, abortSignal });
-    return progressOf(source as Readable, attempt);
+    return progressOf(source as Readable, attempt, abortSignal);
   } catch (error) {
     const failure = toEngineError({ what: 'pull', target: name }, error);
     if (!isEngineError(failure) || failure.reason === 'unavailable') throw failure;
@@ -56,7 +56,11 @@ const progressLine = z.object({
 });
 
 /** An error in the middle of the answer is as good as one at its start. */
-async function* progressOf(source: Readable, attempt: PullAttempt): AsyncGenerator<PullProgress, void, undefined> {
+async function* progressOf(
+  source: Readable,
+  attempt: PullAttempt,
+  signal: AbortSignal,
+): AsyncGenerator<PullProgress, void, undefined> {
   try {
     for await (const value of jsonLines(source)) {
       const line = progressLine.parse(value);
@@ -69,6 +73,7 @@ async function* progressOf(source: Readable, attempt: PullAttempt): AsyncGenerat
     }
   } catch (error) {
     if (error instanceof PullError) throw error;
+    signal.throwIfAborted();
     throw pullError('temporary', `the engine broke off the pull: ${reasonOf(error)}`, attempt, hints, error);
   } finally {
     source.destroy();

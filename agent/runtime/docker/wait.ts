@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type Docker from 'dockerode';
 import { z } from 'zod';
+import { abortable } from './abortable.ts';
 import { type DialRequest, dial } from './dial.ts';
 
 /** Engine API, "Wait for a container". Podman sends no message as `null`. */
@@ -14,7 +15,7 @@ const waitAnswer = z.object({
  * Waits until a container has exited. The answer is read as a stream, because dockerode's own
  * `wait` never returns when the connection breaks.
  * @returns the exit code; `undefined`: the answer has an error too, or was cut off
- * @throws what dockerode throws
+ * @throws what dockerode throws; the reason of the signal
  */
 export async function waitForExit(docker: Docker, id: string, abortSignal: AbortSignal): Promise<number | undefined> {
   const request: DialRequest = {
@@ -24,7 +25,7 @@ export async function waitForExit(docker: Docker, id: string, abortSignal: Abort
     isStream: true,
   };
   const source = await dial(docker, request, abortSignal);
-  const answer = waitAnswer.safeParse(parseJson(await text(source as Readable)));
+  const answer = waitAnswer.safeParse(parseJson(await text(abortable(source as Readable, abortSignal))));
   return answer.success && !answer.data.Error?.Message ? answer.data.StatusCode : undefined;
 }
 

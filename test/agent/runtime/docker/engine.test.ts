@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import http, { type ServerResponse } from 'node:http';
@@ -15,8 +16,14 @@ const spec: ContainerSpec = {
   ...{ entrypoint: undefined, pidMode: undefined, network: 'none', privileges: 'privileged' },
 };
 
-/** Each method, and the request that it is to be aborted in. */
-const requests: readonly (readonly [string, (engine: Engine, signal: AbortSignal) => Promise<unknown>, string])[] = [
+type Requests = readonly (readonly [
+  name: string,
+  send: (engine: Engine, signal: AbortSignal) => Promise<unknown>,
+  path: string,
+])[];
+
+/** Each method, and the request that is aborted. */
+const requests: Requests = [
   ['ping', (engine, signal) => engine.ping(signal), 'GET /_ping'],
   ['listContainers', (engine, signal) => engine.listContainers([], signal), 'GET /containers/json'],
   [
@@ -64,6 +71,61 @@ after(async () => {
   server.closeAllConnections();
   await rm(directory, { recursive: true });
 });
+
+/** Resolves when an HTTP client of this process has the head of an answer and has called its listeners. */
+async function untilResponse(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  subscribe('http.client.response.finish', resolve);
+  await promise;
+  unsubscribe('http.client.response.finish', resolve);
+  await setImmediate();
+}
+
+/** Reads all of an answer. */
+async function drain(answer: AsyncIterable<unknown> | undefined): Promise<void> {
+  assert.ok(answer);
+  for await (const _ of answer);
+}
+
+/** Each method whose answer is read in parts. */
+const streams: Requests = [
+  ['attach', async (engine, signal) => drain(await engine.attach('id', signal)), 'POST /containers/id/attach'],
+  [
+    'followLog',
+    async (engine, signal) => drain(await engine.followLog('id', new Date(), signal)),
+    'GET /containers/id/logs',
+  ],
+  ['waitForExit', (engine, signal) => engine.waitForExit('id', signal), 'POST /containers/id/wait'],
+  [
+    'events',
+    async (engine, signal) => drain(await engine.events?.({ container: 'id', kind: 'exited' }, signal)),
+    'GET /events',
+  ],
+  [
+    'pullImage',
+    async (engine, signal) => drain(await engine.pullImage('docker.io/library/image:1', undefined, signal)),
+    'POST /images/create',
+  ],
+];
+
+for (const [name, request, path] of streams) {
+  test(`${name} ends with the reason of its signal amid the answer`, async () => {
+    await using engine = createDockerEngine(join(directory, 'socket'));
+    const stop = new AbortController();
+    const held = once(server, 'held') as Promise<[string, ServerResponse]>;
+    const reason = new Error('not wanted any more');
+    const rejected = assert.rejects(request(engine, stop.signal), reason);
+    const [sent, response] = await held;
+    assert.equal(sent, path);
+    const closed = once(response, 'close');
+    const begun = untilResponse();
+    response.writeHead(200).write(' ');
+    await begun;
+    stop.abort(reason);
+    await rejected;
+    await closed;
+  });
+}
 
 for (const [name, request, path] of requests) {
   test(`${name} ends at once with the reason of its signal`, async () => {
