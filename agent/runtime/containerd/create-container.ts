@@ -45,7 +45,7 @@ export async function createContainer(
   const image = await imageConfiguration(images, spec.image, signal);
   if (image === undefined) throw noSuchImage(spec);
   const { config, chainId } = image;
-  const network = await networks.kindOf(spec.network);
+  const network = await networks.kindOf(spec.network, signal);
   const hostname = hostnameOf(id, name);
   const at = (file: string) => join(parts.directoryOf(id), file);
   const runtimeSpec = await makeSpec({

@@ -128,7 +128,7 @@ class ContainerdEngine implements Engine {
       const outOfMemory = this.#recorder.watchForOutOfMemory(id, handle.over.signal);
       try {
         const hostname = labels[labelKeys.hostname] ?? hostnameOf(id, '');
-        await this.#parts.networks.connect(id, this.#parts.directoryOf(id), networkOf(labels), hostname);
+        await this.#parts.networks.connect(id, this.#parts.directoryOf(id), networkOf(labels), hostname, signal);
         await this.#tasks.start(id, mounts, handle.pipes.uri, signal);
       } catch (error) {
         await cleanUp(this.#client, (options) => this.#tasks.clear(id, options.signal));
@@ -192,7 +192,7 @@ class ContainerdEngine implements Engine {
       const directory = this.#parts.directoryOf(id);
       await this.#close(id);
       await this.#tasks.clear(id, signal);
-      await this.#parts.networks.disconnect(id, directory, networkOf(labels));
+      await this.#parts.networks.disconnect(id, directory, networkOf(labels), signal);
       await this.#containers.removeSnapshot(id, signal);
       await rm(directory, { recursive: true, force: true });
       await this.#containers.removeRecord(id, signal);
@@ -212,8 +212,8 @@ class ContainerdEngine implements Engine {
     return await request({ what: 'pull', target: name }, () => startPull(this.#parts.images, name, login, signal));
   }
 
-  async hasDefaultNetwork(): Promise<boolean> {
-    return await request({ what: 'load', target: 'the network' }, () => this.#parts.networks.isAvailable());
+  async hasDefaultNetwork(signal: AbortSignal): Promise<boolean> {
+    return await request({ what: 'load', target: 'the network' }, () => this.#parts.networks.isAvailable(signal));
   }
 
   /** Containers that run go on; their output waits in the pipes. */

@@ -24,7 +24,7 @@ export interface NetworkOptions {
    * machine's uptime.
    */
   readonly stateDirectory: string;
-  /** Called with what is left out, and with failures besides an error that is thrown. */
+  /** Called with omissions, and with failures besides an error that is thrown. */
   warn(message: string): void;
 }
 
@@ -41,20 +41,22 @@ export interface Attachment {
  */
 export interface Network {
   /**
-   * Makes the interfaces `lo` and `eth0` in the namespace. When that fails, nothing is left.
+   * Makes the interfaces `lo` and `eth0` in the namespace. When that fails or is aborted, nothing
+   * is left.
    *
    * @param id of the container
    * @param namespace path of its network namespace
-   * @throws {NetworkError}
+   * @throws {NetworkError}; the reason of the signal
    */
-  attach(id: string, namespace: string): Promise<Attachment>;
+  attach(id: string, namespace: string, signal: AbortSignal): Promise<Attachment>;
   /**
    * Removes what {@link attach} made, also when another process called that or it was interrupted.
    * Nothing to remove is no error.
    *
-   * @throws {NetworkError} after all plug-ins have tried
+   * @throws {NetworkError} after all plug-ins have tried; the reason of the signal: the rest can be
+   *   removed later
    */
-  detach(id: string, namespace: string): Promise<void>;
+  detach(id: string, namespace: string, signal: AbortSignal): Promise<void>;
 }
 
 /** Fields that are not ours are the plug-in's: they are passed on. */
@@ -99,10 +101,11 @@ type AttachmentRecord = z.infer<typeof attachmentSchema>;
  *
  * @returns `undefined` when nothing is configured and the plug-ins of the built-in network are not
  * installed
- * @throws {NetworkError} the machine's configuration is wrong, or its plug-ins are not installed
+ * @throws {NetworkError} the machine's configuration is wrong, or its plug-ins are not installed;
+ * the reason of the signal
  */
-export async function loadNetwork(options: NetworkOptions): Promise<Network | undefined> {
-  const chain = (await configuredChain(options)) ?? (await builtInChain(options));
+export async function loadNetwork(options: NetworkOptions, signal: AbortSignal): Promise<Network | undefined> {
+  const chain = (await configuredChain(options)) ?? (await builtInChain(options, signal));
   return chain && createNetwork(chain, options);
 }
 
@@ -134,10 +137,13 @@ function programsOf({ type, ipam }: Plugin): string[] {
 
 const loopback: Plugin = { type: 'loopback' };
 
-async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOptions): Promise<Chain | undefined> {
+async function builtInChain(
+  { binDirectories, stateDirectory, warn }: NetworkOptions,
+  signal: AbortSignal,
+): Promise<Chain | undefined> {
   const isInstalled = async (type: string) => (await locate(type, binDirectories)) !== undefined;
   for (const type of ['bridge', 'host-local', loopback.type]) if (!(await isInstalled(type))) return undefined;
-  const refusal = await translationRefusal();
+  const refusal = await translationRefusal(signal);
   if (refusal !== undefined)
     warn(`the network of actions ends at this machine: addresses cannot be translated (${refusal})`);
   const filters = [{ type: 'portmap', capabilities: { portMappings: true } }, { type: 'firewall' }];
@@ -163,9 +169,9 @@ async function builtInChain({ binDirectories, stateDirectory, warn }: NetworkOpt
  * Why addresses cannot be translated. The plug-ins that translate and filter use iptables, which
  * needs support of the kernel. `undefined`: it works.
  */
-async function translationRefusal(): Promise<string | undefined> {
+async function translationRefusal(signal: AbortSignal): Promise<string | undefined> {
   try {
-    await runTool('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], { timeoutSeconds: 10 });
+    await runTool('iptables', ['--wait', '5', '--table', 'nat', '--list-rules'], { timeoutSeconds: 10, signal });
     return undefined;
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
@@ -178,39 +184,42 @@ async function translationRefusal(): Promise<string | undefined> {
  * order.
  */
 function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }: NetworkOptions): Network {
-  const run = (command: Command, plugin: Plugin, invocation: Invocation) =>
-    runPlugin(command, plugin, invocation, binDirectories);
+  const run = (command: Command, plugin: Plugin, invocation: Invocation, signal: AbortSignal | undefined) =>
+    runPlugin(command, plugin, invocation, binDirectories, signal);
 
-  async function attach(id: string, namespace: string): Promise<Attachment> {
+  async function attach(id: string, namespace: string, signal: AbortSignal): Promise<Attachment> {
     const file = attachmentFile(id);
     try {
       // Before the first plug-in runs: if this process dies meanwhile, another one still knows the
       // plug-ins that clean up.
       await saveAttachment(file, { chain: ownChain, result: undefined });
-      await run('ADD', loopback, { chain: loopbackOf(ownChain), id, namespace, interfaceName: 'lo' });
+      await run('ADD', loopback, { chain: loopbackOf(ownChain), id, namespace, interfaceName: 'lo' }, signal);
       let result: unknown;
       for (const plugin of ownChain.plugins)
-        result = await run('ADD', plugin, { chain: ownChain, id, namespace, interfaceName: 'eth0', result });
+        result = await run('ADD', plugin, { chain: ownChain, id, namespace, interfaceName: 'eth0', result }, signal);
       const { ips, dns } = resultSchema.parse(result);
       await saveAttachment(file, { chain: ownChain, result });
       return { addresses: ips.map(({ address }) => address.replace(/\/.*/, '')), dns };
     } catch (error) {
       await detach(id, namespace).catch((left: Error) => warn(left.message));
+      signal.throwIfAborted();
       throw networkError('attach', `container ${id} to the network ${ownChain.name}`, error);
     }
   }
 
-  async function detach(id: string, namespace: string): Promise<void> {
+  /** @param signal `undefined`: it cleans up after an attempt to attach that was aborted */
+  async function detach(id: string, namespace: string, signal?: AbortSignal): Promise<void> {
     const file = attachmentFile(id);
     const { chain, result } = (await loadAttachment(file)) ?? { chain: ownChain };
     // Without a namespace a plug-in frees what it holds elsewhere; a namespace that cannot be
     // entered makes it fail.
     const entered = (await isNetworkNamespace(namespace)) ? namespace : '';
     const failures: Error[] = [];
-    const remove = (plugin: Plugin, from: Chain, interfaceName: string) =>
-      run('DEL', plugin, { chain: from, id, namespace: entered, interfaceName, result }).catch((error: Error) =>
-        failures.push(error),
-      );
+    const remove = async (plugin: Plugin, from: Chain, interfaceName: string) => {
+      const invocation = { chain: from, id, namespace: entered, interfaceName, result };
+      await run('DEL', plugin, invocation, signal).catch((error: Error) => failures.push(error));
+      signal?.throwIfAborted();
+    };
     for (const plugin of chain.plugins.toReversed()) await remove(plugin, chain, 'eth0');
     await remove(loopback, loopbackOf(chain), 'lo');
     if (failures[0] !== undefined)
@@ -278,6 +287,7 @@ async function runPlugin(
   { capabilities, ...plugin }: Plugin,
   { chain: { cniVersion, name }, id, namespace, interfaceName, result }: Invocation,
   binDirectories: readonly string[],
+  signal: AbortSignal | undefined,
 ): Promise<unknown> {
   const options = {
     environment: {
@@ -287,6 +297,7 @@ async function runPlugin(
     // Capabilities ask for `runtimeConfig`, which actions do not have.
     input: JSON.stringify({ ...plugin, cniVersion, name, ...(result !== undefined && { prevResult: result }) }),
     timeoutSeconds: pluginTimeoutSeconds,
+    signal,
   };
   const { stdout } = await runTool(await find(plugin.type, binDirectories), [], options).catch((cause: unknown) => {
     if (!(cause instanceof ToolError)) throw cause;
@@ -335,9 +346,9 @@ async function locate(type: string, directories: readonly string[]): Promise<str
  * it.
  *
  * @param path not there yet; its directory is made
- * @throws {NetworkError}
+ * @throws {NetworkError}; the reason of the signal
  */
-export async function createNetworkNamespace(path: string): Promise<void> {
+export async function createNetworkNamespace(path: string, signal: AbortSignal): Promise<void> {
   const failure = (error: unknown) => networkError('make', `the network namespace ${path}`, error);
   try {
     await mkdir(dirname(path), { recursive: true });
@@ -346,9 +357,10 @@ export async function createNetworkNamespace(path: string): Promise<void> {
     throw failure(error);
   }
   try {
-    await runTool('unshare', [`--net=${path}`, 'true'], { timeoutSeconds: 10 });
+    await runTool('unshare', [`--net=${path}`, 'true'], { timeoutSeconds: 10, signal });
   } catch (error) {
-    await rm(path, { force: true });
+    await removeNetworkNamespace(path);
+    signal.throwIfAborted();
     throw failure(error);
   }
 }

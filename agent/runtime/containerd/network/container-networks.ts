@@ -34,21 +34,21 @@ export class ContainerNetworks {
   }
 
   /** Whether there are plug-ins for containers that ask for no network by name. */
-  async isAvailable(): Promise<boolean> {
-    return (await loadNetwork(this.#options)) !== undefined;
+  async isAvailable(signal: AbortSignal): Promise<boolean> {
+    return (await loadNetwork(this.#options, signal)) !== undefined;
   }
 
   /**
    * @param mode see {@link ContainerSpec}
-   * @throws {SpecError} there is no such network
+   * @throws {SpecError} there is no such network; the reason of the signal
    */
-  async kindOf(mode = 'default'): Promise<NetworkKind> {
+  async kindOf(mode: string | undefined, signal: AbortSignal): Promise<NetworkKind> {
     if (mode === 'host' || mode === 'none') return mode;
-    if (!['default', 'bridge', ''].includes(mode)) {
+    if (!['default', 'bridge', ''].includes(mode ?? 'default')) {
       const why = 'with containerd it can be "host", "none" or "default"';
       throw new SpecError({ what: 'use', target: `the network ${mode}`, why });
     }
-    await this.#load();
+    await this.#load(signal);
     return 'cni';
   }
 
@@ -60,34 +60,40 @@ export class ContainerNetworks {
   /**
    * Makes the network of a container, and the files in which it finds its addresses and servers.
    * What is left of an interrupted attempt is removed.
-   * @throws {NetworkError}, {SpecError}
+   * @throws {NetworkError}; {SpecError}; the reason of the signal
    */
-  async connect(id: string, directory: string, kind: NetworkKind, hostname: string): Promise<void> {
+  async connect(
+    id: string,
+    directory: string,
+    kind: NetworkKind,
+    hostname: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     const namespace = this.namespaceOf(directory, kind);
     if (namespace === undefined) {
       await networkFiles(directory, { hostname, addresses: [], dns: noDns, onHostNetwork: true });
       return;
     }
-    if ((await ignoreMissing(stat(namespace))) !== undefined) await this.disconnect(id, directory, kind);
-    await createNetworkNamespace(namespace);
+    if ((await ignoreMissing(stat(namespace))) !== undefined) await this.disconnect(id, directory, kind, signal);
+    await createNetworkNamespace(namespace, signal);
     const { addresses, dns } =
-      kind === 'cni' ? await (await this.#load()).attach(id, namespace) : { addresses: [], dns: noDns };
+      kind === 'cni' ? await (await this.#load(signal)).attach(id, namespace, signal) : { addresses: [], dns: noDns };
     await networkFiles(directory, { hostname, addresses, dns, onHostNetwork: false });
   }
 
   /**
    * Fine if nothing is there.
-   * @throws {NetworkError}
+   * @throws {NetworkError}; the reason of the signal: the rest can be removed later
    */
-  async disconnect(id: string, directory: string, kind: NetworkKind): Promise<void> {
+  async disconnect(id: string, directory: string, kind: NetworkKind, signal: AbortSignal): Promise<void> {
     const namespace = this.namespaceOf(directory, kind);
     if (namespace === undefined) return;
-    if (kind === 'cni') await (await loadNetwork(this.#options))?.detach(id, namespace);
+    if (kind === 'cni') await (await loadNetwork(this.#options, signal))?.detach(id, namespace, signal);
     await removeNetworkNamespace(namespace);
   }
 
-  async #load(): Promise<Network> {
-    const network = await loadNetwork(this.#options);
+  async #load(signal: AbortSignal): Promise<Network> {
+    const network = await loadNetwork(this.#options, signal);
     if (network !== undefined) return network;
     const places = this.#options.binDirectories.join(' or ');
     throw new SpecError({
