@@ -14,7 +14,7 @@ MACHINE_PATH := $(PATH)
 export PATH := $(CURDIR)/$(dir $(NODE)):$(CURDIR)/node_modules/.bin:$(PATH)
 
 EXECUTABLE := build/nibs-linux-$(ARCH)
-SOURCES = $(shell git ls-files agent clock errors installer net proto tools executable package-lock.json)
+SOURCES = $(shell git ls-files agent clock errors installer net proto tools executable debian/mirrors.ts package-lock.json)
 
 .PHONY: help
 help: ## This list
@@ -63,8 +63,13 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 	$(NODE) agent/template/engine/build.ts
 
 .PHONY: initramfs
-initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one
-	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL))
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, KERNEL=backports for a newer kernel
+	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL))
+
+.PHONY: update
+update: setup ## Lock the current versions of the Debian packages: initramfs/packages.lock.json and test/sandbox/packages.lock.json; prints what changes
+	$(NODE) initramfs/update.ts
+	$(NODE) test/sandbox/update-packages.ts
 
 # What a site has of its own goes into the image of the actions: base URLs of mirrors, certificate authorities (PEM), OpenPGP keys.
 SITE = $(addprefix --mirror ,$(MIRROR)) $(addprefix --ca ,$(CA)) $(addprefix --key ,$(KEY))

@@ -15,9 +15,9 @@ import { build, type Plugin } from 'esbuild';
 import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
+import { lockFile } from '../tools/file-lock.ts';
 import { runTool, ToolError } from '../tools/run-tool.ts';
 import { linkLibrary } from './elf/link-library.ts';
-import { lockFile } from './file-lock.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 

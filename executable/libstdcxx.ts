@@ -5,8 +5,8 @@
 import { mkdir, mkdtempDisposable, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { debianMirrors } from '../debian/mirrors.ts';
 import { runTool } from '../tools/run-tool.ts';
-import { debianMirrors } from './debian-mirrors.ts';
 
 interface Source {
   /** Path of the package below a mirror of Debian. */

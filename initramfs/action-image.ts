@@ -17,15 +17,10 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runTool } from '../tools/run-tool.ts';
 import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
-import { namesWithDependencies } from './packages.ts';
+import { actionPackages } from './package-sets.ts';
 import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
-
-/**
- * Packages of the programs; their dependencies have the libraries. libgcc-s1 is for the executable.
- */
-const packages = 'busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx libgcc-s1'.split(' ');
 
 /** Tools that the installer runs. Everything else is busybox. */
 const programs = [
@@ -47,7 +42,7 @@ const { values } = parseArgs({
 const site = await readSite();
 await writeContainerImage(
   {
-    packages: await namesWithDependencies(packages),
+    packages: actionPackages,
     reference: 'flatcar-install:latest',
     config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
     // The files of the site are a separate layer: the large layers below it are the same for all
@@ -92,7 +87,7 @@ async function locate(unpacked: string, program: string): Promise<string> {
     );
     if (found) return path;
   }
-  throw new Error(`no package of the action image has ${program}; add its package to initramfs/action-image.ts`);
+  throw new Error(`no package of the action image has ${program}; add its package to initramfs/package-sets.ts`);
 }
 
 /** Busybox under those of its names that no other tool has. */

@@ -13,6 +13,7 @@ import { copyFile, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
+import { agentPackages } from './package-sets.ts';
 
 const { values } = parseArgs({
   options: {
@@ -23,7 +24,7 @@ const { values } = parseArgs({
 
 await writeContainerImage(
   {
-    packages: ['libc6', 'libgcc-s1'],
+    packages: agentPackages,
     reference: 'tink-worker:latest',
     config: {
       Entrypoint: ['/usr/bin/tink-worker'],

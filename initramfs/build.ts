@@ -3,7 +3,7 @@
  * from our executable.
  *
  * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]
- * [--compression-level 19]` writes vmlinuz-x86_64, initramfs-x86_64 and
+ * [--compression-level 19] [--kernel stable|backports]` writes vmlinuz-x86_64, initramfs-x86_64 and
  * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents).
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
@@ -19,6 +19,7 @@ import { z } from 'zod';
 import { cpio } from './cpio.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
+import { kernels } from './package-sets.ts';
 import { squashfsOptions, writeSquashfs } from './squashfs.ts';
 import { type DebianSystem, exists, fetchSystem } from './system.ts';
 import { Tree } from './tree.ts';
@@ -35,15 +36,17 @@ async function main(): Promise<void> {
       output: { type: 'string', default: join(root, 'build') },
       executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
       'compression-level': { type: 'string', default: '19' },
+      kernel: { type: 'string', default: 'stable' },
     },
   });
+  const kernel = z.enum(kernels).parse(values.kernel);
   const packing = squashfsOptions(z.coerce.number().int().min(1).max(22).parse(values['compression-level']));
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
-    const system = await fetchSystem(cache);
+    const system = await fetchSystem(cache, { architecture: 'amd64', kernel });
     const sources = { ...system, executable: await existing(resolve(values.executable)), scratch };
     const segments = [
       await layer('1-system', await systemTree(sources), sources.timeSeconds, packing),
@@ -101,6 +104,7 @@ async function writeImage(
     timeSeconds: sources.timeSeconds,
     executable: sha256(await readFile(sources.executable)),
     packages: sources.list,
+    replacedPackages: sources.replaced,
   };
   await write(join(output, 'vmlinuz-x86_64'), kernel);
   await write(join(output, 'initramfs-x86_64'), initramfs);

@@ -1,8 +1,11 @@
 import { copyFile, mkdir, rm, symlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import type { PackageSet } from '../debian/package.ts';
+import { selectPackages } from '../debian/select.ts';
+import { unpackPackages } from '../debian/unpack.ts';
 import { findLibraries } from './libraries.ts';
 import { writeOciArchive } from './oci.ts';
-import { fetchPackages, resolvePackages, unpackPackages } from './packages.ts';
+import { productLock } from './package-sets.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
@@ -12,7 +15,7 @@ export const builtExecutable = join(root, 'build/nibs-linux-x64');
 /** Contents of a container image. */
 export interface ContainerImage {
   /** Debian packages to take programs and libraries from. */
-  readonly packages: readonly string[];
+  readonly packages: PackageSet;
   /** Docker's `image:tag`. */
   readonly reference: string;
   /** As in the OCI image specification, `config`. */
@@ -41,8 +44,8 @@ export async function writeContainerImage(image: ContainerImage, output: string)
   await rm(scratch, { recursive: true, force: true });
   try {
     for (const directory of [unpacked, ...layers]) await mkdir(directory, { recursive: true });
-    const fetched = await fetchPackages(await resolvePackages(image.packages), join(root, 'build/cache/packages'));
-    await unpackPackages(fetched.values(), unpacked);
+    const { files } = await selectPackages(image.packages, { lockFile: productLock, architecture: 'amd64' });
+    await unpackPackages(files.values(), unpacked);
     await image.layOut(unpacked, layers);
     const { reference, config } = image;
     await writeOciArchive({ layers, architecture: 'amd64', reference, config, created }, output);

@@ -1,7 +1,7 @@
 import { link, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { linkToUsr } from '../debian/unpack.ts';
 import { runTool } from '../tools/run-tool.ts';
-import { linkToUsr } from './packages.ts';
 
 /**
  * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with

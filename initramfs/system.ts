@@ -1,29 +1,17 @@
 import { access, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { DebianArchitecture, Package } from '../debian/package.ts';
+import { fingerprint, type Replaced, selectPackages } from '../debian/select.ts';
+import { unpackPackages } from '../debian/unpack.ts';
 import { indexModules } from './modules.ts';
-import {
-  fetchPackages,
-  fingerprint,
-  namesWithDependencies,
-  type Package,
-  resolvePackages,
-  unpackPackages,
-} from './packages.ts';
-
-/** The Debian packages of the programs in the boot image. Their dependencies have the libraries. */
-const programPackages = [
-  ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
-  ...['docker.io', 'containerd', 'runc', 'pigz'],
-  'libgcc-s1', // for the executable
-];
-
-/** Taken without its dependencies, which are programs that build an initramfs. */
-const kernelPackage = 'linux-image-amd64';
+import { bootPackages, type Kernel, kernelPackages, productLock } from './package-sets.ts';
 
 /** What the boot image takes from Debian. */
 export interface DebianSystem {
   /** The packages with their versions. */
   readonly list: readonly Package[];
+  /** Those that differ from the lock file, because no mirror has the locked version. */
+  readonly replaced: readonly Replaced[];
   /** Directory of the unpacked packages; their kernel modules are indexed. */
   readonly packages: string;
   /** The kernel's version, as in lib/modules/<version>. */
@@ -35,29 +23,44 @@ export interface DebianSystem {
   readonly timeSeconds: number;
 }
 
+/** Which system to fetch. */
+export interface SystemOptions {
+  readonly architecture: DebianArchitecture;
+  readonly kernel: Kernel;
+}
+
 /**
  * Fetches and unpacks the packages into `cache`, unless they are there.
- * @throws {Error} apt does not know a package or cannot fetch it
+ * @throws {Error} no mirror has a package
  */
-export async function fetchSystem(cache: string): Promise<DebianSystem> {
+export async function fetchSystem(
+  cache: string,
+  { architecture, kernel }: SystemOptions = { architecture: 'amd64', kernel: 'stable' },
+): Promise<DebianSystem> {
   await mkdir(cache, { recursive: true });
-  const list = await resolvePackages([kernelPackage, ...(await namesWithDependencies(programPackages))]);
+  const options = { lockFile: productLock, architecture };
+  const selections = [
+    await selectPackages(kernelPackages(architecture, kernel), options),
+    await selectPackages(bootPackages, options),
+  ];
+  const list = selections.flatMap((one) => one.packages);
   const packages = join(cache, `system-${fingerprint(list).slice(0, 16)}`);
-  if (!(await exists(packages))) await unpack(list, packages, cache);
+  const files = selections.flatMap((one) => [...one.files.values()]);
+  if (!(await exists(packages))) await unpack(files, packages);
   const version = await kernelVersion(packages);
   return {
     list,
+    replaced: selections.flatMap((one) => one.replaced),
     packages,
     kernelVersion: version,
     timeSeconds: await buildTime(join(packages, 'boot', `vmlinuz-${version}`)),
   };
 }
 
-async function unpack(list: readonly Package[], directory: string, cache: string): Promise<void> {
-  const files = await fetchPackages(list, join(cache, 'packages'));
+async function unpack(files: readonly string[], directory: string): Promise<void> {
   const unfinished = await mkdtemp(`${directory}-`);
   try {
-    await unpackPackages(files.values(), unfinished);
+    await unpackPackages(files, unfinished);
     await indexModules(unfinished, await kernelVersion(unfinished));
     await rename(unfinished, directory);
   } catch (error) {

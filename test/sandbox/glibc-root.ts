@@ -2,7 +2,7 @@ import { mkdir, mkdtempDisposable, readdir, rename, symlink, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { execa } from 'execa';
-import { debianMirrors } from '../../executable/debian-mirrors.ts';
+import { debianMirrors } from '../../debian/mirrors.ts';
 
 const packages = ['libc6', 'libgcc-s1'];
 const cache = resolve(import.meta.dirname, '../../build/cache');

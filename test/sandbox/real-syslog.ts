@@ -6,12 +6,13 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
-import { fetchPackages, namesWithDependencies, resolvePackages, unpackPackages } from '../../initramfs/packages.ts';
+import { unpackPackages } from '../../debian/unpack.ts';
 import { startDaemon } from './daemon.ts';
 import { loopbackAddress } from './loopback-address.ts';
+import { selectSyslog } from './packages.ts';
 
 /** Where each server listens. `5424` and `3164` tell syslog-ng what comes; rsyslog finds out. */
 export const ports = { 5424: 15424, 3164: 13164 } as const;
@@ -86,12 +87,8 @@ export async function startRealSyslog(name: keyof typeof servers): Promise<RealS
   const directory = await mkdtemp(join(tmpdir(), `nibs-${name}-`));
   const root = join(directory, 'root');
   await mkdir(root);
-  const packages = await resolvePackages(await namesWithDependencies([server.package]));
-  const cache = resolve(import.meta.dirname, '../../build/cache/packages');
-  await unpackPackages((await fetchPackages(packages, cache)).values(), root, [
-    './usr/share/doc',
-    './usr/share/locale',
-  ]);
+  const { files } = await selectSyslog(server.package);
+  await unpackPackages(files.values(), root, ['./usr/share/doc', './usr/share/locale']);
   await mkdir(join(root, 'received'));
   await mkdir(join(root, 'dev'), { recursive: true });
   for (const [name, minor] of Object.entries({ null: '3', urandom: '9' }))

@@ -9,12 +9,13 @@ import { glob, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/prom
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { fetchPackages, fingerprint, namesWithDependencies, resolvePackages } from '../../../initramfs/packages.ts';
+import { fingerprint } from '../../../debian/select.ts';
+import { selectOsImage } from '../packages.ts';
 import { makeDisk } from './disk.ts';
 import { makeInitramfs } from './initramfs.ts';
 import { lock } from './lock.ts';
 import { makeMirror } from './mirror.ts';
-import { osVersion, packages, packagesLeftOut } from './recipe.ts';
+import { osVersion } from './recipe.ts';
 import { makeSystem } from './system.ts';
 
 const here = import.meta.dirname;
@@ -52,9 +53,8 @@ export async function buildOsImage(
   await mkdir(cache, { recursive: true });
   await using _building = await lock(join(cache, 'lock'), signal);
 
-  const names = (await namesWithDependencies(packages, signal)).filter((name) => !packagesLeftOut.test(name));
-  const wanted = await resolvePackages(names);
-  const recipe = `${await hashOwnFiles()} ${fingerprint(wanted)}`;
+  const { packages, files: packageFiles } = await selectOsImage(signal);
+  const recipe = `${await hashOwnFiles()} ${fingerprint(packages)}`;
   const finished = await readFinished(output);
   if (finished?.recipe === recipe) return finished;
 
@@ -62,7 +62,6 @@ export async function buildOsImage(
   await rm(work, { recursive: true, force: true });
   await mkdir(work, { recursive: true });
   const files = join(here, 'files');
-  const packageFiles = await fetchPackages(wanted, join(repository, 'build/cache/packages'), signal);
   const system = await makeSystem(packageFiles, join(files, 'root'), work, signal);
   const initramfs = await makeInitramfs(system, join(files, 'initramfs'), work, signal);
   const disk = await makeDisk(system, initramfs, files, work, signal);

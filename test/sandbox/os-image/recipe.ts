@@ -96,7 +96,6 @@ export const packages = [
   'less',
   'libc-bin',
   'libpam-modules',
-  'linux-image-amd64',
   'mount',
   'openssh-client',
   'openssh-server',
@@ -111,7 +110,7 @@ export const packages = [
 
 /** Dependencies that only maintainer scripts use; those are not run here. */
 export const packagesLeftOut =
-  /^(adduser|debconf|dpkg|gcc-12-base|init-system-helpers|initramfs-tools.*|klibc-utils|libklibc|linux-base|linux-image-amd64|logsave|lsb-base|lib.*-perl|libperl.*|perl.*|runit-helper|sensible-utils|sysvinit-utils|tar|ucf|usrmerge)$/;
+  /^(adduser|debconf|dpkg|gcc-14-base|init-system-helpers|initramfs-tools.*|klibc-utils|libklibc|logsave|lsb-base|lib.*-perl|libperl.*|perl.*|runit-helper|sensible-utils|sysvinit-utils|tar|ucf|usrmerge)$/;
 
 /** Files of packages that are not needed here. */
 export const pathsLeftOut = [
@@ -123,8 +122,8 @@ export const pathsLeftOut = [
   './usr/share/bash-completion',
   './usr/share/zsh',
   './usr/share/bug',
-  './lib/udev/hwdb.d',
-  './lib/udev/rules.d/85-hwclock.rules',
+  './usr/lib/udev/hwdb.d',
+  './usr/lib/udev/rules.d/85-hwclock.rules',
   './usr/lib/systemd/catalog',
   './usr/lib/x86_64-linux-gnu/gconv',
 ];

@@ -1,7 +1,7 @@
 import { chmod, chown, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { unpackPackages } from '../../../initramfs/packages.ts';
+import { unpackPackages } from '../../../debian/unpack.ts';
 import { copyModules } from './modules.ts';
 import { kernelModules, osVersion, pathsLeftOut, unitsStarted } from './recipe.ts';
 

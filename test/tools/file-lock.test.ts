@@ -3,7 +3,7 @@ import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { lockFile } from '../../executable/file-lock.ts';
+import { lockFile } from '../../tools/file-lock.ts';
 
 test('lockFile() waits for the end of the one that has the lock, and says so', async () => {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-lock-'));

@@ -27,5 +27,11 @@ export async function debianMirrors(): Promise<string[]> {
     ...ofDebian,
     ...known.stdout.split('\n').filter(Boolean),
   ];
-  return [...new Set(all.map((mirror) => mirror.replace(/\/+$/, '')))];
+  const mirrors = all.map((mirror) => mirror.replace(/\/+$/, ''));
+  return [...new Set(mirrors)].filter((mirror) => !mirror.endsWith('-security'));
+}
+
+/** Security updates are beside the archive on Debian's own mirrors: `…/debian` and `…/debian-security`. */
+export function securityMirror(mirror: string): string {
+  return mirror.replace(/\/+$/, '').replace(/(-security)?$/, '-security');
 }

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { execa } from 'execa';
-import { runTool } from '../tools/run-tool.ts';
+import { runTool } from './run-tool.ts';
 
 /**
  * Waits for a lock that one process of the machine has at a time. It ends with the process that has

@@ -1,0 +1,56 @@
+/** The Debian packages that the products are made from. Their versions are in packages.lock.json. */
+import { join } from 'node:path';
+import type { DebianArchitecture, PackageSet } from '../debian/package.ts';
+
+/** The lock file of the products; `make update` writes it. */
+export const productLock = join(import.meta.dirname, 'packages.lock.json');
+
+/** The boot image without its kernel. */
+export const bootPackages: PackageSet = {
+  name: 'boot',
+  packages: [
+    ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
+    ...['docker.io', 'containerd', 'runc', 'pigz'],
+    'libgcc-s1', // for the executable
+  ],
+  dependencies: 'all',
+};
+
+/** Which kernel the boot image has: that of the release, or a newer one, for newer machines. */
+export const kernels = ['stable', 'backports'] as const;
+
+export type Kernel = (typeof kernels)[number];
+
+/** The kernel of the boot image. */
+export function kernelPackages(architecture: DebianArchitecture, kernel: Kernel): PackageSet {
+  return {
+    name: kernel === 'stable' ? 'kernel' : `kernel-${kernel}`,
+    packages: [`linux-image-${architecture}`],
+    dependencies: 'kernel',
+    backports: kernel === 'backports',
+  };
+}
+
+/** The container image of the actions. libgcc-s1 is for the executable. */
+export const actionPackages: PackageSet = {
+  name: 'action-image',
+  packages: 'busybox-static util-linux mount btrfs-progs efibootmgr udev xz-utils kpartx libgcc-s1'.split(' '),
+  dependencies: 'all',
+};
+
+/** The container image of the agent: libraries of the executable. */
+export const agentPackages: PackageSet = {
+  name: 'agent-image',
+  packages: ['libc6', 'libgcc-s1'],
+  dependencies: 'all',
+};
+
+/** All sets of the products. */
+export function productSets(architecture: DebianArchitecture): PackageSet[] {
+  return [
+    bootPackages,
+    ...kernels.map((kernel) => kernelPackages(architecture, kernel)),
+    actionPackages,
+    agentPackages,
+  ];
+}
