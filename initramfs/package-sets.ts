@@ -1,4 +1,6 @@
-/** The Debian packages that the products are made from. Their versions are in packages.lock.json. */
+/**
+ * The Debian packages that the products are made from. Their versions are in packages.lock.json.
+ */
 import { join } from 'node:path';
 import type { DebianArchitecture, PackageSet } from '../debian/package.ts';
 

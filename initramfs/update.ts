@@ -1,6 +1,6 @@
 /**
- * Writes initramfs/packages.lock.json with the current versions of all packages, and prints what has
- * changed.
+ * Writes initramfs/packages.lock.json with the current versions of all packages, and prints what
+ * has changed.
  *
  *     node initramfs/update.ts
  */

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { before, test } from 'node:test';
 import { moduleList, selectModules, stageModules } from '../../initramfs/modules.ts';
 import { type DebianSystem, fetchSystem } from '../../initramfs/system.ts';
+import { runTool } from '../../tools/run-tool.ts';
 
 const cache = resolve(import.meta.dirname, '../../build/cache');
 let system: DebianSystem;
@@ -23,6 +24,25 @@ test('selectModules() takes the drivers of the network cards and disks that serv
   const rest =
     'overlay squashfs loop ext4 btrfs xfs vfat isofs efivarfs dm-mod raid1 8021q bonding i6300esb iTCO_wdt ipmi_si nls_cp437 crc32c_generic';
   for (const name of `${cards} ${disks} ${rest}`.split(' ')) ok(names.has(name), `${name} is missing`);
+});
+
+test('the kernel knows the cards of current servers, and the image has their drivers', async () => {
+  const selected = new Set((await selectModules(directory, moduleList)).map(moduleName));
+  // Identifiers that Debian 12's kernel 6.1 does not know.
+  const cards = {
+    ionic: 'v00001DD8d00001002', // AMD Pensando DSC
+    idpf: 'v00008086d00001452', // Intel IPU E2100
+    ice: 'v00008086d000012D2', // Intel E830
+    e1000e: 'v00008086d000057B3', // Intel I219 of Panther Lake
+    bnxt_en: 'v000014E4d00001760', // Broadcom BCM57608
+    mpi3mr: 'v00001000d000000B3', // Broadcom SAS5116
+  };
+  for (const [driver, identifiers] of Object.entries(cards)) {
+    const alias = `pci:${identifiers}sv00000000sd00000000bc02sc00i00`;
+    const options = ['--dirname', system.packages, '--set-version', system.kernelVersion, '--resolve-alias', alias];
+    equal((await runTool('modprobe', options)).stdout, driver);
+    ok(selected.has(driver), `${driver} is missing`);
+  }
 });
 
 test('selectModules() takes everything that a module needs, soft dependencies included', async () => {
