@@ -52,7 +52,7 @@ export async function updateAptRoot(
     // apt's other user cannot write into this directory.
     'APT::Sandbox::User': 'root',
   }).map(([name, value]) => `--option=${name}=${value}`);
-  await using _ = await lockFile(at('lock'), () => {});
+  await using _ = await lockFile(at('lock'), { signal });
   await updateFromOneMirror(at('sources.list'), options, signal);
   return {
     resolve: (set) => (set.dependencies === 'kernel' ? resolveKernel(set) : resolveAll(set)),

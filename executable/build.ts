@@ -98,8 +98,8 @@ async function main(): Promise<void> {
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   const executable = join(output, `nibs-linux-${process.arch}`);
-  await using _ = await lockFile(`${bundleDirectory}.lock`, () => {
-    process.stderr.write(`another build is at work in ${bundleDirectory}: waiting for its end\n`);
+  await using _ = await lockFile(`${bundleDirectory}.lock`, {
+    onWait: () => process.stderr.write(`another build is at work in ${bundleDirectory}: waiting for its end\n`),
   });
 
   const bundles = await bundleSources();

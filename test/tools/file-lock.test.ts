@@ -1,4 +1,4 @@
-import { deepEqual } from 'node:assert/strict';
+import { deepEqual, rejects } from 'node:assert/strict';
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,12 +9,13 @@ test('lockFile() waits for the end of the one that has the lock, and says so', a
   await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-lock-'));
   const path = join(directory.path, 'lock');
   const events: string[] = [];
-  const first = await lockFile(path, () => events.push('first waits'));
+  const first = await lockFile(path, { onWait: () => events.push('first waits') });
   const waits = Promise.withResolvers<void>();
-  const second = lockFile(path, () => {
+  const onWait = () => {
     events.push('second waits');
     waits.resolve();
-  }).then((lock) => {
+  };
+  const second = lockFile(path, { onWait }).then((lock) => {
     events.push('second has it');
     return lock;
   });
@@ -23,4 +24,21 @@ test('lockFile() waits for the end of the one that has the lock, and says so', a
   await first[Symbol.asyncDispose]();
   await (await second)[Symbol.asyncDispose]();
   deepEqual(events, ['second waits', 'first ends', 'second has it']);
+});
+
+test('lockFile() ends its wait when its signal is aborted, and the lock stays with the one that has it', async () => {
+  await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-lock-'));
+  const path = join(directory.path, 'lock');
+  const first = await lockFile(path);
+  const controller = new AbortController();
+  const reason = new Error('not wanted any more');
+  await rejects(
+    lockFile(path, { onWait: () => setImmediate(() => controller.abort(reason)), signal: controller.signal }),
+    reason,
+  );
+  const events: string[] = [];
+  const third = lockFile(path, { onWait: () => events.push('third waits') });
+  await first[Symbol.asyncDispose]();
+  await (await third)[Symbol.asyncDispose]();
+  deepEqual(events, ['third waits']);
 });

@@ -10,10 +10,10 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { fingerprint } from '../../../debian/select.ts';
+import { lockFile } from '../../../tools/file-lock.ts';
 import { selectOsImage } from '../packages.ts';
 import { makeDisk } from './disk.ts';
 import { makeInitramfs } from './initramfs.ts';
-import { lock } from './lock.ts';
 import { makeMirror } from './mirror.ts';
 import { osVersion } from './recipe.ts';
 import { makeSystem } from './system.ts';
@@ -51,7 +51,7 @@ export async function buildOsImage(
   const cache = join(repository, 'build/cache/os-image');
   const signal = options.signal ?? new AbortController().signal;
   await mkdir(cache, { recursive: true });
-  await using _building = await lock(join(cache, 'lock'), signal);
+  await using _building = await lockFile(join(cache, 'lock'), { signal });
 
   const { packages, files: packageFiles } = await selectOsImage(signal);
   const recipe = `${await hashOwnFiles()} ${fingerprint(packages)}`;
