@@ -2,19 +2,15 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lockFile } from '../tools/file-lock.ts';
 import { runTool } from '../tools/run-tool.ts';
-import { debianMirrors, securityMirror } from './mirrors.ts';
-import { type DebianArchitecture, type Package, type PackageSet, release } from './package.ts';
-
-/** The keys of Debian's archive, from the package debian-archive-keyring. */
-const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-
-/** Besides the operating system, Debian has firmware of cards, which is not free software. */
-const components = 'main non-free-firmware';
+import { aptReason } from './apt-failures.ts';
+import type { Archive } from './archive.ts';
+import { securityMirror } from './mirrors.ts';
+import type { DebianArchitecture, Package, PackageSet } from './package.ts';
 
 const asLongAsItTakes = { timeoutSeconds: Number.POSITIVE_INFINITY };
 
-/** apt with current package lists of Debian's {@link release}. */
-export interface AptRoot {
+/** apt with the current package lists of an archive. No other process changes them until disposal. */
+export interface AptRoot extends AsyncDisposable {
   /**
    * The packages of the set in the versions that apt would install now on an empty system, sorted by
    * name.
@@ -25,12 +21,14 @@ export interface AptRoot {
 
 /**
  * Updates the package lists of an apt of our own and returns it. Sources, pins and architecture are
- * not those of the machine; its proxy settings are used. The lists are verified by {@link keyring}.
+ * not those of the machine; its proxy settings are used. Lists without a signature by a key of the
+ * archive are refused, whatever the machine's apt accepts.
  * @param directory where the lists are kept
- * @throws {Error} no mirror has the release
+ * @throws {Error} no mirror has the lists of the release
  */
 export async function updateAptRoot(
   directory: string,
+  archive: Archive,
   architecture: DebianArchitecture,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<AptRoot> {
@@ -49,17 +47,24 @@ export async function updateAptRoot(
     'APT::Architecture': architecture,
     'APT::Architectures': architecture,
     'APT::Default-Release': '',
+    'APT::Get::AllowUnauthenticated': 'false',
+    'Acquire::AllowInsecureRepositories': 'false',
+    'Acquire::AllowDowngradeToInsecureRepositories': 'false',
+    'Acquire::AllowWeakRepositories': 'false',
     // apt's other user cannot write into this directory.
     'APT::Sandbox::User': 'root',
   }).map(([name, value]) => `--option=${name}=${value}`);
-  await using _ = await lockFile(at('lock'), { signal });
-  await updateFromOneMirror(at('sources.list'), options, signal);
+  await using stack = new AsyncDisposableStack();
+  stack.use(await lockFile(at('lock'), { signal }));
+  await updateFromOneMirror(archive, at('sources.list'), options, signal);
+  const held = stack.move();
   return {
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
     resolve: (set) => (set.dependencies === 'kernel' ? resolveKernel(set) : resolveAll(set)),
   };
 
   async function resolveAll(set: PackageSet): Promise<Package[]> {
-    const names = set.packages.map((name) => inRelease(set, name));
+    const names = set.packages.map((name) => inRelease(set, name, archive));
     const { stdout } = await runTool(
       'apt-get',
       [...options, '--simulate', '--no-install-recommends', 'install', ...names],
@@ -74,14 +79,14 @@ export async function updateAptRoot(
 
   async function resolveKernel(set: PackageSet): Promise<Package[]> {
     const found = new Set<string>();
-    const metapackages = await showCandidates(set.packages.map((name) => inRelease(set, name)));
+    const metapackages = await showCandidates(set.packages.map((name) => inRelease(set, name, archive)));
     let needed = metapackages.flatMap(kernelParts);
     while (needed.length > 0) {
       for (const one of needed) found.add(one);
       needed = (await show(needed)).flatMap(kernelParts).filter((one) => !found.has(one));
     }
     if (found.size === 0)
-      throw new Error(`${set.packages.join(', ')} of Debian ${release} depends on no package of a kernel`);
+      throw new Error(`${set.packages.join(', ')} of Debian ${archive.release} depends on no package of a kernel`);
     return describe([...found]);
   }
 
@@ -117,33 +122,37 @@ export async function updateAptRoot(
 }
 
 async function updateFromOneMirror(
+  archive: Archive,
   sourcesFile: string,
   options: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  const mirrors = await debianMirrors();
   const errors: unknown[] = [];
-  for (const mirror of mirrors) {
-    await writeFile(sourcesFile, sourcesOf(mirror));
+  const reasons: string[] = [];
+  for (const mirror of await archive.mirrors()) {
+    await writeFile(sourcesFile, sourcesOf(archive, mirror));
     try {
       await runTool('apt-get', ['update', '--quiet=2', '--error-on=any', ...options], { ...asLongAsItTakes, signal });
       return;
     } catch (error) {
       signal.throwIfAborted();
       errors.push(error);
+      reasons.push(`${mirror}: ${aptReason(error)}`);
     }
   }
-  throw new Error(
-    `no mirror has the package lists of Debian ${release} (asked: ${mirrors.join(', ') || 'none'}); name one with DEBIAN_MIRROR=URL`,
-    { cause: new AggregateError(errors) },
-  );
+  const tried = reasons.join('; ') || 'no mirror is known';
+  throw new Error(`no package lists of Debian ${archive.release}: ${tried} (name a mirror with DEBIAN_MIRROR=URL)`, {
+    cause: new AggregateError(errors),
+  });
 }
 
-function sourcesOf(mirror: string): string {
-  const of = (archive: string, suite: string): string =>
-    `deb [signed-by=${keyring} target=Packages] ${archive} ${suite} ${components}\n`;
-  const suites = [release, `${release}-updates`, `${release}-backports`].map((suite) => of(mirror, suite));
-  return [...suites, of(securityMirror(mirror), `${release}-security`)].join('');
+function sourcesOf({ release, suites, components, keyring }: Archive, mirror: string): string {
+  const source = (url: string, suite: string): string =>
+    `deb [signed-by=${keyring} target=Packages] ${url} ${suite} ${components.join(' ')}\n`;
+  const besides = suites.map((suite) =>
+    source(suite === 'security' ? securityMirror(mirror) : mirror, `${release}-${suite}`),
+  );
+  return [source(mirror, release), ...besides].join('');
 }
 
 /**
@@ -155,7 +164,7 @@ function kernelParts(stanza: Readonly<Record<string, string>>): string[] {
   return [...parts].map(([, name, version]) => `${name}=${version}`);
 }
 
-function inRelease(set: PackageSet, name: string): string {
+function inRelease(set: PackageSet, name: string, { release }: Archive): string {
   return set.backports === true ? `${name}/${release}-backports` : name;
 }
 

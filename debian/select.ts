@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { basename, join, resolve } from 'node:path';
+import { reasonOf } from '../errors/reason.ts';
 import { updateAptRoot } from './apt-root.ts';
-import { fetchPackages } from './fetch.ts';
+import { type Archive, debianArchive } from './archive.ts';
+import { describeMissing, fetchPackages } from './fetch.ts';
 import { readLockFile } from './lock-file.ts';
 import type { DebianArchitecture, Package, PackageSet } from './package.ts';
 
@@ -26,40 +28,49 @@ export interface SelectionOptions {
   readonly lockFile: string;
   readonly architecture: DebianArchitecture;
   readonly signal?: AbortSignal;
+  /** Where the packages come from. Default: Debian's archive. */
+  readonly archive?: Archive;
+  /** Directory for package files and package lists. Default: `build/cache`. */
+  readonly cache?: string;
   /** Called once when locked versions are gone. Default: a warning on standard error. */
   readonly onReplaced?: (message: string) => void;
 }
 
-const cache = resolve(import.meta.dirname, '../build/cache');
+const buildCache = resolve(import.meta.dirname, '../build/cache');
 
-/** Where package files are kept, by their checksums. */
-export const packageCache = join(cache, 'packages');
+/** Where package files are kept in a cache, by their checksums. */
+export function packageDirectory(cache = buildCache): string {
+  return join(cache, 'packages');
+}
 
-/** Where the lists of apt are kept. */
-export function aptDirectory(architecture: DebianArchitecture): string {
+/** Where the lists of apt are kept in a cache. */
+export function aptDirectory(architecture: DebianArchitecture, cache = buildCache): string {
   return join(cache, `apt-root-${architecture}`);
 }
 
 /**
  * Fetches the packages of a set in the versions of the lock file. If a version is on no mirror any
  * more, the whole set is taken in its current versions, because versions depend on each other.
- * @throws {Error} the lock file does not have the set, or no mirror can be reached
+ * @throws {Error} the lock file does not have the set, no mirror can be reached, or what they have is
+ *   not what the lock file or the signed package lists name
  */
 export async function selectPackages(set: PackageSet, options: SelectionOptions): Promise<Selection> {
-  const { lockFile, architecture, signal, onReplaced = warn } = options;
+  const { lockFile, architecture, archive = debianArchive, cache, signal, onReplaced = warn } = options;
   const locked = await lockedPackages(set, lockFile, architecture);
-  const fetched = await fetchPackages(locked, packageCache, signal);
+  const fetched = await fetchPackages(locked, packageDirectory(cache), archive, signal);
   if (fetched.missing.length === 0) return { packages: locked, files: fetched.files, replaced: [] };
 
-  const cause = new AggregateError(fetched.errors);
-  const gone = fetched.missing.map((one) => `${one.name} ${one.version}`).join(', ');
-  const root = await updateAptRoot(aptDirectory(architecture), architecture, signal).catch((error: unknown) => {
-    throw new Error(`cannot fetch ${gone}, nor the current versions`, { cause: new AggregateError([error, cause]) });
-  });
+  const gone = fetched.missing.map(describeMissing).join(', ');
+  await using root = await updateAptRoot(aptDirectory(architecture, cache), archive, architecture, signal).catch(
+    (error: unknown) => {
+      const cause = new AggregateError([error, ...fetched.errors]);
+      throw new Error(`no mirror has the locked ${gone}, and ${reasonOf(error)}`, { cause });
+    },
+  );
   const packages = await root.resolve(set);
-  const current = await fetchPackages(packages, packageCache, signal);
+  const current = await fetchPackages(packages, packageDirectory(cache), archive, signal);
   if (current.missing.length > 0) {
-    const names = current.missing.map((one) => `${one.name} ${one.version}`).join(', ');
+    const names = current.missing.map(describeMissing).join(', ');
     throw new Error(`no mirror of Debian has ${names}`, { cause: new AggregateError(current.errors) });
   }
   const replaced = differences(locked, packages);

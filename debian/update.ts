@@ -1,9 +1,17 @@
 import { rename, writeFile } from 'node:fs/promises';
 import { relative } from 'node:path';
-import { updateAptRoot } from './apt-root.ts';
+import { type AptRoot, updateAptRoot } from './apt-root.ts';
+import { type Archive, debianArchive } from './archive.ts';
 import { architectures, type Locked, type LockFile, readLockFile } from './lock-file.ts';
 import { type DebianArchitecture, type Package, type PackageSet, release } from './package.ts';
 import { aptDirectory, describeReplaced, differences } from './select.ts';
+
+export interface UpdateOptions {
+  /** Where the packages come from. Default: Debian's archive. */
+  readonly archive?: Archive;
+  /** Directory for package lists. Default: `build/cache`. */
+  readonly cache?: string;
+}
 
 /**
  * Writes a lock file with the current versions of all sets of each architecture.
@@ -12,12 +20,15 @@ import { aptDirectory, describeReplaced, differences } from './select.ts';
 export async function updateLockFile(
   path: string,
   sets: Readonly<Partial<Record<DebianArchitecture, readonly PackageSet[]>>>,
+  { archive = debianArchive, cache }: UpdateOptions = {},
 ): Promise<string[]> {
   const before = await readLockFile(path).catch(() => undefined); // one that is not usable is written anew
   const after: LockFile = { release, architectures: {} };
   for (const architecture of architectures) {
     const ofArchitecture = sets[architecture];
-    if (ofArchitecture !== undefined) after.architectures[architecture] = await lock(architecture, ofArchitecture);
+    if (ofArchitecture === undefined) continue;
+    await using root = await updateAptRoot(aptDirectory(architecture, cache), archive, architecture);
+    after.architectures[architecture] = await lock(root, ofArchitecture);
   }
   await writeFile(`${path}.unfinished`, `${JSON.stringify(after, undefined, 2)}\n`);
   await rename(`${path}.unfinished`, path);
@@ -30,8 +41,7 @@ export async function updateLockFile(
   return changes.length > 0 ? changes : [`${name}: no change`];
 }
 
-async function lock(architecture: DebianArchitecture, sets: readonly PackageSet[]): Promise<Locked> {
-  const root = await updateAptRoot(aptDirectory(architecture), architecture);
+async function lock(root: AptRoot, sets: readonly PackageSet[]): Promise<Locked> {
   const packages = new Map<string, Package>();
   const entries: Locked['sets'] = {};
   for (const set of sets) {
