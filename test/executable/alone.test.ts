@@ -13,7 +13,7 @@ const executable = join(import.meta.dirname, `../../build/nibs-linux-${process.a
 const names = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
 /** A root with the executable under all its names, one of them a copy: CaptainOS takes the file to /tink-agent. */
-async function makeHost(suite: string): Promise<GlibcRoot> {
+async function makeHost(suite: 'bookworm' | 'trixie'): Promise<GlibcRoot> {
   const root = await makeGlibcRoot(suite);
   await copyFile(executable, join(root.path, 'tink-agent'));
   await chmod(join(root.path, 'tink-agent'), 0o755);
@@ -43,7 +43,7 @@ test('the executable needs no library but those of glibc 2.28 and GCC', async ()
   );
 });
 
-for (const suite of ['bookworm', 'trixie']) {
+for (const suite of ['bookworm', 'trixie'] as const) {
   describe(`in a root that holds only libc6 and libgcc-s1 of Debian (${suite})`, () => {
     let root: GlibcRoot;
     before(async () => {
