@@ -10,17 +10,16 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import type { Action } from '../../agent/action/action.ts';
-import { runAgent } from '../../agent/agent.ts';
-import { openJournal } from '../../agent/journal.ts';
 import { createRedactor, type Redactor } from '../../agent/log/redact.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
 import { parseArguments } from '../../agent/settings/arguments.ts';
 import { loadConfig } from '../../agent/settings/config.ts';
 import { startTelemetry, type Telemetry } from '../../agent/telemetry.ts';
-import { createServerTransport } from '../../agent/transport/grpc/server.ts';
 import { systemClock } from '../../clock/system.ts';
+import { AgentMachine } from '../sandbox/agent-under-test/agent-machine.ts';
+import { enrol } from '../sandbox/agent-under-test/enrol.ts';
 import { SyslogServer } from '../sandbox/syslog-server.ts';
-import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { startTinkServer } from '../sandbox/tink-server/server.ts';
 
 const canaries = {
@@ -88,13 +87,13 @@ test('no secret leaves the agent, whatever says it', async (t) => {
   await syslog.start();
   const server = await startTinkServer();
   t.after(() => server.stop());
-  server.pushHardware(hardwareJson(MACHINE_ONE));
+  const worker = enrol(server);
   const workflow = server.createWorkflow(server.createTemplate('canary', template), { one: MACHINE_ONE.mac });
 
   await writeFile(join(directory, 'cmdline'), '');
   const port = await freePort();
   const flags = {
-    id: MACHINE_ONE.id,
+    id: worker.workerId,
     'grpc-server': server.authority,
     'status-address': `127.0.0.1:${port}`,
     'syslog-host': '127.0.0.1',
@@ -116,7 +115,6 @@ test('no secret leaves the agent, whatever says it', async (t) => {
   redactor.learn(canaries.registryPassword);
   const log: string[] = [];
   const pages: string[] = [];
-  const stop = new AbortController();
   {
     const build = { version: 'test', commit: 'none', node: process.version };
     const stream = new PassThrough().on('data', (lines) => log.push(String(lines)));
@@ -127,24 +125,29 @@ test('no secret leaves the agent, whatever says it', async (t) => {
       redactor,
       stream,
     });
-    await using journal = await openJournal(directory, assert.fail);
-    await using transport = createServerTransport({
-      authority: server.authority,
-      workerId: MACHINE_ONE.id,
-      certificateUrl: server.certificateUrl,
-      onDialect: telemetry.onDialect,
-    });
-    const power = { rebootRequested: async () => false, finish: () => Promise.reject(new Error('stays up')) };
-    const { observe } = telemetry;
-    const runtime = createLoudRuntime(telemetry, redactor);
-    const parts = { ...config, transport, runtime, journal, power, log: telemetry.log, redactor, observe };
-    const done = runAgent(parts, stop.signal);
+    const { interrupted, finish, pollSeconds, maxBackoffSeconds } = config;
+    await using machine = AgentMachine.forServer(
+      { ...worker, onDialect: telemetry.onDialect },
+      {
+        ...{
+          directory,
+          redactor,
+          log: telemetry.log,
+          observe: telemetry.observe,
+          interrupted,
+          finish,
+          pollSeconds,
+          maxBackoffSeconds,
+        },
+        runtime: () => createLoudRuntime(telemetry, redactor),
+      },
+    );
+    await machine.start();
     await server.waitFor(workflow, (events) => events.some(({ progress }) => progress === 'FAILED'));
     for (const page of ['status', 'metrics', 'healthz']) {
       pages.push(await (await fetch(`http://127.0.0.1:${port}/${page}`)).text());
     }
-    stop.abort(new Error('the test is over'));
-    await done;
+    await machine.stop();
   }
   await syslog.until((messages) => messages.some((message) => message.includes('the agent stops')));
 

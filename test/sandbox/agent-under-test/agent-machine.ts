@@ -28,7 +28,7 @@ export interface AgentBasics {
  * What a test sets of its agent. Defaults: interrupted actions run again, nothing follows a finished
  * workflow, 0.05 s between polls, at most 0.1 s between attempts, the system's clock.
  */
-export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' | 'runtime' | 'journal'>> {
+export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' | 'runtime' | 'journal' | 'power'>> {
   /** Makes the transport, which is closed when the agent has stopped. */
   readonly connect: (basics: AgentBasics) => Transport;
   /**
@@ -36,6 +36,8 @@ export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' 
    * calls {@link AgentMachine.runAction}.
    */
   readonly runtime?: (basics: AgentBasics) => Runtime & Partial<AsyncDisposable>;
+  /** Default: one that records a reboot in {@link AgentMachine.happened} and fails. */
+  readonly power?: (basics: AgentBasics) => Power;
   /** Default: the real journal, unchanged. */
   readonly wrapJournal?: (journal: Journal) => Journal;
 }
@@ -100,20 +102,20 @@ export class AgentMachine implements AsyncDisposable {
    */
   async start(changes: Partial<AgentParts> = {}): Promise<void> {
     assert.equal(this.#agent, undefined, 'an agent runs already');
-    const { connect, runtime, wrapJournal = (journal: Journal) => journal, ...rest } = { ...this.#parts, ...changes };
+    const { connect, runtime, power, wrapJournal, ...rest } = { ...this.#parts, ...changes };
     await using opened = new AsyncDisposableStack();
     const redactor = rest.redactor ?? createRedactor();
     const write = (line: string) => this.#writeLine(line.trimEnd());
     const log = rest.log ?? createLog({ level: 'info', format: 'text', redactor, write });
-    const journal = wrapJournal(opened.use(await openJournal(this.stateDirectory, (message) => assert.fail(message))));
-    const basics = { journal, log, redactor };
+    const journal = opened.use(await openJournal(this.stateDirectory, (message) => assert.fail(message)));
+    const basics = { journal: wrapJournal?.(journal) ?? journal, log, redactor };
     const engine: Runtime & Partial<AsyncDisposable> = runtime?.(basics) ?? this.#runtime();
     opened.defer(async () => engine[Symbol.asyncDispose]?.());
     const dependencies: AgentDependencies = {
       ...basics,
       transport: opened.use(connect(basics)),
       runtime: engine,
-      power: this.#power(),
+      power: power?.(basics) ?? this.#power(),
       ...{ interrupted: 'rerun', finish: 'none', pollSeconds: 0.05, maxBackoffSeconds: 0.1 },
       ...rest,
     };
