@@ -71,7 +71,7 @@ export const ownCode: readonly string[] = [
   'test/agent/flood.test.ts',
   'test/agent/journal.test.ts',
   'test/agent/main.test.ts',
-  'test/agent/other-ways.test.ts',
+  'test/agent/containerd-and-nats.test.ts',
   'test/agent/outage.test.ts',
   'test/agent/runtime/flood.test.ts',
   'test/agent/runtime/adoption.test.ts',

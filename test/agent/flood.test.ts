@@ -4,20 +4,21 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ended, type Hall, makeSite, startHall } from './site.ts';
+import { createProcessMachine } from '../sandbox/agent-under-test/process-machine.ts';
+import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
 
-let hall: Hall;
+let shared: SharedEngine;
 
 before(async () => {
-  hall = await startHall();
+  shared = await startSharedEngine();
 });
 
-after(() => hall?.[Symbol.asyncDispose]());
+after(() => shared?.[Symbol.asyncDispose]());
 
 test('100 MB of output for a slow reader: all of it arrives, and the memory stays flat', {
   timeout: 240_000,
 }, async (test) => {
-  const site = await makeSite(test, hall);
+  const machine = await createProcessMachine(test, shared);
   const words = 'x'.repeat(199);
   let lines = 0;
   let said = '';
@@ -30,14 +31,14 @@ test('100 MB of output for a slow reader: all of it arrives, and the memory stay
       await delay(1);
     }
   }
-  const agent = site.start([], {}, readSlowly);
-  const first = site.createWorkflow([{ name: 'warm', script: 'echo warm' }]);
-  await ended(site, first, 'ACTION_SUCCESS', 'warm');
+  const agent = machine.start([], {}, readSlowly);
+  const first = machine.createWorkflow([{ name: 'warm', script: 'echo warm' }]);
+  await machine.reported(first, 'ACTION_SUCCESS', 'warm');
   const before = await residentBytes(agent.process.pid, 'VmRSS');
-  const workflow = site.createWorkflow([
+  const workflow = machine.createWorkflow([
     { name: 'loud', script: `yes ${words} | head -n 500000`, timeoutSeconds: 200 },
   ]);
-  await ended(site, workflow, 'ACTION_SUCCESS', 'loud', 200);
+  await machine.reported(workflow, 'ACTION_SUCCESS', 'loud', 200);
   const growth = (await residentBytes(agent.process.pid, 'VmHWM')) - before;
   assert.equal(await agent.end('SIGTERM'), 0);
   assert.equal(lines, 500_000);
@@ -47,12 +48,12 @@ test('100 MB of output for a slow reader: all of it arrives, and the memory stay
 test('a reader that reads nothing: the end of the action is reported all the same, with its last words, and the agent stops when told', {
   timeout: 120_000,
 }, async (test) => {
-  const site = await makeSite(test, hall);
-  const agent = site.start([], {}, () => {});
-  const workflow = site.createWorkflow([
+  const machine = await createProcessMachine(test, shared);
+  const agent = machine.start([], {}, () => {});
+  const workflow = machine.createWorkflow([
     { name: 'loud', script: 'yes many words | head -n 200000; echo the end; exit 3' },
   ]);
-  const message = await ended(site, workflow, 'ACTION_FAILED', 'loud', 100);
+  const message = await machine.reported(workflow, 'ACTION_FAILED', 'loud', 100);
   assert.match(message, /^exit code 3: the end/);
   assert.equal(await agent.end('SIGTERM'), 0);
 });

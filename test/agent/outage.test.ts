@@ -1,32 +1,33 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { ended, eventsOf, type Hall, makeSite, startHall } from './site.ts';
+import { createProcessMachine } from '../sandbox/agent-under-test/process-machine.ts';
+import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
 
-let hall: Hall;
+let shared: SharedEngine;
 
 before(async () => {
-  hall = await startHall();
+  shared = await startSharedEngine();
 });
 
-after(() => hall?.[Symbol.asyncDispose]());
+after(() => shared?.[Symbol.asyncDispose]());
 
 test('a server that is away for a minute, from the middle of an action to after its end, misses nothing', {
   timeout: 180_000,
 }, async (test) => {
-  const site = await makeSite(test, hall);
-  const workflow = site.createWorkflow([
-    { name: 'one', script: 'echo one >> /site/done; echo it runs; sleep 5' },
-    { name: 'two', script: 'echo two >> /site/done' },
+  const machine = await createProcessMachine(test, shared);
+  const workflow = machine.createWorkflow([
+    { name: 'one', script: 'echo one >> /shared/done; echo it runs; sleep 5' },
+    { name: 'two', script: 'echo two >> /shared/done' },
   ]);
-  const agent = site.start(['--backoff-max-interval=5s']);
-  await agent.said(/\[one\] it runs/);
-  await site.server.stop();
+  const agent = machine.start(['--backoff-max-interval=5s']);
+  await agent.logged(/\[one\] it runs/);
+  await machine.server.stop();
   // The outage is what is tested, so it lasts as long as the test names.
   await new Promise((resolve) => setTimeout(resolve, 60_000));
-  await site.server.start();
-  await ended(site, workflow, 'ACTION_SUCCESS', 'two');
-  assert.deepEqual(await site.done(), ['one', 'two']);
-  assert.deepEqual(eventsOf(site, workflow), [
+  await machine.server.start();
+  await machine.reported(workflow, 'ACTION_SUCCESS', 'two');
+  assert.deepEqual(await machine.done(), ['one', 'two']);
+  assert.deepEqual(machine.events(workflow), [
     'one ACTION_IN_PROGRESS',
     'one ACTION_SUCCESS',
     'two ACTION_IN_PROGRESS',
@@ -34,5 +35,5 @@ test('a server that is away for a minute, from the middle of an action to after 
   ]);
   const said = agent.output.filter((line) => /cannot report the end/.test(line));
   assert.ok(said.length >= 1 && said.length <= 4, said.join('\n'));
-  await agent.said(/could report the end of an action again after \d+ s/);
+  await agent.logged(/could report the end of an action again after \d+ s/);
 });

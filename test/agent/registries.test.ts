@@ -5,9 +5,10 @@ import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createProcessMachine } from '../sandbox/agent-under-test/process-machine.ts';
+import { startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Registry, startRegistry } from '../sandbox/registry.ts';
-import { ended, makeSite, startHall } from './site.ts';
 
 /** A door before a registry, of plain HTTP: passes everything on and keeps what the callers show of themselves. */
 async function watch(test: TestContext, { host, authority }: Registry) {
@@ -31,25 +32,25 @@ async function watch(test: TestContext, { host, authority }: Registry) {
 }
 
 test('each registry gets its own credentials from the configuration file, and no other ones', async (test) => {
-  await using hall = await startHall();
+  await using shared = await startSharedEngine();
   await using first = await startRegistry({ username: 'one', password: 'canary-of-one' });
   await using second = await startRegistry({ username: 'two', password: 'canary-of-two' });
   const image = await busyboxImage();
   for (const registry of [first, second]) await registry.push('tools/busybox', image);
   const doors = [await watch(test, first), await watch(test, second)] as const;
-  const site = await makeSite(test, hall);
-  const config = join(site.directory, 'config.yaml');
+  const machine = await createProcessMachine(test, shared);
+  const config = join(machine.directory, 'config.yaml');
   const registries = Object.fromEntries(
     [first, second].map(({ username, password }, index) => [doors[index]?.host, { username, password }]),
   );
   await writeFile(config, JSON.stringify({ registries }));
-  const workflow = site.createWorkflow([
-    { name: 'hall', script: 'true' },
+  const workflow = machine.createWorkflow([
+    { name: 'shared', script: 'true' },
     ...doors.map(({ host }, index) => ({ name: `door-${index}`, image: `${host}/tools/busybox`, script: 'true' })),
   ]);
 
-  const agent = site.start(['--config', config, '--registry-prefix=unqualified']);
-  await ended(site, workflow, 'ACTION_SUCCESS', 'door-1');
+  const agent = machine.start(['--config', config, '--registry-prefix=unqualified']);
+  await machine.reported(workflow, 'ACTION_SUCCESS', 'door-1');
   const basic = ({ username, password }: Registry) =>
     `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
   assert.deepEqual(

@@ -16,7 +16,7 @@ import { containerSpec } from '../../agent/runtime/container-spec.ts';
 import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
 import { createOptions } from '../../agent/runtime/docker/create-options.ts';
 import { actionOf } from '../agent/runtime/runtime-fixture.ts';
-import { type Hall, startHall } from '../agent/site.ts';
+import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';
 import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { onKubernetes, type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
@@ -86,26 +86,26 @@ const hosts: readonly Host[] = [
 ];
 
 describe('the container image of the agent runs a workflow as it is started by', () => {
-  let hall: Hall;
+  let shared: SharedEngine;
   let directory: string;
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'nibs-agent-hosts-'));
     const archive = join(directory, 'tink-worker.oci.tar');
     const make = join(import.meta.dirname, '../../initramfs/agent-image.ts');
-    const [, started] = await Promise.all([execa(process.execPath, [make, '--output', archive]), startHall()]);
-    hall = started;
+    const [, started] = await Promise.all([execa(process.execPath, [make, '--output', archive]), startSharedEngine()]);
+    shared = started;
     const image = await readOciArchive(archive);
-    for (const name of new Set(hosts.map((host) => host.image))) await hall.registry.push(name, image);
+    for (const name of new Set(hosts.map((host) => host.image))) await shared.registry.push(name, image);
   });
   after(async () => {
-    await hall?.[Symbol.asyncDispose]();
+    await shared?.[Symbol.asyncDispose]();
     await rm(directory, { recursive: true, force: true });
   });
 
   for (const host of hosts) {
     test(host.name, { timeout: 180_000 }, async () => {
       await using server = await startTinkServer({ dialect: host.dialect });
-      const { engine, registry } = hall;
+      const { engine, registry } = shared;
       const worker = join(directory, host.name.replaceAll(/\W/g, '-'));
       await mkdir(worker);
       const workflow = createWorkflow(server, worker);
@@ -139,7 +139,7 @@ describe('the container image of the agent runs a workflow as it is started by',
   }
 
   async function settingsOf(host: Host, server: TinkServer, worker: string): Promise<ContainerCreateOptions> {
-    const { engine, registry } = hall;
+    const { engine, registry } = shared;
     const plan = { role: 'action', image: host.image, command: [], workflowDirectory: worker } as const;
     const spec = containerSpec(actionOf([]), { ...plan, network: 'host', privileges: 'all-available' });
     const { HostConfig } = await createOptions(spec, undefined);
@@ -171,8 +171,8 @@ describe('the container image of the agent runs a workflow as it is started by',
     if (!onKubernetes(server.dialect)) server.pushHardware(hardwareJson(MACHINE_ONE));
     // As of v0.9 the registry does not stand in front of the images of a template by itself.
     const actions = ['one', 'two'].map((name) => ({
-      ...{ name, image: imageOf(server.dialect), timeout: 60, volumes: [`${worker}:/site`] },
-      command: ['sh', '-c', `echo printed by ${name}; echo ${name} >> /site/done`],
+      ...{ name, image: imageOf(server.dialect), timeout: 60, volumes: [`${worker}:/shared`] },
+      command: ['sh', '-c', `echo printed by ${name}; echo ${name} >> /shared/done`],
     }));
     const tasks = [{ name: 'provision', worker: '{{.machine1}}', actions }];
     const text = JSON.stringify({ version: '0.1', name: 'example', global_timeout: 600, tasks });
@@ -180,6 +180,6 @@ describe('the container image of the agent runs a workflow as it is started by',
   }
 
   function imageOf(dialect: ServerDialect): string {
-    return dialect === 'current' ? `${hall.registry.host}/busybox` : 'busybox';
+    return dialect === 'current' ? `${shared.registry.host}/busybox` : 'busybox';
   }
 });

@@ -9,14 +9,16 @@ import { containerSpec } from '../../agent/runtime/container-spec.ts';
 import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
 import { createOptions } from '../../agent/runtime/docker/create-options.ts';
 import { actionOf } from '../agent/runtime/runtime-fixture.ts';
-import { ended, eventsOf, type Hall, makeSite, type Site, startHall, until } from '../agent/site.ts';
+import { createProcessMachine, type ProcessMachine } from '../sandbox/agent-under-test/process-machine.ts';
+import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
 import type { Image } from '../sandbox/image.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';
+import { pollUntil } from '../sandbox/poll-until.ts';
 import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-let hall: Hall;
+let shared: SharedEngine;
 let image: Image;
 let directory: string;
 
@@ -24,20 +26,20 @@ before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'nibs-agent-image-'));
   const archive = join(directory, 'tink-worker.oci.tar');
   await execa(process.execPath, [join(root, 'initramfs/agent-image.ts'), '--output', archive]);
-  [hall, image] = await Promise.all([startHall(), readOciArchive(archive)]);
-  await hall.engine.load('tink-worker:latest', image);
+  [shared, image] = await Promise.all([startSharedEngine(), readOciArchive(archive)]);
+  await shared.engine.load('tink-worker:latest', image);
 });
 
 after(async () => {
-  await hall?.[Symbol.asyncDispose]();
+  await shared?.[Symbol.asyncDispose]();
   await rm(directory, { recursive: true, force: true });
 });
 
 /** OSIE's `docker run` for tink-worker, without what a test machine refuses. */
-async function startContainer({ server, directory: site }: Site) {
-  const worker = join(site, 'worker');
+async function startContainer({ server, directory }: ProcessMachine) {
+  const worker = join(directory, 'worker');
   await mkdir(worker, { recursive: true });
-  const { engine, registry } = hall;
+  const { engine, registry } = shared;
   const plan = { role: 'action', image: 'tink-worker:latest', command: [], workflowDirectory: worker } as const;
   const spec = containerSpec(actionOf([]), { ...plan, network: 'host', privileges: 'all-available' });
   const { HostConfig } = await createOptions(spec, undefined);
@@ -68,23 +70,23 @@ async function startContainer({ server, directory: site }: Site) {
 test('it works as tink-worker, and one that takes the place of another one that was killed goes on where that was', {
   timeout: 120_000,
 }, async (test) => {
-  const site = await makeSite(test, hall);
-  const workflow = site.createWorkflow([
-    { name: 'one', script: 'echo one >> /site/done' },
-    { name: 'two', script: 'echo two >> /site/done; until [ -e /site/go ]; do sleep 0.1; done' },
+  const machine = await createProcessMachine(test, shared);
+  const workflow = machine.createWorkflow([
+    { name: 'one', script: 'echo one >> /shared/done' },
+    { name: 'two', script: 'echo two >> /shared/done; until [ -e /shared/go ]; do sleep 0.1; done' },
   ]);
-  const first = await startContainer(site);
-  await until(async () => (await site.done()).includes('two'));
+  const first = await startContainer(machine);
+  await pollUntil(async () => (await machine.done()).includes('two'), 'the second action');
   await first.remove({ force: true });
-  const second = await startContainer(site);
-  await writeFile(join(site.directory, 'go'), '');
-  await ended(site, workflow, 'ACTION_SUCCESS', 'two');
-  assert.deepEqual(await site.done(), ['one', 'two']);
+  const second = await startContainer(machine);
+  await writeFile(join(machine.directory, 'go'), '');
+  await machine.reported(workflow, 'ACTION_SUCCESS', 'two');
+  assert.deepEqual(await machine.done(), ['one', 'two']);
   const [one, two] = [
     ['one ACTION_IN_PROGRESS', 'one ACTION_SUCCESS'],
     ['two ACTION_IN_PROGRESS', 'two ACTION_SUCCESS'],
   ];
-  assert.deepEqual(eventsOf(site, workflow), [...one, ...two]);
+  assert.deepEqual(machine.events(workflow), [...one, ...two]);
   await second.stop();
   const { State } = await second.inspect();
   assert.equal(State.ExitCode, 0);

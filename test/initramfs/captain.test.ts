@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
-import { until } from '../agent/site.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { agentFlags, installAgent } from '../sandbox/captain.ts';
 import { startContainerd } from '../sandbox/containerd.ts';
 import { makeGlibcRoot } from '../sandbox/glibc-root.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';
 import { startPlainRegistry } from '../sandbox/plain-registry.ts';
+import { pollUntil } from '../sandbox/poll-until.ts';
 import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { startTinkServer } from '../sandbox/tink-server/server.ts';
 
@@ -97,7 +97,8 @@ test('CaptainOS takes the agent out of the image, and that runs a workflow in a 
     () => undefined,
     (error: unknown) => error,
   );
-  await until(async () => (await containerd.ctr('--namespace', 'tinkerbell', 'containers', 'list', '--quiet')) === '');
+  const containers = () => containerd.ctr('--namespace', 'tinkerbell', 'containers', 'list', '--quiet');
+  await pollUntil(async () => (await containers()) === '', 'the removal of the containers');
   agent.kill('SIGTERM');
   const { exitCode, all } = await agent;
   assert.equal(failure, undefined, all);

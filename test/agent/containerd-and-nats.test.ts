@@ -5,55 +5,58 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect } from '@nats-io/transport-node';
 import '../sandbox/force-exit.ts';
+import { createProcessMachine } from '../sandbox/agent-under-test/process-machine.ts';
+import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
 import { type Containerd, startContainerd } from '../sandbox/containerd.ts';
 import { startNatsServer } from '../sandbox/nats-server.ts';
+import { pollUntil } from '../sandbox/poll-until.ts';
 import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
-import { ended, type Hall, makeSite, startHall, until } from './site.ts';
 
-let hall: Hall;
+let shared: SharedEngine;
 let containerd: Containerd;
 
 before(async () => {
-  [hall, containerd] = await Promise.all([startHall(), startContainerd()]);
+  [shared, containerd] = await Promise.all([startSharedEngine(), startContainerd()]);
 });
 
-after(() => Promise.all([hall?.[Symbol.asyncDispose](), containerd?.[Symbol.asyncDispose]()]));
+after(() => Promise.all([shared?.[Symbol.asyncDispose](), containerd?.[Symbol.asyncDispose]()]));
 
 test('a workflow is run by containerd, with the flags that CaptainOS starts tink-agent with, and goes on after the agent was killed', {
   timeout: 120_000,
 }, async (test) => {
-  const site = await makeSite(test, hall);
-  const workflow = site.createWorkflow([
-    { name: 'first', script: 'echo first >> /site/done; echo hello from containerd; echo shared > /workflow/note' },
+  const machine = await createProcessMachine(test, shared);
+  const workflow = machine.createWorkflow([
+    { name: 'first', script: 'echo first >> /shared/done; echo hello from containerd; echo shared > /workflow/note' },
     {
       name: 'second',
-      script: 'echo waiting; until [ -e /site/go ]; do sleep 0.1; done; cat /workflow/note >> /site/done',
+      script: 'echo waiting; until [ -e /shared/go ]; do sleep 0.1; done; cat /workflow/note >> /shared/done',
     },
     { name: 'third', script: 'echo going wrong; exit 3' },
   ]);
   const flags = [
     ...['-runtime', 'containerd', '-containerd-socket', containerd.socketPath, '-containerd-namespace', 'tinkerbell'],
-    ...['-containerd-data-root', join(site.directory, 'data'), '-network', 'host'],
+    ...['-containerd-data-root', join(machine.directory, 'data'), '-network', 'host'],
   ];
   // Nothing listens there: containerd does the work.
-  const environment = { DOCKER_HOST: join(site.directory, 'no-docker.sock') };
-  const killed = site.start(flags, environment);
-  await killed.said(/\[second\] waiting/);
+  const environment = { DOCKER_HOST: join(machine.directory, 'no-docker.sock') };
+  const killed = machine.start(flags, environment);
+  await killed.logged(/\[second\] waiting/);
   await killed.end('SIGKILL');
-  const agent = site.start(flags, environment);
-  await agent.said(/waiting for the container of an earlier agent/);
-  await writeFile(join(site.directory, 'go'), '');
-  assert.match(await ended(site, workflow, 'ACTION_FAILED', 'third'), /exit code 3: going wrong/);
-  assert.deepEqual(await site.done(), ['first', 'shared']);
+  const agent = machine.start(flags, environment);
+  await agent.logged(/waiting for the container of an earlier agent/);
+  await writeFile(join(machine.directory, 'go'), '');
+  assert.match(await machine.reported(workflow, 'ACTION_FAILED', 'third'), /exit code 3: going wrong/);
+  assert.deepEqual(await machine.done(), ['first', 'shared']);
   assert.match(killed.output.join('\n'), /INFO {2}\[first\] hello from containerd/);
   assert.doesNotMatch([...killed.output, ...agent.output].join('\n'), /canary/);
-  await until(async () => (await containerd.ctr('--namespace', 'tinkerbell', 'containers', 'list', '--quiet')) === '');
+  const containers = () => containerd.ctr('--namespace', 'tinkerbell', 'containers', 'list', '--quiet');
+  await pollUntil(async () => (await containers()) === '', 'the removal of the containers');
 });
 
 test('a list of actions that comes by way of NATS is run, events tell of it, and the machine is restarted', {
   timeout: 120_000,
 }, async (test) => {
-  const site = await makeSite(test, hall);
+  const machine = await createProcessMachine(test, shared);
   await using nats = await startNatsServer('authorization { user: agent, password: "canary-of-nats" }');
   const address = `nats://agent:canary-of-nats@${nats.host}`;
   const client = await connect({ servers: nats.host, user: 'agent', pass: 'canary-of-nats' });
@@ -66,16 +69,16 @@ test('a list of actions that comes by way of NATS is run, events tell of it, and
       states.push(`${name} ${state}`);
     },
   });
-  const agent = site.start(['-transport', 'nats', '-nats-server', address, '--finish=reboot']);
-  await agent.said(/connected to the NATS server/);
-  const volumes = [`${site.directory}:/site`];
+  const agent = machine.start(['-transport', 'nats', '-nats-server', address, '--finish=reboot']);
+  await agent.logged(/connected to the NATS server/);
+  const volumes = [`${machine.directory}:/shared`];
   const list = ['first', 'second'].map((name) => ({
-    ...{ workflow_id: 'w1', task_id: 't1', id: name, name, image: `${hall.registry.host}/busybox`, volumes },
-    ...{ cmd: 'sh', args: ['-c', `echo ${name} >> /site/done`], timeoutSeconds: 60 },
+    ...{ workflow_id: 'w1', task_id: 't1', id: name, name, image: `${shared.registry.host}/busybox`, volumes },
+    ...{ cmd: 'sh', args: ['-c', `echo ${name} >> /shared/done`], timeoutSeconds: 60 },
   }));
   client.publish(`${subject}.workflow_actions`, JSON.stringify(list));
-  await until(async () => (await site.done()).includes('reboot'));
-  assert.deepEqual(await site.done(), ['first', 'second', 'reboot']);
+  await pollUntil(async () => (await machine.done()).includes('reboot'), 'the reboot');
+  assert.deepEqual(await machine.done(), ['first', 'second', 'reboot']);
   assert.deepEqual(states, ['first RUNNING', 'first SUCCESS', 'second RUNNING', 'second SUCCESS']);
   assert.doesNotMatch(agent.output.join('\n'), /canary/);
 });
