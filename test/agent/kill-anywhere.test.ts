@@ -11,17 +11,17 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { build } from 'esbuild';
 import { execa } from 'execa';
+import { enrol } from '../sandbox/agent-under-test/enrol.ts';
 import { Ledger } from '../sandbox/ledger.ts';
-import { hardwareJson, templateOf } from '../sandbox/tink-server/example.ts';
+import { templateOf } from '../sandbox/tink-server/example.ts';
 import {
-  onKubernetes,
   SERVER_DIALECTS,
   type ServerDialect,
   startTinkServer,
   type TinkServer,
 } from '../sandbox/tink-server/server.ts';
-import { judge } from './kill-anywhere/judge.ts';
-import { BAD, EXIT, type Kill, type MortalSettings, POINTS } from './kill-anywhere/settings.ts';
+import { findViolations } from './kill-anywhere/invariants.ts';
+import { BAD, EXIT, type Kill, type KillableAgentSettings, POINTS } from './kill-anywhere/settings.ts';
 
 const runs = Number(process.env['KILL_RUNS'] ?? 24);
 const seed = Number(process.env['KILL_SEED'] ?? 1);
@@ -74,9 +74,9 @@ test('an agent killed anywhere runs nothing that ended again, loses and doubles 
 async function prepare(test: TestContext): Promise<{ run(plan: Plan): Promise<Result> }> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-kill-'));
   test.after(() => rm(directory, { recursive: true }));
-  const program = join(directory, 'mortal.cjs');
+  const program = join(directory, 'killable-agent.cjs');
   await build({
-    entryPoints: [join(import.meta.dirname, 'kill-anywhere/mortal.ts')],
+    entryPoints: [join(import.meta.dirname, 'kill-anywhere/killable-agent.ts')],
     ...{ bundle: true, platform: 'node', format: 'cjs', target: 'node24', outfile: program, logLevel: 'error' },
   });
   const retry = { intervalSeconds: 0.01, limitSeconds: 0.03 };
@@ -107,13 +107,13 @@ async function perform(
   program: string,
   number: number,
 ): Promise<Result> {
-  const { worker, workflow } = enrol(server, plan.actions, number);
+  const { worker, workflow } = createMachine(server, plan.actions, number);
   const { dialect, interrupted } = plan;
   const ledger = new Ledger(join(directory, 'ledger'));
   const log: string[] = [];
   const finish = (failure?: string): Result => {
     const entries = ledger.entries();
-    const violations = judge({ ...plan, ledger: entries, events: server.events(workflow) });
+    const violations = findViolations({ ...plan, ledger: entries, events: server.events(workflow) });
     if (failure !== undefined) violations.push(failure);
     if (server.panic !== undefined) violations.push(`the server died: ${server.panic}`);
     if (violations.length > 0)
@@ -124,8 +124,8 @@ async function perform(
   // Each kill, a restart of the machine, and the agent that finds nothing to do.
   for (let life = 0; life < plan.kills.length + 2; life += 1) {
     const next = plan.kills[life];
-    const settings: MortalSettings = {
-      ...{ authority: server.authority, workerId: worker, dialect, directory, interrupted, kill: next?.kill },
+    const settings: KillableAgentSettings = {
+      ...{ authority: server.authority, workerId: worker.workerId, dialect, directory, interrupted, kill: next?.kill },
       tls: server.tls,
       ...(server.tls && { certificateAuthority: server.certificate.bundle }),
     };
@@ -142,18 +142,14 @@ async function perform(
   return finish('the agents were never done');
 }
 
-/** A machine that no other test uses, and its workflow. */
-function enrol(server: TinkServer, actions: readonly string[], number: number): { worker: string; workflow: string } {
+/** A machine that no other run uses, and its workflow. */
+function createMachine(server: TinkServer, actions: readonly string[], number: number) {
   const hex = number.toString(16).padStart(6, '0');
   const mac = `08:00:27:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4)}`;
-  const id = randomUUID();
-  const kubernetes = onKubernetes(server.dialect);
-  if (!kubernetes)
-    server.pushHardware(
-      hardwareJson({ id, mac, address: `10.${number >> 16}.${(number >> 8) & 255}.${number & 255}` }),
-    );
+  const address = `10.${number >> 16}.${(number >> 8) & 255}.${number & 255}`;
+  const worker = enrol(server, { id: randomUUID(), mac, address });
   const template = server.createTemplate(`kill-${number}`, templateOf(['task', 'one', actions]));
-  return { worker: kubernetes ? mac : id, workflow: server.createWorkflow(template, { one: mac }) };
+  return { worker, workflow: server.createWorkflow(template, { one: mac }) };
 }
 
 function randomPlan(seed: number): Plan {

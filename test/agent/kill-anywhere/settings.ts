@@ -3,16 +3,16 @@ import { SERVER_DIALECTS } from '../../sandbox/tink-server/services.ts';
 
 /** Where the agent dies. */
 const kill = z.discriminatedUnion('kind', [
-  /** When it comes past this point for the given time, from 1. */
+  /** When it passes this point for the n-th time, from 1. */
   z.object({ kind: z.literal('point'), point: z.string(), occurrence: z.number() }),
-  /** At whatever point it comes past as the given one, from 1. */
+  /** At the n-th point that it passes, from 1. */
   z.object({ kind: z.literal('passage'), passage: z.number() }),
-  /** Wherever it is after this time. */
+  /** After this time, wherever it is. */
   z.object({ kind: z.literal('moment'), milliseconds: z.number() }),
 ]);
 
 /** Settings of an agent's process, as JSON in its only argument. */
-export const mortalSettings = z.object({
+export const killableAgentSettings = z.object({
   authority: z.string(),
   tls: z.boolean(),
   certificateAuthority: z.string().optional(),
@@ -26,9 +26,12 @@ export const mortalSettings = z.object({
 });
 
 export type Kill = z.infer<typeof kill>;
-export type MortalSettings = z.infer<typeof mortalSettings>;
+export type KillableAgentSettings = z.infer<typeof killableAgentSettings>;
 
-/** All the named points: before and after each call that the loop makes of a port, and what happens within the run of a container. */
+/**
+ * All named points: before and after each call of a port by the loop, and the steps within the run of
+ * a container.
+ */
 export const POINTS: readonly string[] = [
   ...['transport.next', 'transport.report started', 'transport.report ended'],
   ...['journal.started', 'journal.ended', 'journal.acknowledged', 'journal.compact', 'journal.clearPowerAction'],

@@ -1,51 +1,43 @@
 /**
- * An agent that kills itself: the real loop, journal and transport, with a runtime that keeps a ledger. Every port is wrapped, so that the product needs to know
- * nothing of this.
+ * An agent that kills itself: the real loop, journal and transport, with a runtime that keeps a
+ * ledger. Every port is wrapped, so that the product needs to know nothing of this.
  */
 import { join } from 'node:path';
-import { runAgent } from '../../../agent/agent.ts';
-import { type Journal, openJournal } from '../../../agent/journal.ts';
-import { createLog } from '../../../agent/log/log.ts';
-import { createRedactor } from '../../../agent/log/redact.ts';
+import type { Journal } from '../../../agent/journal.ts';
 import type { Power } from '../../../agent/power/power.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
 import { createServerTransport } from '../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../agent/transport/transport.ts';
+import { AgentMachine } from '../../sandbox/agent-under-test/agent-machine.ts';
 import { Ledger } from '../../sandbox/ledger.ts';
 import { createLedgerRuntime } from '../../sandbox/ledger-runtime.ts';
-import { BAD, EXIT, type MortalSettings, mortalSettings } from './settings.ts';
+import { BAD, EXIT, type KillableAgentSettings, killableAgentSettings } from './settings.ts';
 
-/** Tells that the agent comes past a point; may not return. */
+/** Called when the agent passes a point; may not return. */
 type Pass = (point: string) => void;
 
-async function main(settings: MortalSettings): Promise<void> {
+async function main(settings: KillableAgentSettings): Promise<void> {
   const { directory, interrupted, kill } = settings;
   const ledger = new Ledger(join(directory, 'ledger'));
   const pass = createPass(settings, ledger);
   if (kill?.kind === 'moment') setTimeout(() => die(ledger, 'any moment'), kill.milliseconds);
-  const journal = await openJournal(directory, (message) => {
-    throw new Error(message);
+  const runtime = createLedgerRuntime({
+    ledger,
+    courseOf: ({ name }) => ({ milliseconds: 10, exitCode: name.startsWith(BAD) ? 3 : 0 }),
+    onStep: (step) => pass(`container ${step}`),
   });
-  const redactor = createRedactor();
-  const parts = {
-    transport: watchTransport(createServerTransport({ ...settings, rpcTimeoutSeconds: 20 }), pass),
-    runtime: watchRuntime(
-      createLedgerRuntime({
-        ledger,
-        courseOf: ({ name }) => ({ milliseconds: 10, exitCode: name.startsWith(BAD) ? 3 : 0 }),
-        onStep: (step) => pass(`container ${step}`),
-      }),
-      pass,
-    ),
-    journal: watchJournal(journal, ledger, pass),
-    power: createLedgerPower(journal, ledger, pass),
-    log: createLog({ level: 'info', format: 'text', redactor, write: (line) => process.stdout.write(line) }),
-    ...{ redactor, interrupted, finish: 'reboot' as const, pollSeconds: 0.01, maxBackoffSeconds: 0.05 },
-  };
-  await runAgent(parts, new AbortController().signal);
+  const machine = new AgentMachine({
+    ...{ directory, interrupted, finish: 'reboot', pollSeconds: 0.01, maxBackoffSeconds: 0.05 },
+    connect: () => watchTransport(createServerTransport({ ...settings, rpcTimeoutSeconds: 20 }), pass),
+    runtime: () => watchRuntime(runtime, pass),
+    wrapJournal: (journal) => watchJournal(journal, ledger, pass),
+    power: ({ journal }) => createLedgerPower(journal, ledger, pass),
+  });
+  machine.onLine = (line) => process.stdout.write(`${line}\n`);
+  await machine.start();
 }
 
-function createPass({ kill }: MortalSettings, ledger: Ledger): Pass {
+function createPass({ kill }: KillableAgentSettings, ledger: Ledger): Pass {
   const counts = new Map<string, number>();
   let passages = 0;
   return (point) => {
@@ -69,7 +61,7 @@ async function between<Result>(pass: Pass, call: string, make: () => Promise<Res
   return result;
 }
 
-/** Ends the process when the server has said three times in a row that there is nothing to do: then nothing will come any more. */
+/** Ends the process after three idle polls in a row: then the server has no more work. */
 function watchTransport(transport: Transport, pass: Pass): Transport {
   let idle = 0;
   return {
@@ -113,7 +105,7 @@ function watchJournal(journal: Journal, ledger: Ledger, pass: Pass): Journal {
   };
 }
 
-/** A machine whose restart takes all its containers away. */
+/** A machine whose reboot removes all containers: the ledger runtime reads `restarted` so. */
 function createLedgerPower(journal: Journal, ledger: Ledger, pass: Pass): Power {
   return {
     rebootRequested: () => between(pass, 'power.rebootRequested', async () => false),
@@ -126,4 +118,4 @@ function createLedgerPower(journal: Journal, ledger: Ledger, pass: Pass): Power 
   };
 }
 
-void main(mortalSettings.parse(JSON.parse(process.argv[2] ?? '{}')));
+void main(killableAgentSettings.parse(JSON.parse(process.argv[2] ?? '{}')));

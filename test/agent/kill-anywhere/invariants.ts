@@ -2,8 +2,8 @@ import type { LedgerEntry } from '../../sandbox/ledger.ts';
 import type { TinkEvent } from '../../sandbox/tink-server/server.ts';
 import { BAD } from './settings.ts';
 
-/** All that is known of a run when it is over. */
-export interface Run {
+/** All that is known of a run at its end. */
+export interface KillRun {
   /** Names in the order of the workflow. */
   readonly actions: readonly string[];
   readonly interrupted: 'rerun' | 'fail';
@@ -12,13 +12,16 @@ export interface Run {
   readonly events: readonly TinkEvent[];
 }
 
-/** What was wrong in a run, in words; empty: nothing. */
-export function judge(run: Run): string[] {
-  return [...judgeStarts(run), ...judgeReports(run), ...judgeRestart(run)];
+/** The invariants of the agent that were violated in a run, in words. */
+export function findViolations(run: KillRun): string[] {
+  return [...checkStarts(run), ...checkReports(run), ...checkReboot(run)];
 }
 
-/** What ended does not run again, what runs on its own is not started twice, and the policy `fail` starts nothing twice whatever happened. */
-function judgeStarts({ ledger, interrupted }: Run): string[] {
+/**
+ * What ended does not run again, what still runs is not started again, and the policy `fail` starts
+ * nothing twice in any case.
+ */
+function checkStarts({ ledger, interrupted }: KillRun): string[] {
   const violations: string[] = [];
   const journalled = new Set<string>();
   const started = new Set<string>();
@@ -38,8 +41,11 @@ function judgeStarts({ ledger, interrupted }: Run): string[] {
   return violations;
 }
 
-/** One start and one end of each action up to the first that failed, in order, with the verdict that its container or the policy gave it. */
-function judgeReports(run: Run): string[] {
+/**
+ * One start and one end of each action up to the first that failed, in order, with the verdict of its
+ * container or of the policy.
+ */
+function checkReports(run: KillRun): string[] {
   const seen = run.events.map(({ progress, actionName }) => `${progress} ${actionName}`);
   const expected: string[] = [];
   for (const action of run.actions) {
@@ -55,8 +61,11 @@ function judgeReports(run: Run): string[] {
 
 type Verdict = 'SUCCESS' | 'FAILED';
 
-/** What the end of an action may be: one of two when the agent was killed while it recorded an end, because that may or may not be on the disk. */
-function verdictsOf({ ledger, interrupted }: Run, action: string): [Verdict, ...Verdict[]] {
+/**
+ * The verdicts that an action may have: two when the agent was killed while it recorded an end,
+ * because that may or may not be on the disk.
+ */
+function verdictsOf({ ledger, interrupted }: KillRun, action: string): [Verdict, ...Verdict[]] {
   if (action.startsWith(BAD)) return ['FAILED'];
   if (interrupted === 'rerun') return ['SUCCESS'];
   const verdictAt = (end: number): Verdict => (wasLost(ledger.slice(0, end), action) ? 'FAILED' : 'SUCCESS');
@@ -69,7 +78,10 @@ function verdictsOf({ ledger, interrupted }: Run, action: string): [Verdict, ...
   return [verdictAt(recorded), ...mayBeRecorded.map(verdictAt)];
 }
 
-/** Whether the policy `fail` had to decide: the action was to start when the agent was killed, and when its end was recorded, which is the end of the ledger here, it had no container. */
+/**
+ * Whether the policy `fail` had to decide: the action was about to start when the agent was killed, and
+ * it had no container when its end was recorded, which is the end of this part of the ledger.
+ */
 function wasLost(ledger: readonly LedgerEntry[], action: string): boolean {
   const start = ledger.findLastIndex((entry) => entry.what === 'started' && entry.action === action);
   const cut = ledger.findLastIndex((entry) => entry.what === 'power cut');
@@ -77,8 +89,11 @@ function wasLost(ledger: readonly LedgerEntry[], action: string): boolean {
   return ledger.some((entry) => entry.what === 'killed') || cut >= 0;
 }
 
-/** At most once and after the last acknowledgement; and always, unless the agent died after it had recorded that it is going to. */
-function judgeRestart(run: Run): string[] {
+/**
+ * The machine reboots at most once, and after the last acknowledgement; and always, unless the agent
+ * was killed after it had recorded that the power action is done.
+ */
+function checkReboot(run: KillRun): string[] {
   const restarts = run.ledger.filter((entry) => entry.what === 'restarted');
   const lastEvent = run.events.at(-1);
   const succeeded = lastEvent?.progress === 'SUCCESS' && lastEvent.actionName === run.actions.at(-1);
