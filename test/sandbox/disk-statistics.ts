@@ -1,6 +1,10 @@
 import { z } from 'zod';
 import type { Machine } from './machine.ts';
 
+interface WithMonitor {
+  readonly monitor: Pick<Machine['monitor'], 'command'>;
+}
+
 const blockStatistics = z.array(
   z.looseObject({
     device: z.string().optional(),
@@ -9,12 +13,12 @@ const blockStatistics = z.array(
 );
 
 /** Bytes that the machine has read from and written to all its disks since it was started. */
-export async function bytesTransferred(machine: Machine): Promise<number> {
+export async function bytesTransferred(machine: WithMonitor): Promise<number> {
   return (await diskStatistics(machine)).reduce((sum, { stats }) => sum + stats.rd_bytes + stats.wr_bytes, 0);
 }
 
 /** Of each disk, by its position. */
-export async function diskStatistics(machine: Machine) {
+export async function diskStatistics(machine: WithMonitor) {
   const answer = await machine.monitor.command('query-blockstats');
   // The firmware's own flash memory is among them.
   return blockStatistics.parse(answer).filter(({ device }) => /^disk\d+$/.test(device ?? ''));

@@ -2,22 +2,26 @@ import { readdir, readFile } from 'node:fs/promises';
 import { bytesTransferred } from './disk-statistics.ts';
 import type { Machine } from './machine.ts';
 
-/** How long a phase may take. All seconds are the machine's own: those in which it did not wait for a processor of the host. */
+/**
+ * How long a phase may take. All seconds are the machine's own: those in which it did not wait for a
+ * processor of the host.
+ */
 export interface PatienceLimits {
   /** Without any progress. */
   readonly stallSeconds: number;
-  /** In all: a machine that goes round in circles makes progress without end. */
+  /** In all: a machine that restarts again and again may read its disk each time. */
   readonly totalSeconds: number;
 }
 
 /** What a machine has done since it was started. Each only grows. */
 export interface Progress {
-  readonly consoleLines: number;
+  /** Lines of the console that differ from all lines before, see {@link NewLines}. */
+  readonly newLines: number;
   readonly diskBytes: number;
   readonly networkBytes: number;
 }
 
-/** A look at the machine. */
+/** The state of the machine at one time. */
 export interface Observation extends Progress {
   /** Seconds for which the busiest thread of the emulator has waited for a processor of the host. */
   readonly waitedSeconds: number;
@@ -31,12 +35,33 @@ export const usualLimits: PatienceLimits = { stallSeconds: 300, totalSeconds: 12
 /** Less than that is a poll, and an agent that polls may be one that hangs. */
 const significantNetworkBytes = 1 << 20;
 
-/** Between two looks. */
-const lookEverySeconds = 5;
+/** Between two observations. */
+const observeEverySeconds = 5;
 
 /**
- * Counts the machine's own seconds, in all and since its last progress. A host that is busy with other work gives the machine fewer processor seconds; they
- * are not counted against it.
+ * Counts the lines of a console that differ from all lines before in more than numbers, times and
+ * identifiers. A program that its supervisor starts again and again repeats its lines: that is no
+ * progress. Neither are the lines of a second boot of the same system; its disk accesses and
+ * downloads are.
+ */
+export class NewLines {
+  readonly #seen = new Set<string>();
+  #next = 0;
+
+  /** @param lines all lines so far: those of the previous call, and later ones */
+  count(lines: readonly { readonly text: string }[]): number {
+    for (const { text } of lines.slice(this.#next)) this.#seen.add(text.replaceAll(varying, ' '));
+    this.#next = lines.length;
+    return this.#seen.size;
+  }
+}
+
+/** Words with a digit (numbers, times, identifiers), and the spaces that align them. */
+const varying = /(?:\b(?=[\w.:-]*\d)[\w.:-]+|\s)+/g;
+
+/**
+ * Counts the machine's own seconds, in all and since its last progress. Seconds in which it waited
+ * for a processor of a busy host do not count.
  */
 export class PatienceMeter {
   readonly #limits: PatienceLimits;
@@ -66,7 +91,7 @@ export class PatienceMeter {
     }
     const { stallSeconds, totalSeconds } = this.#limits;
     if (this.#stalledSeconds >= stallSeconds)
-      return `no line on the console, no disk access and no download for ${stallSeconds} s`;
+      return `no new line on the console, no disk access and no download for ${stallSeconds} s`;
     return this.#ownSeconds >= totalSeconds ? `not done after ${totalSeconds} s` : undefined;
   }
 
@@ -82,10 +107,16 @@ export class PatienceMeter {
 
 function hasProgressed(before: Progress, now: Progress): boolean {
   return (
-    now.consoleLines > before.consoleLines ||
+    now.newLines > before.newLines ||
     now.diskBytes > before.diskBytes ||
     now.networkBytes - before.networkBytes >= significantNetworkBytes
   );
+}
+
+/** What is observed of a machine. */
+export interface ObservedMachine extends Pick<Machine, 'exited' | 'pid'> {
+  readonly console: { readonly lines: readonly { readonly text: string }[] };
+  readonly monitor: Pick<Machine['monitor'], 'command'>;
 }
 
 export interface PatienceOptions {
@@ -99,20 +130,23 @@ export interface PatienceOptions {
 /**
  * Runs `work` as long as the machine makes progress.
  *
- * @param tap the host's end of the machine's cable, in this network namespace. Default: traffic is not looked at
- * @param onSlow is called once, when the machine has waited for the host for more than half of at least a minute
+ * @param tap the host's end of the machine's cable, in this network namespace. Default: traffic is
+ *   not counted
+ * @param onSlow is called once, when the machine has waited for the host for more than half of at
+ *   least a minute
  * @throws {Error} what `work` throws; when the machine has ended, or the limits are exceeded
  */
 export async function whileProgressing<T>(
-  machine: Machine,
+  machine: ObservedMachine,
   { tap, limits = usualLimits, signal, onSlow }: PatienceOptions,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const over = new AbortController();
-  const meter = new PatienceMeter(limits, await observe(machine, tap));
+  const newLines = new NewLines();
+  const meter = new PatienceMeter(limits, await observe(machine, newLines, tap));
   let isSlow = false;
-  const look = async () => {
-    const reason = meter.observe(await observe(machine, tap));
+  const check = async () => {
+    const reason = meter.observe(await observe(machine, newLines, tap));
     if (!isSlow && meter.hostSeconds >= 60 && meter.waitedShare > 0.5) {
       isSlow = true;
       onSlow?.(meter.waitedShare);
@@ -122,8 +156,8 @@ export async function whileProgressing<T>(
     over.abort(new Error(`${reason}, by the machine's own time${slowness}`));
   };
   void machine.exited.then((code) => over.abort(new Error(`the machine ended with code ${code}`)));
-  // A look that fails is one at a machine that has just ended.
-  const timer = setInterval(() => void look().catch(() => {}), lookEverySeconds * 1000);
+  // An observation that fails is one of a machine that has just ended.
+  const timer = setInterval(() => void check().catch(() => {}), observeEverySeconds * 1000);
   try {
     return await work(signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]));
   } finally {
@@ -131,14 +165,14 @@ export async function whileProgressing<T>(
   }
 }
 
-async function observe(machine: Machine, tap: string | undefined): Promise<Observation> {
+async function observe(machine: ObservedMachine, newLines: NewLines, tap: string | undefined): Promise<Observation> {
   const [diskBytes, networkBytes, waitedSeconds] = await Promise.all([
     bytesTransferred(machine),
     tap === undefined ? 0 : bytesOnCable(tap),
     secondsOnRunQueue(machine.pid),
   ]);
-  const consoleLines = machine.console.lines.length;
-  return { consoleLines, diskBytes, networkBytes, waitedSeconds, atSeconds: performance.now() / 1000 };
+  const atSeconds = performance.now() / 1000;
+  return { newLines: newLines.count(machine.console.lines), diskBytes, networkBytes, waitedSeconds, atSeconds };
 }
 
 async function bytesOnCable(tap: string): Promise<number> {
