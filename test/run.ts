@@ -10,7 +10,7 @@
  */
 
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
@@ -28,6 +28,14 @@ const compileCache = join(repository, 'build/cache/compiled');
 await using scratch = await makeScratch();
 process.env['NODE_COMPILE_CACHE'] ??= compileCache;
 process.env['PROCESSOR_TIMES'] = scratch.processorTimes;
+
+const interrupt = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(name, () => {
+    process.exitCode = 128 + constants.signals[name];
+    interrupt.abort(new Error(`interrupted by ${name}`));
+  });
+}
 
 const wallSeconds = new Map<string, number>();
 if (positionals.length > 0) await runFiles(positionals);
@@ -53,11 +61,15 @@ function chosen(files: readonly TestFile[]): Chosen {
   return { unit, others: paths(({ layer }) => layer !== 'unit') };
 }
 
-/** @param paths of test files, relative to the working directory or absolute */
+/**
+ * Runs test files until all have ended or this process is interrupted, which ends their processes.
+ * @param paths of test files, relative to the working directory or absolute
+ */
 async function runFiles(paths: readonly string[], nodeArguments: readonly string[] = []): Promise<void> {
-  if (paths.length === 0) return;
+  if (paths.length === 0 || interrupt.signal.aborted) return;
   const tests = run({
     files: paths.map((path) => resolve(path)),
+    signal: interrupt.signal,
     concurrency: 4, // on two processors: tests wait for engines and servers a good part of their time
     execArgv: [
       ...['force-exit.ts', 'processor-time.ts'].map((name) => `--import=${join(repository, 'test/sandbox', name)}`),
@@ -66,7 +78,7 @@ async function runFiles(paths: readonly string[], nodeArguments: readonly string
     ],
   });
   tests.on('test:fail', () => {
-    process.exitCode = 1;
+    process.exitCode ??= 1;
   });
   tests.on('test:summary', ({ file, duration_ms }) => {
     if (file !== undefined) wallSeconds.set(file, duration_ms / 1000);
@@ -82,13 +94,18 @@ async function makeScratch(): Promise<{ readonly processorTimes: string } & Asyn
   };
 }
 
+/** Empty: no process of a test has exited by itself. */
+async function readProcessorTimes(): Promise<string> {
+  return await readFile(scratch.processorTimes, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+}
+
 async function printCostliest(): Promise<void> {
-  const lines = (await readFile(scratch.processorTimes, 'utf8')).trim().split('\n');
   const processorSeconds = new Map<string, number>();
-  for (const line of lines) {
-    const [, seconds = '', path = ''] = /^(\S+) (.*)$/.exec(line) ?? [];
+  for (const [, seconds = '', path = ''] of (await readProcessorTimes()).matchAll(/^(\S+) (.*)$/gm))
     processorSeconds.set(path, (processorSeconds.get(path) ?? 0) + Number(seconds));
-  }
   const total = [...processorSeconds.values()].reduce((sum, seconds) => sum + seconds, 0);
   process.stdout.write(`\nprocessor time ${total.toFixed(0)} s; costliest files (processor time, time)\n`);
   for (const [file, seconds] of [...processorSeconds].sort(([, a], [, b]) => b - a).slice(0, 40)) {
