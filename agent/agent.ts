@@ -280,7 +280,7 @@ class Agent {
       clock: this.#clock,
       signal: this.#signal,
       initialSeconds: 0.5,
-      maximumSeconds: maxBackoffSeconds,
+      maxSeconds: maxBackoffSeconds,
       onFailure: (error) => {
         attempts += 1;
         const message = messageOf(error);

@@ -6,7 +6,7 @@ export interface RetryOptions {
   /** Wait after the first failure, before it is spread. */
   readonly initialSeconds: number;
   /** No wait is longer than this. */
-  readonly maximumSeconds: number;
+  readonly maxSeconds: number;
   /** Factor between two waits. Default: 1.5. */
   readonly growth?: number | undefined;
   /** Called after each failed attempt, counted from 1. If it throws, there are no more attempts. */
@@ -21,8 +21,8 @@ export interface RetryOptions {
  * same second do not come back in the same second.
  */
 export async function retry<T>(attempt: (signal: AbortSignal) => Promise<T>, options: RetryOptions): Promise<T> {
-  const { clock, signal, initialSeconds, maximumSeconds, growth = 1.5 } = options;
-  let seconds = Math.min(initialSeconds, maximumSeconds);
+  const { clock, signal, initialSeconds, maxSeconds, growth = 1.5 } = options;
+  let seconds = Math.min(initialSeconds, maxSeconds);
   for (let attempts = 1; ; attempts++) {
     signal.throwIfAborted();
     try {
@@ -31,7 +31,7 @@ export async function retry<T>(attempt: (signal: AbortSignal) => Promise<T>, opt
       signal.throwIfAborted();
       await options.onFailure(error, attempts);
     }
-    await clock.wait(Math.min(seconds * (0.5 + clock.random()), maximumSeconds), signal);
-    seconds = Math.min(seconds * growth, maximumSeconds);
+    await clock.wait(Math.min(seconds * (0.5 + clock.random()), maxSeconds), signal);
+    seconds = Math.min(seconds * growth, maxSeconds);
   }
 }

@@ -18,8 +18,8 @@ export async function dryRun(plan: InstallPlan, context: Omit<InstallContext, 'c
   if (plan.imageFile !== undefined) (await openImageFile(plan.imageFile, signal))[Symbol.dispose]();
   else if (plan.keyFile !== undefined) await keyFileSource(plan.keyFile).read(signal);
   if (plan.target === undefined) return undefined;
-  const { minimumBytes } = plan.target;
-  const disk = await checkDisk(await chooseTarget(plan.target, clock, signal), { minimumBytes, clock, signal });
+  const { minBytes } = plan.target;
+  const disk = await checkDisk(await chooseTarget(plan.target, clock, signal), { minBytes, clock, signal });
   await warnOfEarlierInstallations(disk.path, context);
   await findPartitionsToSave(disk, plan.savedLabels, report, signal);
   return disk.path;

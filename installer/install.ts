@@ -75,7 +75,7 @@ export async function install(
 async function openTarget(target: Target, { report, clock, signal }: InstallContext): Promise<TargetDisk> {
   const path = await chooseTarget(target, clock, signal);
   if (target.kind === 'smallest') report.note(`Selected ${path}, the smallest unused disk`);
-  return await openDisk(path, { minimumBytes: target.minimumBytes, clock, signal });
+  return await openDisk(path, { minBytes: target.minBytes, clock, signal });
 }
 
 async function findRelease(plan: InstallPlan, client: DownloadClient, signal: AbortSignal): Promise<Release> {

@@ -134,9 +134,9 @@ async function checkOnly(plan: InstallPlan, { options, report, signal, system }:
 
 async function showDisks({ options, signal, system }: Invocation): Promise<void> {
   const { chooseSmallest, describeCandidates, listDisks } = await import('./disk/select.ts');
-  const { includeMajors, excludeMajors, minSize: minimumBytes } = options;
+  const { includeMajors, excludeMajors, minSize: minBytes } = options;
   const { candidates } = chooseSmallest(await listDisks(system.clock, signal), {
-    ...(minimumBytes === undefined ? {} : { minimumBytes }),
+    ...(minBytes === undefined ? {} : { minBytes }),
     ...(includeMajors === undefined ? {} : { includeMajors }),
     ...(excludeMajors === undefined ? {} : { excludeMajors }),
   });

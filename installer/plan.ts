@@ -30,13 +30,13 @@ export interface InstallPlan {
 }
 
 export type Target =
-  | { readonly kind: 'device'; readonly path: string; readonly minimumBytes?: number | undefined }
+  | { readonly kind: 'device'; readonly path: string; readonly minBytes?: number | undefined }
   | {
       readonly kind: 'smallest';
       readonly includeMajors?: readonly number[] | undefined;
       readonly excludeMajors?: readonly number[] | undefined;
       /** The disk must be larger. Default: the original's 10 GB. */
-      readonly minimumBytes?: number | undefined;
+      readonly minBytes?: number | undefined;
     };
 
 /** What the installed system finds at its first boot. */
@@ -95,9 +95,9 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
   };
 }
 
-function chooseTarget({ device, smallest, includeMajors, excludeMajors, minSize: minimumBytes }: Options): Target {
-  if (smallest) return { kind: 'smallest', includeMajors, excludeMajors, minimumBytes };
-  if (device !== undefined && device !== '') return { kind: 'device', path: device, minimumBytes };
+function chooseTarget({ device, smallest, includeMajors, excludeMajors, minSize: minBytes }: Options): Target {
+  if (smallest) return { kind: 'smallest', includeMajors, excludeMajors, minBytes };
+  if (device !== undefined && device !== '') return { kind: 'device', path: device, minBytes };
   throw new InstallError({
     what: 'install',
     target: 'without a target',

@@ -4,7 +4,7 @@ import { findBootLabel, findEarlierInstallations } from './disk/earlier-installa
 import { DiskError } from './disk/errors.ts';
 import { parseTable } from './disk/gpt.ts';
 import { SavedPartitions } from './disk/saved-partitions.ts';
-import { chooseSmallest, type Disk, defaultMinimumBytes, listDisks, NoDiskError } from './disk/select.ts';
+import { chooseSmallest, type Disk, defaultMinBytes, listDisks, NoDiskError } from './disk/select.ts';
 import { endBytes } from './disk/target-disk.ts';
 import type { Target } from './plan.ts';
 import type { Report } from './progress.ts';
@@ -15,14 +15,14 @@ import type { Report } from './progress.ts';
  */
 export async function chooseTarget(target: Target, clock: Clock, signal: AbortSignal): Promise<string> {
   if (target.kind === 'device') return target.path;
-  const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = target;
+  const { includeMajors, excludeMajors, minBytes = defaultMinBytes } = target;
   const options = {
-    minimumBytes,
+    minBytes,
     ...(includeMajors === undefined ? {} : { includeMajors }),
     ...(excludeMajors === undefined ? {} : { excludeMajors }),
   };
   const { chosen, candidates } = chooseSmallest(await listDisks(clock, signal), options);
-  if (chosen === undefined) throw new NoDiskError(candidates, minimumBytes);
+  if (chosen === undefined) throw new NoDiskError(candidates, minBytes);
   return chosen.path;
 }
 

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 const mask = '***';
 
 /** Shorter values occur in ordinary words too often to be masked everywhere. */
-const shortestMaskedLength = 4;
+const minMaskedLength = 4;
 
 /** Words in the name of an environment variable, a flag or a field whose value is secret. */
 const secretName =
@@ -59,7 +59,7 @@ export function createRedactor(): Redactor {
 
   function learn(value: string): void {
     for (const secret of [value, ...value.split('\n')].map((text) => text.trim())) {
-      if (secret.length < shortestMaskedLength) continue;
+      if (secret.length < minMaskedLength) continue;
       for (const form of formsOf(secret)) known.add(form);
     }
     // The longest first, so that a secret that contains another one is masked completely.

@@ -93,7 +93,7 @@ export function connectEngine(engine: Engine, host: string, clock: Clock, onReac
       onAnswer();
       throw error;
     };
-    return await retry(attempt, { clock, signal, initialSeconds: 0.05, maximumSeconds: 2, growth: 2, onFailure });
+    return await retry(attempt, { clock, signal, initialSeconds: 0.05, maxSeconds: 2, growth: 2, onFailure });
   }
 
   return { clock, engine, outages: () => outages, call };

@@ -235,7 +235,7 @@ async function pullFrom(
     if (attempt >= attemptsFor(reason, attempts, (await copy(signal)) !== undefined)) throw error;
     if (attempt === 1) events.onWarning(`${message}; trying again`);
   };
-  const waits = { initialSeconds: 0.5, maximumSeconds: maxDelaySeconds, growth: 2 };
+  const waits = { initialSeconds: 0.5, maxSeconds: maxDelaySeconds, growth: 2 };
   return await retry(attemptPull, { clock, signal, ...waits, onFailure }).catch((error: unknown) => {
     if (error instanceof PullError) return { error, isKnownOutage };
     throw error;

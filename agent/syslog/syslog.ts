@@ -99,9 +99,9 @@ class Forwarder {
 
   async run(): Promise<void> {
     const { signal } = this.#stop;
-    const maximumSeconds = this.#options.maxBackoffSeconds ?? 5;
+    const maxSeconds = this.#options.maxBackoffSeconds ?? 5;
     const onFailure = (error: unknown) => this.#tell(false, reasonOf(error));
-    const options = { clock: this.#clock, signal, initialSeconds: 0.1, maximumSeconds, growth: 2, onFailure };
+    const options = { clock: this.#clock, signal, initialSeconds: 0.1, maxSeconds, growth: 2, onFailure };
     while (!signal.aborted) {
       const stable = await retry(() => this.#untilBroken(signal), options).catch(() => undefined);
       if (stable !== undefined) onFailure(stable);

@@ -143,13 +143,13 @@ function readAction(yaml: YamlReader, fields: Mapping, inherited: Inherited): Ta
 }
 
 /** Names of 200 bytes or more do not reach the server. */
-const longestNameBytes = 199;
+const maxNameBytes = 199;
 
 function readName(yaml: YamlReader, fields: Mapping, what: string): string {
   const name = readRequired(yaml, fields, 'name', `${what} must have a name`);
   const bytes = Buffer.byteLength(name);
-  if (bytes > longestNameBytes)
-    yaml.error(offsetOf(fields, 'name'), `the name must have less than ${longestNameBytes + 1} bytes, not ${bytes}`);
+  if (bytes > maxNameBytes)
+    yaml.error(offsetOf(fields, 'name'), `the name must have less than ${maxNameBytes + 1} bytes, not ${bytes}`);
   return name;
 }
 

@@ -12,7 +12,7 @@ export interface OpenOptions {
   /** The disk must be at least this large. Default: not checked. */
   readonly imageSizeBytes?: number | undefined;
   /** The disk must be larger than this. Default: not checked. */
-  readonly minimumBytes?: number | undefined;
+  readonly minBytes?: number | undefined;
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -68,7 +68,7 @@ async function findDisk(path: string, { clock = systemClock, signal }: OpenOptio
   return { ...disk, path: device };
 }
 
-function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minimumBytes }: OpenOptions): void {
+function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minBytes }: OpenOptions): void {
   const refuse = (why: string, hint?: string) => new DiskError({ what: 'install to', target: path, why, hint });
   // The types that the original accepts.
   if (!['disk', 'mpath', 'loop', 'lvm'].includes(disk.type))
@@ -91,9 +91,9 @@ function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minimumByt
       'choose another disk, or reformat it to 512-byte sectors if it can do that (nvme format)',
     );
   }
-  if (minimumBytes !== undefined && disk.sizeBytes <= minimumBytes) {
+  if (minBytes !== undefined && disk.sizeBytes <= minBytes) {
     throw refuse(
-      `its size is ${formatGigabytes(disk.sizeBytes)}, but it must be larger than ${formatGigabytes(minimumBytes)}`,
+      `its size is ${formatGigabytes(disk.sizeBytes)}, but it must be larger than ${formatGigabytes(minBytes)}`,
       'choose a larger disk with -d, or give a smaller --min-size',
     );
   }

@@ -9,7 +9,7 @@ export type { Disk, DiskUse } from './lsblk.ts';
 
 export interface SelectionOptions {
   /** A disk must be larger than this. Default: 10,000,000,000. */
-  readonly minimumBytes?: number;
+  readonly minBytes?: number;
   /**
    * Only devices with one of these major numbers. A number given here also allows types that are
    * otherwise skipped (7: loop).
@@ -33,16 +33,16 @@ export interface Selection {
 }
 
 /** Minimum of the original; the disk must be larger. */
-export const defaultMinimumBytes = 10_000_000_000;
+export const defaultMinBytes = 10_000_000_000;
 
 /** No disk can be installed to; `message` ends with a table of the disks and the reasons. */
 export class NoDiskError extends DiskError {
   override readonly name: string = 'NoDiskError';
   readonly candidates: readonly Candidate[];
 
-  constructor(candidates: readonly Candidate[], minimumBytes: number = defaultMinimumBytes) {
+  constructor(candidates: readonly Candidate[], minBytes: number = defaultMinBytes) {
     // The sentence of the original. Scripts search for it.
-    const sentence = `Could not find smallest disk to install (min. ${formatGigabytes(minimumBytes)}).`;
+    const sentence = `Could not find smallest disk to install (min. ${formatGigabytes(minBytes)}).`;
     super({ what: 'choose', target: 'a disk', why: sentence, hint: 'select one with -d' });
     this.message = `${sentence}\n${describeCandidates(candidates) || 'no block device was found'}`;
     this.candidates = candidates;
@@ -107,7 +107,7 @@ export function describeCandidates(candidates: readonly Candidate[]): string {
  * be chosen.
  */
 function verdictOn(disk: Disk, all: readonly Disk[], options: SelectionOptions): Omit<Candidate, 'disk'> {
-  const { includeMajors, excludeMajors, minimumBytes = defaultMinimumBytes } = options;
+  const { includeMajors, excludeMajors, minBytes = defaultMinBytes } = options;
   if (includeMajors !== undefined && !includeMajors.includes(disk.major)) {
     return { verdict: 'excluded', reason: `its major number ${disk.major} is not in the list of -I` };
   }
@@ -118,8 +118,8 @@ function verdictOn(disk: Disk, all: readonly Disk[], options: SelectionOptions):
   if (unsuitable !== undefined) return { verdict: 'unsuitable', reason: unsuitable };
   const use = disk.uses[0] ?? useOfOtherPath(disk, all);
   if (use !== undefined) return { verdict: 'in use', reason: describeUse(use, disk) };
-  if (disk.sizeBytes <= minimumBytes) {
-    return { verdict: 'too small', reason: `it is not larger than ${formatGigabytes(minimumBytes)}` };
+  if (disk.sizeBytes <= minBytes) {
+    return { verdict: 'too small', reason: `it is not larger than ${formatGigabytes(minBytes)}` };
   }
   return { verdict: 'larger', reason: 'usable, but not the smallest' };
 }

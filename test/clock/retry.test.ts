@@ -7,7 +7,7 @@ const never = new AbortController().signal;
 
 function optionsOf(overrides: Partial<RetryOptions> = {}): RetryOptions {
   const clock = new VirtualClock();
-  return { clock, signal: never, initialSeconds: 1, maximumSeconds: 30, onFailure: () => {}, ...overrides };
+  return { clock, signal: never, initialSeconds: 1, maxSeconds: 30, onFailure: () => {}, ...overrides };
 }
 
 /** An attempt that fails so many times, and the times at which it was made. */
@@ -34,14 +34,14 @@ test('retry() waits longer each time, up to the maximum', async () => {
   const clock = new VirtualClock();
   clock.random = () => 0.5;
   const { attempt, waits } = failing(5, clock);
-  await retry(attempt, optionsOf({ clock, initialSeconds: 20, maximumSeconds: 60 }));
+  await retry(attempt, optionsOf({ clock, initialSeconds: 20, maxSeconds: 60 }));
   assert.deepEqual(waits(), [20, 30, 45, 60, 60]);
 });
 
 test('retry() spreads its waits between half and one and a half, and never beyond the maximum', async () => {
   const clock = new VirtualClock({ seed: 7 });
   const { attempt, waits } = failing(1000, clock);
-  await retry(attempt, optionsOf({ clock, initialSeconds: 10, maximumSeconds: 10 }));
+  await retry(attempt, optionsOf({ clock, initialSeconds: 10, maxSeconds: 10 }));
   const all = waits();
   assert.ok(all.every((wait) => wait > 4.99 && wait < 10.01));
   const first = await Promise.all(
@@ -74,7 +74,7 @@ test('retry() stops at once when the signal is aborted, with its reason', async 
   const attempt = async () => {
     throw new Error('not yet');
   };
-  const options = optionsOf({ clock, signal: controller.signal, initialSeconds: 100, maximumSeconds: 100 });
+  const options = optionsOf({ clock, signal: controller.signal, initialSeconds: 100, maxSeconds: 100 });
   await assert.rejects(retry(attempt, options), reason);
   assert.equal(clock.elapsedSeconds, 10);
 });

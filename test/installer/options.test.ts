@@ -146,11 +146,11 @@ test('parseOptions() shows help wherever -h stands, with the defaults of this ma
 });
 
 test('makePlan() lets -s win over -d, and needs a target unless only downloading', () => {
-  assert.deepEqual(plan(['-d', '/dev/sda']).target, { kind: 'device', path: '/dev/sda', minimumBytes: undefined });
+  assert.deepEqual(plan(['-d', '/dev/sda']).target, { kind: 'device', path: '/dev/sda', minBytes: undefined });
   assert.equal(plan(['-d', '/dev/sda', '-s']).target?.kind, 'smallest');
   assert.deepEqual(plan(['-s', '-I', '8', '-e', '259']).target, {
     kind: 'smallest',
-    minimumBytes: undefined,
+    minBytes: undefined,
     includeMajors: [8],
     excludeMajors: [259],
   });

@@ -267,11 +267,11 @@ test('createVerifier() holds back a fast source while its reader is slow, so tha
   const sources = [keySource(await gpg.exportKeys(primary))];
   const signature = { bytes: await gpg.sign(image, [subkey]), origin: 'image.sig' };
   const verifier = await createVerifier(signature, sources, systemClock, never);
-  let [given, taken, mostAhead] = [0, 0, 0];
+  let [given, taken, maxAhead] = [0, 0, 0];
   const source = async function* () {
     for await (const piece of pieces(image)) {
       given += piece.length;
-      mostAhead = Math.max(mostAhead, given - taken);
+      maxAhead = Math.max(maxAhead, given - taken);
       yield piece;
     }
   };
@@ -280,5 +280,5 @@ test('createVerifier() holds back a fast source while its reader is slow, so tha
     taken += piece.length;
   }
   await verifier.verified();
-  assert.ok(mostAhead <= 4 * 65_536, `${mostAhead} bytes ahead`);
+  assert.ok(maxAhead <= 4 * 65_536, `${maxAhead} bytes ahead`);
 });

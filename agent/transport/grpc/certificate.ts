@@ -9,7 +9,7 @@ import { BodyTooLargeError, readWholeBody } from '../../../net/read-body.ts';
 import { trustBesides } from '../../../net/trust.ts';
 import { TransportError } from '../transport.ts';
 
-const MAX_BUNDLE_BYTES = 1024 * 1024;
+const maxBundleBytes = 1024 * 1024;
 
 /**
  * Fetches the certificates that a tink server up to v0.6 offers at `/cert`: its own and its CA's,
@@ -39,7 +39,7 @@ export async function fetchCertificates(
       response.discard();
       throw problem(`HTTP status ${status} ${statusText} (check the certificate URL)`);
     }
-    const limits = { clock, idleTimeoutSeconds: timeoutSeconds, maxBytes: MAX_BUNDLE_BYTES };
+    const limits = { clock, idleTimeoutSeconds: timeoutSeconds, maxBytes: maxBundleBytes };
     return parseBundle((await readWholeBody(body, limits, deadline.signal)).toString('latin1'));
   } catch (error) {
     signal.throwIfAborted();

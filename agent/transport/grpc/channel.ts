@@ -76,9 +76,9 @@ export class RpcError extends TransportError {
   }
 }
 
-const DEFAULT_RPC_TIMEOUT_SECONDS = 20;
+const defaultRpcTimeoutSeconds = 20;
 /** So long a server that does not understand us has to show that it speaks TLS. */
-const PROBE_SECONDS = 5;
+const probeTimeoutSeconds = 5;
 
 interface Connection {
   readonly client: Client;
@@ -101,7 +101,7 @@ export class Channel implements AsyncDisposable {
   constructor(options: ChannelOptions) {
     this.clock = options.clock ?? systemClock;
     this.#options = options;
-    this.#timeoutSeconds = options.rpcTimeoutSeconds ?? DEFAULT_RPC_TIMEOUT_SECONDS;
+    this.#timeoutSeconds = options.rpcTimeoutSeconds ?? defaultRpcTimeoutSeconds;
   }
 
   /**
@@ -198,7 +198,7 @@ export class Channel implements AsyncDisposable {
     if (!mayBeTls(error)) return undefined;
     const { address, prepare = async (socket: Socket) => socket } = this.#way();
     const { host, port = 443 } = splitAuthority(address);
-    using deadline = startDeadline(this.clock, { seconds: PROBE_SECONDS, awaited: 'TLS' }, signal);
+    using deadline = startDeadline(this.clock, { seconds: probeTimeoutSeconds, awaited: 'TLS' }, signal);
     const isTls = await speaksTls({ host, port }, prepare, deadline.signal);
     signal.throwIfAborted();
     return isTls ? 'TLS' : undefined;

@@ -61,7 +61,7 @@ class CurrentTransport implements Transport {
       // Only the server knows whether it was reported as started.
       return { kind: 'action', action: toAction(response, workerId), alreadyStarted: false };
     } catch (error) {
-      if (!(error instanceof RpcError) || !IDLE.has(error.code)) throw error;
+      if (!(error instanceof RpcError) || !idleCodes.has(error.code)) throw error;
       return { kind: 'idle', reason: `the server says: ${error.details}`, mayContinue: !saysOver(error) };
     }
   }
@@ -89,8 +89,8 @@ class CurrentTransport implements Transport {
   async checkCancelled({ workflowId, workerId, taskName }: Action, signal: AbortSignal): Promise<CancelState> {
     const { channel, callTimeoutSeconds = 330, finalAfterSeconds = 30 } = this.#options;
     const askedAt = channel.clock.monotonicSeconds();
-    const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: NO_ACTION, actionName: NO_ACTION };
-    const times = { executionStart: NO_TIME, executionStop: NO_TIME, executionDuration: '' };
+    const whose = { workflowId, agentId: workerId, taskId: taskName, actionId: noAction, actionName: noAction };
+    const times = { executionStart: noTime, executionStop: noTime, executionDuration: '' };
     const question = { ...whose, ...times, actionState: StateType.RUNNING, message: { message: '' } };
     try {
       await channel.call(service, rpc.reportActionStatus, question, signal, callTimeoutSeconds);
@@ -112,10 +112,10 @@ class CurrentTransport implements Transport {
 }
 
 /** Not the name of an action: those of servers are ULIDs. */
-const NO_ACTION = 'nibs-asks-whether-the-workflow-exists';
+const noAction = 'nibs-asks-whether-the-workflow-exists';
 
 /** Nothing for this agent, or not now. */
-const IDLE: ReadonlySet<status> = new Set([status.NOT_FOUND, status.FAILED_PRECONDITION]);
+const idleCodes: ReadonlySet<status> = new Set([status.NOT_FOUND, status.FAILED_PRECONDITION]);
 
 /**
  * The steady state after a workflow has ended. All other words leave open that it goes on, here or
@@ -171,13 +171,13 @@ function toAction(response: ActionResponse, workerId: string): Action {
  * Servers store this time as none. One that is left out would be stored as 1970, and the workflow's
  * deadline counts from the first action's start.
  */
-const NO_TIME = new Date('0001-01-01T00:00:00Z');
+const noTime = new Date('0001-01-01T00:00:00Z');
 
 /**
  * The server has no limit but the size of its store; the message is part of every copy of the
  * workflow.
  */
-const MAX_MESSAGE_CHARACTERS = 4000;
+const maxMessageCharacters = 4000;
 
 function toReport(event: Event): ActionStatusRequest {
   const { workflowId, workerId, taskName, id, name } = event.action;
@@ -187,7 +187,7 @@ function toReport(event: Event): ActionStatusRequest {
       ...whose,
       actionState: StateType.RUNNING,
       executionStart: event.at,
-      executionStop: NO_TIME,
+      executionStop: noTime,
       executionDuration: '',
       message: { message: 'running action' },
     };
@@ -199,7 +199,7 @@ function toReport(event: Event): ActionStatusRequest {
     executionStart: startedAt,
     executionStop: endedAt,
     executionDuration: toDuration(endedAt.getTime() - startedAt.getTime()),
-    message: { message: toMessage(message, MAX_MESSAGE_CHARACTERS) },
+    message: { message: toMessage(message, maxMessageCharacters) },
   };
 }
 

@@ -23,7 +23,7 @@ export interface ProtocolProfile {
   readonly number: Readonly<Record<ActionProgress, number>>;
 }
 
-const STATE_NUMBERS = {
+const stateNumbers = {
   PENDING: State.STATE_PENDING,
   RUNNING: State.STATE_RUNNING,
   FAILED: State.STATE_FAILED,
@@ -47,14 +47,14 @@ export const protocolProfiles: readonly ProtocolProfile[] = [
   {
     dialect: 'v0.2',
     service: 'github.com.tinkerbell.tink.protos.workflow.WorkflowService',
-    number: STATE_NUMBERS,
+    number: stateNumbers,
   },
   {
     dialect: 'v0.7',
     service: 'github.com.tinkerbell.tink.protos.workflow.WorkflowService',
-    number: STATE_NUMBERS,
+    number: stateNumbers,
   },
-  { dialect: 'v0.9', service: 'proto.WorkflowService', number: STATE_NUMBERS },
+  { dialect: 'v0.9', service: 'proto.WorkflowService', number: stateNumbers },
 ];
 
 export function profileOf(dialect: LegacyDialect): ProtocolProfile {

@@ -15,7 +15,7 @@ import type { WorkflowProgress } from './standing.ts';
 const rpc = WorkflowServiceDefinition.methods;
 
 /** So long a server that has no list of all workflows is not asked for it again. */
-const WITHOUT_LIST_SECONDS = 60;
+const withoutListSeconds = 60;
 
 /** What a worker reports of an action. */
 export interface Report {
@@ -88,7 +88,7 @@ export class LegacyClient {
 
   /** Not for long: another server may take the place of this one. */
   #knowsOfNoList(): boolean {
-    return this.#channel.clock.monotonicSeconds() - this.#withoutListAt < WITHOUT_LIST_SECONDS;
+    return this.#channel.clock.monotonicSeconds() - this.#withoutListAt < withoutListSeconds;
   }
 
   /**

@@ -59,7 +59,7 @@ interface View extends Overview {
  * So long what the server showed counts as just seen. The start of an action is reported some
  * milliseconds after the question for it was answered.
  */
-const FRESH_SECONDS = 0.25;
+const freshSeconds = 0.25;
 
 class LegacyTransport implements Transport {
   readonly #client: LegacyClient;
@@ -136,7 +136,7 @@ class LegacyTransport implements Transport {
       if (!(error instanceof RpcError)) throw error;
       // Either only the answer is lost, or the server refuses what it does not want any more: what
       // it shows now tells.
-      if (!REFUSALS.has(error.code)) this.#unanswered.add(key);
+      if (!refusalCodes.has(error.code)) this.#unanswered.add(key);
       this.#known = undefined;
       const after = await this.#settle(key, event, signal).catch(() => {
         signal.throwIfAborted();
@@ -155,7 +155,7 @@ class LegacyTransport implements Transport {
   async #look(workflowId: string, signal: AbortSignal): Promise<View> {
     const seen = this.#seen;
     this.#seen = undefined;
-    if (seen?.workflowId === workflowId && this.#clock.monotonicSeconds() - seen.atSeconds < FRESH_SECONDS)
+    if (seen?.workflowId === workflowId && this.#clock.monotonicSeconds() - seen.atSeconds < freshSeconds)
       return seen.view;
     const overview = await this.#client.overview(signal);
     const position = overview.positions.find((position) => position.workflowId === workflowId);
@@ -212,7 +212,7 @@ class LegacyTransport implements Transport {
 }
 
 /** Statuses by which the server says that it did not take the report. */
-const REFUSALS: ReadonlySet<status> = new Set([
+const refusalCodes: ReadonlySet<status> = new Set([
   status.INVALID_ARGUMENT,
   status.FAILED_PRECONDITION,
   status.NOT_FOUND,
@@ -279,7 +279,7 @@ function toReport(event: Event): Report {
     progress: verdict,
     // A clock that was set in between must not make the server refuse the report.
     seconds: Math.min(Math.max(seconds, 0), 2 ** 31 - 1),
-    message: toMessage(message, MAX_MESSAGE_CHARACTERS),
+    message: toMessage(message, maxMessageCharacters),
   };
 }
 
@@ -291,4 +291,4 @@ function names({ workflowId, taskName, name, workerId }: Action) {
   return { workflowId, taskName, actionName: name, workerId };
 }
 
-const MAX_MESSAGE_CHARACTERS = 200;
+const maxMessageCharacters = 200;

@@ -117,7 +117,7 @@ export function step(event: Event, where: ActionRelation, sentBefore: boolean): 
 
 /** Why the action does not run, or why its result is not recorded. */
 export function describe(where: Exclude<ActionRelation, 'next' | 'running'>): string {
-  return REASONS[where];
+  return reasons[where];
 }
 
 /**
@@ -128,7 +128,7 @@ export function isLost(where: ActionRelation): where is 'FAILED' | 'TIMEOUT' | '
   return ['FAILED', 'TIMEOUT', 'over', 'gone', 'absent', 'hidden'].includes(where);
 }
 
-const REASONS: Readonly<Record<Exclude<ActionRelation, 'next' | 'running'>, string>> = {
+const reasons: Readonly<Record<Exclude<ActionRelation, 'next' | 'running'>, string>> = {
   SUCCESS: 'the server has recorded its success',
   FAILED: 'the server has recorded its failure',
   TIMEOUT: 'the server has recorded that it timed out',

@@ -20,7 +20,7 @@ export interface WorkflowDataOptions {
   readonly notice: (text: string) => void;
 }
 
-const MAX_SIZE_BYTES = 4 * 1024 ** 2 - 64 * 1024;
+const maxSizeBytes = 4 * 1024 ** 2 - 64 * 1024;
 
 /**
  * Carries the file `data` of a workflow's directory, a JSON object, from action to action by way of
@@ -77,13 +77,13 @@ export class WorkflowData {
       await this.#client.writeData(action, data, digest(data), signal);
       this.#known.set(workflowId, digest(data));
     } catch (error) {
-      if (!(error instanceof RpcError) || TEMPORARY.has(error.code)) throw error;
+      if (!(error instanceof RpcError) || temporaryCodes.has(error.code)) throw error;
       this.#options.notice(`the server does not take the data of workflow ${workflowId}: ${error.message}`);
     }
   }
 
   async #read(workflowId: string): Promise<Buffer | undefined> {
-    const limit = this.#options.maxSizeBytes ?? MAX_SIZE_BYTES;
+    const limit = this.#options.maxSizeBytes ?? maxSizeBytes;
     const refuse = (why: string) => {
       this.#options.notice(
         `the data of workflow ${workflowId} is not sent to the server: ${this.#file(workflowId)} ${why}`,
@@ -108,7 +108,7 @@ export class WorkflowData {
 }
 
 /** Statuses after which the same data may be taken. */
-const TEMPORARY: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
+const temporaryCodes: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
 
 /**
  * An action may have given the file another mode or owner. Without a file yet: readable for all.

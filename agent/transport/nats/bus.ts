@@ -87,9 +87,9 @@ export interface BusOptions {
   readonly onState: (state: 'connected' | 'disconnected') => void;
 }
 
-const CONNECT_SECONDS = 5;
-const FLUSH_SECONDS = 20;
-const DRAIN_SECONDS = 5;
+const connectTimeoutSeconds = 5;
+const flushTimeoutSeconds = 20;
+const drainTimeoutSeconds = 5;
 
 /**
  * A connection with one subject to listen on and one to publish on, made when first needed and
@@ -128,7 +128,7 @@ export class Bus implements AsyncDisposable {
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
     });
-    return await this.#within(2 * CONNECT_SECONDS + FLUSH_SECONDS, this.#opening, signal);
+    return await this.#within(2 * connectTimeoutSeconds + flushTimeoutSeconds, this.#opening, signal);
   }
 
   /**
@@ -172,7 +172,7 @@ export class Bus implements AsyncDisposable {
         ...(tls !== undefined && { tls }),
         name,
         servers: formatAuthority(address),
-        timeout: CONNECT_SECONDS * 1000,
+        timeout: connectTimeoutSeconds * 1000,
         maxReconnectAttempts: -1,
         // So that machines which lost their server in the same second do not come back in the same
         // second.
@@ -238,7 +238,7 @@ export class Bus implements AsyncDisposable {
 
   async #flush(connection: NatsConnection, signal: AbortSignal): Promise<void> {
     try {
-      await this.#within(FLUSH_SECONDS, connection.flush(), signal);
+      await this.#within(flushTimeoutSeconds, connection.flush(), signal);
     } catch (error) {
       // A connection on which nothing comes back would only be found out by its next pings.
       if (error instanceof DeadlineError) await connection.reconnect();
@@ -281,7 +281,7 @@ export class Bus implements AsyncDisposable {
 
   async #close(connection: NatsConnection): Promise<void> {
     // Without a connection there is nothing to wait for: the library would wait for the next one.
-    if (this.#isConnected) await this.#within(DRAIN_SECONDS, connection.drain(), NEVER).catch(() => undefined);
+    if (this.#isConnected) await this.#within(drainTimeoutSeconds, connection.drain(), never).catch(() => undefined);
     await connection.close();
     // The library leaves a socket open on which a connection was being made, and that keeps the
     // process.
@@ -289,7 +289,7 @@ export class Bus implements AsyncDisposable {
   }
 }
 
-const NEVER = new AbortController().signal;
+const never = new AbortController().signal;
 
 /** First message of a server (NATS client protocol, INFO). */
 const serverInfo = z.looseObject({
@@ -305,7 +305,7 @@ type ServerInfo = z.output<typeof serverInfo>;
  * here.
  */
 async function greeting(address: Address, clock: Clock, signal: AbortSignal): Promise<ServerInfo> {
-  using deadline = startDeadline(clock, { seconds: CONNECT_SECONDS, awaited: 'answer' }, signal);
+  using deadline = startDeadline(clock, { seconds: connectTimeoutSeconds, awaited: 'answer' }, signal);
   const options = { host: address.host, port: address.port, signal: deadline.signal };
   const socket = createConnection(options);
   try {

@@ -66,8 +66,8 @@ export function openNats(options: NatsOptions): Transport {
 }
 
 /** More pending lists than this are refused. */
-const MAX_WAITING_LISTS = 16;
-const MAX_MESSAGE_CHARACTERS = 4000;
+const maxWaitingLists = 16;
+const maxMessageCharacters = 4000;
 
 class NatsTransport implements Transport {
   readonly #options: NatsOptions;
@@ -159,8 +159,8 @@ class NatsTransport implements Transport {
   }
 
   #accept(list: ListInWork): void {
-    if (this.#lists.length > MAX_WAITING_LISTS) {
-      this.#refuse(`${list.describe()} is dropped: ${MAX_WAITING_LISTS} others wait already`);
+    if (this.#lists.length > maxWaitingLists) {
+      this.#refuse(`${list.describe()} is dropped: ${maxWaitingLists} others wait already`);
       return;
     }
     this.#lists.push(list);
@@ -171,7 +171,7 @@ class NatsTransport implements Transport {
   #refuse(why: string): void {
     this.#warn(why);
     const none = { workflow_id: '', task_id: '', action_id: '', action_name: '', agent_id: this.#options.workerId };
-    const report = { ...none, state: 'FAILED', message: toMessage(this.#options.redact(why), MAX_MESSAGE_CHARACTERS) };
+    const report = { ...none, state: 'FAILED', message: toMessage(this.#options.redact(why), maxMessageCharacters) };
     this.#bus.publish(report, this.#stop.signal).catch((error: Error) => this.#warn(error.message));
   }
 
@@ -183,7 +183,7 @@ class NatsTransport implements Transport {
   }
 
   #warn(text: string): void {
-    this.#options.onWarning(toMessage(this.#options.redact(text), MAX_MESSAGE_CHARACTERS));
+    this.#options.onWarning(toMessage(this.#options.redact(text), maxMessageCharacters));
   }
 }
 
@@ -266,7 +266,7 @@ function toReport(
     return { ...whose, attempt, state: 'RUNNING', message: 'running action', execution_start };
   }
   const { verdict, startedAt, endedAt } = event.outcome;
-  const message = toMessage(redact(event.outcome.message), MAX_MESSAGE_CHARACTERS);
+  const message = toMessage(redact(event.outcome.message), maxMessageCharacters);
   const times = { execution_start: startedAt.toISOString(), execution_stop: endedAt.toISOString() };
   if (!isTriedAgain) return { ...whose, attempt, state: verdict, message, ...times };
   return {

@@ -2,7 +2,7 @@ import type { Pieces, StoredPiece } from './pieces.ts';
 import type { JobResults, Pool } from './pool.ts';
 
 /** Limit for unusual encoders; the header of a block has no upper limit. */
-const longestBlockBytes = 32 * 1024 * 1024;
+const maxBlockBytes = 32 * 1024 * 1024;
 
 /**
  * Starts jobs for pieces as they are read, ahead of the reader. Each worker guesses where in its
@@ -52,7 +52,7 @@ export class Schedule {
   restartWithMore(bit: number): void {
     const before = bit === this.#longBlock.bit ? this.#longBlock.overlapBytes : this.#usualOverlapBytes;
     this.#overlapBytes = before * 4;
-    if (this.#overlapBytes > longestBlockBytes) throw new RangeError(`it is longer than ${longestBlockBytes} bytes`);
+    if (this.#overlapBytes > maxBlockBytes) throw new RangeError(`it is longer than ${maxBlockBytes} bytes`);
     this.#longBlock = { bit, overlapBytes: this.#overlapBytes };
     this.#pieces.limit = Math.max(this.#pieces.limit, this.#piecesNeeded() + 1);
     this.restart(bit);

@@ -15,7 +15,7 @@ import { unrandomise } from './randomised.ts';
 
 /** Codes of up to this length are decoded with one look-up. */
 const primaryBits = 11;
-const maximumGroups = 6;
+const maxGroups = 6;
 /** Bytes that may be read beyond the input while a group of symbols is decoded. */
 const inputSlack = 256;
 
@@ -54,7 +54,7 @@ class TypescriptKernel implements Kernel {
   #usedCount = 0;
   readonly #selectors = new Uint8Array(maxSelectors);
   #selectorCount = 0;
-  readonly #codes = Array.from({ length: maximumGroups }, () => new Code());
+  readonly #codes = Array.from({ length: maxGroups }, () => new Code());
   #bit = 0;
 
   constructor(lanes: number, inputCapacity: number) {
@@ -188,7 +188,7 @@ class TypescriptKernel implements Kernel {
   #decodeTables(): number {
     const groups = this.#bits(3);
     const selectors = this.#bits(15);
-    if (groups < 2 || groups > maximumGroups || selectors < 1) return decodeStatus.badGroupCount;
+    if (groups < 2 || groups > maxGroups || selectors < 1) return decodeStatus.badGroupCount;
     const order = Array.from({ length: groups }, (_, i) => i);
     for (let i = 0; i < selectors; i++) {
       let steps = 0;

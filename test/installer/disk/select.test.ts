@@ -76,7 +76,7 @@ test('chooseSmallest() takes the smallest of the unused disks', () => {
 test('chooseSmallest() wants more than 10^10 bytes, not as many', () => {
   assert.equal(choose([{ path: '/dev/sda', size: 10_000_000_000 }]).chosen, undefined);
   assert.equal(choose([{ path: '/dev/sda', size: 10_000_000_512 }]).chosen?.path, '/dev/sda');
-  assert.equal(choose([{ path: '/dev/sda', size: 1_000_001 }], { minimumBytes: 1_000_000 }).chosen?.path, '/dev/sda');
+  assert.equal(choose([{ path: '/dev/sda', size: 1_000_001 }], { minBytes: 1_000_000 }).chosen?.path, '/dev/sda');
 });
 
 test('chooseSmallest() breaks ties by path in byte order', () => {
@@ -241,7 +241,7 @@ test('listDisks() sees real devices, and chooseSmallest() a real loop device whe
   assert.equal(found?.sectorSizeBytes, 512);
   assert.deepEqual(found?.uses, []);
   const ours = disks.filter(({ path, sizeBytes }) => sizeBytes < 6e12 || [small.path, large.path].includes(path));
-  const selection = chooseSmallest(ours, { includeMajors: [7], minimumBytes: 6e12 });
+  const selection = chooseSmallest(ours, { includeMajors: [7], minBytes: 6e12 });
   assert.equal(selection.chosen?.path, small.path);
   assert.equal(reasonFor(selection, large.path), 'usable, but not the smallest');
 });

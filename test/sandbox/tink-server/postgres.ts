@@ -9,7 +9,7 @@ import { printJsonb } from './jsonb.ts';
 import { findWorkflow, type Progress, type Records, type WorkflowRecord } from './records.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-const MAX_MESSAGE_CHARACTERS = 200;
+const maxMessageCharacters = 200;
 const MAX_DATA_VERSIONS = 3;
 
 /** All workflows of a worker, in the order of their creation, finished ones included. */
@@ -73,7 +73,7 @@ export function takeReport(
   };
   workflow.updatedAt = new Date().toISOString();
   checkUuid(report.workerId);
-  if (Array.from(report.message).length > MAX_MESSAGE_CHARACTERS) {
+  if (Array.from(report.message).length > maxMessageCharacters) {
     throw new RpcFailure(status.ABORTED, 'pq: value too long for type character varying(200)');
   }
   if (Math.abs(report.seconds) >= 2 ** 31) throw new RpcFailure(status.ABORTED, 'pq: integer out of range');

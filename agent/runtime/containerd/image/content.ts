@@ -9,7 +9,7 @@ import { alreadyExists, type CallOptions, type ContainerdClient, cleanUp, isNotF
 import type { BlobDescriptor } from '../registry/repository.ts';
 
 const pieceBytes = 1024 * 1024;
-const longestDocumentBytes = 8 * 1024 * 1024;
+const maxDocumentBytes = 8 * 1024 * 1024;
 
 /**
  * A manifest or a configuration in the content store; `undefined` if it is not there.
@@ -22,7 +22,7 @@ export async function readContent(
 ): Promise<Buffer | undefined> {
   const read: Uint8Array[] = [];
   try {
-    const request = { digest, offset: 0, size: longestDocumentBytes };
+    const request = { digest, offset: 0, size: maxDocumentBytes };
     for await (const { data } of client.stream(ContentDefinition, 'read', request, options)) read.push(data);
     return Buffer.concat(read);
   } catch (error) {
@@ -98,7 +98,7 @@ export async function labelContent(
 }
 
 /** containerd's own limit. */
-const longestLabelBytes = 4096;
+const maxLabelBytes = 4096;
 
 /**
  * Notes which repositories content is from, as containerd's client does for pushes and lazy
@@ -115,7 +115,7 @@ export async function noteSource(
   const { info } = await client.call(ContentDefinition, 'info', { digest }, options);
   const known = info?.labels[key]?.split(',') ?? [];
   const value = [...new Set([...known, source.repository])].sort().join(',');
-  if (known.includes(source.repository) || key.length + value.length > longestLabelBytes) return;
+  if (known.includes(source.repository) || key.length + value.length > maxLabelBytes) return;
   await labelContent(client, digest, { [key]: value }, options);
 }
 

@@ -1,7 +1,7 @@
 // From the magic of a block to its permutation.
 
 import { inputBits, read, window } from './bits';
-import { build, lengths, maxCodeLength, maximumGroups, primary, primaryBits, search } from './code';
+import { build, lengths, maxCodeLength, maxGroups, primary, primaryBits, search } from './code';
 import { blockCapacity, column, Lane } from './memory';
 
 // As `decodeStatus` in ../kernel.ts.
@@ -76,7 +76,7 @@ function decodeHeader(lane: Lane): u32 {
 function decodeTables(): u32 {
   const groups = bits(3);
   const count = bits(15);
-  if (groups < 2 || groups > maximumGroups || count < 1) return badGroupCount;
+  if (groups < 2 || groups > maxGroups || count < 1) return badGroupCount;
   for (let i: u32 = 0; i < groups; i++) store<u8>(order + i, i);
   for (let i: u32 = 0; i < count; i++) {
     let steps: u32 = 0;

@@ -2,8 +2,8 @@
 // and lower codes win.
 
 export const maxCodeLength: u32 = 20;
-export const maximumGroups: u32 = 6;
-const maximumSymbols: u32 = 258;
+export const maxGroups: u32 = 6;
+const maxSymbols: u32 = 258;
 /** Codes of up to this length are decoded with one look-up. */
 export const primaryBits: u32 = 11;
 

@@ -85,7 +85,7 @@ class Sender implements AsyncDisposable {
 }
 
 const { signal } = new AbortController();
-const patience = { clock: systemClock, initialSeconds: 0.05, maximumSeconds: 0.2, onFailure: () => {} };
+const patience = { clock: systemClock, initialSeconds: 0.05, maxSeconds: 0.2, onFailure: () => {} };
 
 let server: NatsServer;
 let worker: string;
