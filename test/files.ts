@@ -1,6 +1,6 @@
 /**
- * The test files: what each needs, and which of them take long. `node test/files.ts FILE...` prints the
- * layer of each.
+ * The test files: what each needs, and which of them take long. `node test/files.ts FILE...` prints
+ * the layer of each.
  */
 
 import { glob, readFile } from 'node:fs/promises';
@@ -8,7 +8,8 @@ import { join, relative, resolve } from 'node:path';
 import { build } from 'esbuild';
 
 /**
- * - unit: Node alone, as any user. No file that it loads starts a program, and none in test/ gives a file to another user.
+ * - unit: Node alone, as any user. No file that it loads starts a program, and none in test/ gives
+ *   a file to another user.
  * - integration: programs of the machine, mostly as root.
  * - machine: starts a virtual machine.
  */
@@ -23,8 +24,8 @@ export interface TestFile {
 export const repository = join(import.meta.dirname, '..');
 
 /**
- * Take longer than the others and therefore start first, in this order: those that mostly wait stand
- * between those that need the processor (virtual machines are emulated).
+ * Take longer than the others and therefore start first, in this order: those that mostly wait
+ * stand between those that need the processor (virtual machines are emulated).
  */
 export const longFiles: readonly string[] = [
   'test/agent/kill-anywhere.test.ts',
@@ -103,7 +104,10 @@ export const ownCode: readonly string[] = [
   'test/executable/elf/link-library.test.ts',
 ];
 
-/** What starts programs imports one of these; esbuild, node-disk-info and systeminformation start some themselves. */
+/**
+ * What starts programs imports one of these; esbuild, node-disk-info and systeminformation start
+ * some themselves.
+ */
 const programStarters = ['execa', 'node:child_process', 'esbuild', 'node-disk-info', 'systeminformation'];
 
 const changesOwner = /^import \{[^}]*\bchown\b[^}]*\} from 'node:fs\/promises';$/m;

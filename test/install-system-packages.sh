@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that building and testing need and that this machine lacks. Needs root and apt.
+# Installs the Debian packages that building and testing need and that this machine lacks. Needs
+# root and apt.
 set -eu
 
 export DEBIAN_FRONTEND=noninteractive

@@ -1,5 +1,6 @@
 /**
- * Runs test files, four at a time: `node test/run.ts [--unit | --integration | --distribution | FILE...]`.
+ * Runs test files, four at a time:
+ * `node test/run.ts [--unit | --integration | --distribution | FILE...]`.
  *
  * - `--unit`: those that need nothing but Node, which Node's permission model makes sure of.
  * - `--integration`: those that start programs of the machine, without virtual machines.

@@ -10,7 +10,10 @@ import { startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts'
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Registry, startRegistry } from '../sandbox/registry.ts';
 
-/** A door before a registry, of plain HTTP: passes everything on and keeps what the callers show of themselves. */
+/**
+ * A door before a registry, of plain HTTP: passes everything on and keeps what the callers show of
+ * themselves.
+ */
 async function watch(test: TestContext, { host, authority }: Registry) {
   const shown = new Set<string>();
   const door = createServer((incoming, answer) => {

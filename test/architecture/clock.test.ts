@@ -1,6 +1,8 @@
 /**
- * Only clock/ uses the clocks, timers and random numbers of Node. All other code takes a Clock from its caller, so that tests and simulations can replace time and
- * chance. Sources are parsed by esbuild, which replaces each use of a global by a mark: comments, strings and local variables of the same name do not count.
+ * Only clock/ uses the clocks, timers and random numbers of Node. All other code takes a Clock from
+ * its caller, so that tests and simulations can replace time and chance. Sources are parsed by
+ * esbuild, which replaces each use of a global by a mark: comments, strings and local variables of
+ * the same name do not count.
  */
 import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
@@ -12,7 +14,10 @@ import { transform } from 'esbuild';
 const root = join(import.meta.dirname, '../..');
 const rooms = ['agent', 'errors', 'installer', 'net', 'tools'];
 
-/** Programs that run when something is built or measured, never on a machine. They are never simulated, and they measure real time. */
+/**
+ * Programs that run when something is built or measured, never on a machine. They are never
+ * simulated, and they measure real time.
+ */
 const buildPrograms = [
   'executable/',
   'initramfs/',
@@ -20,7 +25,10 @@ const buildPrograms = [
   'installer/decompress/bzip2/build-kernel.ts',
 ];
 
-/** Globals that read the time, wait, or draw a random number; random bytes for names and keys are another matter. */
+/**
+ * Globals that read the time, wait, or draw a random number; random bytes for names and keys are
+ * another matter.
+ */
 const globals = [
   ...['setTimeout', 'setInterval', 'clearTimeout', 'clearInterval', 'performance'],
   ...['AbortSignal.timeout', 'Math.random', 'process.hrtime', 'process.uptime'],
@@ -32,7 +40,10 @@ const define = Object.fromEntries([
   ...['Date', 'globalThis.Date'].map((way) => [way, mark('Date')]),
 ]);
 
-/** Modules that have the same under other names. A turn of the event loop (`setImmediate`) takes no time. */
+/**
+ * Modules that have the same under other names. A turn of the event loop (`setImmediate`) takes no
+ * time.
+ */
 const modules = /\b(?:import|from)\b\s*\(?\s*"(?:node:)?(timers|timers\/promises|perf_hooks)"/;
 const harmless = /^import (?:type )?\{ setImmediate(?: as \w+)? \} from /;
 

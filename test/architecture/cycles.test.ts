@@ -6,7 +6,10 @@ import { test } from 'node:test';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Which file loads which others: imports and re-exports of values. Types are gone when the program runs, and what is imported by a call is loaded later. */
+/**
+ * Which file loads which others: imports and re-exports of values. Types are gone when the program
+ * runs, and what is imported by a call is loaded later.
+ */
 type Graph = ReadonlyMap<string, readonly string[]>;
 
 function loadedBy(path: string, source: string): string[] {
@@ -20,7 +23,10 @@ function readGraph(): Graph {
   return new Map(paths.map((path) => [path, loadedBy(path, readFileSync(join(root, path), 'utf8'))]));
 }
 
-/** @returns one cycle as the files on the way round, the first one at both ends; `undefined` where there is none */
+/**
+ * @returns one cycle as the files on the way round, the first one at both ends; `undefined` where
+ *   there is none
+ */
 function findCycle(graph: Graph): string[] | undefined {
   const done = new Set<string>();
   const visit = (path: string, way: readonly string[]): string[] | undefined => {

@@ -1,10 +1,12 @@
 /**
- * Decoding a bzip2 image, output discarded: ours against lbzip2 and bzip2, taking turns.
+ * Decoding a bzip2 image, output discarded: ours against lbzip2 and bzip2, alternating.
  *
- *     node test/bench/decompress.ts [--image-megabytes 1024] [--content-megabytes 100] [--rounds 3] [--threads 2]
+ *     node test/bench/decompress.ts [--image-megabytes 1024] [--content-megabytes 100] \
+ *       [--rounds 3] [--threads 2]
  *
- * The image is like Flatcar's: a part that does not compress, all else zeroes, compressed by lbzip2 -9. Today's has 8456 MB and 500 MB.
- * With BENCH_JSON=path the ratios are also written there as rows.
+ * The image is like Flatcar's: a part that does not compress, all else zeroes, compressed by lbzip2
+ * -9. Today's has 8456 MB and 500 MB. With BENCH_JSON=path the ratios are also written there as
+ * rows.
  */
 import { execFileSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';

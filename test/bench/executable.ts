@@ -1,6 +1,7 @@
 /**
- * The executable's size, and the time from its start to its end under each of its names: `node test/bench/executable.ts [build/nibs-linux-x64]`.
- * With BENCH_JSON=path the figures are also written there as rows.
+ * The executable's size, and the time from its start to its end under each of its names:
+ * `node test/bench/executable.ts [build/nibs-linux-x64]`. With BENCH_JSON=path the figures are also
+ * written there as rows.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempDisposableSync, rmSync, statSync, symlinkSync } from 'node:fs';

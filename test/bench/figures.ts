@@ -1,10 +1,13 @@
 /**
- * Runs the demo and the benchmarks, and writes their figures into docs/figures.json and docs/figures.md.
+ * Runs the demo and the benchmarks, and writes their figures into docs/figures.json and
+ * docs/figures.md.
  *
- *     node test/bench/figures.ts [--only demo,executable,agent,install,decompress] [-- arguments of the benchmark]
+ *     node test/bench/figures.ts [--only demo,executable,agent,install,decompress] \
+ *       [-- arguments of the benchmark]
  *     node test/bench/figures.ts --page     # writes only docs/figures.md, from docs/figures.json
  *
- * Parts that are not run keep the figures of the run before, with its commit. What was built must be there (`make figures` builds it); needs root.
+ * Parts that are not run keep the figures of the run before, with its commit. What was built must
+ * be there (`make figures` builds it); needs root.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempDisposableSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,8 +1,10 @@
 /**
- * The agents of Go beside ours, each pair with a server of its dialect and one engine. The two alternate: ten actions by one, the same ten by the other. The Go
- * agents are built from their sources with the `go` command (1.22 or newer), into build/cache.
+ * The agents of Go beside ours, each pair with a server of its dialect and one engine. The two
+ * alternate: ten actions by one, the same ten by the other. The Go agents are built from their
+ * sources with the `go` command (1.22 or newer), into build/cache.
  *
- * An action's time is that between two reports of success, without pauses: all that an agent does for an action. Both poll at their default interval.
+ * An action's time is that between two reports of success, without pauses: all that an agent does
+ * for an action. Both poll at their default interval.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -98,7 +100,8 @@ export async function measureGoAgents(options: GoAgentsOptions): Promise<GoAgent
 }
 
 /**
- * As a dependency of an empty module: `go install` refuses versions with `replace` or `exclude` in their go.mod, which count only in a main module.
+ * As a dependency of an empty module: `go install` refuses versions with `replace` or `exclude` in
+ * their go.mod, which count only in a main module.
  * @returns path of the program.
  */
 async function build({ version }: GoAgent): Promise<string> {
@@ -181,7 +184,10 @@ async function measureBeside(
   return [figures(0), figures(1)];
 }
 
-/** @returns the time of each action but the first, which has the wait for the next poll in it, and the CPU for one of them. */
+/**
+ * @returns the time of each action but the first, which has the wait for the next poll in it, and
+ *   the CPU for one of them.
+ */
 async function runWorkflow(server: TinkServer, template: string, { process, mac }: Contestant) {
   const ends: number[] = [];
   const cpu: Promise<number>[] = [];
@@ -296,7 +302,10 @@ async function start(
   };
 }
 
-/** The Go agents need it. Removed again: the directories of these workflows, and it itself if this made it and nothing else uses it. */
+/**
+ * The Go agents need it. Removed again: the directories of these workflows, and it itself if this
+ * made it and nothing else uses it.
+ */
 async function createWorkerDirectory(): Promise<AsyncDisposable & { readonly workflows: string[] }> {
   const made = await mkdir(WORKER_DIRECTORY, { recursive: true });
   const workflows: string[] = [];

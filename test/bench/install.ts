@@ -1,12 +1,15 @@
 /**
- * Installing an image over HTTP from loopback onto a loop device, until it is on the disk: ours, with and without the zeroing by the device,
- * against wget, lbzip2 or bzip2, dd and gpg, taking turns. Every run starts with a new, sparse disk.
+ * Installing an image over HTTP from loopback onto a loop device, until it is on the disk: ours,
+ * with and without the zeroing by the device, against wget, lbzip2 or bzip2, dd and gpg, taking
+ * turns. Every run starts with a new, sparse disk.
  *
  *     node test/bench/install.ts [--quick] [--rounds 3] [--disks /dev/shm]
  *
- * The image has the size and the layout of today's Flatcar and 500 MB that do not compress; with --quick it is small. It is made once and kept
- * in build/cache/bench. Each program of a pipeline is measured by time(1) on its own; CPU times and peaks are sums over the pipeline. Bytes
- * written are the blocks that the new disk's file has afterwards. bzip2 runs once. With BENCH_JSON=path the ratios are also written there as rows.
+ * The image has the size and the layout of today's Flatcar and 500 MB that do not compress; with
+ * --quick it is small. It is made once and kept in build/cache/bench. Each program of a pipeline is
+ * measured by time(1) on its own; CPU times and peaks are sums over the pipeline. Bytes written are
+ * the blocks that the new disk's file has afterwards. bzip2 runs once. With BENCH_JSON=path the
+ * ratios are also written there as rows.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -45,7 +48,8 @@ const { values } = parseArgs({
   },
 });
 
-// An interrupt ends what is running, so that what was set up for it is taken down as after a failure.
+// An interrupt ends what is running, so that what was set up for it is taken down as after a
+// failure.
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupt.abort());
 const execa = start({ cancelSignal: interrupt.signal });
@@ -202,7 +206,10 @@ function showTable(medians: Readonly<Record<string, Sample>>): void {
   process.stdout.write('ratios are to the lbzip2 pipeline\n');
 }
 
-/** The time that each stage of ours takes when it has the machine to itself; the longest bounds the whole. */
+/**
+ * The time that each stage of ours takes when it has the machine to itself; the longest bounds the
+ * whole.
+ */
 async function measureStages(url: string, imageBytes: number, contentBytes: number): Promise<Record<string, number>> {
   const path = join(folder, 'image.bin.bz2');
   const read = () => createReadStream(path, { highWaterMark: mebibyte });

@@ -12,13 +12,19 @@ export async function memoryBytesOf({ pid }: Process, field: 'VmRSS' | 'VmHWM'):
   return Number(new RegExp(`^${field}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1]) * 1024;
 }
 
-/** CPU time of all threads of a process, in seconds (proc_pid_stat(5): utime, stime); the kernel counts in ticks of 10 ms. */
+/**
+ * CPU time of all threads of a process, in seconds (proc_pid_stat(5): utime, stime); the kernel
+ * counts in ticks of 10 ms.
+ */
 export async function cpuSecondsOf({ pid }: Process): Promise<number> {
   const fields = await statOf(pid);
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-/** CPU time of the processes that this one has started and that have ended, in seconds (proc_pid_stat(5): cutime, cstime). */
+/**
+ * CPU time of the processes that this one has started and that have ended, in seconds
+ * (proc_pid_stat(5): cutime, cstime).
+ */
 export async function childrensCpuSeconds(): Promise<number> {
   const fields = await statOf('self');
   return (Number(fields[13]) + Number(fields[14])) / 100;

@@ -19,7 +19,10 @@ export function alone(bench: string, metric: string, unit: Row['unit'], ours: nu
   return { bench, metric, unit, ours, rival: 'none', rivalValue: ours, ratio: 1 };
 }
 
-/** Adds rows to the file named by BENCH_JSON, in place of those of the same benchmarks; does nothing where there is no such variable. */
+/**
+ * Adds rows to the file named by BENCH_JSON, in place of those of the same benchmarks; does nothing
+ * where there is no such variable.
+ */
 export async function writeRows(rows: readonly Row[]): Promise<void> {
   const path = process.env['BENCH_JSON'];
   if (!path) return;

@@ -1,9 +1,13 @@
 /**
- * From power-on to first boot: a virtual machine netboots into our boot image, fetches its workflow from a tink server, runs the actions as containers, has
- * an operating system on its disk, reboots, and lets the key of its configuration log in.
+ * From power-on to first boot: a virtual machine netboots into our boot image, fetches its workflow
+ * from a tink server, runs the actions as containers, has an operating system on its disk, reboots,
+ * and lets the key of its configuration log in.
  *
- * `node test/e2e/demo.ts [--template blog|seed|standard] [--firmware bios|uefi] [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]`;
- * `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and boots must have been built (`make demo` does).
+ *     node test/e2e/demo.ts [--template blog|seed|standard] [--firmware bios|uefi] \
+ *       [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]
+ *
+ * `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and boots must
+ * have been built (`make demo` does).
  */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -31,7 +35,10 @@ const { values: options } = parseArgs({
     firmware: { type: 'string', default: 'bios' },
     dialect: { type: 'string' },
     finish: { type: 'string' },
-    /** Set when this program runs itself inside the network namespace, to the device the machine is plugged into. */
+    /**
+     * Set when this program runs itself inside the network namespace, to the device the machine is
+     * plugged into.
+     */
     'inside-with-tap': { type: 'string' },
   },
 });
@@ -64,7 +71,10 @@ function readOptions() {
   return { workflow, dialect: dialect ?? workflow.dialects[0], firmware, finish };
 }
 
-/** Makes the network and runs the story in it: inside, provisioner and machine have the addresses of the original, whatever this machine's network is. */
+/**
+ * Makes the network and runs the story in it: inside, provisioner and machine have the addresses of
+ * the original, whatever this machine's network is.
+ */
 async function main(): Promise<number> {
   if (process.getuid?.() !== 0) {
     process.stderr.write('error: the demo makes a network namespace, which needs root; run it as root\n');

@@ -22,7 +22,10 @@ const plan = [
   { serial: 'LARGE', sizeBytes: 12_884_901_888, role: 'larger' },
 ] as const;
 
-/** Makes the disks as sparse files. Those that must stay untouched hold foreign data: at their start, in the middle and at their end. */
+/**
+ * Makes the disks as sparse files. Those that must stay untouched hold foreign data: at their
+ * start, in the middle and at their end.
+ */
 export async function createDisks(directory: string): Promise<readonly DemoDisk[]> {
   const disks = plan.map((disk) => ({ ...disk, path: pathOf(directory, disk.serial) }));
   for (const disk of disks) {
@@ -49,8 +52,9 @@ function pathOf(directory: string, serial: string): string {
 const extents = z.array(z.object({ start: z.number(), length: z.number(), data: z.boolean(), zero: z.boolean() }));
 
 /**
- * SHA-256 over the disk's size and over offset and bytes of each chunk that is not all zeroes, so that 20 GB of nothing need not be read. Two disks have the
- * same checksum only if they have the same bytes: which parts of the file are allocated plays no role.
+ * SHA-256 over the disk's size and over offset and bytes of each chunk that is not all zeroes, so
+ * that 20 GB of nothing need not be read. Two disks have the same checksum only if they have the
+ * same bytes: which parts of the file are allocated plays no role.
  */
 export async function checksum(disk: DemoDisk): Promise<string> {
   const { stdout } = await execa('qemu-img', ['map', '--force-share', '-f', 'raw', '--output=json', disk.path]);
@@ -59,7 +63,8 @@ export async function checksum(disk: DemoDisk): Promise<string> {
   const chunk = Buffer.alloc(1 << 20);
   for (const extent of extents.parse(JSON.parse(stdout)).filter(({ data, zero }) => data && !zero)) {
     const end = extent.start + extent.length;
-    // Chunks begin at multiples of their size, so that they do not depend on where an extent begins.
+    // Chunks begin at multiples of their size, so that they do not depend on where an extent
+    // begins.
     for (let offset = Math.floor(extent.start / chunk.length) * chunk.length; offset < end; offset += chunk.length) {
       const { bytesRead } = await file.read(chunk, 0, chunk.length, offset);
       const bytes = chunk.subarray(0, bytesRead);

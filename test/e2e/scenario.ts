@@ -22,7 +22,10 @@ export interface DemoOptions {
   readonly firmware: 'bios' | 'uefi';
   readonly dialect: ServerDialect;
   readonly workflow: SandboxWorkflow;
-  /** The machine must get to the installed system without a reset: its kernel is started by the boot image's. */
+  /**
+   * The machine must get to the installed system without a reset: its kernel is started by the boot
+   * image's.
+   */
   readonly withoutReset: boolean;
   readonly signal: AbortSignal;
 }
@@ -51,7 +54,10 @@ export interface DemoResult {
   readonly error?: Error;
 }
 
-/** The machine of the original: the address DHCP gives it, and the id under which the tink server knows it. */
+/**
+ * The machine of the original: the address DHCP gives it, and the id under which the tink server
+ * knows it.
+ */
 const machineOfTheSeed: SeedMachine = {
   id: 'ce2e62ed-826f-4485-a39f-a82bb74338e2',
   mac: '08:00:27:00:00:01',
@@ -60,7 +66,10 @@ const machineOfTheSeed: SeedMachine = {
 
 const loginSeconds = 120;
 
-/** Runs the whole story and never throws: what failed is in the result, with everything that was seen until then. */
+/**
+ * Runs the whole story and never throws: what failed is in the result, with everything that was
+ * seen until then.
+ */
 export async function runScenario(options: DemoOptions): Promise<DemoResult> {
   const story = new Story();
   const seen: Seen = { disks: [], sizes: [] };
@@ -145,7 +154,10 @@ async function runWorkflow(
   if (workflow.restartedBy === 'action') refuseReset(machine);
 }
 
-/** @returns the machine after a person has switched it off and on; undefined where the machine restarts without a person */
+/**
+ * @returns the machine after a person has switched it off and on; undefined where the machine
+ *   restarts without a person
+ */
 async function restart(
   machine: Machine,
   provisioner: Provisioner,

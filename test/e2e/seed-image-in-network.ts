@@ -1,6 +1,8 @@
 /**
- * The actions of the blog post in the image that a site makes for itself, without a virtual machine: as root of a mount namespace inside a network namespace that has
- * br0. Their commands are those that the tink server gives out, but `-s` is replaced by `-d DEVICE`, so that no disk of this machine can be chosen.
+ * The actions of the blog post in the image that a site makes for itself, without a virtual
+ * machine: as root of a mount namespace inside a network namespace that has br0. Their commands are
+ * those that the tink server gives out, but `-s` is replaced by `-d DEVICE`, so that no disk of
+ * this machine can be chosen.
  *
  * `node test/e2e/seed-image-in-network.ts <directory> <device> <releases> <signing key>`
  */
@@ -36,7 +38,10 @@ for (const command of commands) {
   process.stdout.write(`${ran.all}\n`);
 }
 
-/** The image as the engine would lay it out, with the file systems and the directories of the task, and the name server of DHCP. */
+/**
+ * The image as the engine would lay it out, with the file systems and the directories of the task,
+ * and the name server of DHCP.
+ */
 async function unpackImage(): Promise<void> {
   await mkdir(root);
   const { layers } = await readOciArchive(join(directory, 'flatcar-install.oci.tar'));

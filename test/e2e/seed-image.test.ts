@@ -1,4 +1,7 @@
-/** The blog post's commands, template and config, word for word, with the image that a site makes; the demo (--template seed) does it in a virtual machine. */
+/**
+ * The blog post's commands, template and config, word for word, with the image that a site makes;
+ * the demo (--template seed) does it in a virtual machine.
+ */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -19,7 +22,8 @@ test('the actions of the blog post install from the release server of a site, wh
   await using release = await makeSignedRelease();
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
   const releases = await layOut(release, directory);
-  // Where `make images` has not done it yet, this downloads the packages of the image: inside there is no way to Debian's servers.
+  // Where `make images` has not done it yet, this downloads the packages of the image: inside there
+  // is no way to Debian's servers.
   const built = join(root, 'build/flatcar-install.oci.tar');
   if (!existsSync(built)) await execa(process.execPath, [join(root, 'initramfs/action-image.ts')]);
   const output = await runInNetwork([directory, disk.path, releases, release.keyPath]);
@@ -47,7 +51,10 @@ async function layOut(release: SignedRelease, directory: string): Promise<string
   return server;
 }
 
-/** In a network namespace the provisioner has the addresses of the post, whatever this machine's network is. */
+/**
+ * In a network namespace the provisioner has the addresses of the post, whatever this machine's
+ * network is.
+ */
 async function runInNetwork(args: readonly string[]): Promise<string> {
   await using network = await createSandboxNetwork({ name: 'nibs-seed', address: '192.168.1.1/29' });
   const program = [process.execPath, join(import.meta.dirname, 'seed-image-in-network.ts'), ...args];

@@ -12,7 +12,10 @@ import { startTinkServer } from '../sandbox/tink-server/server.ts';
 const executable = join(import.meta.dirname, `../../build/nibs-linux-${process.arch}`);
 const names = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
-/** A root with the executable under all its names, one of them a copy: CaptainOS takes the file to /tink-agent. */
+/**
+ * A root with the executable under all its names, one of them a copy: CaptainOS takes the file to
+ * /tink-agent.
+ */
 async function makeHost(suite: 'bookworm' | 'trixie'): Promise<GlibcRoot> {
   const root = await makeGlibcRoot(suite);
   await copyFile(executable, join(root.path, 'tink-agent'));

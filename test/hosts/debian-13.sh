@@ -1,10 +1,13 @@
 #!/bin/bash
-# Sets up, builds and tests a clean clone of HEAD in a chroot of Debian 13 that has only Debian's essential packages, git, make, and its own Node
-# and npm. Needs root, debootstrap, and a Debian or Ubuntu as host.
+# Sets up, builds and tests a clean clone of HEAD in a chroot of Debian 13 that has only Debian's
+# essential packages, git, make, and its own Node and npm. Needs root, debootstrap, and a Debian or
+# Ubuntu as host.
 #
-# `debian-13.sh COMMAND...` runs another command in the clone instead of `test/hosts/in-debian-13.sh`, for example `debian-13.sh bash`.
+# `debian-13.sh COMMAND...` runs another command in the clone instead of
+# `test/hosts/in-debian-13.sh`, for example `debian-13.sh bash`.
 #
-# The chroot has mount and PID namespaces of its own: all its mounts and processes end with this script, even with one that is killed.
+# The chroot has mount and PID namespaces of its own: all its mounts and processes end with this
+# script, even with one that is killed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -21,7 +24,8 @@ remove_root() {
     kill -KILL "$chroot_pid"
     wait "$chroot_pid" || true
   fi
-  # A test that was killed may leave loop devices whose files are here; they are the machine's, not the namespace's.
+  # A test that was killed may leave loop devices whose files are here; they are the machine's, not
+  # the namespace's.
   losetup --list --noheadings --output NAME,BACK-FILE | awk -v root="$root/" 'index($2, root) == 1 { print $1 }' |
     xargs --no-run-if-empty losetup --detach
   rm -rf --one-file-system "$root"
@@ -46,7 +50,8 @@ make_root() {
   git clone --quiet --no-local . "$root/srv/nibs"
 }
 
-# Everything that processes in the chroot get of this machine's environment is what they need to reach the network.
+# Everything that processes in the chroot get of this machine's environment is what they need to
+# reach the network.
 environment=(
   HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive
   NODE_EXTRA_CA_CERTS=/etc/authorities.crt npm_config_cache=/var/cache/npm npm_config_update_notifier=false
@@ -58,12 +63,14 @@ done
 make_root
 echo "Debian 13: base system installed in $SECONDS s"
 
-# Downloads of this machine's npm, which the chroot reads and does not change. npm compares them with the checksums of the lock file.
+# Downloads of this machine's npm, which the chroot reads and does not change. npm compares them
+# with the checksums of the lock file.
 npm_cache=$(npm config get cache)
 mkdir -p "$npm_cache"
 
 command=("${@:-test/hosts/in-debian-13.sh}")
-# In the background, and waited for, so that a signal ends this script at once. Standard input stays that of this script.
+# In the background, and waited for, so that a signal ends this script at once. Standard input stays
+# that of this script.
 exec 3<&0
 # shellcheck disable=SC2016 # $… is for the shell in the namespaces
 env --ignore-environment "${environment[@]}" setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -euc '
@@ -76,7 +83,8 @@ env --ignore-environment "${environment[@]}" setpriv --pdeathsig KILL unshare --
   mount --bind "$archives" "$root/var/cache/apt/archives"
   mkdir "$root/run/npm" "$root/run/npm/changed" "$root/run/npm/work"
   mount -t overlay -o "lowerdir=$npm_cache,upperdir=$root/run/npm/changed,workdir=$root/run/npm/work" npm "$root/var/cache/npm"
-  # pivot_root, because engines and unshare(1) need the root of a mount namespace, not only of a process.
+  # pivot_root, because engines and unshare(1) need the root of a mount namespace, not only of a
+  # process.
   cd "$root"
   pivot_root . mnt
   exec chroot . sh -ec "umount --lazy /mnt; cd /srv/nibs; exec \"\$@\"" sh "$@"

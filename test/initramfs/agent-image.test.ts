@@ -51,7 +51,8 @@ async function startContainer({ server, directory }: ProcessMachine) {
       ...[`TINKERBELL_GRPC_AUTHORITY=${server.authority}`, `TINKERBELL_CERT_URL=${server.certificateUrl}`],
       ...[`DOCKER_REGISTRY=${registry.host}`, `REGISTRY_USERNAME=${registry.username}`],
       `REGISTRY_PASSWORD=${registry.password}`,
-      // The machine that runs the tests is not the one that is provisioned, and has no directory /worker.
+      // The machine that runs the tests is not the one that is provisioned, and has no directory
+      // /worker.
       ...['NIBS_KERNEL_COMMAND_LINE=/dev/null', 'NIBS_PRIVILEGED=false', `NIBS_WORK_DIRECTORY=${worker}`],
       'NIBS_STATUS_ADDRESS=off',
     ],

@@ -60,7 +60,8 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   ).trim();
   equal(card, '08:00:27:00:00:02', 'the card of BOOTIF is the way out');
   match(await shell('cat /etc/docker/certs.d/10.0.2.99/ca.crt'), /BEGIN CERTIFICATE/);
-  // Set while it ran, not as it was at the start. An emulated machine's clock goes slow when the host is busy.
+  // Set while it ran, not as it was at the start. An emulated machine's clock goes slow when the
+  // host is busy.
   const clockSeconds = Number.parseInt(await shell('date +%s'), 10);
   ok(clockSeconds > startedAt / 1000 - 60 && clockSeconds < Date.now() / 1000 + 60, 'the clock is right');
   match(await shell('pidof watchdog > /dev/null && echo fed'), /fed/);
@@ -152,13 +153,17 @@ function waitForLine(machine: Machine, pattern: RegExp, after?: ConsoleLine): Pr
   );
 }
 
-/** Opens the shell on the serial console of a machine that is up. The function runs a command there and returns what it printed, on one line. */
+/**
+ * Opens the shell on the serial console of a machine that is up. The function runs a command there
+ * and returns what it printed, on one line.
+ */
 function openShell(machine: Machine): (command: string) => Promise<string> {
   machine.type('\n'); // "Please press Enter to activate this console."
   let count = 0;
   return async (command) => {
     count += 1;
-    // Taken apart, so that the echo of what is typed is not taken for the answer; gathered, so that other messages of the console fall between answers.
+    // Taken apart, so that the echo of what is typed is not taken for the answer; gathered, so that
+    // other messages of the console fall between answers.
     machine.type(`answer=$({ ${command}; } 2>&1 | tr '\\n' ' '); echo "answer""${count}: $answer"\n`);
     const { text } = await waitForLine(machine, new RegExp(`answer${count}: `));
     return text.slice(text.indexOf(`answer${count}: `) + `answer${count}: `.length);

@@ -1,4 +1,7 @@
-/** The container image of the agent on CaptainOS, which takes one file out of it and has no C++ library. */
+/**
+ * The container image of the agent on CaptainOS, which takes one file out of it and has no C++
+ * library.
+ */
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +20,10 @@ import { startTinkServer } from '../sandbox/tink-server/server.ts';
 
 const project = join(import.meta.dirname, '../..');
 
-/** Starts a program in another root, which has what `shared` names at the same paths, since containerd and the agent name files to each other. */
+/**
+ * Starts a program in another root, which has what `shared` names at the same paths, since
+ * containerd and the agent name files to each other.
+ */
 const startInRoot = `
   root=$1; shared=$2; shift 2
   mount -t proc proc "$root/proc"; mount -t sysfs sysfs "$root/sys"; mount --rbind /dev "$root/dev"
@@ -69,7 +75,8 @@ test('CaptainOS takes the agent out of the image, and that runs a workflow in a 
       ...{ all: true, reject: false, extendEnv: false },
       env: {
         PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        // The machine that runs the tests is not the one that is provisioned, and refuses privileged containers.
+        // The machine that runs the tests is not the one that is provisioned, and refuses
+        // privileged containers.
         ...{ NIBS_KERNEL_COMMAND_LINE: '/nothing', NIBS_PRIVILEGED: 'false', NIBS_NETWORK: 'host' },
         NIBS_STATUS_ADDRESS: 'off',
         // containerd is not in that root: these directories have the same path for both.

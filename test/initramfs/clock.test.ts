@@ -7,8 +7,10 @@ import { execa } from 'execa';
 import { fetchSystem } from '../../initramfs/system.ts';
 
 /*
- * The clock of the boot image, with its shell and its programs, in a network namespace where servers tell different times. A test must not set the host's clock, so that alone is
- * replaced by a file, and nothing here may set the other (CAP_SYS_TIME). boot.test.ts sets the clock of a real kernel.
+ * The clock of the boot image, with its shell and its programs, in a network namespace where
+ * servers tell different times. A test must not set the host's clock, so that alone is replaced by
+ * a file, and nothing here may set the other (CAP_SYS_TIME). boot.test.ts sets the clock of a real
+ * kernel.
  */
 
 const { packages } = await fetchSystem(resolve(import.meta.dirname, '../../build/cache'));
@@ -18,7 +20,10 @@ const servers = resolve(import.meta.dirname, '../sandbox/time-servers.ts');
 
 /** When the image was made. */
 const made = Date.UTC(2026, 0, 1) / 1000;
-/** Each server has another time, which shows whose the machine took; the clock itself is a year behind. */
+/**
+ * Each server has another time, which shows whose the machine took; the clock itself is a year
+ * behind.
+ */
 const [offered, named, web, publicTime] = [366, 367, 368, 369].map((day) => made + day * 86400) as [
   number,
   number,

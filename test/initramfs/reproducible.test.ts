@@ -15,7 +15,9 @@ test('the same packages give the same bytes, in another directory and at another
   equal(Buffer.compare(one.early, other.early), 0);
 });
 
-/** The contents of the layers. Module indexes are made anew; packing is tested in squashfs.test.ts. */
+/**
+ * The contents of the layers. Module indexes are made anew; packing is tested in squashfs.test.ts.
+ */
 async function layers(system: Omit<Sources, 'executable' | 'scratch'>) {
   await using scratch = await mkdtempDisposable(join(cache, 'reproducible-')); // beside the packages: modules are hard links
   const executable = join(system.packages, 'usr/sbin/dockerd'); // of the executable, these layers have only the libraries

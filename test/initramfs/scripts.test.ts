@@ -140,7 +140,10 @@ test('each registry is trusted by the authority that the kernel command line nam
   ]);
 });
 
-/** Runs a call of the shared functions in a mount namespace in which the kernel command line and the consoles are others. */
+/**
+ * Runs a call of the shared functions in a mount namespace in which the kernel command line and the
+ * consoles are others.
+ */
 async function runWithCommandLine(line: string, call: string): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-scripts-'));
   try {

@@ -31,7 +31,10 @@ let client: DownloadClient;
 const urlOf = (server: http.Server | https.Server, path: string) =>
   new URL(`${server === secure ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}${path}`);
 
-/** `/a.ign` is the config, `/not` is something else, and every other path leads to the other server's config. */
+/**
+ * `/a.ign` is the config, `/not` is something else, and every other path leads to the other
+ * server's config.
+ */
 function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
   if (request.url === '/a.ign') response.end(config);
   else if (request.url === '/not') response.end('#cloud-config\n');

@@ -19,7 +19,10 @@ before(async () => {
 });
 after(() => rm(directory, { recursive: true }));
 
-/** lsblk that calls a loop device a disk: those are gone at the next start, so that no warning names what is on them. */
+/**
+ * lsblk that calls a loop device a disk: those are gone at the next start, so that no warning names
+ * what is on them.
+ */
 function lsblkWithDisk({ path }: LoopDevice): Promise<FakeTools> {
   const name = path.slice('/dev/'.length);
   const script = `lsblk "$@" | awk '/"name": *"/ { own = index($0, "\\"${name}\\"") } own { sub(/"type": *"loop"/, "\\"type\\": \\"disk\\"") } { print }'`;

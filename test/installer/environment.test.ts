@@ -98,7 +98,10 @@ async function writeRaidMember(disk: LoopDevice): Promise<void> {
   await execa('dd', [`if=${path}`, `of=${disk.path}`, 'bs=512', `seek=${at}`, 'conv=notrunc,fsync', 'status=none']);
 }
 
-/** Stands for efibootmgr, which would change the firmware of this machine, or fails where it has none. */
+/**
+ * Stands for efibootmgr, which would change the firmware of this machine, or fails where it has
+ * none.
+ */
 const workingEfi = 'echo "BootOrder: 0000"';
 
 test('flatcar-install -u has efibootmgr add an entry for the disk, when that is complete', async () => {

@@ -45,7 +45,10 @@ async function usedDisk(sizeBytes = release.imageBytes + 32 * mebibyte): Promise
   return disk;
 }
 
-/** Changes when anything is written: contents of both ends, and how much of the disk is in use between them. */
+/**
+ * Changes when anything is written: contents of both ends, and how much of the disk is in use
+ * between them.
+ */
 async function fingerprint(disk: LoopDevice): Promise<string> {
   await using device = await open(disk.path);
   await device.sync();
@@ -57,7 +60,9 @@ async function fingerprint(disk: LoopDevice): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Whether anything at all is left in the first and last MiB: neither GPT nor protective MBR may be. */
+/**
+ * Whether anything at all is left in the first and last MiB: neither GPT nor protective MBR may be.
+ */
 async function hasTable(disk: LoopDevice): Promise<{ primary: boolean; backup: boolean }> {
   await using device = await open(disk.path);
   const [first, last] = [Buffer.alloc(mebibyte), Buffer.alloc(mebibyte)];

@@ -49,7 +49,10 @@ interface UsedDisk extends AsyncDisposable {
   readonly path: string;
   /** Also checks that `data` has what it had, as long as the table has it. */
   state(): Promise<State>;
-  /** Whether its first partition is gone. Unlike `state`, to be asked while the disk is written to, when a table may be there in part. */
+  /**
+   * Whether its first partition is gone. Unlike `state`, to be asked while the disk is written to,
+   * when a table may be there in part.
+   */
   hasChanged(): Promise<boolean>;
 }
 
@@ -140,7 +143,10 @@ async function during<Result>(way: Way, action: (run: Run) => Promise<Result>): 
   }
 }
 
-/** Nothing of the run is left on the machine: temporary files, mounts, loop devices on top of the disk. */
+/**
+ * Nothing of the run is left on the machine: temporary files, mounts, loop devices on top of the
+ * disk.
+ */
 async function assertNothingLeft({ disk, temporary }: Run): Promise<void> {
   assert.deepEqual(await readdir(temporary), [], 'temporary files');
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
@@ -152,7 +158,9 @@ async function assertNothingLeft({ disk, temporary }: Run): Promise<void> {
   assert.deepEqual(await backingLoops(disk.path), [], 'loop devices');
 }
 
-/** Waits for the end; the disk is in one of the states there are, and the program has said in which. */
+/**
+ * Waits for the end; the disk is in one of the states there are, and the program has said in which.
+ */
 async function assertOrderly(run: Run, context: string): Promise<State> {
   const { exitCode, stderr, stdout } = await run.child;
   const state = await run.disk.state();

@@ -1,6 +1,8 @@
 /**
- * Every text of the installer's sources that is part of a message to people, in the order of the files, with the situation that it is for. A part of
- * a sentence stands for the sentence `cannot {what} {target}: {why} ({hint})`; what the hints of one situation say is in the row of that hint.
+ * Every text of the installer's sources that is part of a message to people, in the order of the
+ * files, with the situation that it is for. A part of a sentence stands for the sentence
+ * `cannot {what} {target}: {why} ({hint})`; what the hints of one situation say is in the row of
+ * that hint.
  */
 export const messageTable: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   '../errors/operation-error.ts': { 'cannot … …: ……': 'the form of every error' },

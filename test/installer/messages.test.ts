@@ -45,8 +45,9 @@ after(async () => {
 });
 
 /**
- * Each failure as a person reads it, with DIR, DISK and MIRROR for what differs from run to run. Reviewed one by one: what could not be done, to what,
- * why, and what to do about it; without the words of a programming language.
+ * Each failure as a person reads it, with DIR, DISK and MIRROR for what differs from run to run.
+ * Reviewed one by one: what could not be done, to what, why, and what to do about it; without the
+ * words of a programming language.
  */
 const table: readonly (readonly [args: string, message: string])[] = [
   [
@@ -185,7 +186,10 @@ const sources = join(import.meta.dirname, '../../installer');
 /** What it shares with the agent. */
 const groundFloor = ['errors', 'net', 'tools'];
 
-/** Texts of several words that are shown to people otherwise: by --help, as what is being done, or as what is wrong with a config (tested there). */
+/**
+ * Texts of several words that are shown to people otherwise: by --help, as what is being done, or
+ * as what is wrong with a config (tested there).
+ */
 const elsewhere = [/^options\.ts$/, /^decompress\//, /^configure\/ignition\/(?!check)/];
 
 /** Each text of the sources that is part of a message, by file. */

@@ -17,7 +17,10 @@ function plan(args: readonly string[], defaults = elsewhere): InstallPlan {
   return makePlan(options(...args), defaults);
 }
 
-/** Every option of the original: its letter, its long name, a value if it takes one, and what it sets. */
+/**
+ * Every option of the original: its letter, its long name, a value if it takes one, and what it
+ * sets.
+ */
 const table = [
   ['-d', '--device', '/dev/sdb', { device: '/dev/sdb' }],
   ['-s', '--smallest', undefined, { smallest: true }],

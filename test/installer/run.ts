@@ -14,7 +14,10 @@ export interface Ran {
   readonly stderr: string;
 }
 
-/** Runs the program in this process, with a system that is not Flatcar around it. `-D` downloads to `directory`. */
+/**
+ * Runs the program in this process, with a system that is not Flatcar around it. `-D` downloads to
+ * `directory`.
+ */
 export async function runInstaller(directory: string, args: readonly string[]): Promise<Ran> {
   const [stdout, stderr]: [string[], string[]] = [[], []];
   const exitCode = await main(
@@ -30,7 +33,10 @@ export async function runInstaller(directory: string, args: readonly string[]): 
   return { exitCode, stdout: stdout.join(''), stderr: stderr.join('') };
 }
 
-/** Runs the program in a process of its own, to be interrupted or to have another environment: what is not in `env` is as it is here. */
+/**
+ * Runs the program in a process of its own, to be interrupted or to have another environment: what
+ * is not in `env` is as it is here.
+ */
 export function startInstaller(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>> = {},

@@ -6,14 +6,20 @@ export interface Text {
   readonly before: string;
 }
 
-/** The strings and templates of TypeScript source, without those in comments and regular expressions. */
+/**
+ * The strings and templates of TypeScript source, without those in comments and regular
+ * expressions.
+ */
 export function textsOf(source: string): Text[] {
   const texts: Text[] = [];
   scan(source, 0, '', texts);
   return texts;
 }
 
-/** Reads code up to `end` (of a template's hole) or to the end of the source. @returns the offset behind it */
+/**
+ * Reads code up to `end` (of a template's hole) or to the end of the source.
+ * @returns the offset behind it
+ */
 function scan(source: string, start: number, end: string, texts: Text[]): number {
   let depth = 0;
   let offset = start;

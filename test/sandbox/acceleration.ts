@@ -3,7 +3,10 @@ import { once } from 'node:events';
 import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** How QEMU runs the guest's instructions: by the processor, or by emulation (about ten times slower, works everywhere). */
+/**
+ * How QEMU runs the guest's instructions: by the processor, or by emulation (about ten times
+ * slower, works everywhere).
+ */
 export type Acceleration = 'kvm' | 'tcg';
 
 const kernel = new URL('../../build/vmlinuz-x86_64', import.meta.url).pathname;
@@ -11,8 +14,9 @@ const kernel = new URL('../../build/vmlinuz-x86_64', import.meta.url).pathname;
 let found: Promise<Acceleration> | undefined;
 
 /**
- * What works on this host. A /dev/kvm that opens proves nothing (nested kinds of it start the firmware and then hang in a stock kernel), so a kernel
- * is started: without a root file system it panics and resets within seconds. The finding is kept until the host restarts.
+ * What works on this host. A /dev/kvm that opens proves nothing (nested kinds of it start the
+ * firmware and then hang in a stock kernel), so a kernel is started: without a root file system it
+ * panics and resets within seconds. The finding is kept until the host restarts.
  */
 export function findAcceleration(): Promise<Acceleration> {
   found ??= readOrProbe();

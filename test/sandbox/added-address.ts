@@ -7,8 +7,8 @@ export interface LoopbackAddress extends AsyncDisposable {
 }
 
 /**
- * Adds an address to the loopback interface, from the range for tests (RFC 2544). Unlike those in 127.0.0.0/8 the Docker Engine does not take it for
- * secure by itself: it looks at certificates.
+ * Adds an address to the loopback interface, from the range for tests (RFC 2544). Unlike those in
+ * 127.0.0.0/8 the Docker Engine does not take it for secure by itself: it looks at certificates.
  */
 export async function addLoopbackAddress(): Promise<LoopbackAddress> {
   const address = `198.18.${randomInt(1, 255)}.${randomInt(1, 255)}`;

@@ -17,7 +17,10 @@ export interface BootServerOptions {
   readonly onRequest?: (request: { readonly path: string; readonly status: number; readonly client: string }) => void;
 }
 
-/** Serves kernel, initramfs, iPXE's script, the registry's authority and the mirror over HTTP, as nginx and boots do in the original provisioner. */
+/**
+ * Serves kernel, initramfs, iPXE's script, the registry's authority and the mirror over HTTP, as
+ * nginx and boots do in the original provisioner.
+ */
 export async function startBootServer(options: BootServerOptions): Promise<AsyncDisposable> {
   const listener = (request: IncomingMessage, response: ServerResponse) => {
     response.on('close', () => {

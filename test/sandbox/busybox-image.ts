@@ -7,7 +7,10 @@ import { type Image, type ImageConfiguration, makeImage } from './image.ts';
 /** Where Debian's package busybox-static puts its program. */
 const busybox = '/bin/busybox';
 
-/** A tiny image (1 MB): the machine's own busybox with a link for each of its programs, and whatever `files` adds (path → content). */
+/**
+ * A tiny image (1 MB): the machine's own busybox with a link for each of its programs, and whatever
+ * `files` adds (path → content).
+ */
 export async function busyboxImage(
   configuration: ImageConfiguration = {},
   files: Readonly<Record<string, string | Buffer>> = {},

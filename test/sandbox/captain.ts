@@ -1,8 +1,11 @@
 /**
- * What CaptainOS (as of March 2026) does with the image of the agent at its start, with ctr in place of nerdctl, which makes the same requests.
+ * What CaptainOS (as of March 2026) does with the image of the agent at its start, with ctr in
+ * place of nerdctl, which makes the same requests.
  *
- * It writes a hosts.toml for each of `insecure_registries=`; pulls the image; saves it to a tar; unpacks that; asks tar for each of four names in each blob, first as gzip and then as plain tar;
- * and takes the first file of the name tink-agent or tink-worker to /tink-agent. The kernel command line becomes an environment file, and that becomes flags.
+ * It writes a hosts.toml for each of `insecure_registries=`; pulls the image; saves it to a tar;
+ * unpacks that; asks tar for each of four names in each blob, first as gzip and then as plain tar;
+ * and takes the first file of the name tink-agent or tink-worker to /tink-agent. The kernel command
+ * line becomes an environment file, and that becomes flags.
  */
 import assert from 'node:assert/strict';
 import { chmod, copyFile, mkdir, mkdtempDisposable, readdir, writeFile } from 'node:fs/promises';

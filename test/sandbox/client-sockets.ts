@@ -1,7 +1,10 @@
 import diagnostics from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 
-/** The connections that this process makes from now on until this is disposed of. Node publishes each. */
+/**
+ * The connections that this process makes from now on until this is disposed of. Node publishes
+ * each.
+ */
 export function watchClientSockets(): Disposable & { readonly sockets: readonly Socket[] } {
   const sockets: Socket[] = [];
   const onSocket = (message: unknown) => void sockets.push((message as { readonly socket: Socket }).socket);

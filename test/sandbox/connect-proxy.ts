@@ -5,7 +5,10 @@ import net, { type AddressInfo, type Socket } from 'node:net';
 export interface ConnectProxyOptions {
   /** `user:password` that a client must give (RFC 7617). Default: none is asked for. */
   readonly credentials?: string;
-  /** Where it leads to, for hosts that exist only behind it. Default: to the host that was asked for. */
+  /**
+   * Where it leads to, for hosts that exist only behind it. Default: to the host that was asked
+   * for.
+   */
   readonly hosts?: Readonly<Record<string, string>>;
   /** Answers CONNECT with this status and no tunnel. */
   readonly refuseWith?: number;
@@ -13,7 +16,10 @@ export interface ConnectProxyOptions {
   readonly silent?: boolean;
 }
 
-/** A proxy as companies have it for HTTPS: it opens tunnels with CONNECT (RFC 9110 §9.3.6) and does nothing else. */
+/**
+ * A proxy as companies have it for HTTPS: it opens tunnels with CONNECT (RFC 9110 §9.3.6) and does
+ * nothing else.
+ */
 export interface ConnectProxy extends AsyncDisposable {
   /** `127.0.0.1:3128` */
   readonly host: string;

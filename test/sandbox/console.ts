@@ -10,18 +10,30 @@ export interface ConsoleLine {
 
 /** What to wait for on a console. */
 export interface WaitOptions {
-  /** The wait fails after this many seconds. Default: it lasts until the signal or the end of the machine. */
+  /**
+   * The wait fails after this many seconds. Default: it lasts until the signal or the end of the
+   * machine.
+   */
   readonly timeoutSeconds?: number;
-  /** Looks only at lines after this one, for example those after a reboot. Default: every line since the start. */
+  /**
+   * Looks only at lines after this one, for example those after a reboot. Default: every line since
+   * the start.
+   */
   readonly after?: ConsoleLine;
   readonly signal?: AbortSignal;
 }
 
-/** What firmware, boot loaders and shells send to move the cursor and to colour: CSI sequences, and the two-character escapes. */
+/**
+ * What firmware, boot loaders and shells send to move the cursor and to colour: CSI sequences, and
+ * the two-character escapes.
+ */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal's escape character is what is looked for
 const terminalControl = /\u001b\[[0-9;?=]*[A-Za-z]|\u001b[^[]|[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g;
 
-/** The lines of a serial console: those seen so far are kept, so that a wait that begins late misses nothing. */
+/**
+ * The lines of a serial console: those seen so far are kept, so that a wait that begins late misses
+ * nothing.
+ */
 export class SerialConsole {
   readonly #lines: ConsoleLine[] = [];
   readonly #startedAt = performance.now();
@@ -61,7 +73,10 @@ export class SerialConsole {
     return this.#waitFor(pattern, options, (next) => this.#lines.slice(next));
   }
 
-  /** As {@link waitForLine}, but for the line that has no end yet, as a prompt has none. It may match before all of it has arrived. */
+  /**
+   * As {@link waitForLine}, but for the line that has no end yet, as a prompt has none. It may
+   * match before all of it has arrived.
+   */
   waitForPrompt(pattern: RegExp, options: WaitOptions): Promise<ConsoleLine> {
     return this.#waitFor(pattern, options, (next) => this.#unfinishedFrom(next));
   }

@@ -5,10 +5,16 @@ import { execa } from 'execa';
 import { type Daemon, startDaemon } from './daemon.ts';
 import { unmountBelow } from './scratch-mount.ts';
 
-/** A private containerd of Debian's package: own socket, own store. Any number of them work side by side. All containers go with it. */
+/**
+ * A private containerd of Debian's package: own socket, own store. Any number of them work side by
+ * side. All containers go with it.
+ */
 export interface Containerd extends AsyncDisposable {
   readonly socketPath: string;
-  /** Directory with room for more files of this containerd, for example those of its registries; it goes with it. */
+  /**
+   * Directory with room for more files of this containerd, for example those of its registries; it
+   * goes with it.
+   */
   readonly directory: string;
   /** Path of its log; it is deleted with it. */
   readonly logPath: string;
@@ -20,7 +26,9 @@ export interface Containerd extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-/** Starts a containerd and waits until it answers. Needs root and the packages containerd and runc. */
+/**
+ * Starts a containerd and waits until it answers. Needs root and the packages containerd and runc.
+ */
 export async function startContainerd(): Promise<Containerd> {
   // Short: a socket path has at most 107 characters.
   const directory = await mkdtemp(join(tmpdir(), 'nibs-ctd-'));

@@ -19,7 +19,10 @@ export interface DaemonOptions {
   readonly ask: () => Promise<unknown>;
 }
 
-/** Starts a server and waits (at most a minute) until it answers; otherwise throws with the last lines of its log. */
+/**
+ * Starts a server and waits (at most a minute) until it answers; otherwise throws with the last
+ * lines of its log.
+ */
 export async function startDaemon({ program, parameters, logPath, ask }: DaemonOptions): Promise<Daemon> {
   await using log = await open(logPath, 'a');
   const running = spawn(program, parameters, { stdio: ['ignore', log.fd, log.fd] });

@@ -6,7 +6,9 @@ import type { Archive } from '../../debian/archive.ts';
 import { startMirror } from './mirror.ts';
 import { createGpg } from './signing.ts';
 
-/** A package of an {@link TestArchive}: its name, version and dependencies, as in a control file. */
+/**
+ * A package of an {@link TestArchive}: its name, version and dependencies, as in a control file.
+ */
 export interface TestPackage {
   readonly name: string;
   readonly version: string;
@@ -14,8 +16,10 @@ export interface TestPackage {
 }
 
 /**
- * An archive of Debian packages on loopback, with lists that a key of its own signs: apt reads and verifies it as Debian's. It has one release, trixie, of amd64
- * without other suites, signatures are in files of their own (Release.gpg), and the package files have no content that dpkg could unpack.
+ * An archive of Debian packages on loopback, with lists that a key of its own signs: apt reads and
+ * verifies it as Debian's. It has one release, trixie, of amd64 without other suites, signatures
+ * are in files of their own (Release.gpg), and the package files have no content that dpkg could
+ * unpack.
  */
 export interface TestArchive extends AsyncDisposable {
   readonly archive: Archive;

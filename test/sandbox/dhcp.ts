@@ -24,8 +24,9 @@ export interface DhcpOptions {
 }
 
 /**
- * DHCP, DNS and TFTP by dnsmasq, as boots of the original provisioner answers: a card's own PXE gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and
- * iPXE gets the script's URL. Runs in the network namespace of this process.
+ * DHCP, DNS and TFTP by dnsmasq, as boots of the original provisioner answers: a card's own PXE
+ * gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and iPXE gets the script's URL. Runs in
+ * the network namespace of this process.
  */
 export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable & { readonly logPath: string }> {
   const tftpDirectory = join(options.directory, 'tftp');

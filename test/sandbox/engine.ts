@@ -17,15 +17,19 @@ export interface EngineOptions {
   readonly logs?: { readonly driver: string; readonly options?: Readonly<Record<string, string>> };
   /** Containers survive a restart of the engine. Default: false. */
   readonly liveRestore?: boolean;
-  /** Privileged containers run also on a machine that has not all capabilities, at the price of some milliseconds for each container. Default: false. */
+  /**
+   * Privileged containers run also on a machine that has not all capabilities, at the price of some
+   * milliseconds for each container. Default: false.
+   */
   readonly privileged?: boolean;
   /** `false`: only make the place; the engine is started by {@link Engine.start}. Default: true. */
   readonly started?: boolean;
 }
 
 /**
- * A private Docker Engine of Debian's packages with a private containerd: own socket, own image store, no bridge, no packet filter rules, as in
- * the boot image. Any number of them work side by side. All containers go with it.
+ * A private Docker Engine of Debian's packages with a private containerd: own socket, own image
+ * store, no bridge, no packet filter rules, as in the boot image. Any number of them work side by
+ * side. All containers go with it.
  */
 export interface Engine extends AsyncDisposable {
   readonly socketPath: string;
@@ -36,15 +40,24 @@ export interface Engine extends AsyncDisposable {
   readonly logPath: string;
   /** Puts an image into the engine's store without a registry, under the given reference. */
   load(reference: string, image: Image): Promise<void>;
-  /** Ends the engine and its containerd: `SIGTERM` lets it stop its containers (unless they live on), `SIGKILL` does not ask. */
+  /**
+   * Ends the engine and its containerd: `SIGTERM` lets it stop its containers (unless they live
+   * on), `SIGKILL` does not ask.
+   */
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
-  /** Ends dockerd alone with SIGTERM, as `systemctl restart docker` does where containerd is a service of its own. */
+  /**
+   * Ends dockerd alone with SIGTERM, as `systemctl restart docker` does where containerd is a
+   * service of its own.
+   */
   stopDockerd(): Promise<void>;
   /** Starts it again with the same store, and waits until it answers. */
   start(): Promise<void>;
 }
 
-/** Starts an engine and waits until it answers (about a second). Needs root and the packages docker.io, containerd and runc. */
+/**
+ * Starts an engine and waits until it answers (about a second). Needs root and the packages
+ * docker.io, containerd and runc.
+ */
 export async function startEngine(options: EngineOptions = {}): Promise<Engine> {
   // Short: a socket path has at most 107 characters.
   const directory = await mkdtemp(join(tmpdir(), 'nibs-engine-'));
@@ -109,7 +122,10 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
   };
 }
 
-/** Format: the archive that `docker save` writes (image specification v1.2, "Combined Image JSON + Filesystem Changeset Format"). */
+/**
+ * Format: the archive that `docker save` writes (image specification v1.2, "Combined Image JSON +
+ * Filesystem Changeset Format").
+ */
 async function load(docker: Docker, reference: string, image: Image): Promise<void> {
   const archive = pack();
   const content = buffer(archive);

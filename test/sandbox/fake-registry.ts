@@ -26,7 +26,10 @@ export interface FakeRegistryOptions {
   readonly instead?: (request: RegistryRequest, response: http.ServerResponse) => boolean;
 }
 
-/** Reproduces how a registry answers who pulls (OCI distribution specification 1.1, "Pulling"), and does whatever a real one cannot be made to do. */
+/**
+ * Reproduces how a registry answers who pulls (OCI distribution specification 1.1, "Pulling"), and
+ * does whatever a real one cannot be made to do.
+ */
 export interface FakeRegistry extends AsyncDisposable {
   /** `address:port` */
   readonly host: string;

@@ -13,8 +13,10 @@ export interface FakeTools extends AsyncDisposable {
 }
 
 /**
- * Makes programs out of shell scripts. Each records its calls; within it PATH is the system's, so that `exec mount "$@"` is the real program. They
- * stand for tools where what these do to the machine cannot be had here (firmware variables, device-mapper), or must be stopped at the right moment.
+ * Makes programs out of shell scripts. Each records its calls; within it PATH is the system's, so
+ * that `exec mount "$@"` is the real program. They stand for tools where what these do to the
+ * machine cannot be had here (firmware variables, device-mapper), or must be stopped at the right
+ * moment.
  */
 export async function makeFakeTools(scripts: Readonly<Record<string, string>>): Promise<FakeTools> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-fake-tools-'));

@@ -6,7 +6,9 @@ import { execa } from 'execa';
 export interface FlatcarLayoutOptions {
   /** Where the image is written; replaced if it exists. */
   readonly path: string;
-  /** File system of the OEM partition. ext4 is what images had before August 2021. Default: btrfs. */
+  /**
+   * File system of the OEM partition. ext4 is what images had before August 2021. Default: btrfs.
+   */
   readonly oemFilesystem?: 'btrfs' | 'ext4';
   /** Files on the OEM partition, by path relative to its root. Default: a grub.cfg. */
   readonly oemFiles?: Readonly<Record<string, string>>;
@@ -31,7 +33,10 @@ interface LayoutPartition {
 const mebibyte = 1024 * 1024;
 const sectorBytes = 512;
 
-/** Numbers, labels, types, GUIDs and order of Flatcar's disk_layout.json; sizes are as small as their file systems allow. */
+/**
+ * Numbers, labels, types, GUIDs and order of Flatcar's disk_layout.json; sizes are as small as
+ * their file systems allow.
+ */
 const smallest: readonly LayoutPartition[] = [
   { number: 1, label: 'EFI-SYSTEM', type: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b', sizeMebibytes: 36 },
   { number: 2, label: 'BIOS-BOOT', type: '21686148-6449-6e6f-744e-656564454649', sizeMebibytes: 2 },
@@ -54,7 +59,10 @@ const smallest: readonly LayoutPartition[] = [
   { number: 9, label: 'ROOT', type: '3884dd41-8582-4404-b9a8-e9b84f2df50e', sizeMebibytes: 24 },
 ];
 
-/** Sizes of Flatcar's images since October 2025; ROOT has the gaps between partitions too, which makes 8,455,716,864 bytes in all. */
+/**
+ * Sizes of Flatcar's images since October 2025; ROOT has the gaps between partitions too, which
+ * makes 8,455,716,864 bytes in all.
+ */
 export const todaysSizes: PartitionSizes = {
   ...{ 'EFI-SYSTEM': 1024, 'USR-A': 2048, 'USR-B': 2048 },
   ...{ OEM: 1024, 'OEM-CONFIG': 64, ROOT: 1850 },
@@ -63,8 +71,8 @@ const firstMebibyte = 2;
 const diskGuid = '00000000-0000-0000-0000-000000000001';
 
 /**
- * Makes a small disk image with Flatcar's partition layout: real file systems, nothing that boots. The rest of the image is zeroes.
- * Needs sfdisk, mkfs.vfat, mkfs.btrfs and mke2fs; no root.
+ * Makes a small disk image with Flatcar's partition layout: real file systems, nothing that boots.
+ * The rest of the image is zeroes. Needs sfdisk, mkfs.vfat, mkfs.btrfs and mke2fs; no root.
  * @returns the size of the image in bytes.
  */
 export async function makeFlatcarImage(options: FlatcarLayoutOptions): Promise<number> {

@@ -8,7 +8,10 @@ import { aptDirectory, packageDirectory, selectPackages } from '../../debian/sel
 import { unpackPackages } from '../../debian/unpack.ts';
 import { agentPackages, productLock } from '../../initramfs/package-sets.ts';
 
-/** A root directory with nothing in it but glibc and libgcc_s of a release of Debian, as the smallest host of the executable; it goes when it is disposed of. */
+/**
+ * A root directory with nothing in it but glibc and libgcc_s of a release of Debian, as the
+ * smallest host of the executable; it goes when it is disposed of.
+ */
 export interface GlibcRoot extends AsyncDisposable {
   readonly path: string;
 }
@@ -16,7 +19,10 @@ export interface GlibcRoot extends AsyncDisposable {
 /** Debian 12 as it is today, without its updates. */
 const bookworm = { ...debianArchive, release: 'bookworm', suites: [], components: ['main'] } as const;
 
-/** @param release its packages are fetched once and kept: those of trixie as locked for the products, those of bookworm in their current versions */
+/**
+ * @param release its packages are fetched once and kept: those of trixie as locked for the
+ *   products, those of bookworm in their current versions
+ */
 export async function makeGlibcRoot(release: 'bookworm' | 'trixie'): Promise<GlibcRoot> {
   const files = release === 'trixie' ? await lockedFiles() : await bookwormFiles();
   const root = await mkdtempDisposable(join(tmpdir(), `nibs-${release}-`));

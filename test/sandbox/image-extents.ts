@@ -13,7 +13,10 @@ export interface ImageExtentsOptions {
   readonly onPiece?: (offsetBytes: number) => void | Promise<void>;
 }
 
-/** A disk image in a file, in the form in which decoders pass it: runs of zeroes as such. Counts what was handed out and given back. */
+/**
+ * A disk image in a file, in the form in which decoders pass it: runs of zeroes as such. Counts
+ * what was handed out and given back.
+ */
 export class ImageExtents implements AsyncIterable<Extent> {
   readonly #path: string;
   readonly #options: ImageExtentsOptions;

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 
-/** A container image, ready to be put into a registry or given to an engine. All bytes are exactly as their digests cover them. */
+/**
+ * A container image, ready to be put into a registry or given to an engine. All bytes are exactly
+ * as their digests cover them.
+ */
 export interface Image {
   /** Media type of {@link manifest}. */
   readonly mediaType: string;
@@ -13,7 +16,10 @@ export interface Image {
   readonly digest: string;
 }
 
-/** What of an image's configuration a test may want to set; fields as in the OCI image specification, `config`. */
+/**
+ * What of an image's configuration a test may want to set; fields as in the OCI image
+ * specification, `config`.
+ */
 export interface ImageConfiguration {
   readonly Entrypoint?: readonly string[];
   readonly Cmd?: readonly string[];
@@ -28,7 +34,10 @@ const mediaTypes = {
   layer: 'application/vnd.docker.image.rootfs.diff.tar.gzip',
 };
 
-/** Makes an image (image manifest version 2, schema 2) of file systems given as tar archives, lowest first. No engine takes part. */
+/**
+ * Makes an image (image manifest version 2, schema 2) of file systems given as tar archives, lowest
+ * first. No engine takes part.
+ */
 export function makeImage(archives: readonly Buffer[], configuration: ImageConfiguration): Image {
   const layers = archives.map((archive) => gzipSync(archive, { level: 1 }));
   const configurationBytes = json({

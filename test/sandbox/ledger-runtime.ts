@@ -1,9 +1,12 @@
 /**
- * A container engine that only keeps a ledger, for tests that start hundreds of agents one after the other.
+ * A container engine that only keeps a ledger, for tests that start hundreds of agents one after
+ * the other.
  *
- * Reproduced of the Docker runtime with its engine: a container goes on running, and ends, without the agent that started it; `run` takes over the container of
- * its action if that was ever started, and removes all others first, also the one of its own that was made and never started; `resume` does only the former;
- * what has ended is kept until `release`. Not reproduced: images, output, limits, stopping a container when the agent stops.
+ * Reproduced of the Docker runtime with its engine: a container goes on running, and ends, without
+ * the agent that started it; `run` takes over the container of its action if that was ever started,
+ * and removes all others first, also the one of its own that was made and never started; `resume`
+ * does only the former; what has ended is kept until `release`. Not reproduced: images, output,
+ * limits, stopping a container when the agent stops.
  */
 import type { Action, Outcome } from '../../agent/action/action.ts';
 import type { Runtime } from '../../agent/runtime/runtime.ts';
@@ -23,7 +26,10 @@ export interface LedgerRuntimeOptions {
   readonly onStep: (step: 'created' | 'started' | 'ended') => void;
 }
 
-/** Of each action that has a container: when it was started, in milliseconds. `undefined`: it was not. */
+/**
+ * Of each action that has a container: when it was started, in milliseconds. `undefined`: it was
+ * not.
+ */
 type Containers = ReadonlyMap<string, number | undefined>;
 
 export function createLedgerRuntime({ ledger, courseOf, onStep }: LedgerRuntimeOptions): Runtime {

@@ -4,7 +4,10 @@ import { z } from 'zod';
 const entry = z.discriminatedUnion('what', [
   /** A container was made for the action, and started; `removed`: it was thrown away. */
   z.object({ what: z.enum(['created', 'started', 'removed']), action: z.string(), at: z.number() }),
-  /** The agent's journal is about to record the end of the action; `journalled`: it has returned from that. */
+  /**
+   * The agent's journal is about to record the end of the action; `journalled`: it has returned
+   * from that.
+   */
   z.object({ what: z.enum(['journalling', 'journalled']), action: z.string(), at: z.number() }),
   /** The process is about to kill itself at this point. */
   z.object({ what: z.literal('killed'), point: z.string(), at: z.number() }),
@@ -17,7 +20,10 @@ const entry = z.discriminatedUnion('what', [
 export type LedgerEntry = z.infer<typeof entry>;
 type WithoutTime<Entry> = Entry extends LedgerEntry ? Omit<Entry, 'at'> : never;
 
-/** What happened on a machine, in order, in a file that survives the process that writes it: each line is written at once and is on the disk when `append` returns. */
+/**
+ * What happened on a machine, in order, in a file that survives the process that writes it: each
+ * line is written at once and is on the disk when `append` returns.
+ */
 export class Ledger {
   readonly #path: string;
 

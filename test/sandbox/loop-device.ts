@@ -22,7 +22,10 @@ export interface LoopDevice extends AsyncDisposable {
   readonly sizeBytes: number;
 }
 
-/** Attaches a new sparse file to a free loop device; disposing of it detaches and removes both, with the partitions made known since. */
+/**
+ * Attaches a new sparse file to a free loop device; disposing of it detaches and removes both, with
+ * the partitions made known since.
+ */
 export async function createLoopDevice(options: LoopDeviceOptions): Promise<LoopDevice> {
   const directory = await mkdtemp(join(options.directory ?? tmpdir(), 'nibs-loop-'));
   const backingPath = join(directory, 'disk.img');

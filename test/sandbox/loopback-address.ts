@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto';
 
 /**
- * An address of this machine's loopback network (RFC 1122, section 3.2.1.3) that no other process listens on: a server there may stop and come back on the same
- * port, which on 127.0.0.1 another process may have by then.
+ * An address of this machine's loopback network (RFC 1122, section 3.2.1.3) that no other process
+ * listens on: a server there may stop and come back on the same port, which on 127.0.0.1 another
+ * process may have by then.
  */
 export function loopbackAddress(): string {
   return `127.${randomInt(1, 255)}.${randomInt(1, 255)}.${randomInt(1, 255)}`;

@@ -67,7 +67,10 @@ test('a machine ends when its signal is aborted', async () => {
   await machine[Symbol.asyncDispose]();
 });
 
-/** Turning the scheduler's statistics on and off makes the kernel patch code that both processors run all the time. */
+/**
+ * Turning the scheduler's statistics on and off makes the kernel patch code that both processors
+ * run all the time.
+ */
 const patching = `#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t devtmpfs dev /dev

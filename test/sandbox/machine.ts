@@ -11,11 +11,16 @@ import { Monitor } from './qmp.ts';
 export interface MachineDisk {
   /** The raw image; the machine writes into it. */
   readonly path: string;
-  /** What the guest sees: virtio /dev/vdX, sata and scsi /dev/sdX, nvme /dev/nvmeXn1. Default: virtio. */
+  /**
+   * What the guest sees: virtio /dev/vdX, sata and scsi /dev/sdX, nvme /dev/nvmeXn1. Default:
+   * virtio.
+   */
   readonly bus?: 'virtio' | 'sata' | 'scsi' | 'nvme';
   /** Serial number that the guest reads, at most 20 characters. Default: `disk<position>`. */
   readonly serial?: string;
-  /** True: the firmware tries this disk before the others. Default: false, they are tried in order. */
+  /**
+   * True: the firmware tries this disk before the others. Default: false, they are tried in order.
+   */
   readonly bootFirst?: boolean;
 }
 
@@ -34,7 +39,10 @@ export interface MachineCard {
         readonly tftpDirectory?: string;
         /** Name or URL that DHCP hands to a network boot. */
         readonly bootFile?: string;
-        /** True: the machine reaches the host's loopback at 10.0.2.2 and whatever the host reaches. Default: false, no packet leaves. */
+        /**
+         * True: the machine reaches the host's loopback at 10.0.2.2 and whatever the host reaches.
+         * Default: false, no packet leaves.
+         */
         readonly reachesHost?: boolean;
       }
     | {
@@ -52,7 +60,10 @@ export interface MachineCard {
 export interface MachineOptions {
   /** Name in messages and of the files in `directory`. */
   readonly name: string;
-  /** Takes the console's log, QEMU's messages, the monitor's socket and UEFI's variables; made if missing. */
+  /**
+   * Takes the console's log, QEMU's messages, the monitor's socket and UEFI's variables; made if
+   * missing.
+   */
   readonly directory: string;
   /** Direct start of a kernel, or what the firmware does: the devices it tries, in order. */
   readonly boot:
@@ -74,7 +85,10 @@ export interface MachineOptions {
   readonly screen?: boolean;
   /** True: a watchdog (i6300esb) that resets the machine when it is not fed. Default: false. */
   readonly watchdog?: boolean;
-  /** What the machine's clock says when it starts, in UTC, as `1970-01-01T00:00:00`. Default: the host's time. */
+  /**
+   * What the machine's clock says when it starts, in UTC, as `1970-01-01T00:00:00`. Default: the
+   * host's time.
+   */
   readonly clock?: string;
   /** Default: {@link findAcceleration}. */
   readonly acceleration?: Acceleration;
@@ -141,19 +155,26 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
 }
 
 /**
- * All processors of the machine in one thread. With a thread each, QEMU (7.2) now and then never gets beyond an instruction that the guest's kernel is just
- * patching, as it does when the first container turns the accounting of memory on: both processors are stuck for good ("soft lockup").
+ * All processors of the machine in one thread. With a thread each, QEMU (7.2) now and then never
+ * gets beyond an instruction that the guest's kernel is just patching, as it does when the first
+ * container turns the accounting of memory on: both processors are stuck for good ("soft lockup").
  */
 const emulation = 'tcg,thread=single';
 
 /**
- * The clock of an emulated machine advances by a nanosecond with each instruction, and with the host's when the machine is idle. On a busy host the machine then
- * has as many timer interrupts, time-outs and polls as on an idle one: with the host's clock it needed three times the processor time there. Its time of day goes slow
- * meanwhile. Not for firmware: OVMF waits in busy loops, and took 164 s instead of 10. Not for several processors: two that were both busy made no progress in 310 s.
+ * The clock of an emulated machine advances by a nanosecond with each instruction, and with the
+ * host's when the machine is idle. On a busy host the machine then has as many timer interrupts,
+ * time-outs and polls as on an idle one: with the host's clock it needed three times the processor
+ * time there. Its time of day goes slow meanwhile. Not for firmware: OVMF waits in busy loops, and
+ * took 164 s instead of 10. Not for several processors: two that were both busy made no progress in
+ * 310 s.
  */
 const instructionClock = 'shift=0,sleep=on';
 
-/** `setpriv` makes the kernel end the machine when this process ends, however it ends: no machine outlives its test. */
+/**
+ * `setpriv` makes the kernel end the machine when this process ends, however it ends: no machine
+ * outlives its test.
+ */
 function spawnInNamespace(options: MachineOptions, machineArguments: readonly string[]): ChildProcess {
   const command = [
     ...['setpriv', '--pdeathsig', 'KILL'],
@@ -229,7 +250,10 @@ async function watch(
   };
 }
 
-/** QEMU makes the socket a moment after it starts, and says so in no other way than by the socket being there. */
+/**
+ * QEMU makes the socket a moment after it starts, and says so in no other way than by the socket
+ * being there.
+ */
 async function connectMonitor(path: string, signal: AbortSignal): Promise<Monitor> {
   for (;;) {
     try {
@@ -254,7 +278,10 @@ function bootArguments({ boot }: MachineOptions): string[] {
   return ['-kernel', boot.kernel, '-initrd', boot.initramfs, '-append', boot.commandLine];
 }
 
-/** The rank among all that the firmware tries: devices of a kind keep the order in which they were given. */
+/**
+ * The rank among all that the firmware tries: devices of a kind keep the order in which they were
+ * given.
+ */
 function bootIndex(kind: 'network' | 'disks', position: number, { boot }: MachineOptions): string {
   const rank = boot.kind === 'firmware' ? boot.order.indexOf(kind) : -1;
   return rank < 0 ? '' : `,bootindex=${rank * 100 + position + 1}`;
@@ -269,7 +296,8 @@ function diskArguments(disk: MachineDisk, position: number, options: MachineOpti
     scsi: ['-device', `virtio-scsi-pci,id=scsi${position}`, '-device', `scsi-hd,bus=scsi${position}.0,${common}`],
     nvme: ['-device', `nvme,${common}`],
   }[disk.bus ?? 'virtio'];
-  // discard=unmap: a hole that the guest punches is a hole in the file too; cache=unsafe: no test outlives the host's power.
+  // discard=unmap: a hole that the guest punches is a hole in the file too; cache=unsafe: no test
+  // outlives the host's power.
   return ['-drive', `if=none,id=${id},format=raw,discard=unmap,cache=unsafe,file=${disk.path}`, ...device];
 }
 

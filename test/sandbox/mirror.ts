@@ -3,24 +3,36 @@ import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** What the mirror does wrong in one request. Offsets count bytes of the body as sent in that request. */
+/**
+ * What the mirror does wrong in one request. Offsets count bytes of the body as sent in that
+ * request.
+ */
 export interface Fault {
   /** Answers with this status and no file. */
   readonly status?: number;
   /** Answers with a redirect to this URL. */
   readonly redirectTo?: string;
-  /** Breaks the connection after this many bytes of the body; with `beforeHead` instead of answering at all. */
+  /**
+   * Breaks the connection after this many bytes of the body; with `beforeHead` instead of answering
+   * at all.
+   */
   readonly cutAfterBytes?: number;
   readonly cutBeforeHead?: boolean;
   /** Sends nothing more after this many bytes, but keeps the connection open. */
   readonly stallAfterBytes?: number;
   /** Answers 200 with the whole file although a range was asked for, as simple servers do. */
   readonly ignoreRange?: boolean;
-  /** Starts a range this many bytes before (negative) or after (positive) the one asked for, and says so. */
+  /**
+   * Starts a range this many bytes before (negative) or after (positive) the one asked for, and
+   * says so.
+   */
   readonly shiftRangeBytes?: number;
   /** Leaves out `Content-Length` (chunked transfer). */
   readonly hideLength?: boolean;
-  /** Called when the fault has been committed: the moment to change files, or to interrupt the client. */
+  /**
+   * Called when the fault has been committed: the moment to change files, or to interrupt the
+   * client.
+   */
   readonly afterwards?: () => void;
 }
 
@@ -39,8 +51,9 @@ export interface MirrorFileOptions {
 }
 
 /**
- * A mirror of images: an HTTP server on loopback that behaves like nginx (RFC 9110: ranges, If-Range, entity tags) except for the faults
- * that a test requests. Each request to a path uses up one of its faults, in order.
+ * A mirror of images: an HTTP server on loopback that behaves like nginx (RFC 9110: ranges,
+ * If-Range, entity tags) except for the faults that a test requests. Each request to a path uses up
+ * one of its faults, in order.
  */
 export interface Mirror extends AsyncDisposable {
   /** Without a slash at its end. */

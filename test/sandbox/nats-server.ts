@@ -21,7 +21,8 @@ const PORT = 14222;
 
 /**
  * Starts a server on an address of its own and waits until it answers.
- * @param configuration Further lines of its configuration file. Default: everybody may do everything.
+ * @param configuration Further lines of its configuration file. Default: everybody may do
+ *   everything.
  * @param address for a certificate that names it. Default: a free one.
  */
 export async function startNatsServer(configuration = '', address = loopbackAddress()): Promise<NatsServer> {

@@ -1,12 +1,15 @@
 import { execa } from 'execa';
 
 /**
- * Stands for the Internet: servers here listen on it, and machines reach it through their gateway, the provisioner. Of the addresses for documentation (RFC 5737,
- * TEST-NET-3).
+ * Stands for the Internet: servers here listen on it, and machines reach it through their gateway,
+ * the provisioner. Of the addresses for documentation (RFC 5737, TEST-NET-3).
  */
 export const internetAddress = '203.0.113.10';
 
-/** A network of its own for a provisioner and its machines: a namespace with a bridge that has the provisioner's address, and taps on it. */
+/**
+ * A network of its own for a provisioner and its machines: a namespace with a bridge that has the
+ * provisioner's address, and taps on it.
+ */
 export interface SandboxNetwork extends AsyncDisposable {
   /** Name for `ip netns exec`. */
   readonly namespace: string;

@@ -9,7 +9,9 @@ const descriptor = z.object({ digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
 const index = z.object({ manifests: z.tuple([descriptor]) });
 const manifest = z.object({ config: descriptor, layers: z.array(descriptor) });
 
-/** Reads the one image of an OCI archive, as `skopeo copy oci-archive:…` does before it pushes it. */
+/**
+ * Reads the one image of an OCI archive, as `skopeo copy oci-archive:…` does before it pushes it.
+ */
 export async function readOciArchive(path: string): Promise<Image> {
   const layout = await mkdtemp(join(tmpdir(), 'nibs-oci-'));
   try {

@@ -1,4 +1,7 @@
-/** Debian packages that tests use besides those of the products, in the versions of packages.lock.json beside this file. */
+/**
+ * Debian packages that tests use besides those of the products, in the versions of
+ * packages.lock.json beside this file.
+ */
 import { join } from 'node:path';
 import type { PackageSet } from '../../debian/package.ts';
 import { type Selection, selectPackages } from '../../debian/select.ts';

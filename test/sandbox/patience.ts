@@ -3,8 +3,8 @@ import { bytesTransferred } from './disk-statistics.ts';
 import type { Machine } from './machine.ts';
 
 /**
- * How long a phase may take. All seconds are the machine's own: those in which it did not wait for a
- * processor of the host.
+ * How long a phase may take. All seconds are the machine's own: those in which it did not wait for
+ * a processor of the host.
  */
 export interface PatienceLimits {
   /** Without any progress. */
@@ -23,7 +23,9 @@ export interface Progress {
 
 /** The state of the machine at one time. */
 export interface Observation extends Progress {
-  /** Seconds for which the busiest thread of the emulator has waited for a processor of the host. */
+  /**
+   * Seconds for which the busiest thread of the emulator has waited for a processor of the host.
+   */
   readonly waitedSeconds: number;
   /** Seconds of the host's monotonic clock. */
   readonly atSeconds: number;
@@ -180,7 +182,9 @@ async function bytesOnCable(tap: string): Promise<number> {
   return (await Promise.all(counters)).reduce((sum, text) => sum + Number(text), 0);
 }
 
-/** The second number of schedstat: nanoseconds for which a thread was ready to run and another ran. */
+/**
+ * The second number of schedstat: nanoseconds for which a thread was ready to run and another ran.
+ */
 async function secondsOnRunQueue(pid: number): Promise<number> {
   const threads = await readdir(`/proc/${pid}/task`);
   const waits = threads.map(async (thread) => {

@@ -7,7 +7,10 @@ import { startDaemon } from './daemon.ts';
 import type { Image } from './image.ts';
 import { loopbackAddress } from './loopback-address.ts';
 
-/** A registry (Debian's docker-registry) without TLS and without passwords, as `insecure_registries=` names them. */
+/**
+ * A registry (Debian's docker-registry) without TLS and without passwords, as
+ * `insecure_registries=` names them.
+ */
 export interface PlainRegistry extends AsyncDisposable {
   /** `address:port`, as it stands in front of an image's name. */
   readonly host: string;

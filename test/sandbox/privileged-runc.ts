@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { missingCapabilities } from '../../agent/runtime/capabilities.ts';
 
 /**
- * With these parameters dockerd runs privileged containers also on a machine that has not all capabilities, where runc refuses them: a wrapper of runc takes the missing
- * ones out of each container's configuration (OCI runtime specification, `process.capabilities`).
+ * With these parameters dockerd runs privileged containers also on a machine that has not all
+ * capabilities, where runc refuses them: a wrapper of runc takes the missing ones out of each
+ * container's configuration (OCI runtime specification, `process.capabilities`).
  * @param directory where the wrapper is put.
  * @returns none where no capability is missing: then dockerd runs runc itself.
  */

@@ -1,7 +1,8 @@
 /**
- * Loaded into the processes of tests by test/run.ts: each appends the processor time that it and the
- * programs that it started have used to the file PROCESSOR_TIMES, as a line `<seconds> <test file>`.
- * Programs that were left to others are not counted: containers, and the shims of containerd.
+ * Loaded into the processes of tests by test/run.ts: each appends the processor time that it and
+ * the programs that it started have used to the file PROCESSOR_TIMES, as a line
+ * `<seconds> <test file>`. Programs that were left to others are not counted: containers, and the
+ * shims of containerd.
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';

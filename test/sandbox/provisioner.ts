@@ -19,7 +19,10 @@ export interface ProvisionerOptions {
   readonly root: string;
   /** Takes logs and leases. */
   readonly directory: string;
-  /** Own address, already on the interface `br0` of this network namespace, beside {@link internetAddress} on another. */
+  /**
+   * Own address, already on the interface `br0` of this network namespace, beside
+   * {@link internetAddress} on another.
+   */
   readonly address: string;
   /** Of the tink server. */
   readonly dialect: ServerDialect;
@@ -27,7 +30,9 @@ export interface ProvisionerOptions {
   readonly workflow: SandboxWorkflow;
 }
 
-/** A provisioner with one machine and one workflow for it. A wait lasts until its signal is aborted. */
+/**
+ * A provisioner with one machine and one workflow for it. A wait lasts until its signal is aborted.
+ */
 export interface Provisioner extends AsyncDisposable {
   /** Private key that may log in on the installed system as `core`. */
   readonly loginKeyPath: string;
@@ -37,22 +42,28 @@ export interface Provisioner extends AsyncDisposable {
   events(): readonly TinkEvent[];
   /** Until the machine has loaded this file, named as at the end of its URL. */
   waitForDownload(file: string, signal: AbortSignal): Promise<void>;
-  /** How often a machine has started by way of its firmware: each time it asks for the boot script. */
+  /**
+   * How often a machine has started by way of its firmware: each time it asks for the boot script.
+   */
   boots(): number;
   /** Until a machine has started for the n-th time. */
   waitForBoot(count: number, signal: AbortSignal): Promise<void>;
   /** Until an agent has asked for work. */
   waitForPoll(signal: AbortSignal): Promise<void>;
-  /** Until the action has succeeded. Rejects at once when it failed, with the reason that the agent gave. */
+  /**
+   * Until the action has succeeded. Rejects at once when it failed, with the reason that the agent
+   * gave.
+   */
   waitForSuccess(action: string, signal: AbortSignal): Promise<void>;
 }
 
 const scriptPath = '/auto.ipxe';
 
 /**
- * Brings up what the sandbox of the original brings up, on the addresses and ports it has there: registry (443), tink server (42113, 42114), DHCP and TFTP, and one
- * HTTP server (80) for boot script, boot image, the registry's authority and what the workflow needs; DNS too. Then does what a person does: pushes the images of the
- * actions and the hardware, creates template and workflow.
+ * Brings up what the sandbox of the original brings up, on the addresses and ports it has there:
+ * registry (443), tink server (42113, 42114), DHCP and TFTP, and one HTTP server (80) for boot
+ * script, boot image, the registry's authority and what the workflow needs; DNS too. Then does what
+ * a person does: pushes the images of the actions and the hardware, creates template and workflow.
  */
 export async function startProvisioner(options: ProvisionerOptions): Promise<Provisioner> {
   const { address, directory, machine } = options;
@@ -63,7 +74,8 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
   const authority = await createCertificateAuthority('sandbox');
   const registry = started.use(await startRegistry({ address, port: 443, authority }));
   const tink = started.use(
-    // On Kubernetes the worker trusts the authorities of its system, which a sandbox has none of: there it speaks plaintext.
+    // On Kubernetes the worker trusts the authorities of its system, which a sandbox has none of:
+    // there it speaks plaintext.
     await startTinkServer({
       dialect: options.dialect,
       address,
@@ -124,7 +136,10 @@ export async function startProvisioner(options: ProvisionerOptions): Promise<Pro
   };
 }
 
-/** On Kubernetes a worker is who the template says; before, the UUID of the hardware that has the address in the template. */
+/**
+ * On Kubernetes a worker is who the template says; before, the UUID of the hardware that has the
+ * address in the template.
+ */
 function workerId({ dialect }: TinkServer, { id, mac }: SeedMachine): string {
   return onKubernetes(dialect) ? mac : id;
 }
@@ -136,13 +151,17 @@ function bootFiles(root: string): Record<string, string> {
   };
 }
 
-/** What boots of the original sends to a machine with a workflow, and to one without: that goes on to its next boot device. */
+/**
+ * What boots of the original sends to a machine with a workflow, and to one without: that goes on
+ * to its next boot device.
+ */
 function bootScript(
   { address, machine, workflow }: ProvisionerOptions,
   created: CreatedWorkflow,
   tink: TinkServer,
 ): string {
-  // UEFI shows its menu after a program that ended well; after a failed one it tries the next device, as a BIOS always does.
+  // UEFI shows its menu after a program that ended well; after a failed one it tries the next
+  // device, as a BIOS always does.
   if (isOver(tink, created.id, workflow)) return '#!ipxe\nexit 1\n';
   const netX = '$' + '{netX/mac}'; // iPXE's own variable: the card it booted from
   const parameters = [

@@ -16,7 +16,10 @@ const message = z.union([
   z.object({ id: z.number(), error: z.object({ class: z.string(), desc: z.string() }) }),
 ]);
 
-/** A connection to QEMU's monitor: commands with their answers, and the events since the connection was made. */
+/**
+ * A connection to QEMU's monitor: commands with their answers, and the events since the connection
+ * was made.
+ */
 export class Monitor implements AsyncDisposable {
   readonly events: MachineEvent[] = [];
   readonly #socket: Socket;

@@ -1,6 +1,7 @@
 /**
- * The syslog servers of Debian, rsyslog and syslog-ng. Their packages cannot be installed together, nor beside the machine's own; so each is unpacked with all that
- * it depends on and runs in that tree, on an address of its own.
+ * The syslog servers of Debian, rsyslog and syslog-ng. Their packages cannot be installed together,
+ * nor beside the machine's own; so each is unpacked with all that it depends on and runs in that
+ * tree, on an address of its own.
  */
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -28,7 +29,9 @@ export interface ReceivedMessage {
 
 export interface RealSyslog extends AsyncDisposable {
   readonly address: string;
-  /** Resolves when the server has written a message with this text, with all since the last call. */
+  /**
+   * Resolves when the server has written a message with this text, with all since the last call.
+   */
   receivedUntil(text: string): Promise<readonly ReceivedMessage[]>;
   /** The same in the format that the server writes files in by default. */
   asWritten(): Promise<string>;

@@ -14,7 +14,10 @@ import { loopbackAddress } from './loopback-address.ts';
 
 /** How the registry differs from the usual one; every field has a default. */
 export interface RegistryOptions {
-  /** Address to listen on. Default: one in 127.0.0.0/8, which every Docker Engine takes without looking at the certificate. */
+  /**
+   * Address to listen on. Default: one in 127.0.0.0/8, which every Docker Engine takes without
+   * looking at the certificate.
+   */
   readonly address?: string;
   /** Default: a free port. */
   readonly port?: number;
@@ -32,7 +35,10 @@ export interface RegistryOptions {
   readonly storage?: string;
 }
 
-/** A running registry (Debian's docker-registry): TLS, a certificate by our own authority, one user in htpasswd. */
+/**
+ * A running registry (Debian's docker-registry): TLS, a certificate by our own authority, one user
+ * in htpasswd.
+ */
 export interface Registry extends AsyncDisposable {
   /** `address:port`, as it stands in front of an image's name. */
   readonly host: string;
@@ -40,7 +46,10 @@ export interface Registry extends AsyncDisposable {
   readonly username: string;
   readonly password: string;
   readonly authority: CertificateAuthority;
-  /** Plain HTTP address of the authority's certificate, as the original provisioner offers it to machines. */
+  /**
+   * Plain HTTP address of the authority's certificate, as the original provisioner offers it to
+   * machines.
+   */
   readonly authorityUrl: string;
   /** Path of the registry's log; it is deleted with the registry. */
   readonly logPath: string;
@@ -157,7 +166,10 @@ interface Client {
   readonly ca: string;
 }
 
-/** Distribution specification v1.1, "Pushing": blobs first, each with POST and PUT, then the manifest that names them. */
+/**
+ * Distribution specification v1.1, "Pushing": blobs first, each with POST and PUT, then the
+ * manifest that names them.
+ */
 async function push(client: Client, name: string, image: Image): Promise<string> {
   const [repository = '', tag = 'latest'] = name.split(':');
   for (const blob of [image.configuration, ...image.layers]) await pushBlob(client, repository, blob);

@@ -1,7 +1,8 @@
 /**
- * What the blog post "Provisioning Flatcar Container Linux with Tinkerbell" has a person type at the provisioner, with the differences that a sandbox without
- * Internet needs: the image comes from a mirror (`-b`) and is signed with the mirror's own key (`-k`), which a third action puts beside the Ignition config.
- * The post itself, word for word: workflows/seed/commands.sh.
+ * What the blog post "Provisioning Flatcar Container Linux with Tinkerbell" has a person type at
+ * the provisioner, with the differences that a sandbox without Internet needs: the image comes from
+ * a mirror (`-b`) and is signed with the mirror's own key (`-k`), which a third action puts beside
+ * the Ignition config. The post itself, word for word: workflows/seed/commands.sh.
  */
 
 /** A machine that the provisioner knows. */
@@ -33,7 +34,10 @@ export function seedHardware(machine: SeedMachine, gateway: string): unknown {
   };
 }
 
-/** The post's Ignition config in the version that Debian's Ignition reads (3.3.0 in place of 2.1.0, which only Flatcar's own translates). */
+/**
+ * The post's Ignition config in the version that Debian's Ignition reads (3.3.0 in place of 2.1.0,
+ * which only Flatcar's own translates).
+ */
 export function seedIgnition(authorizedKey: string): string {
   return JSON.stringify({
     ignition: { version: '3.3.0' },

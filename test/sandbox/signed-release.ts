@@ -6,7 +6,10 @@ import { makeFlatcarImage } from './flatcar-layout.ts';
 import type { Mirror } from './mirror.ts';
 import { createGpg, type Gpg } from './signing.ts';
 
-/** A release as its makers have it: an image, compressed with lbzip2 and signed by a subkey of the year. */
+/**
+ * A release as its makers have it: an image, compressed with lbzip2 and signed by a subkey of the
+ * year.
+ */
 export interface SignedRelease extends AsyncDisposable {
   /** Scratch directory that lives as long as the release. */
   readonly directory: string;
@@ -23,7 +26,9 @@ export interface SignedRelease extends AsyncDisposable {
 }
 
 export const releaseVersion = '1.2.3';
-/** So much that a decoder that reads ahead cannot have read it all before something is on the disk. */
+/**
+ * So much that a decoder that reads ahead cannot have read it all before something is on the disk.
+ */
 const usrBytes = 15 * 1024 * 1024;
 export const imageFile = `/${releaseVersion}/flatcar_production_image.bin.bz2`;
 

@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 
-/** A private GnuPG home: keys as a release engineer has them, and gpg as the second opinion on signatures. */
+/**
+ * A private GnuPG home: keys as a release engineer has them, and gpg as the second opinion on
+ * signatures.
+ */
 export interface Gpg extends AsyncDisposable {
   /**
    * Makes a primary key that only certifies, without a passphrase.
@@ -15,19 +18,28 @@ export interface Gpg extends AsyncDisposable {
    * @returns its fingerprint
    */
   addSubkey(primary: string, options?: KeyOptions): Promise<string>;
-  /** Revokes a subkey for the reason gpg numbers so: 0 none, 1 compromised, 2 superseded, 3 no longer used. */
+  /**
+   * Revokes a subkey for the reason gpg numbers so: 0 none, 1 compromised, 2 superseded, 3 no
+   * longer used.
+   */
   revokeSubkey(primary: string, subkey: string, reason: 0 | 1 | 2 | 3): Promise<void>;
   /** Revokes a primary key, and so all below it. */
   revokePrimary(primary: string): Promise<void>;
   /** Decides at the moment `at` that a subkey ends one second later. */
   expireSubkey(primary: string, subkey: string, at: string): Promise<void>;
-  /** Detached signatures by each of `signers` (fingerprints of subkeys, or of a primary that may sign), in one file. */
+  /**
+   * Detached signatures by each of `signers` (fingerprints of subkeys, or of a primary that may
+   * sign), in one file.
+   */
   sign(bytes: Uint8Array, signers: readonly string[], options?: SignOptions): Promise<Buffer>;
   /** The public keys with all subkeys, armoured. */
   exportKeys(...primaries: string[]): Promise<Buffer>;
   /** The private key with its subkeys, armoured, without a passphrase. */
   exportPrivateKey(primary: string): Promise<Buffer>;
-  /** The first words of gpg's status lines about a signature: GOODSIG, BADSIG, EXPKEYSIG, REVKEYSIG, ERRSIG. Only `keys` are known to it. */
+  /**
+   * The first words of gpg's status lines about a signature: GOODSIG, BADSIG, EXPKEYSIG, REVKEYSIG,
+   * ERRSIG. Only `keys` are known to it.
+   */
   judge(keys: Uint8Array, signature: Uint8Array, bytes: Uint8Array): Promise<string[]>;
 }
 
@@ -61,7 +73,8 @@ export async function createGpg(): Promise<Gpg> {
     '--passphrase',
     '',
   ];
-  // Key checks against the real clock are what the tests are about; --faked-system-time moves it for the making only.
+  // Key checks against the real clock are what the tests are about; --faked-system-time moves it
+  // for the making only.
   const at = (moment: string | undefined) => (moment === undefined ? [] : ['--faked-system-time', `${moment}!`]);
   const gpg = (args: readonly string[], input: Uint8Array | string = '') =>
     execa('gpg', [...common, ...args], { input, encoding: 'buffer', stripFinalNewline: false, env: { LC_ALL: 'C' } });

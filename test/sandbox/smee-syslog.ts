@@ -1,14 +1,18 @@
 /**
- * The syslog receiver of Tinkerbell's Smee, as smee/internal/syslog has it (v0.9 of Smee and current Tinkerbell). Reproduced:
+ * The syslog receiver of Tinkerbell's Smee, as smee/internal/syslog has it (v0.9 of Smee and
+ * current Tinkerbell). Reproduced:
  *
  * - UDP only; one datagram is one message.
  * - The priority is `<`, digits and `>` within the first five bytes. Anything else is unparseable.
- * - `1 ` after it means RFC 5424: time, host, application, process and message ID with one space between them; `-` is nothing. The time is at most 32 bytes of
- *   RFC 3339 with a fraction. The structured data must be `-` and a space; a message with others is unparseable.
- * - Everything else is RFC 3164, but without a host name: after the time, if there is one, comes the tag, of letters, digits, `-`, `_`, `/` and `.`, with the process ID
- *   in brackets; `: ` after it is dropped. What is a host name to others is the tag here.
+ * - `1 ` after it means RFC 5424: time, host, application, process and message ID with one space
+ *   between them; `-` is nothing. The time is at most 32 bytes of RFC 3339 with a fraction. The
+ *   structured data must be `-` and a space; a message with others is unparseable.
+ * - Everything else is RFC 3164, but without a host name: after the time, if there is one, comes
+ *   the tag, of letters, digits, `-`, `_`, `/` and `.`, with the process ID in brackets; `: ` after
+ *   it is dropped. What is a host name to others is the tag here.
  * - A text that is a JSON object is logged as such.
- * - Messages of severity 7 (debug) and unparseable ones are logged at verbosity 1, which the usual log level of 0 does not show.
+ * - Messages of severity 7 (debug) and unparseable ones are logged at verbosity 1, which the usual
+ *   log level of 0 does not show.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

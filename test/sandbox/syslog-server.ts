@@ -1,4 +1,7 @@
-/** A syslog server: keeps every message it gets, over TCP with octet counting (RFC 6587) or over UDP (RFC 5426). */
+/**
+ * A syslog server: keeps every message it gets, over TCP with octet counting (RFC 6587) or over UDP
+ * (RFC 5426).
+ */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';

@@ -1,5 +1,6 @@
 /**
- * Templates as tink servers take them: text with variables, YAML, and the rules that differ between versions.
+ * Templates as tink servers take them: text with variables, YAML, and the rules that differ between
+ * versions.
  */
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
@@ -14,7 +15,10 @@ export interface Template {
 
 export interface Task {
   readonly name: string;
-  /** As the template says: a MAC address, an IPv4 address, or (v0.7 and later, on Kubernetes) any text. */
+  /**
+   * As the template says: a MAC address, an IPv4 address, or (v0.7 and later, on Kubernetes) any
+   * text.
+   */
   readonly worker: string;
   readonly actions: readonly TaskAction[];
 }
@@ -41,18 +45,22 @@ export class TemplateError extends Error {
 }
 
 /**
- * `v0.1`: only what v0.1.0 checked. `v0.2`: also version, number of tasks and empty names. `v0.7`, on Kubernetes: an action's volumes come after its task's
- * whatever their sources are, and the environment is sorted. `v0.10`, to this day: as v0.7, but unknown keys and the version do not matter; namespaces.
+ * `v0.1`: only what v0.1.0 checked. `v0.2`: also version, number of tasks and empty names. `v0.7`,
+ * on Kubernetes: an action's volumes come after its task's whatever their sources are, and the
+ * environment is sorted. `v0.10`, to this day: as v0.7, but unknown keys and the version do not
+ * matter; namespaces.
  */
 export type TemplateRules = 'v0.1' | 'v0.2' | 'v0.7' | 'v0.10';
 
 /**
  * Fills in the variables of a template.
  *
- * The servers use Go's text/template; of that, `{{.name}}` is understood here, with or without white space and trimming dashes. A variable
- * without a value becomes `<no value>` in v0.1.0 and is an error later, as in the originals.
+ * The servers use Go's text/template; of that, `{{.name}}` is understood here, with or without
+ * white space and trimming dashes. A variable without a value becomes `<no value>` in v0.1.0 and is
+ * an error later, as in the originals.
  *
- * @throws {TemplateError} something else stands between the braces, or a value is missing (`v0.2` and later).
+ * @throws {TemplateError} something else stands between the braces, or a value is missing (`v0.2`
+ *   and later).
  */
 export function render(text: string, values: Readonly<Record<string, string>>, rules: TemplateRules): string {
   return text.replace(/(\s*\{\{-\s|\{\{)([\s\S]*?)(\s-\}\}\s*|\}\})/g, (_match, _open, inside: string) => {
@@ -66,7 +74,8 @@ export function render(text: string, values: Readonly<Record<string, string>>, r
 
 /** @throws {TemplateError} with the reason, one a line. */
 export function parseTemplate(yaml: string, rules: TemplateRules): Template {
-  // Every scalar as the text it is: the originals decode into strings too, so that `0.1` and `'0.1'` mean the same.
+  // Every scalar as the text it is: the originals decode into strings too, so that `0.1` and
+  // `'0.1'` mean the same.
   const document = parseDocument(yaml, { schema: 'failsafe', uniqueKeys: true });
   if (document.errors.length > 0) throw new TemplateError(document.errors.map(({ message }) => message).join('\n'));
   const parsed = templateSchema(rules).safeParse(document.toJS());
@@ -76,8 +85,9 @@ export function parseTemplate(yaml: string, rules: TemplateRules): Template {
 }
 
 /**
- * Grammar of an image reference, after normalisation (distribution/reference, `ParseNormalizedNamed`): optional domain (known by its dot or port), lower-case
- * path, optional tag, optional digest.
+ * Grammar of an image reference, after normalisation (distribution/reference,
+ * `ParseNormalizedNamed`): optional domain (known by its dot or port), lower-case path, optional
+ * tag, optional digest.
  */
 const DOMAIN =
   '(?:(?=localhost[:/]|[^/]*[.:][^/]*/)(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?/)?';
@@ -181,7 +191,10 @@ function mergeEnvironment(ofTask: Variables, ofAction: Variables, sorted: boolea
   return sorted ? merged.sort() : merged;
 }
 
-/** An action's volume takes the place of the task's with the same source. A volume without a target becomes `source:`, as in the originals. */
+/**
+ * An action's volume takes the place of the task's with the same source. A volume without a target
+ * becomes `source:`, as in the originals.
+ */
 function mergeVolumes(ofTask: readonly string[], ofAction: readonly string[]): string[] {
   const targets = new Map<string, string>();
   for (const volume of [...ofTask, ...ofAction]) {

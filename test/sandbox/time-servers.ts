@@ -1,9 +1,11 @@
 /**
- * time-servers.ts SERVERS…: a program that answers at addresses of its network namespace as time servers and web servers do, each with a time of its own. Prints `ready` when all
- * of them do. A server is written as KIND,ADDRESS,PORT,SECONDS:
+ * time-servers.ts SERVERS…: a program that answers at addresses of its network namespace as time
+ * servers and web servers do, each with a time of its own. Prints `ready` when all of them do. A
+ * server is written as KIND,ADDRESS,PORT,SECONDS:
  * - `ntp`: SNTP over UDP (RFC 4330), in the version of the request, stratum 2;
- * - `http`, `https`: whatever is asked for is refused (401), with the time as `Date` header. The certificate is self-signed, and the client may be as
- *   old in its ways as busybox's (TLS 1.2 without signature algorithms, which Go 1.24 and older takes).
+ * - `http`, `https`: whatever is asked for is refused (401), with the time as `Date` header. The
+ *   certificate is self-signed, and the client may be as old in its ways as busybox's (TLS 1.2
+ *   without signature algorithms, which Go 1.24 and older takes).
  * SECONDS: since 1970.
  */
 import { createSocket } from 'node:dgram';

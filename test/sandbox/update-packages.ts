@@ -1,4 +1,6 @@
-/** Writes test/sandbox/packages.lock.json with the current versions, and prints what has changed. */
+/**
+ * Writes test/sandbox/packages.lock.json with the current versions, and prints what has changed.
+ */
 import { updateLockFile } from '../../debian/update.ts';
 import { testLock, testSets } from './packages.ts';
 

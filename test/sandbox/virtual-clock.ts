@@ -18,21 +18,30 @@ interface Entry {
 /** After so many turns of the event loop without an event the process counts as idle. */
 const quietTurns = 3;
 
-/** Where there are sockets, so many pauses of two milliseconds must pass without an event besides. */
+/**
+ * Where there are sockets, so many pauses of two milliseconds must pass without an event besides.
+ */
 const quietPauses = 3;
 const sockets = /^(TCPSocketWrap|UDPWrap|TLSWrap)$/i;
 
-/** What may stay open without end and without anything happening; all else that Node lists (requests for files and names, child processes, connections that are made) is work. */
+/**
+ * What may stay open without end and without anything happening; all else that Node lists (requests
+ * for files and names, child processes, connections that are made) is work.
+ */
 const mayBeIdle =
   /^(TCP(Socket|Server)Wrap|Pipe(Server)?Wrap|UDPWrap|TLSWrap|TTYWrap|SignalWrap|MessagePort|FSEventWrap|Timeout|Immediate)$/;
 
 /**
- * A {@link Clock} whose time passes as soon as all code waits for it: then it jumps to the next timer. An hour of waiting takes a millisecond, in the same order of
- * events. Until something waits, time stands still.
+ * A {@link Clock} whose time passes as soon as all code waits for it: then it jumps to the next
+ * timer. An hour of waiting takes a millisecond, in the same order of events. Until something
+ * waits, time stands still.
  *
- * Idle means: for some turns of the event loop (and some milliseconds, where there are sockets) no event came from the kernel (data, connections, files, child processes), none is expected from a file, a name server, a
- * child process or a connection that is being made, and no timer was set or cancelled. What peers in the same process do over sockets is therefore finished before time
- * passes. What it cannot know: that a peer in another process is busy. For that time {@link hold} stops the clock.
+ * Idle means: for some turns of the event loop (and some milliseconds, where there are sockets) no
+ * event came from the kernel (data, connections, files, child processes), none is expected from a
+ * file, a name server, a child process or a connection that is being made, and no timer was set or
+ * cancelled. What peers in the same process do over sockets is therefore finished before time
+ * passes. What it cannot know: that a peer in another process is busy. For that time {@link hold}
+ * stops the clock.
  *
  * Not reproduced: timers that fire late, and a monotonic clock that stops while the machine sleeps.
  */
@@ -162,7 +171,8 @@ export class VirtualClock implements Clock {
         // To turn without pause would take the processor from what is at work.
         return void setTimeout(turn, 1);
       }
-      // On a busy machine the kernel hands data from one socket to another only when it gets the processor.
+      // On a busy machine the kernel hands data from one socket to another only when it gets the
+      // processor.
       if (quiet < quietTurns + quietPauses && resources.some((name) => sockets.test(name)))
         return void setTimeout(turn, 2);
       quiet = 0;

@@ -1,11 +1,15 @@
 #!/usr/bin/perl
-# Tinkerbell's action "waitdaemon", rebuilt from its documentation (README of jacobweinstock/waitdaemon) for Docker.
+# Tinkerbell's action "waitdaemon", rebuilt from its documentation (README of
+# jacobweinstock/waitdaemon) for Docker.
 #
 # Environment: IMAGE, WAIT_SECONDS (default 10); PHASE is its own.
-# 1. The action's container: gets IMAGE if it is not there, asks the engine for the container named by this container's hostname, starts the same image
-#    again with the same command, environment, volumes, PID namespace and privileges, detached, and ends with success.
-# 2. The second container (PHASE=SECOND_FORK): waits, asks for its own container likewise, and starts IMAGE with its settings.
-# As there, neither labels, network nor hostname are copied. It differs in that JSON values are copied as text.
+# 1. The action's container: gets IMAGE if it is not there, asks the engine for the container named
+#    by this container's hostname, starts the same image again with the same command, environment,
+#    volumes, PID namespace and privileges, detached, and ends with success.
+# 2. The second container (PHASE=SECOND_FORK): waits, asks for its own container likewise, and
+#    starts IMAGE with its settings.
+# As there, neither labels, network nor hostname are copied. It differs in that JSON values are
+# copied as text.
 use strict;
 use warnings;
 use Socket;

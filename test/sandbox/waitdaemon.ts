@@ -8,8 +8,10 @@ import type { Image } from './image.ts';
 const perl = '/usr/bin/perl';
 
 /**
- * The image of Tinkerbell's action waitdaemon, rebuilt from its documentation: see waitdaemon.pl, its entry point, for what it does. The action needs the volume
- * `/var/run/docker.sock:/var/run/docker.sock` and, in its environment, IMAGE and perhaps WAIT_SECONDS; its command is the one for IMAGE. About 7 MB unpacked.
+ * The image of Tinkerbell's action waitdaemon, rebuilt from its documentation: see waitdaemon.pl,
+ * its entry point, for what it does. The action needs the volume
+ * `/var/run/docker.sock:/var/run/docker.sock` and, in its environment, IMAGE and perhaps
+ * WAIT_SECONDS; its command is the one for IMAGE. About 7 MB unpacked.
  */
 export async function waitdaemonImage(): Promise<Image> {
   const modules = (

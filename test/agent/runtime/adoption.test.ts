@@ -24,7 +24,10 @@ for (const kind of engineKinds)
       fixture.events.length = 0;
     });
 
-    /** Runs an action in an agent of its own and kills that as soon as the action has printed `ready`. */
+    /**
+     * Runs an action in an agent of its own and kills that as soon as the action has printed
+     * `ready`.
+     */
     async function runAndKill(action: Action): Promise<void> {
       const script = join(import.meta.dirname, 'action-process.ts');
       const parameters = [
@@ -56,7 +59,10 @@ for (const kind of engineKinds)
       return join(fixture.workDirectory, action.workflowId, name);
     }
 
-    /** Docker keeps the output and sends it again; from containerd comes only what the first agent has not read. */
+    /**
+     * Docker keeps the output and sends it again; from containerd comes only what the first agent
+     * has not read.
+     */
     const earlier = kind === 'docker' ? ' | before that: ready' : '';
     const containers = () => fixture.control.containers();
 

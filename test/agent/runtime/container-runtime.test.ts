@@ -73,7 +73,8 @@ for (const kind of engineKinds)
       const echo = { image: 'entry:2', entrypoint: ['echo'] };
       await fixture.runtime.run(actionOf(['given', 'two words'], echo), never);
       await fixture.runtime.run({ ...actionOf([], echo), entrypoint: ['/bin/echo', 'alone'] }, never);
-      // As with tink-agent: the Docker Engine drops the CMD of the image then, containerd's adapter keeps it.
+      // As with tink-agent: the Docker Engine drops the CMD of the image then, containerd's adapter
+      // keeps it.
       assert.deepEqual(fixture.output(), ['given two words', kind === 'containerd' ? 'alone own' : 'alone']);
     });
 
@@ -115,7 +116,8 @@ for (const kind of engineKinds)
     });
 
     test('a failure by a signal names the signal', async () => {
-      // The first process of a container ignores signals it has no handler for, except those from outside.
+      // The first process of a container ignores signals it has no handler for, except those from
+      // outside.
       const action = shell('echo ready; while :; do sleep 0.1; done');
       const running = fixture.runtime.run(action, never);
       await fixture.untilEvent((event) => event.kind === 'output');

@@ -122,7 +122,10 @@ describe('docker alone', () => {
     assert.deepEqual(fixture.output(), ['other']);
   });
 
-  /** Everything in it is Tinkerbell's standard for rebooting, except that what runs in the end writes a file. */
+  /**
+   * Everything in it is Tinkerbell's standard for rebooting, except that what runs in the end
+   * writes a file.
+   */
   function waitdaemon(rest: Partial<Action> = {}): Action {
     return actionOf(['sh', '-c', 'echo "$WORD" > /out/done'], {
       image: 'waitdaemon:1',
@@ -150,7 +153,8 @@ describe('docker alone', () => {
     });
 
   /**
-   * Waits for containers that the agent knows nothing of, one started by the other, to end, and removes them.
+   * Waits for containers that the agent knows nothing of, one started by the other, to end, and
+   * removes them.
    * @returns their images, in the order in which they were made
    */
   async function detached(count: number): Promise<string[]> {
@@ -162,7 +166,8 @@ describe('docker alone', () => {
       const container = docker.getContainer(found.Id);
       const { StatusCode } = await container.wait();
       assert.equal(StatusCode, 0, await logOf(found.Id));
-      // The list has the newest first, and on a slow machine the last one may be there before the first look.
+      // The list has the newest first, and on a slow machine the last one may be there before the
+      // first look.
       made.push({ id: found.Id, image: found.Image, at: (await container.inspect()).Created });
     }
     for (const { id } of made) await docker.getContainer(id).remove();

@@ -27,7 +27,10 @@ for (const kind of engineKinds)
         event.kind === 'warning' && /pull/.test(event.message) ? [event.message] : [],
       );
 
-    /** Tries an image that cannot be had; how long it may take is not measured, but how often it was tried. */
+    /**
+     * Tries an image that cannot be had; how long it may take is not measured, but how often it was
+     * tried.
+     */
     async function failure(image: string): Promise<string> {
       const outcome = await fixture.createRuntime({ pullAttempts: 100 }).run(shell('true', { image }), never);
       assert.equal(outcome.verdict, 'FAILED');

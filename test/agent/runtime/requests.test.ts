@@ -8,12 +8,16 @@ import { watchClientSockets } from '../../sandbox/client-sockets.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
 import { type DockerFixture, shell, startDockerFixture } from './runtime-fixture.ts';
 
-// Each request costs the agent a millisecond or more of CPU; what has been answered is not asked again.
+// Each request costs the agent a millisecond or more of CPU; what has been answered is not asked
+// again.
 
 const never = new AbortController().signal;
 let fixture: DockerFixture;
 let runtime: DisposableRuntime;
-/** The requests that this process has sent to the engine, in order: method and path, without ids and parameters. */
+/**
+ * The requests that this process has sent to the engine, in order: method and path, without ids and
+ * parameters.
+ */
 let sent: string[] = [];
 
 /** Node publishes each HTTP request when it is sent. */
@@ -46,7 +50,8 @@ async function runOne(workflowId: string, id: string, on = runtime): Promise<voi
 }
 
 test('an action after the first one of its workflow takes as few requests as an action can', async () => {
-  // Time stands still: an exit that is reported late, after the end of the output, is not asked for.
+  // Time stands still: an exit that is reported late, after the end of the output, is not asked
+  // for.
   const clock = new VirtualClock();
   using _ = clock.hold();
   await using timeless = createDockerRuntime({ ...fixture.options, host: fixture.engine.host, clock });

@@ -13,7 +13,10 @@ function engineEvents({ events }: RuntimeFixture): boolean[] {
   return events.flatMap((event) => (event.kind === 'engine' ? [event.reachable] : []));
 }
 
-/** Runs an action that ends by itself, with success, after `stop` has ended its engine and before the engine is started again. */
+/**
+ * Runs an action that ends by itself, with success, after `stop` has ended its engine and before
+ * the engine is started again.
+ */
 async function endWhileDown(fixture: RuntimeFixture, stop: () => Promise<void>) {
   const action = shell('echo up; until [ -e /workflow/go ]; do sleep 0.02; done; echo done > /workflow/done');
   const running = fixture.runtime.run(action, never);

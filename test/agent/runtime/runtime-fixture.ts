@@ -21,7 +21,9 @@ export const engineKinds = ['docker', 'containerd'] as const;
 
 export type EngineKind = (typeof engineKinds)[number];
 
-/** Where an engine listens and keeps its files: plain data, which can be passed to another process. */
+/**
+ * Where an engine listens and keeps its files: plain data, which can be passed to another process.
+ */
 export type EngineLocation =
   | { readonly kind: 'docker'; readonly host: string }
   | {
@@ -70,7 +72,10 @@ export interface RuntimeFixture extends AsyncDisposable {
   readonly events: RuntimeEvent[];
   /** The options of {@link runtime}. */
   readonly options: ContainerRuntimeOptions;
-  /** Releases each action as soon as it has ended, as the agent does once it has recorded the result. */
+  /**
+   * Releases each action as soon as it has ended, as the agent does once it has recorded the
+   * result.
+   */
   readonly runtime: Runtime;
   /** Creates another runtime; the options given replace those of the first. */
   createRuntime(options?: Partial<ContainerRuntimeOptions>): Runtime;

@@ -23,7 +23,10 @@ describe('linkLibrary()', () => {
     await root[Symbol.asyncDispose]();
   });
 
-  /** Runs a script in the root, and gives it some seconds, so that a test of a program that loops fails. */
+  /**
+   * Runs a script in the root, and gives it some seconds, so that a test of a program that loops
+   * fails.
+   */
   async function run(script: string): Promise<unknown> {
     const { stdout } = await execa('chroot', [root.path, '/linked', '-e', script], {
       ...{ extendEnv: false, env: { PATH: '/usr/sbin:/usr/bin' } },
@@ -49,7 +52,8 @@ describe('linkLibrary()', () => {
   test('its streams, locales, threads, thread-local variables and exit handlers work', async () => {
     const result = await run(`
       const { Worker } = require('node:worker_threads');
-      // The report is written with streams of the C++ library, to text and to a file, and names what is loaded.
+      // The report is written with streams of the C++ library, to text and to a file, and names
+      // what is loaded.
       const report = process.report.getReport();
       process.report.writeReport('/tmp/report.json');
       const written = JSON.parse(require('node:fs').readFileSync('/tmp/report.json', 'utf8'));

@@ -8,7 +8,8 @@ import { decodeAll, decodedBy, inThisThread } from './bzip2/decode.ts';
 import { BitWriter, writeStream } from './bzip2/encoder.ts';
 import { Random } from './random.ts';
 
-// Makes odd and damaged bzip2 files for a while and compares what we make of them with what bzip2 does:
+// Makes odd and damaged bzip2 files for a while and compares what we make of them with what bzip2
+// does:
 //   node test/installer/decompress/fuzz.ts --seconds 60 [--seed 1]
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string' } } });

@@ -87,7 +87,10 @@ function data(bytes: Uint8Array): Extent {
   return { kind: 'data', bytes, release() {} };
 }
 
-/** Lengths of the runs of zero pages of 64 KiB and more, by the plainest means; zeroes at the image's end belong to the run before them. */
+/**
+ * Lengths of the runs of zero pages of 64 KiB and more, by the plainest means; zeroes at the
+ * image's end belong to the run before them.
+ */
 function longZeroRuns(image: Buffer): number[] {
   const runs: number[] = [];
   let run = 0;

@@ -8,7 +8,10 @@ import { createLoopDevice, type LoopDevice } from '../../sandbox/loop-device.ts'
 
 const mebibyte = 1024 * 1024;
 
-/** A disk with this table, as if it were not of a loop device: those are gone at the next start and never warned about. */
+/**
+ * A disk with this table, as if it were not of a loop device: those are gone at the next start and
+ * never warned about.
+ */
 async function makeDisk(...lines: string[]): Promise<{ loop: LoopDevice; disk: Disk }> {
   const loop = await createLoopDevice({ sizeBytes: 64 * mebibyte });
   if (lines.length > 0)

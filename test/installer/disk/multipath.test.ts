@@ -19,7 +19,10 @@ before(async () => {
 });
 after(() => rm(directory, { recursive: true }));
 
-/** A loop device that lsblk calls a multipath device with a partition: where the kernel has no device-mapper there is no real one. */
+/**
+ * A loop device that lsblk calls a multipath device with a partition: where the kernel has no
+ * device-mapper there is no real one.
+ */
 async function asMultipath({ path }: LoopDevice, kpartx = ':'): Promise<FakeTools> {
   const name = path.slice('/dev/'.length);
   const partition = `,"children": [{"name":"mpatha1", "path":"/dev/mapper/mpatha1", "maj:min":"253:1", "type":"part", "size":4194304, "log-sec":512, "ro":false, "rm":false}]`;

@@ -28,11 +28,17 @@ interface UsedDisk extends AsyncDisposable {
   readonly loop: LoopDevice;
   /** What is in the two partitions to be kept. */
   hash(): Promise<string>;
-  /** Number, first sector, last sector, unique GUID and label of every partition, as sgdisk sees them; both tables are sound. */
+  /**
+   * Number, first sector, last sector, unique GUID and label of every partition, as sgdisk sees
+   * them; both tables are sound.
+   */
   table(): Promise<string[]>;
 }
 
-/** Behind where the image will be: `data`, numbered as one of the image's, and `var-log`, up to the very end that a table allows. */
+/**
+ * Behind where the image will be: `data`, numbered as one of the image's, and `var-log`, up to the
+ * very end that a table allows.
+ */
 async function makeUsedDisk(): Promise<UsedDisk> {
   const loop = await createLoopDevice({ sizeBytes: imageBytes + 32 * mebibyte });
   const dataBytes = 8 * mebibyte;

@@ -231,7 +231,8 @@ test('describeCandidates() names the chosen disk', () => {
 });
 
 test('listDisks() sees real devices, and chooseSmallest() a real loop device when it is asked for', async () => {
-  // Of the devices of other tests none can be as large as these and the smallest, but for those of this test in a chroot.
+  // Of the devices of other tests none can be as large as these and the smallest, but for those of
+  // this test in a chroot.
   await using small = await createLoopDevice({ sizeBytes: 7e12 });
   await using large = await createLoopDevice({ sizeBytes: 8e12 });
   const disks = await listDisks(systemClock);

@@ -228,7 +228,8 @@ test('writeImage() refuses what is not a disk image before touching the disk', a
 });
 
 test('a disk that fails while it is written is left without a table, with its error in the message', async () => {
-  // The file behind the disk cannot grow beyond its file system, which the kernel reports as an I/O error of the disk.
+  // The file behind the disk cannot grow beyond its file system, which the kernel reports as an I/O
+  // error of the disk.
   const small = join(directory, 'small');
   await mkdir(small);
   await execa('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', small]);

@@ -1,5 +1,5 @@
-// Writes the table of proxy decisions that proxy.test.ts compares ours with. Each row has an environment, a URL to be reached, and the proxy that Go
-// takes for it or null.
+// Writes the table of proxy decisions that proxy.test.ts compares ours with. Each row has an
+// environment, a URL to be reached, and the proxy that Go takes for it or null.
 //
 //	go run . >../proxy-table.json
 package main

@@ -25,8 +25,8 @@ export interface AgentBasics {
 }
 
 /**
- * What a test sets of its agent. Defaults: interrupted actions run again, nothing follows a finished
- * workflow, 0.05 s between polls, at most 0.1 s between attempts, the system's clock.
+ * What a test sets of its agent. Defaults: interrupted actions run again, nothing follows a
+ * finished workflow, 0.05 s between polls, at most 0.1 s between attempts, the system's clock.
  */
 export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' | 'runtime' | 'journal' | 'power'>> {
   /** Makes the transport, which is closed when the agent has stopped. */
@@ -43,7 +43,10 @@ export interface AgentParts extends Partial<Omit<AgentDependencies, 'transport' 
 }
 
 export interface AgentMachineOptions extends AgentParts {
-  /** Holds the journal in `state`, and what the test puts there. Default: a new one, deleted at the end. */
+  /**
+   * Holds the journal in `state`, and what the test puts there. Default: a new one, deleted at the
+   * end.
+   */
   readonly directory?: string;
   /** Sets {@link AgentMachine.runAction}. */
   readonly runAction?: RunAction | undefined;
@@ -51,8 +54,8 @@ export interface AgentMachineOptions extends AgentParts {
 
 /**
  * A machine on which one agent after another runs, in the process of the test. Real: the loop, the
- * journal, the log, and the transport that the test makes. What stays in {@link stateDirectory} when
- * an agent stops is what a killed one leaves: nothing is written on the way out.
+ * journal, the log, and the transport that the test makes. What stays in {@link stateDirectory}
+ * when an agent stops is what a killed one leaves: nothing is written on the way out.
  *
  * Replaced, unless the test gives its own:
  * - the container engine, by {@link runAction}: there is no image and no container, so that an

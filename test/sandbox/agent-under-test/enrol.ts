@@ -5,8 +5,8 @@ import { onKubernetes, type TinkServer } from '../tink-server/server.ts';
 /**
  * Makes a machine known to a fake server.
  *
- * @returns what the agent of the machine needs to reach the server: its worker ID and whom to trust,
- * but not the dialect, which the transport detects
+ * @returns what the agent of the machine needs to reach the server: its worker ID and whom to
+ *   trust, but not the dialect, which the transport detects
  */
 export function enrol(server: TinkServer, machine: typeof MACHINE_ONE = MACHINE_ONE): ServerTransportOptions {
   const common = { authority: server.authority, rpcTimeoutSeconds: 5, callTimeoutSeconds: 5 };

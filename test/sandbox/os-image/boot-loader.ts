@@ -7,16 +7,19 @@ const sectorBytes = 512;
 /** Modules of both GRUBs: everything that grub.cfg uses is inside, nothing is loaded from disk. */
 const grubModules = ['part_gpt', 'fat', 'btrfs', 'normal', 'linux', 'configfile', 'echo', 'regexp', 'test'];
 
-/** Makes GRUB's image for UEFI machines; it looks for /grub/grub.cfg on the partition it was started from. */
+/**
+ * Makes GRUB's image for UEFI machines; it looks for /grub/grub.cfg on the partition it was started
+ * from.
+ */
 export async function makeUefiGrub(file: string, signal: AbortSignal): Promise<void> {
   const modules = [...grubModules, 'search', 'efi_gop', 'all_video'];
   await execa('grub-mkimage', ['-O', 'x86_64-efi', '-p', '/grub', '-o', file, ...modules], { cancelSignal: signal });
 }
 
 /**
- * Puts GRUB for BIOS machines into a disk image: its first sector into the boot code of the MBR, the rest into the partition
- * BIOS-BOOT. What `grub-bios-setup` does on a device, done on the file; offsets from GRUB's
- * include/grub/i386/pc/boot.h and include/grub/offsets.h.
+ * Puts GRUB for BIOS machines into a disk image: its first sector into the boot code of the MBR,
+ * the rest into the partition BIOS-BOOT. What `grub-bios-setup` does on a device, done on the file;
+ * offsets from GRUB's include/grub/i386/pc/boot.h and include/grub/offsets.h.
  */
 export async function embedBiosGrub(
   image: string,
@@ -31,7 +34,8 @@ export async function embedBiosGrub(
   const core = await readFile(coreFile);
   if (core.length > biosBoot.sizeBytes) throw new Error(`GRUB's core (${core.length} bytes) does not fit BIOS-BOOT`);
   const coreSector = BigInt(biosBoot.offsetBytes / sectorBytes);
-  // The core's first sector loads the others: its list of blocks ends the sector and begins with their place.
+  // The core's first sector loads the others: its list of blocks ends the sector and begins with
+  // their place.
   core.writeBigUInt64LE(coreSector + 1n, sectorBytes - 12);
 
   const boot = (await readFile('/usr/lib/grub/i386-pc/boot.img')).subarray(0, 440); // then: disk signature and MBR table

@@ -1,6 +1,6 @@
 /**
- * Builds the operating system that the sandbox installs: a small Debian in Flatcar's partition layout, compressed and
- * signed as a release server offers it.
+ * Builds the operating system that the sandbox installs: a small Debian in Flatcar's partition
+ * layout, compressed and signed as a release server offers it.
  *
  *     node test/sandbox/os-image/build.ts [--output build/os-image]
  */
@@ -40,8 +40,8 @@ export interface OsImage extends z.infer<typeof Stamp> {
 }
 
 /**
- * Builds the image into `output`, or returns what is there if nothing it is made of has changed. Several processes may ask
- * at once: one builds, the others wait.
+ * Builds the image into `output`, or returns what is there if nothing it is made of has changed.
+ * Several processes may ask at once: one builds, the others wait.
  * @throws {Error} a package is missing or a tool fails
  */
 export async function buildOsImage(

@@ -10,7 +10,8 @@ const mebibyte = 1024 * 1024;
 
 /**
  * Writes the raw disk image. Nothing is mounted: every file system is made from a directory.
- * @param ownFiles directory with `esp/` and `oem/`, what goes to these partitions beside kernel and boot loader.
+ * @param ownFiles directory with `esp/` and `oem/`, what goes to these partitions beside kernel and
+ *   boot loader.
  * @returns the path of the image, a sparse file.
  */
 export async function makeDisk(

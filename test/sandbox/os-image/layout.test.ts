@@ -7,8 +7,9 @@ import { execa } from 'execa';
 import { buildOsImage, type OsImage } from './build.ts';
 
 /**
- * Flatcar's table, written down once more and not taken from the recipe: build_library/disk_layout.json of flatcar/scripts.
- * `guid` and `attributes` only where the original fixes them.
+ * Flatcar's table, written down once more and not taken from the recipe:
+ * build_library/disk_layout.json of flatcar/scripts. `guid` and `attributes` only where the
+ * original fixes them.
  */
 const flatcar = [
   { number: 1, label: 'EFI-SYSTEM', type: 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B' },

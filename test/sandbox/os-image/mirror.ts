@@ -6,8 +6,8 @@ import { execa } from 'execa';
 const imageName = 'flatcar_production_image.bin.bz2'; // the name the installer asks for, whatever the image is
 
 /**
- * Lays an image out as a release server does: `<version>/` with compressed image, signature and version.txt,
- * and `current` leading there.
+ * Lays an image out as a release server does: `<version>/` with compressed image, signature and
+ * version.txt, and `current` leading there.
  * @param publicKeyFile where the armoured public key goes; the private one is thrown away.
  * @returns the path of the compressed image.
  */
@@ -31,7 +31,10 @@ export async function makeMirror(
   return compressed;
 }
 
-/** Detached binary signatures `<file>.sig` by the subkey of a key made for the purpose, the way the original is signed. */
+/**
+ * Detached binary signatures `<file>.sig` by the subkey of a key made for the purpose, the way the
+ * original is signed.
+ */
 async function sign(files: readonly string[], publicKeyFile: string, signal: AbortSignal): Promise<void> {
   const home = await mkdtemp(join(tmpdir(), 'nibs-gpg-')); // short: the path of the agent's socket must fit 108 bytes
   const gpg = async (...command: string[]): Promise<string> => {

@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 
 /**
- * Copies kernel modules and those they need from one `lib/modules/<release>` to another and indexes the copy.
- * Names that the kernel has built in are passed over.
+ * Copies kernel modules and those they need from one `lib/modules/<release>` to another and indexes
+ * the copy. Names that the kernel has built in are passed over.
  * @throws {Error} the kernel has no module of a name
  */
 export async function copyModules(
@@ -33,7 +33,9 @@ export async function copyModules(
   );
 }
 
-/** Paths of module files relative to `directory`, by depmod's `modules.dep`: "path: path path …". */
+/**
+ * Paths of module files relative to `directory`, by depmod's `modules.dep`: "path: path path …".
+ */
 async function withDependencies(directory: string, names: readonly string[]): Promise<Set<string>> {
   const needs = new Map<string, string[]>();
   const pathOf = new Map<string, string>();

@@ -6,7 +6,10 @@ import { execa } from 'execa';
 
 const init = join(import.meta.dirname, 'files/initramfs/init');
 
-/** Runs the function of the initramfs alone, in its shell. `say` and `fail` write to standard error, and `fail` ends it. */
+/**
+ * Runs the function of the initramfs alone, in its shell. `say` and `fail` write to standard error,
+ * and `fail` ends it.
+ */
 async function readConfig(config: unknown) {
   const [definition = ''] = /^read_config\(\) \{\n[\s\S]*?\n\}\n/m.exec(await readFile(init, 'utf8')) ?? [];
   const script = `say() { echo "$*" >&2; }; fail() { echo "$*" >&2; exit 1; }\n${definition}read_config`;

@@ -18,7 +18,10 @@ export interface Partition {
   readonly attributeBits?: readonly number[];
 }
 
-/** The GUID every image is made with; a first boot of the real system looks for it to give the disk its own. */
+/**
+ * The GUID every image is made with; a first boot of the real system looks for it to give the disk
+ * its own.
+ */
 export const diskGuid = '00000000-0000-0000-0000-000000000001';
 
 /** 2 MiB in front of the first partition. */
@@ -28,9 +31,10 @@ export const firstPartitionMiB = 2;
 export const imageSizeMiB = 8 * 126;
 
 /**
- * Flatcar's partitions (build_library/disk_layout.json of flatcar/scripts): numbers, labels, types and attributes are the
- * original's, the GUIDs too where the original fixes them (3 and 4). The sizes are cut down to what is used.
- * Bits 48 to 51 are the boot priority, bit 56 says that the system has booted well (Chrome OS' attributes).
+ * Flatcar's partitions (build_library/disk_layout.json of flatcar/scripts): numbers, labels, types
+ * and attributes are the original's, the GUIDs too where the original fixes them (3 and 4). The
+ * sizes are cut down to what is used. Bits 48 to 51 are the boot priority, bit 56 says that the
+ * system has booted well (Chrome OS' attributes).
  */
 export const partitions = [
   {
@@ -128,7 +132,10 @@ export const pathsLeftOut = [
   './usr/lib/x86_64-linux-gnu/gconv',
 ];
 
-/** Kernel modules, by name; those they need come along. Disks and cards of machines, virtual ones first. */
+/**
+ * Kernel modules, by name; those they need come along. Disks and cards of machines, virtual ones
+ * first.
+ */
 export const kernelModules = [
   ...['virtio_pci', 'virtio_blk', 'virtio_scsi', 'virtio_net', 'virtio_rng'],
   ...['ahci', 'ata_piix', 'nvme', 'sd_mod', 'usb_storage', 'uas', 'xhci_pci', 'ehci_pci'],
@@ -140,7 +147,10 @@ export const kernelModules = [
   ...['af_packet', 'autofs4', 'efivarfs', 'configfs', 'i6300esb'],
 ];
 
-/** Of all that Debian's systemd starts, what this system needs; every start costs time under emulation. */
+/**
+ * Of all that Debian's systemd starts, what this system needs; every start costs time under
+ * emulation.
+ */
 export const unitsStarted = {
   'sysinit.target.wants': [
     'systemd-journald.service',
@@ -169,7 +179,10 @@ export const unitsStarted = {
   ],
 } as const;
 
-/** Programs of the initramfs beside busybox, with the libraries they need. Ignition calls the last three. */
+/**
+ * Programs of the initramfs beside busybox, with the libraries they need. Ignition calls the last
+ * three.
+ */
 export const initramfsPrograms = [
   { from: 'usr/lib/dracut/modules.d/30ignition/ignition', to: 'usr/bin/ignition' },
   { from: 'usr/sbin/groupadd', to: 'usr/sbin/groupadd' },
@@ -178,7 +191,8 @@ export const initramfsPrograms = [
 ];
 
 /**
- * The time of all files, in seconds since 1970 (2024-01-01). With it boot partition, kernel and initramfs come out the same
- * from the same inputs; the btrfs and ext4 file systems still differ in UUIDs and inode times that their tools make up.
+ * The time of all files, in seconds since 1970 (2024-01-01). With it boot partition, kernel and
+ * initramfs come out the same from the same inputs; the btrfs and ext4 file systems still differ in
+ * UUIDs and inode times that their tools make up.
  */
 export const timestampSeconds = 1_704_067_200;

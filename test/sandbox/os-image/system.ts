@@ -15,8 +15,8 @@ export interface System {
 }
 
 /**
- * Makes the system's tree in `directory` from package files, by the packages' names, and our own `files/root`. No maintainer script runs: what
- * they would do and this system needs is done here.
+ * Makes the system's tree in `directory` from package files, by the packages' names, and our own
+ * `files/root`. No maintainer script runs: what they would do and this system needs is done here.
  */
 export async function makeSystem(
   packageFiles: ReadonlyMap<string, string>,
@@ -64,7 +64,10 @@ async function writeIdentity(root: string): Promise<void> {
   await symlink('/proc/self/mounts', join(root, 'etc/mtab'));
 }
 
-/** Reduces what systemd starts to {@link unitsStarted}, and runs no generator: nothing here is generated. */
+/**
+ * Reduces what systemd starts to {@link unitsStarted}, and runs no generator: nothing here is
+ * generated.
+ */
 async function chooseUnits(root: string): Promise<void> {
   const units = join(root, 'usr/lib/systemd/system');
   for (const [wants, names] of Object.entries(unitsStarted)) {

@@ -5,7 +5,8 @@
  *     tink template create --name NAME < template.yaml
  *     tink workflow create -t TEMPLATE_ID -r '{"machine1": "MAC"}'
  *
- * TINKERBELL_GRPC_AUTHORITY and TINKERBELL_CERT_URL name the server, as in the container `deploy_tink-cli_1` of the sandbox v0.1.0.
+ * TINKERBELL_GRPC_AUTHORITY and TINKERBELL_CERT_URL name the server, as in the container
+ * `deploy_tink-cli_1` of the sandbox v0.1.0.
  */
 import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';

@@ -1,4 +1,7 @@
-/** What a person does at the provisioner with `tink hardware push`, `tink template create` and `tink workflow create`. */
+/**
+ * What a person does at the provisioner with `tink hardware push`, `tink template create` and
+ * `tink workflow create`.
+ */
 import { randomUUID } from 'node:crypto';
 import { isIPv4 } from 'node:net';
 import { status } from '@grpc/grpc-js';
@@ -9,7 +12,10 @@ import { RpcFailure } from './failure.ts';
 import * as kubernetes from './kubernetes.ts';
 import { findWorkflow, type Records, type WorkflowRecord } from './records.ts';
 
-/** What the server takes from the JSON of `tink hardware push`; everything else in it is for other services. */
+/**
+ * What the server takes from the JSON of `tink hardware push`; everything else in it is for other
+ * services.
+ */
 const hardwareSchema = z.object({
   id: z.uuid(),
   network: z.object({
@@ -55,19 +61,24 @@ export interface CreateWorkflowOptions {
   /** JSON object: the values of the template's variables. */
   readonly values: string;
   readonly rules: TemplateRules;
-  /** Where the workflow lives: it decides what a worker's name is and what the workflow's id looks like. */
+  /**
+   * Where the workflow lives: it decides what a worker's name is and what the workflow's id looks
+   * like.
+   */
   readonly store: WorkflowStore;
 }
 
 /**
- * `kubernetes`: v0.7.0 to v0.10.0, whose workflows are called by their name; `kubernetes-namespaced`: v0.10.1 to v0.12.2, by namespace and name;
- * `kubernetes-status`: v0.17 and later, whose tasks and actions have ids of their own.
+ * `kubernetes`: v0.7.0 to v0.10.0, whose workflows are called by their name;
+ * `kubernetes-namespaced`: v0.10.1 to v0.12.2, by namespace and name; `kubernetes-status`: v0.17
+ * and later, whose tasks and actions have ids of their own.
  */
 export type WorkflowStore = 'postgres' | 'kubernetes' | 'kubernetes-namespaced' | 'kubernetes-status';
 
 /**
  * @returns the workflow's id.
- * @throws {TemplateError} the template is not valid; {@link RpcFailure} something it names does not exist.
+ * @throws {TemplateError} the template is not valid; {@link RpcFailure} something it names does not
+ *   exist.
  */
 export function createWorkflow(records: Records, options: CreateWorkflowOptions): string {
   const template = records.templates.find(({ id }) => id === options.templateId);

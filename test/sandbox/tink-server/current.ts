@@ -1,6 +1,7 @@
 /**
- * How Tinkerbell servers v0.17 and later behave towards an agent. Their workflows are resources of Kubernetes with a status, which is kept here as it is there.
- * Not reproduced: discovery and enrolment of machines, boot modes (the state PREPARING), the controller's deadlines.
+ * How Tinkerbell servers v0.17 and later behave towards an agent. Their workflows are resources of
+ * Kubernetes with a status, which is kept here as it is there. Not reproduced: discovery and
+ * enrolment of machines, boot modes (the state PREPARING), the controller's deadlines.
  */
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
@@ -38,7 +39,8 @@ export function newStatus(actions: readonly ActionRecord[]): Status {
  *
  * Of the agent's workflows only the first is looked at, even if it ended.
  *
- * @param servesAgain whether an action that was given, and did not end, is given again: v0.24 and later. Earlier servers leave the workflow stuck.
+ * @param servesAgain whether an action that was given, and did not end, is given again: v0.24 and
+ *   later. Earlier servers leave the workflow stuck.
  */
 export function giveAction(records: Records, request: ActionRequest, servesAgain: boolean): ActionResponse {
   const agentId = request.agentId ?? '';
@@ -89,8 +91,9 @@ function choose({ actions }: WorkflowRecord, { current, actions: all }: Status, 
 }
 
 /**
- * Stores a report. Any state is taken at any time; there is no order to keep.
- * What is listed as an event is a change of state, so that a report that came twice is seen once: the original has no list of events.
+ * Stores a report. Any state is taken at any time; there is no order to keep. What is listed as an
+ * event is a change of state, so that a report that came twice is seen once: the original has no
+ * list of events.
  */
 export function takeReport(records: Records, report: ActionStatusRequest): void {
   if (!report.workflowId) throw new RpcFailure(status.INVALID_ARGUMENT, 'invalid workflow id');

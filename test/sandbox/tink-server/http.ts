@@ -2,13 +2,19 @@
 import { createServer, type Server } from 'node:http';
 
 export interface HttpPages {
-  /** PEM, as `/cert` gives it. Called for each request, because certificates change. `undefined`: there is no such page. */
+  /**
+   * PEM, as `/cert` gives it. Called for each request, because certificates change. `undefined`:
+   * there is no such page.
+   */
   certificate(): { readonly pem: string; readonly changedAt: Date } | undefined;
   /** What `/events/<workflow>` gives as JSON; `undefined`: there is no such workflow. */
   events(workflowId: string): unknown;
 }
 
-/** `/cert`, `/healthz` and `/version` as the originals have them, and `/events/<workflow>`, which is an extra of this sandbox. */
+/**
+ * `/cert`, `/healthz` and `/version` as the originals have them, and `/events/<workflow>`, which is
+ * an extra of this sandbox.
+ */
 export function createHttpServer(pages: HttpPages): Server {
   const startedAt = Date.now();
   return createServer((request, response) => {

@@ -1,6 +1,6 @@
 /**
- * Prints JSON as PostgreSQL prints a `jsonb` column: keys by length, then by bytes; `": "` and `", "` between.
- * Source: PostgreSQL manual, 8.14 "JSON Types".
+ * Prints JSON as PostgreSQL prints a `jsonb` column: keys by length, then by bytes; `": "` and
+ * `", "` between. Source: PostgreSQL manual, 8.14 "JSON Types".
  */
 export function printJsonb(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(printJsonb).join(', ')}]`;

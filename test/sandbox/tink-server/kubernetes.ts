@@ -6,8 +6,9 @@ import { mismatch, requireNames } from './postgres.ts';
 import { findWorkflow, type Progress, type Records, type WorkflowRecord } from './records.ts';
 
 /**
- * The copy of the store from which a server answers and checks reports. It follows the store, in the originals by some milliseconds, here by a number of calls;
- * a change that is based on an old copy is refused by the store.
+ * The copy of the store from which a server answers and checks reports. It follows the store, in
+ * the originals by some milliseconds, here by a number of calls; a change that is based on an old
+ * copy is refused by the store.
  */
 export class Copy {
   readonly #calls: number;
@@ -32,7 +33,10 @@ export class Copy {
   }
 }
 
-/** Only living workflows whose current task is the worker's. The position is that of the first action that did not succeed. */
+/**
+ * Only living workflows whose current task is the worker's. The position is that of the first
+ * action that did not succeed.
+ */
 export function streamForWorker(records: Records, copy: Copy, workerId: string): readonly WorkflowRecord[] {
   if (workerId === '') throw new RpcFailure(status.INVALID_ARGUMENT, 'invalid workflow id');
   return records.workflows
@@ -51,9 +55,11 @@ export function actionsOf(records: Records, workflowId: string): WorkflowRecord[
 }
 
 /**
- * Takes a report on the current action; forgets its message and seconds. Repeating RUNNING changes nothing.
+ * Takes a report on the current action; forgets its message and seconds. Repeating RUNNING changes
+ * nothing.
  *
- * @param oneTask whether nothing after the first task can be reported (v0.7.0 to v0.10.0): the action's index in the workflow is compared with its index in the task.
+ * @param oneTask whether nothing after the first task can be reported (v0.7.0 to v0.10.0): the
+ *   action's index in the workflow is compared with its index in the task.
  */
 export function takeReport(
   records: Records,

@@ -1,11 +1,13 @@
 /**
- * The played tink server as a program.
+ * The fake tink server as a program.
  *
- *     node test/sandbox/tink-server/main.ts --address 192.168.1.1 --certs ./certs --state ./state.json \
- *       --hardware hardware-data.json --template flatcar.yaml --values '{"machine1": "08:00:27:00:00:01"}'
+ *     node test/sandbox/tink-server/main.ts --address 192.168.1.1 --certs ./certs \
+ *       --state ./state.json --hardware hardware-data.json --template flatcar.yaml \
+ *       --values '{"machine1": "08:00:27:00:00:01"}'
  *
- * Prints the id of the workflow, one a line, and then a line for each event; `GET /events/<workflow>` on the HTTP port has them as JSON.
- * Ends with 0 on SIGTERM or SIGINT, and with 2 when it dies of a fault that it plays, after a line as Go prints it.
+ * Prints the id of the workflow, one a line, and then a line for each event;
+ * `GET /events/<workflow>` on the HTTP port has them as JSON. Ends with 0 on SIGTERM or SIGINT, and
+ * with 2 when it dies of a fault that it plays, after a line as Go prints it.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';

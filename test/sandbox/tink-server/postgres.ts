@@ -1,6 +1,6 @@
 /**
- * How tink servers with PostgreSQL (v0.1.0 to v0.8.0) behave towards a worker. Observed on the real servers v0.1.0, v0.6.0 and v0.8.0, their faults included:
- * an agent has to live with them.
+ * How tink servers with PostgreSQL (v0.1.0 to v0.8.0) behave towards a worker. Observed on the real
+ * servers v0.1.0, v0.6.0 and v0.8.0, their faults included: an agent has to live with them.
  */
 import { status } from '@grpc/grpc-js';
 import type { WorkflowActionStatus } from '../../../proto/tink.pb.ts';
@@ -25,8 +25,8 @@ export function listForWorker(records: Records, workerId: string): readonly Work
 /**
  * The workflows that the stream of contexts shows.
  *
- * After a success it looks at the next action only when the first action was the one that succeeded: a workflow whose second or later action
- * was reported last, as SUCCESS, is hidden.
+ * After a success it looks at the next action only when the first action was the one that
+ * succeeded: a workflow whose second or later action was reported last, as SUCCESS, is hidden.
  */
 export function streamForWorker(records: Records, workerId: string): readonly WorkflowRecord[] {
   return listForWorker(records, workerId).filter(({ actions, current }) => {
@@ -42,9 +42,11 @@ export function actionsOf(records: Records, workflowId: string): WorkflowRecord[
 }
 
 /**
- * Takes a report: first the position, then the event, so that an event that the database refuses leaves the position changed.
- * RUNNING always means "the next action", unless nothing was reported yet.
- * @param unknown what a report on a workflow that does not exist does. `panic`: v0.1.0 to v0.4.0. `refuse`: v0.5.0 to v0.8.0.
+ * Takes a report: first the position, then the event, so that an event that the database refuses
+ * leaves the position changed. RUNNING always means "the next action", unless nothing was reported
+ * yet.
+ * @param unknown what a report on a workflow that does not exist does. `panic`: v0.1.0 to v0.4.0.
+ *   `refuse`: v0.5.0 to v0.8.0.
  */
 export function takeReport(
   records: Records,

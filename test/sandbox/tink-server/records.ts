@@ -104,7 +104,10 @@ export function loadRecords(path: string | undefined): Records {
   }
 }
 
-/** Whole or not at all, and before any answer: whatever was answered is in the file when the process is killed. */
+/**
+ * Whole or not at all, and before any answer: whatever was answered is in the file when the process
+ * is killed.
+ */
 export function saveRecords(path: string | undefined, content: Records): void {
   if (path === undefined) return;
   const partial = `${path}.partial`;

@@ -1,15 +1,21 @@
 /**
- * A played tink server: the same names, numbers, statuses and faults on the wire as the originals, with its records in memory or in a file
- * instead of PostgreSQL.
+ * A fake tink server: the same names, numbers, statuses and faults on the wire as the originals,
+ * with its records in memory or in a file instead of PostgreSQL.
  *
- * Reproduced of v0.1.0 (the real one was observed, as v0.6.0 and v0.8.0 with PostgreSQL were): TLS always, with `/cert` over HTTP; the stream of contexts is a finite list and hides
- * workflows; RUNNING is not idempotent; task and action names are checked and nothing else; a report on an unknown workflow, or RUNNING after
- * the last action, kills the process; messages over 200 characters and worker ids that are no UUID fail after the state has changed; an empty
- * list of contexts cannot be encoded; requests over 4 MiB are refused; unknown workflows have no actions; a workflow's own state is always PENDING. v0.2 to v0.6
- * differ in names and numbers, know the state of a workflow, and, from v0.5 on, refuse a report on an unknown workflow. v0.7 to v0.12 on Kubernetes: see kubernetes.ts; v0.7 and v0.8 have TLS without `/cert`, later ones none. v0.17 and later: see current.ts; the server
- * itself tries each call again, once a second for a minute, so that a question for work waits until there is some.
+ * Reproduced of v0.1.0 (the real one was observed, as v0.6.0 and v0.8.0 with PostgreSQL were): TLS
+ * always, with `/cert` over HTTP; the stream of contexts is a finite list and hides workflows;
+ * RUNNING is not idempotent; task and action names are checked and nothing else; a report on an
+ * unknown workflow, or RUNNING after the last action, kills the process; messages over 200
+ * characters and worker ids that are no UUID fail after the state has changed; an empty list of
+ * contexts cannot be encoded; requests over 4 MiB are refused; unknown workflows have no actions; a
+ * workflow's own state is always PENDING. v0.2 to v0.6 differ in names and numbers, know the state
+ * of a workflow, and, from v0.5 on, refuse a report on an unknown workflow. v0.7 to v0.12 on
+ * Kubernetes: see kubernetes.ts; v0.7 and v0.8 have TLS without `/cert`, later ones none. v0.17 and
+ * later: see current.ts; the server itself tries each call again, once a second for a minute, so
+ * that a question for work waits until there is some.
  *
- * Not reproduced: the REST gateway, `/metrics`, deadlines of the database, the wording of `UNIMPLEMENTED`.
+ * Not reproduced: the REST gateway, `/metrics`, deadlines of the database, the wording of
+ * `UNIMPLEMENTED`.
  */
 import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
@@ -36,18 +42,34 @@ export interface TinkServerOptions {
   /** Default: a free one, kept across restarts. The original's: 42114. */
   readonly httpPort?: number;
   /**
-   * Key, certificate and what `/cert` gives out. Default: a new authority signs a certificate for `names`.
+   * Key, certificate and what `/cert` gives out. Default: a new authority signs a certificate for
+   * `names`.
    */
   readonly certificate?: ServerCertificate;
-  /** Default: as the originals, true up to `v0.7`, false for `v0.9` (which has none) and `current` (which may). */
+  /**
+   * Default: as the originals, true up to `v0.7`, false for `v0.9` (which has none) and `current`
+   * (which may).
+   */
   readonly tls?: boolean;
-  /** PEM of the authority that clients must have a certificate of. Default: anybody may come, as with the originals. */
+  /**
+   * PEM of the authority that clients must have a certificate of. Default: clients need none,
+   * as with the originals.
+   */
   readonly clientAuthority?: string;
-  /** Of `current`: how often the server tries a call again, and for how long. Default: every second for 60 seconds; v0.17 took 5 minutes. */
+  /**
+   * Of `current`: how often the server tries a call again, and for how long. Default: every second
+   * for 60 seconds; v0.17 took 5 minutes.
+   */
   readonly retry?: { readonly intervalSeconds: number; readonly limitSeconds: number };
-  /** Of `current`: whether an action whose end was never reported is given again. Default: true, as v0.24 and later; false is v0.17 to v0.23. */
+  /**
+   * Of `current`: whether an action whose end was never reported is given again. Default: true, as
+   * v0.24 and later; false is v0.17 to v0.23.
+   */
   readonly servesAgain?: boolean;
-  /** Of `v0.7` and `v0.9`: how many calls the server answers from before a change, which the originals do for some milliseconds. Default: none. */
+  /**
+   * Of `v0.7` and `v0.9`: how many calls the server answers from before a change, which the
+   * originals do for some milliseconds. Default: none.
+   */
   readonly oldAnswers?: number;
   /** Names and addresses of the certificate that is made. Default: the address and `localhost`. */
   readonly names?: readonly [string, ...string[]];
@@ -119,7 +141,9 @@ export class TinkServer implements AsyncDisposable {
   readonly dialect: ServerDialect;
   /** Decides what goes wrong with each call. `undefined`: nothing does. */
   interfere: Interfere | undefined;
-  /** Why the process died, once it has: what Go prints after `panic: `. Cleared by {@link start}. */
+  /**
+   * Why the process died, once it has: what Go prints after `panic: `. Cleared by {@link start}.
+   */
   panic: string | undefined;
 
   readonly #options: TinkServerOptions;
@@ -174,7 +198,10 @@ export class TinkServer implements AsyncDisposable {
     return this.#died.promise;
   }
 
-  /** Starts listening, again on the same ports after {@link stop} or after it died, with everything it knew. */
+  /**
+   * Starts listening, again on the same ports after {@link stop} or after it died, with everything
+   * it knew.
+   */
   async start(): Promise<void> {
     if (this.#running) return;
     await this.#stopped;
@@ -315,7 +342,9 @@ export class TinkServer implements AsyncDisposable {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  /** Calls `listener` with each RPC that arrives from now on, before it is handled, until disposed. */
+  /**
+   * Calls `listener` with each RPC that arrives from now on, before it is handled, until disposed.
+   */
   subscribeToCalls(listener: (rpc: string, request: unknown) => void): Disposable {
     this.#callListeners.add(listener);
     return { [Symbol.dispose]: () => this.#callListeners.delete(listener) };
@@ -384,7 +413,10 @@ export class TinkServer implements AsyncDisposable {
     return undefined;
   }
 
-  /** The last error of a `current` server comes when its patience is at its end; of all others, the first and at once. */
+  /**
+   * The last error of a `current` server comes when its patience is at its end; of all others, the
+   * first and at once.
+   */
   async #attempt<Response>(handle: () => Response, cancelled: AbortSignal): Promise<Response> {
     const { intervalSeconds, limitSeconds } = this.#options.retry ?? { intervalSeconds: 1, limitSeconds: 60 };
     const end = performance.now() + limitSeconds * 1000;
@@ -401,7 +433,10 @@ export class TinkServer implements AsyncDisposable {
     }
   }
 
-  /** Runs something that may change the records; keeps them and tells of new events even if it throws, because changes stay then too. */
+  /**
+   * Runs something that may change the records; keeps them and announces new events even if
+   * it throws, because changes stay then too.
+   */
   #change<Result>(change: () => Result): Result {
     const before = this.#countEvents();
     try {

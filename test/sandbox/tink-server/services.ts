@@ -31,12 +31,16 @@ import { findWorkflow, type Progress, type Records, type WorkflowRecord } from '
 export const SERVER_DIALECTS = ['v0.1', 'v0.2', 'v0.7', 'v0.9', 'current'] as const;
 
 /**
- * `v0.1`: tink v0.1.0. `v0.2`: v0.2.0 to v0.6.0. `v0.7`: v0.7.0 and v0.8.0 on Kubernetes (with PostgreSQL they are as v0.2). `v0.9`: v0.9.0 to v0.12.2, on
- * Kubernetes. `current`: the servers of Tinkerbell v0.17 and later.
+ * `v0.1`: tink v0.1.0. `v0.2`: v0.2.0 to v0.6.0. `v0.7`: v0.7.0 and v0.8.0 on Kubernetes (with
+ * PostgreSQL they are as v0.2). `v0.9`: v0.9.0 to v0.12.2, on Kubernetes. `current`: the servers of
+ * Tinkerbell v0.17 and later.
  */
 export type ServerDialect = (typeof SERVER_DIALECTS)[number];
 
-/** Whether a worker is called by the text of the template, and not by the UUID of hardware that was pushed. */
+/**
+ * Whether a worker is called by the text of the template, and not by the UUID of hardware that was
+ * pushed.
+ */
 export function onKubernetes(dialect: ServerDialect): boolean {
   return dialect === 'v0.7' || dialect === 'v0.9' || dialect === 'current';
 }
@@ -100,8 +104,8 @@ export function stateName(dialect: ServerDialect, progress: Progress): string {
 }
 
 /**
- * Wraps every call: `handle` computes the answer, and the wrapper may replace it. `undefined`: the connection is closed,
- * no response can be sent.
+ * Wraps every call: `handle` computes the answer, and the wrapper may replace it. `undefined`: the
+ * connection is closed, no response can be sent.
  */
 export type Around = <Response>(
   method: string,
@@ -238,7 +242,10 @@ function addKubernetes(add: Add, records: Records, copy: kubernetes.Copy, names:
   });
 }
 
-/** What v0.7 and v0.8 offer and cannot do on Kubernetes. Data is the exception: there is none, and it is taken and dropped. */
+/**
+ * What v0.7 and v0.8 offer and cannot do on Kubernetes. Data is the exception: there is none, and
+ * it is taken and dropped.
+ */
 function addStubs(add: Add): void {
   const stub = (): never => {
     throw new RpcFailure(status.UNKNOWN, 'not implemented');
@@ -287,7 +294,10 @@ interface Method<Request, Response, Streams extends boolean> {
   readonly responseStream: Streams;
 }
 
-/** Adds one method; one that streams takes all its answers at once, because all streams here are finite. */
+/**
+ * Adds one method; one that streams takes all its answers at once, because all streams here are
+ * finite.
+ */
 type Add = <Request, Response, Streams extends boolean>(
   method: Method<Request, Response, Streams>,
   handle: (request: Request) => Streams extends true ? readonly Response[] : Response,

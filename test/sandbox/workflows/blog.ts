@@ -8,8 +8,9 @@ import { registryArguments } from './registry-arguments.ts';
 import type { SandboxWorkflow } from './workflow.ts';
 
 /**
- * The workflow of the blog post "Provisioning Flatcar Container Linux with Tinkerbell" for a site whose mirror is named in the template (`-b`) and signs with
- * a key of its own (`-k`), which a third action puts beside the Ignition config.
+ * The workflow of the blog post "Provisioning Flatcar Container Linux with Tinkerbell" for a site
+ * whose mirror is named in the template (`-b`) and signs with a key of its own (`-k`), which a
+ * third action puts beside the Ignition config.
  * @param finish how the agent restarts the machine
  */
 export function blogWorkflow(finish: 'reboot' | 'kexec'): SandboxWorkflow {
@@ -36,7 +37,10 @@ export function blogWorkflow(finish: 'reboot' | 'kexec'): SandboxWorkflow {
   };
 }
 
-/** The kernel of the installed system and its command line are what the system's own boot loader uses (test/sandbox/os-image/files/esp/grub/grub.cfg). */
+/**
+ * The kernel of the installed system and its command line are what the system's own boot loader
+ * uses (test/sandbox/os-image/files/esp/grub/grub.cfg).
+ */
 const finishArguments = {
   reboot: ['nibs_finish=reboot'],
   kexec: [

@@ -21,11 +21,14 @@ export interface SeedRelease {
 const releaseServer = 'stable.release.flatcar-linux.net';
 
 /**
- * The blog post "Provisioning Flatcar Container Linux with Tinkerbell" word for word: its commands (seed/commands.sh) are typed into a shell of the provisioner,
- * so that key, Ignition config, hardware and template are what they make. Two actions, no `-b`, no `-k`; a person switches the machine off and on at the end.
+ * The blog post "Provisioning Flatcar Container Linux with Tinkerbell" word for word: its commands
+ * (seed/commands.sh) are typed into a shell of the provisioner, so that key, Ignition config,
+ * hardware and template are what they make. Two actions, no `-b`, no `-k`; a person switches the
+ * machine off and on at the end.
  *
- * In place of the Internet, the sandbox's DNS sends the name of the release server to a server with a certificate by the sandbox's authority. In place of the
- * Dockerfile, which cannot be built without the Internet, `make images CA=… KEY=…` makes the image of the actions.
+ * In place of the Internet, the sandbox's DNS sends the name of the release server to a server with
+ * a certificate by the sandbox's authority. In place of the Dockerfile, which cannot be built
+ * without the Internet, `make images CA=… KEY=…` makes the image of the actions.
  */
 export function seedWorkflow(release?: SeedRelease): SandboxWorkflow {
   return {
@@ -86,7 +89,7 @@ export async function makePrograms(
   await writeFile(
     docker,
     `#!/bin/sh
-# In place of "docker exec -i deploy_tink-cli_1 tink": the sandbox runs no containers on the provisioner.
+# Instead of "docker exec -i deploy_tink-cli_1 tink": the sandbox has no containers for it.
 [ "$1 $2 $3 $4" = "exec -i deploy_tink-cli_1 tink" ] || { echo "docker $*: not in this sandbox" >&2; exit 1; }
 shift 4
 export TINKERBELL_GRPC_AUTHORITY=${tink.authority} TINKERBELL_CERT_URL=${tink.certificateUrl}

@@ -18,11 +18,14 @@ const publicRegistries = ['quay.io', 'ghcr.io'] as const;
 const disk = '/dev/vdb';
 
 /**
- * The standard template of current Tinkerbell's documentation: stream an image to the disk, write a file to one of its partitions, restart. The restart is
- * the action waitdaemon, which succeeds at once and leaves a container behind that calls `reboot` ten seconds later.
+ * The standard template of current Tinkerbell's documentation: stream an image to the disk, write a
+ * file to one of its partitions, restart. The restart is the action waitdaemon, which succeeds at
+ * once and leaves a container behind that calls `reboot` ten seconds later.
  *
- * The actions are made anew from their documentation (github.com/tinkerbell/actions, github.com/jacobweinstock/waitdaemon). In place of the Internet, the sandbox's DNS sends
- * the public registries' names to one of the sandbox, which the boot image trusts by `nibs_registry_ca=`.
+ * The actions are made anew from their documentation (github.com/tinkerbell/actions,
+ * github.com/jacobweinstock/waitdaemon). In place of the Internet, the sandbox's DNS sends the
+ * public registries' names to one of the sandbox, which the boot image trusts by
+ * `nibs_registry_ca=`.
  */
 export function standardWorkflow(): SandboxWorkflow {
   return {
@@ -64,7 +67,10 @@ export function standardWorkflow(): SandboxWorkflow {
   };
 }
 
-/** What the controller makes of the template and a Hardware with that disk; the played server knows no Hardware. */
+/**
+ * What the controller makes of the template and a Hardware with that disk; the played server knows
+ * no Hardware.
+ */
 function render(imageUrl: string, config: string): string {
   return template(imageUrl, config)
     .replaceAll('{{ index .Hardware.Disks 0 }}', disk)

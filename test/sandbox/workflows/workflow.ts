@@ -25,7 +25,10 @@ export interface CreatedWorkflow {
   readonly id: string;
   /** Private key that may log in on the installed system as `core`. */
   readonly loginKeyPath: string;
-  /** What the provisioner's HTTP server has besides: URL path (a directory ends with `/`) → path on this machine. */
+  /**
+   * What the provisioner's HTTP server has besides: URL path (a directory ends with `/`) → path on
+   * this machine.
+   */
   readonly files: Readonly<Record<string, string>>;
   /** What the provisioner's DNS server knows: name → address. */
   readonly names: Readonly<Record<string, string>>;
@@ -38,15 +41,19 @@ export interface CreatedWorkflow {
   readonly checkDisk?: (path: string) => Promise<void>;
 }
 
-/** A workflow that the sandbox can offer: the way people write it, from the provisioner to the installed system. */
+/**
+ * A workflow that the sandbox can offer: the way people write it, from the provisioner to the
+ * installed system.
+ */
 export interface SandboxWorkflow {
   /** Names of its actions, in order. */
   readonly actions: readonly string[];
   /** Of servers that take it, the usual one first. */
   readonly dialects: readonly [ServerDialect, ...ServerDialect[]];
   /**
-   * How the machine gets to the installed system when the server has the success of the last action: the agent restarts it (`nibs_finish=`), the last action
-   * does, or a person switches it off and on.
+   * How the machine gets to the installed system when the server has the success of the last
+   * action: the agent restarts it (`nibs_finish=`), the last action does, or a person switches it
+   * off and on.
    */
   readonly restartedBy: 'agent' | 'action' | 'person';
   create(site: WorkflowSite): Promise<CreatedWorkflow>;

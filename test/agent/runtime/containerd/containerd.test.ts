@@ -121,11 +121,16 @@ test('with plug-ins for it, an action has a network of its own, of which nothing
   }
 });
 
-/** Its network is that of a whole machine: bridge and addresses are made there. The image is here already. @returns the lines that the action printed */
+/**
+ * Its network is that of a whole machine: bridge and addresses are made there. The image is here
+ * already.
+ * @returns the lines that the action printed
+ */
 async function runInNamespace(network: string, action: Action, where: EngineLocation): Promise<string[]> {
   const script = join(import.meta.dirname, '../action-process.ts');
   const parameters = [script, JSON.stringify(where), fixture.workDirectory, fixture.registry.host];
-  // Not `ip netns exec`, which has mounts of its own: containerd must see the container's namespace.
+  // Not `ip netns exec`, which has mounts of its own: containerd must see the container's
+  // namespace.
   const { stdout } = await execa('nsenter', [
     ...[`--net=/run/netns/${network}`, process.execPath],
     ...[...parameters, JSON.stringify(action)],

@@ -72,7 +72,10 @@ after(async () => {
   await rm(directory, { recursive: true });
 });
 
-/** Resolves when an HTTP client of this process has the head of an answer and has called its listeners. */
+/**
+ * Resolves when an HTTP client of this process has the head of an answer and has called its
+ * listeners.
+ */
 async function untilResponse(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   subscribe('http.client.response.finish', resolve);

@@ -5,8 +5,9 @@ import { execa } from 'execa';
 import { checkIgnition } from '../../../../installer/configure/ignition/check.ts';
 
 /*
- * Debian's ignition-validate is Ignition 2.14 itself, which knows 3.0 to 3.3: every config below is given to both, and both must come to the same
- * verdict. The keys of the configs name their subject; none is labelled good or bad by hand.
+ * Debian's ignition-validate is Ignition 2.14 itself, which knows 3.0 to 3.3: every config below is
+ * given to both, and both must come to the same verdict. The keys of the configs name their
+ * subject; none is labelled good or bad by hand.
  */
 
 const versions = ['3.0.0', '3.1.0', '3.2.0', '3.3.0'];
@@ -468,7 +469,10 @@ const texts: readonly string[] = [
   '',
 ];
 
-/** In what we knowingly differ, with the reason; each is also asserted, so that none outlives its reason. */
+/**
+ * In what we knowingly differ, with the reason; each is also asserted, so that none outlives its
+ * reason.
+ */
 const differences: readonly { readonly value: Json; readonly path: string; readonly why: string }[] = [
   {
     path: 'storage.files.0.contents.source',

@@ -164,18 +164,25 @@ export function randomBlock(random: Random, limit: number): BlockSpec {
   return { column: random.bytes(length, alphabet), origin: random.below(length), ...options };
 }
 
-/** A block of the given length, whose text never has four equal bytes in a row, however long it is. */
+/**
+ * A block of the given length, whose text never has four equal bytes in a row, however long it is.
+ */
 function fullStream(level: number, length: number): StreamSpec {
-  // One cycle of two alternating bytes: the first column is half a, half b, and each row is followed by one of the other half.
+  // One cycle of two alternating bytes: the first column is half a, half b, and each row is
+  // followed by one of the other half.
   const column = Buffer.alloc(length, 'a');
   column.fill('b', 0, Math.floor(length / 2));
   return { level, blocks: [{ column, origin: 0, code: 'huffman' }] };
 }
 
-/** Blocks whose Huffman codes are bytes, and spell what a block or the end of a stream begins with, again and again. */
+/**
+ * Blocks whose Huffman codes are bytes, and spell what a block or the end of a stream begins with,
+ * again and again.
+ */
 function falseMagic(): Buffer {
   const random = new Random(7);
-  // 254 bytes in use make 256 symbols; in a flat code each of them is eight bits, equal to its number.
+  // 254 bytes in use make 256 symbols; in a flat code each of them is eight bits, equal to its
+  // number.
   const used = Array.from({ length: 254 }, (_, byte) => byte);
   const blocks = Array.from({ length: 12 }, () => {
     const spelled = Array.from({ length: random.between(20, 60) }, () => [

@@ -43,8 +43,9 @@ export function decodedBy(program: 'bzip2' | 'lbzip2', file: Uint8Array): Buffer
 const kernels = new Map<string, Kernel[]>();
 
 /**
- * Decodes in the thread of the test, by the code that otherwise runs in a worker thread and over the same messages: starting a thread
- * for each of many small files would take most of the time. Kernels are used again, as a thread does.
+ * Decodes in the thread of the test, by the code that otherwise runs in a worker thread and over
+ * the same messages: starting a thread for each of many small files would take most of the time.
+ * Kernels are used again, as a thread does.
  */
 export function inThisThread(settings: WorkerSettings): DecodingWorker {
   const { port1, port2 } = new MessageChannel();

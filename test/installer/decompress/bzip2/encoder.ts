@@ -1,7 +1,8 @@
 import { unrandomise } from '../../../../installer/decompress/bzip2/randomised.ts';
 import type { Random } from '../random.ts';
 
-// Makes bzip2 files that no ordinary encoder makes: every field of the format can be given a value of its own.
+// Makes bzip2 files that no ordinary encoder makes: every field of the format can be given a value
+// of its own.
 
 /** Bits, most significant first, and the places between them that a test may want to cut at. */
 export class BitWriter {
@@ -210,7 +211,8 @@ function lengthsFor(
   const counts: number[] = Array.from({ length: alphabet }, () => (kind === 'huffman' ? 1 : 0));
   for (const symbol of symbols) counts[symbol] = (counts[symbol] ?? 0) + 1;
   const lengths = huffman(counts);
-  // Symbols that do not occur get codes beyond what the bits can tell apart, after all others in canonical order.
+  // Symbols that do not occur get codes beyond what the bits can tell apart, after all others in
+  // canonical order.
   const longest = Math.max(...lengths);
   return lengths.map((length) => (length === 0 ? random.between(Math.min(20, longest + 1), 20) : length));
 }

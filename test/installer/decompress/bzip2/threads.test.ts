@@ -148,7 +148,8 @@ test('a worker gets its buffers back from pieces that were decoded and then give
 }, async () => {
   const bytes = random.bytes(2_000_000);
   const blocks = compress('bzip2', bytes, 1);
-  // Nearly every piece is cut by a block that is longer than its overlap, and those after it start again.
+  // Nearly every piece is cut by a block that is longer than its overlap, and those after it start
+  // again.
   const decoded = await decodeAll(blocks, {
     workers: 2,
     pieceBytes: 150_000,

@@ -9,7 +9,10 @@ import { startTinkServer } from '../../tink-server/server.ts';
 import { makePrograms } from '../seed.ts';
 import { commandsPath, typeCommands } from './type-commands.ts';
 
-/** SHA-256 over the lines of the post without their indentation, from `ssh-keygen` to `tink workflow create`, without prose and NAT rules. */
+/**
+ * SHA-256 over the lines of the post without their indentation, from `ssh-keygen` to
+ * `tink workflow create`, without prose and NAT rules.
+ */
 const linesOfThePost = '4674fbe694a4a5c268cfd4dcd0bc2169a2e333f4b7537bcf36f3cdd443b8b3c9';
 
 test('the commands are those of the post, word for word', async () => {

@@ -13,14 +13,17 @@ export interface ShellOptions {
   readonly programs: string;
 }
 
-/** The commands as the post has them; their indentation, which the text of the post has lost, is made up. */
+/**
+ * The commands as the post has them; their indentation, which the text of the post has lost, is
+ * made up.
+ */
 export const commandsPath = join(import.meta.dirname, 'commands.sh');
 
 const placeholder = 'TEMPLATE_ID="aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"\n';
 
 /**
- * Types the post's commands into a shell, as a person does. Only where the post says "Note the resulting ID and use it", the id that was printed takes the
- * place of the one in the text.
+ * Types the post's commands into a shell, as a person does. Only where the post says "Note the
+ * resulting ID and use it", the id that was printed takes the place of the one in the text.
  * @returns the id of the workflow
  */
 export async function typeCommands(options: ShellOptions): Promise<string> {
@@ -53,7 +56,8 @@ function idOf(kind: string, output: string): string | undefined {
 }
 
 /**
- * Not bash: that of Debian 12 (5.2.15) loses the `;` in the post's `$(cat << EOF | base64 -w0; echo`, which earlier and later ones read as it is.
+ * Not bash: that of Debian 12 (5.2.15) loses the `;` in the post's
+ * `$(cat << EOF | base64 -w0; echo`, which earlier and later ones read as it is.
  *
  * In a mount namespace of its own, where `/home` has `vagrant` besides what it has on this machine.
  */

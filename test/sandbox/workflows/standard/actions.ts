@@ -1,11 +1,14 @@
 /**
- * Actions of Tinkerbell (github.com/tinkerbell/actions), made anew from their documentation with busybox: settings come in the environment, and what is not
- * set has the documented default.
+ * Actions of Tinkerbell (github.com/tinkerbell/actions), made anew from their documentation with
+ * busybox: settings come in the environment, and what is not set has the documented default.
  */
 import { busyboxImage } from '../../busybox-image.ts';
 import type { Image } from '../../image.ts';
 
-/** Streams the image at IMG_URL to DEST_DISK, decompressed by the end of its name where COMPRESSED is true, and has the kernel read its partition table. */
+/**
+ * Streams the image at IMG_URL to DEST_DISK, decompressed by the end of its name where COMPRESSED
+ * is true, and has the kernel read its partition table.
+ */
 export function image2disk(): Promise<Image> {
   return action(`
 case "\${COMPRESSED:-false} $IMG_URL" in
@@ -21,7 +24,10 @@ blockdev --rereadpt "$DEST_DISK"
 `);
 }
 
-/** Writes CONTENTS to the file DEST_PATH of the file system (FS_TYPE) on DEST_DISK; UID, GID and MODE are the file's, DIRMODE that of missing directories. */
+/**
+ * Writes CONTENTS to the file DEST_PATH of the file system (FS_TYPE) on DEST_DISK; UID, GID and
+ * MODE are the file's, DIRMODE that of missing directories.
+ */
 export function writefile(): Promise<Image> {
   return action(`
 mkdir -p /mnt

@@ -113,7 +113,10 @@ async function readFromImage(
   }
 }
 
-/** Whatever an unsuccessful pull leaves behind when the garbage collector, which does not run at once, has been there. */
+/**
+ * Whatever an unsuccessful pull leaves behind when the garbage collector, which does not run at
+ * once, has been there.
+ */
 async function leftovers(ctr: (...parameters: string[]) => Promise<string>): Promise<string> {
   const rows = (table: string) => table.trim().split('\n').slice(1);
   const deadline = performance.now() + 10_000;

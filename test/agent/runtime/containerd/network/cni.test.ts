@@ -28,7 +28,9 @@ async function addOutside(fixture: NetworkFixture): Promise<void> {
   await runIn(outside, 'ip', 'link', 'set', 'eth0', 'up');
 }
 
-/** Lets this process find programs only there, until the test or the returned function ends that. */
+/**
+ * Lets this process find programs only there, until the test or the returned function ends that.
+ */
 function searchProgramsIn(directory: string, context: TestContext): () => void {
   const before = process.env['PATH'];
   const restore = () => {

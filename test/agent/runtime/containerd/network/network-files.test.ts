@@ -17,7 +17,10 @@ interface MachineContent {
   readonly hosts?: string;
 }
 
-/** What the files of a container contain on a machine with such files of its own; those that are not given are not there. */
+/**
+ * What the files of a container contain on a machine with such files of its own; those that are not
+ * given are not there.
+ */
 async function written(container: Partial<ContainerNetwork>, machine: MachineContent) {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-network-files-'));
   try {

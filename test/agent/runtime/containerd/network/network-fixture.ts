@@ -105,7 +105,10 @@ export const bridge = ['bridge', 'host-local', 'loopback'];
 /** Script of a plug-in that changes nothing: it prints the result of the plug-in before. */
 export const passOn = 'sed "s/.*prevResult.://; s/}$//"';
 
-/** A configuration without address translation: two plug-ins, of which the second gets the result of the first. */
+/**
+ * A configuration without address translation: two plug-ins, of which the second gets the result of
+ * the first.
+ */
 export function list(fixture: NetworkFixture) {
   const ipam = {
     type: 'host-local',

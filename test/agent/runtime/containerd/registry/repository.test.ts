@@ -45,7 +45,10 @@ function login(): RegistryLogin {
   return { username: 'me', password };
 }
 
-/** A repository as a hosts.toml for its registry describes it; the authority is in the file `ca.pem` beside that. */
+/**
+ * A repository as a hosts.toml for its registry describes it; the authority is in the file `ca.pem`
+ * beside that.
+ */
 async function open(
   test: TestContext,
   host: string,

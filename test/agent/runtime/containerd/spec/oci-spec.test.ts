@@ -16,7 +16,10 @@ const id = `abcdef0123456789${process.pid}`;
 let directory: string;
 const at = (...names: string[]) => join(directory, ...names);
 
-/** The bundle of all containers here: a root file system with Debian's static busybox, and the files for /etc. */
+/**
+ * The bundle of all containers here: a root file system with Debian's static busybox, and the files
+ * for /etc.
+ */
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'nibs-spec-'));
   await execa('install', ['-D', '-t', at('rootfs', 'bin'), '/bin/busybox']);
