@@ -6,11 +6,17 @@ export function agentCommand(name: 'tink-agent' | 'tink-worker'): [program: stri
 }
 
 /**
- * The environment of an agent's process: nothing of this one but the search path and the directory in
- * which Node keeps compiled code. Of the kernel's command line nothing, unless `environment` names a
- * file.
+ * The environment of an agent's process: nothing of this one but the search path and, for what Node
+ * itself runs, the directory of compiled code; and no kernel command line but that of `environment`.
  */
-export function agentEnvironment(environment: Readonly<Record<string, string>> = {}): Record<string, string> {
-  const { PATH = '', NODE_COMPILE_CACHE: cache } = process.env;
-  return { PATH, ...(cache && { NODE_COMPILE_CACHE: cache }), NIBS_KERNEL_COMMAND_LINE: '/dev/null', ...environment };
+export function agentEnvironment(
+  program: string,
+  environment: Readonly<Record<string, string>> = {},
+): Record<string, string> {
+  const { PATH = '', NODE_COMPILE_CACHE: cache = '' } = process.env;
+  return {
+    ...{ PATH, NIBS_KERNEL_COMMAND_LINE: '/dev/null' },
+    ...(program === process.execPath && cache !== '' && { NODE_COMPILE_CACHE: cache }),
+    ...environment,
+  };
 }

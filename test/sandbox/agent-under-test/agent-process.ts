@@ -15,8 +15,11 @@ export interface AgentProcessOptions {
   readonly read?: ((stdout: Readable) => void) | undefined;
 }
 
-/** An agent that runs as a program; `agent-machine.ts` runs the loop in the process of the test. */
-export interface AgentProcess {
+/**
+ * An agent that runs as a program; `agent-machine.ts` runs the loop in the process of the test. It is
+ * killed when it is disposed of.
+ */
+export interface AgentProcess extends AsyncDisposable {
   readonly process: ChildProcess;
   /** Lines of standard output and standard error. */
   readonly output: readonly string[];
@@ -38,7 +41,7 @@ export function startAgentProcess(options: AgentProcessOptions): AgentProcess {
   const { command = agentCommand('tink-worker'), flags = [], environment, read } = options;
   const [program = '', ...parameters] = [...command, ...flags];
   const child = spawn(program, parameters, {
-    env: agentEnvironment(environment),
+    env: agentEnvironment(program, environment),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let isOver = false;
@@ -55,9 +58,16 @@ export function startAgentProcess(options: AgentProcessOptions): AgentProcess {
       changes.dispatchEvent(new Event('line'));
     });
   }
+  async function end(signal: NodeJS.Signals): Promise<number | null> {
+    child.kill(signal);
+    await over;
+    return child.exitCode;
+  }
+
   return {
     process: child,
     output,
+    end,
     async logged(pattern) {
       const timeout = AbortSignal.timeout(60_000);
       while (!output.some((line) => pattern.test(line))) {
@@ -65,10 +75,8 @@ export function startAgentProcess(options: AgentProcessOptions): AgentProcess {
         await Promise.race([once(changes, 'line', { signal: timeout }).catch(() => {}), over]);
       }
     },
-    async end(signal) {
-      child.kill(signal);
-      await over;
-      return child.exitCode;
+    async [Symbol.asyncDispose]() {
+      await end('SIGKILL');
     },
   };
 }

@@ -51,9 +51,9 @@ export async function createProcessMachine(test: TestContext, shared: SharedEngi
   const directory = await mkdtemp(join(tmpdir(), 'nibs-main-'));
   const server = await startTinkServer();
   const { workerId, authority, certificateUrl } = enrol(server);
-  const agents: AgentProcess[] = [];
+  const agents = new AsyncDisposableStack();
   test.after(async () => {
-    for (const agent of agents) await agent.end('SIGKILL');
+    await agents.disposeAsync();
     await server.stop();
     await rm(directory, { recursive: true });
   });
@@ -78,8 +78,7 @@ export async function createProcessMachine(test: TestContext, shared: SharedEngi
         environment: { ...environmentOf(directory, shared), ...environment },
         read,
       });
-      agents.push(agent);
-      return agent;
+      return agents.use(agent);
     },
     events: (workflowId) => server.events(workflowId).map(({ actionName, status }) => `${actionName} ${status}`),
     async reported(workflowId, status, actionName, timeoutSeconds = 60) {

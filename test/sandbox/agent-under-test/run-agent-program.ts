@@ -11,7 +11,7 @@ export async function runAgentProgram(
   environment: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly exitCode: number | undefined; readonly stdout: string; readonly stderr: string }> {
   const [program, ...parameters] = agentCommand('tink-agent');
-  const env = agentEnvironment(environment);
+  const env = agentEnvironment(program, environment);
   const result = await execa(program, [...parameters, ...flags], { env, extendEnv: false, reject: false });
   const { exitCode, stdout, stderr } = result;
   return { exitCode, stdout, stderr };

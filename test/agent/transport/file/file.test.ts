@@ -4,14 +4,14 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { execa } from 'execa';
 import { z } from 'zod';
+import { agentCommand } from '../../../sandbox/agent-under-test/agent-command.ts';
+import { startAgentProcess } from '../../../sandbox/agent-under-test/agent-process.ts';
+import { runAgentProgram } from '../../../sandbox/agent-under-test/run-agent-program.ts';
+import { type SharedEngine, startSharedEngine } from '../../../sandbox/agent-under-test/shared-engine.ts';
 import { busyboxImage } from '../../../sandbox/busybox-image.ts';
-import { type Engine, startEngine } from '../../../sandbox/engine.ts';
-import { type Registry, startRegistry } from '../../../sandbox/registry.ts';
 import { seedHardware, seedIgnition, seedTemplate } from '../../../sandbox/seed.ts';
 
-const program = join(import.meta.dirname, '../../../../executable/main.ts');
 const machine = { id: 'ce2e62ed-826f-4485-a39f-a82bb74338e2', mac: '08:00:27:00:00:01', address: '192.168.1.5' };
 
 /** Stands in for the installer of the image: says how it was called, and what it found. */
@@ -20,16 +20,18 @@ echo "flatcar-install $*"
 ls /statedir
 `;
 
-let engine: Engine;
-let registry: Registry;
+let shared: SharedEngine;
 let directory: string;
 before(async () => {
-  [engine, registry] = await Promise.all([startEngine(), startRegistry()]);
-  directory = await mkdtemp(join(tmpdir(), 'nibs-bench-'));
-  await registry.push('flatcar-install:latest', await busyboxImage({}, { 'usr/local/bin/flatcar-install': installer }));
+  shared = await startSharedEngine();
+  directory = await mkdtemp(join(tmpdir(), 'nibs-file-'));
+  await shared.registry.push(
+    'flatcar-install:latest',
+    await busyboxImage({}, { 'usr/local/bin/flatcar-install': installer }),
+  );
 });
 after(async () => {
-  await Promise.all([engine[Symbol.asyncDispose](), registry[Symbol.asyncDispose]()]);
+  await shared[Symbol.asyncDispose]();
   await rm(directory, { recursive: true });
 });
 
@@ -40,18 +42,18 @@ interface Ran {
   readonly stderr: string;
 }
 
-/** The flags that a machine of the tests needs in place of the usual engine. */
-function bench(template: string, ...flags: readonly string[]): string[] {
+/** The flags for a template with the engine and the registry of the tests. */
+function flagsFor(template: string, ...flags: readonly string[]): string[] {
+  const { engine, registry } = shared;
   return [
-    ...[program, 'tink-agent', '--transport', 'file', '--template', template, ...flags],
+    ...['--transport', 'file', '--template', template, ...flags],
     ...['--docker-host', engine.host, '--work-directory', join(directory, 'worker'), '--privileged=false'],
     ...['--docker-registry', registry.host, '-u', registry.username, '-p', registry.password],
-    ...['--kernel-command-line', '/dev/null'],
   ];
 }
 
 async function run(template: string, ...flags: readonly string[]): Promise<Ran> {
-  const { exitCode, stdout, stderr } = await execa(process.execPath, bench(template, ...flags), { reject: false });
+  const { exitCode, stdout, stderr } = await runAgentProgram(flagsFor(template, ...flags));
   const events = stdout.split('\n').filter((line) => line !== '');
   return { exitCode, stdout, stderr, events: events.map((line) => z.looseObject({}).parse(JSON.parse(line))) };
 }
@@ -158,15 +160,11 @@ test('after global_timeout no action begins', async () => {
 
 test('a request to stop ends the action and says so', async () => {
   const template = await write('stop.yaml', templateOf(`name: long, timeout: 600, ${patient}`));
-  const agent = execa(process.execPath, bench(template), { reject: false, forceKillAfterDelay: false });
-  // To its end: leaving the loop earlier would wait for the process before it is stopped.
-  for await (const line of agent.iterable({ from: 'stderr' })) {
-    if (line.includes('container started')) agent.kill('SIGTERM');
-  }
-  const { exitCode, stdout } = await agent;
-  assert.equal(exitCode, 1);
-  assert.match(stdout, /"event":"workflow-ended","verdict":"STOPPED"/);
-  assert.deepEqual(await engine.docker.listContainers({ all: true }), []);
+  await using agent = startAgentProcess({ command: agentCommand('tink-agent'), flags: flagsFor(template) });
+  await agent.logged(/container started/);
+  assert.equal(await agent.end('SIGTERM'), 1);
+  assert.match(agent.output.join('\n'), /"event":"workflow-ended","verdict":"STOPPED"/);
+  assert.deepEqual(await shared.engine.docker.listContainers({ all: true }), []);
 });
 
 test('a template that cannot be used is refused with its places before anything runs', async () => {
