@@ -8,7 +8,7 @@ import { execa } from 'execa';
 import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
 import { Tree } from '../../initramfs/tree.ts';
 
-test('writeSquashfs() makes the same bytes of the same tree, whenever and in whatever order it was filled', async () => {
+test('writeSquashfs() makes the same bytes of the same tree, at any time and in any order of filling', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-squashfs-'));
   try {
     const files = Array.from({ length: 40 }, (_, index): [string, Buffer] => [`lib/${index}`, randomBytes(30_000)]);
