@@ -44,6 +44,10 @@ export async function updateAptRoot(
     'Dir::State::lists': at('lists'),
     'Dir::State::status': at('status'),
     'Dir::Cache': at('cache'),
+    // Images of containers empty these two, and then apt reads all lists for each question.
+    'Dir::Cache::pkgcache': 'pkgcache.bin',
+    'Dir::Cache::srcpkgcache': 'srcpkgcache.bin',
+    'Acquire::GzipIndexes': 'false',
     'APT::Architecture': architecture,
     'APT::Architectures': architecture,
     'APT::Default-Release': '',
