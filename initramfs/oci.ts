@@ -141,6 +141,7 @@ async function tarOf(directory: string, modifiedAt: Date): Promise<Readable> {
     '--owner=0',
     '--group=0',
     '--numeric-owner',
+    '--mode=u+rwX,go+rX,go-w', // whatever the umask
     `--mtime=@${seconds}`,
     '--format=gnu',
   ];

@@ -25,7 +25,8 @@ let directory: string;
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'nibs-agent-image-'));
   const archive = join(directory, 'tink-worker.oci.tar');
-  await execa(process.execPath, [join(root, 'initramfs/agent-image.ts'), '--output', archive]);
+  const build = [process.execPath, join(root, 'initramfs/agent-image.ts'), '--output', archive];
+  await execa('sh', ['-c', 'umask 077; exec "$@"', 'sh', ...build]);
   [shared, image] = await Promise.all([startSharedEngine(), readOciArchive(archive)]);
   await shared.engine.load('tink-worker:latest', image);
 });
@@ -68,7 +69,7 @@ async function startContainer({ server, directory }: ProcessMachine) {
   return container;
 }
 
-test('it works as tink-worker, and a new container continues where a killed one stopped', {
+test('it works as tink-worker, and one that takes the place of another one that was killed goes on where that was', {
   timeout: 120_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);
@@ -93,7 +94,7 @@ test('it works as tink-worker, and a new container continues where a killed one 
   assert.equal(State.ExitCode, 0);
 });
 
-test('it has the file that CaptainOS takes out of it, and its bytes do not depend on the time of the build', async () => {
+test('it has the file that CaptainOS takes out of it, under the name it asks for, and nothing in it depends on when it was made', async () => {
   const { config } = JSON.parse(image.configuration.toString());
   assert.deepEqual(config.Entrypoint, ['/usr/bin/tink-worker']);
   const input = image.layers.at(-1) ?? assert.fail('no layer');
@@ -104,6 +105,14 @@ test('it has the file that CaptainOS takes out of it, and its bytes do not depen
   assert.equal(taken.exitCode, 0);
   const version = await execa(join(directory, 'usr/bin/tink-agent'), ['--version']);
   assert.match(version.stdout, /^tink-agent \(nibs\)/);
+});
+
+test('the modes in the layers do not depend on the umask of the build', async () => {
+  for (const input of image.layers) {
+    const { stdout } = await execa('tar', ['-tvz'], { input, lines: true });
+    const modes = new Set(stdout.filter((line) => line.startsWith('d')).map((line) => line.split(' ')[0]));
+    assert.deepEqual([...modes], ['drwxr-xr-x']);
+  }
 });
 
 test('no member of a layer has a name that starts with a dot, and there is no C++ library', async () => {
