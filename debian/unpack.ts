@@ -1,4 +1,4 @@
-import { mkdir, symlink } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 
@@ -22,6 +22,33 @@ export async function unpackPackages(
       ['--extract', '--directory', directory, '--keep-directory-symlink', '--same-owner', ...exclusions],
       { cancelSignal: signal },
     );
+  }
+}
+
+/**
+ * Unpacks packages into `directory`, unless it exists. Several processes may do so at the same time.
+ * @param finish what makes the directory complete
+ */
+export async function unpackOnce(
+  files: Iterable<string>,
+  directory: string,
+  finish: (unfinished: string) => Promise<void> = async () => {},
+): Promise<void> {
+  const isThere = await access(directory).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return;
+  const unfinished = await mkdtemp(`${directory}-`);
+  try {
+    await unpackPackages(files, unfinished);
+    await finish(unfinished);
+    await rename(unfinished, directory);
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    // Another process has finished first, with the same result.
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
   }
 }
 

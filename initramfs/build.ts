@@ -51,9 +51,9 @@ async function main(): Promise<void> {
     const system = await fetchSystem(cache, { architecture: 'amd64', kernel });
     const sources = { ...system, executable: await existing(resolve(values.executable)), scratch };
     const segments = [
-      await layer('1-system', await systemTree(sources), sources.timeSeconds, packing),
-      await layer('2-engine', await engineTree(sources), sources.timeSeconds, packing),
-      await layer('3-nibs', await executableTree(sources), sources.timeSeconds, packing),
+      await layer('1-system', await systemTree(sources), sources, packing),
+      await layer('2-engine', await engineTree(sources), sources, packing),
+      await layer('3-nibs', await executableTree(sources), sources, packing),
       await early(await earlyTree(sources), sources.timeSeconds),
     ];
     await writeImage(output, sources, segments);
@@ -75,11 +75,16 @@ interface Segment {
  * A layer as a squashfs image in its own archive, which is not compressed, because squashfs blocks
  * are.
  */
-async function layer(name: string, tree: Tree, timeSeconds: number, packing: readonly string[]): Promise<Segment> {
+async function layer(
+  name: string,
+  tree: Tree,
+  { timeSeconds, tools }: Sources,
+  packing: readonly string[],
+): Promise<Segment> {
   const key = createHash('sha256')
-    .update(JSON.stringify([tree.hash, packing, timeSeconds]))
+    .update(JSON.stringify([tree.hash, packing, timeSeconds, tools.key]))
     .digest('hex');
-  const squashed = await packedLayer(name, key, (path) => writeSquashfs(tree, path, timeSeconds, packing));
+  const squashed = await packedLayer(name, key, (path) => writeSquashfs(tree, path, timeSeconds, packing, tools));
   const archive = new Tree();
   archive.file(`layers/${name}.squashfs`, await readFile(squashed));
   return { name, bytes: cpio(archive, timeSeconds), contentBytes: tree.sizeBytes };

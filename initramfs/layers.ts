@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { runTool } from '../tools/run-tool.ts';
+import type { BuildTools } from './build-tools.ts';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
 import { Tree } from './tree.ts';
@@ -9,6 +10,8 @@ import { Tree } from './tree.ts';
 export interface Sources {
   /** Directory of the unpacked packages. */
   readonly packages: string;
+  /** What index the kernel modules. */
+  readonly tools: BuildTools;
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
   /** The agent's and installer's executable. */
@@ -102,7 +105,7 @@ async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
 async function addModules(tree: Tree, sources: Sources, list: readonly string[], name: string): Promise<void> {
   const from = join(sources.packages, 'lib/modules', sources.kernelVersion);
   const modules = await selectModules(from, list);
-  const staged = await stageModules(from, modules, join(sources.scratch, name), sources.kernelVersion);
+  const staged = await stageModules(from, modules, join(sources.scratch, name), sources.kernelVersion, sources.tools);
   await tree.copy(staged, `lib/modules/${sources.kernelVersion}`);
 }
 

@@ -2,6 +2,7 @@ import { link, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { linkToUsr } from '../debian/unpack.ts';
 import { runTool } from '../tools/run-tool.ts';
+import type { BuildTools } from './build-tools.ts';
 
 /**
  * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with
@@ -100,8 +101,8 @@ function uncompressed(path: string): string {
 }
 
 /** Creates the index files of modprobe for all modules below `root`/lib/modules/<version>. */
-export async function indexModules(root: string, version: string): Promise<void> {
-  await runTool('depmod', ['--basedir', root, version], { timeoutSeconds: Number.POSITIVE_INFINITY });
+export async function indexModules(root: string, version: string, tools: BuildTools): Promise<void> {
+  await tools.run('depmod', ['--basedir', root, version], { timeoutSeconds: Number.POSITIVE_INFINITY });
 }
 
 /**
@@ -114,6 +115,7 @@ export async function stageModules(
   modules: readonly string[],
   root: string,
   version: string,
+  tools: BuildTools,
 ): Promise<string> {
   const directory = join(root, 'lib/modules', version);
   await linkToUsr(root);
@@ -130,6 +132,6 @@ export async function stageModules(
   for (const name of await readdir(from)) {
     if (/^modules\.(builtin|builtin\.modinfo|order)$/.test(name)) await link(join(from, name), join(directory, name));
   }
-  await indexModules(root, version);
+  await indexModules(root, version, tools);
   return directory;
 }

@@ -33,6 +33,9 @@ export function kernelPackages(architecture: DebianArchitecture, kernel: Kernel)
   };
 }
 
+/** What indexes the modules and packs the layers of the boot image: runs on the build machine. */
+export const toolPackages: PackageSet = { name: 'tools', packages: ['kmod', 'squashfs-tools'], dependencies: 'all' };
+
 /** The container image of the actions. libgcc-s1 is for the executable. */
 export const actionPackages: PackageSet = {
   name: 'action-image',
@@ -51,6 +54,7 @@ export const agentPackages: PackageSet = {
 export function productSets(architecture: DebianArchitecture): PackageSet[] {
   return [
     bootPackages,
+    toolPackages,
     ...kernels.map((kernel) => kernelPackages(architecture, kernel)),
     actionPackages,
     agentPackages,

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { type Pack, pack } from 'tar-stream';
-import { runTool } from '../tools/run-tool.ts';
+import type { BuildTools } from './build-tools.ts';
 import type { Tree } from './tree.ts';
 
 /**
@@ -23,10 +23,11 @@ export async function writeSquashfs(
   path: string,
   timeSeconds: number,
   packing: readonly string[],
+  tools: BuildTools,
 ): Promise<void> {
   const time = ['-mkfs-time', String(timeSeconds), '-all-time', String(timeSeconds)];
   const options = ['-', path, '-tar', '-noappend', '-quiet', '-no-progress', ...time, ...packing];
-  await runTool('mksquashfs', options, {
+  await tools.run('mksquashfs', options, {
     input: Readable.from(tar(tree)),
     environment: { SOURCE_DATE_EPOCH: undefined }, // mksquashfs refuses two sources of the time
     timeoutSeconds: Number.POSITIVE_INFINITY,

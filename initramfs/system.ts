@@ -1,8 +1,9 @@
-import { access, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { access, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DebianArchitecture, Package } from '../debian/package.ts';
 import { fingerprint, type Replaced, selectPackages } from '../debian/select.ts';
-import { unpackPackages } from '../debian/unpack.ts';
+import { unpackOnce } from '../debian/unpack.ts';
+import { type BuildTools, fetchBuildTools } from './build-tools.ts';
 import { indexModules } from './modules.ts';
 import { bootPackages, type Kernel, kernelPackages, productLock } from './package-sets.ts';
 
@@ -14,6 +15,8 @@ export interface DebianSystem {
   readonly replaced: readonly Replaced[];
   /** Directory of the unpacked packages; their kernel modules are indexed. */
   readonly packages: string;
+  /** What its files are made with. */
+  readonly tools: BuildTools;
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
   /**
@@ -44,29 +47,21 @@ export async function fetchSystem(
     await selectPackages(bootPackages, options),
   ];
   const list = selections.flatMap((one) => one.packages);
+  const tools = await fetchBuildTools(cache);
   const packages = join(cache, `system-${fingerprint(list).slice(0, 16)}`);
   const files = selections.flatMap((one) => [...one.files.values()]);
-  if (!(await exists(packages))) await unpack(files, packages);
+  await unpackOnce(files, packages, async (unfinished) =>
+    indexModules(unfinished, await kernelVersion(unfinished), tools),
+  );
   const version = await kernelVersion(packages);
   return {
     list,
     replaced: selections.flatMap((one) => one.replaced),
     packages,
+    tools,
     kernelVersion: version,
     timeSeconds: await buildTime(join(packages, 'boot', `vmlinuz-${version}`)),
   };
-}
-
-async function unpack(files: readonly string[], directory: string): Promise<void> {
-  const unfinished = await mkdtemp(`${directory}-`);
-  try {
-    await unpackPackages(files, unfinished);
-    await indexModules(unfinished, await kernelVersion(unfinished));
-    await rename(unfinished, directory);
-  } catch (error) {
-    await rm(unfinished, { recursive: true, force: true });
-    if (!(await exists(directory))) throw error; // else another build has finished first, with the same result
-  }
 }
 
 async function kernelVersion(directory: string): Promise<string> {

@@ -73,7 +73,7 @@ test('stageModules() makes an index by which modprobe finds a card, the same eac
     const modules = await selectModules(directory, ['drivers/net/virtio_net']);
     const indexes = await Promise.all(
       ['one', 'two'].map(async (name) => {
-        const staged = await stageModules(directory, modules, join(scratch, name), system.kernelVersion);
+        const staged = await stageModules(directory, modules, join(scratch, name), system.kernelVersion, system.tools);
         const names = ['modules.alias', 'modules.alias.bin', 'modules.dep', 'modules.dep.bin', 'modules.softdep'];
         return Promise.all(names.map((index) => readFile(join(staged, index), 'latin1')));
       }),

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { execa } from 'execa';
 import { cpio } from '../../initramfs/cpio.ts';
 import { selectModules, stageModules } from '../../initramfs/modules.ts';
-import { fetchSystem } from '../../initramfs/system.ts';
+import { type DebianSystem, fetchSystem } from '../../initramfs/system.ts';
 import { Tree } from '../../initramfs/tree.ts';
 import { type Machine, startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/patience.ts';
@@ -169,9 +169,10 @@ function nameOf(index: number): string {
 }
 
 async function startTrial(directory: string): Promise<Machine> {
-  const { packages, kernelVersion, timeSeconds } = await fetchSystem(join(root, 'build/cache'));
+  const system = await fetchSystem(join(root, 'build/cache'));
+  const { packages, kernelVersion } = system;
   const initramfs = join(directory, 'initramfs');
-  await writeFile(initramfs, cpio(await trialTree(packages, kernelVersion, directory), timeSeconds));
+  await writeFile(initramfs, cpio(await trialTree(system, directory), system.timeSeconds));
   return await startMachine({
     name: 'network',
     directory,
@@ -186,7 +187,7 @@ async function startTrial(directory: string): Promise<Machine> {
   });
 }
 
-async function trialTree(packages: string, kernelVersion: string, directory: string): Promise<Tree> {
+async function trialTree({ packages, kernelVersion, tools }: DebianSystem, directory: string): Promise<Tree> {
   const tree = new Tree();
   for (const name of ['proc', 'sys', 'dev', 'tmp', 'run', 'etc', 'var/log', 'cases']) tree.directory(name);
   const busybox = join(packages, 'bin/busybox');
@@ -201,7 +202,7 @@ async function trialTree(packages: string, kernelVersion: string, directory: str
   const from = join(packages, 'lib/modules', kernelVersion);
   const modules = await selectModules(from, ['net/8021q', 'net/packet', 'drivers/virtio', 'drivers/net/virtio_net']);
   await tree.copy(
-    await stageModules(from, modules, join(directory, 'modules'), kernelVersion),
+    await stageModules(from, modules, join(directory, 'modules'), kernelVersion, tools),
     `lib/modules/${kernelVersion}`,
   );
   return tree;

@@ -2,19 +2,21 @@ import { equal, match } from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
+import { fetchBuildTools } from '../../initramfs/build-tools.ts';
 import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
 import { Tree } from '../../initramfs/tree.ts';
 
-test('writeSquashfs() makes the same bytes of the same tree, at any time and in any order of filling', async () => {
+test('writeSquashfs() makes the same bytes of the same tree, whenever and in whatever order it was filled', async () => {
+  const tools = await fetchBuildTools(resolve(import.meta.dirname, '../../build/cache'));
   const directory = await mkdtemp(join(tmpdir(), 'nibs-squashfs-'));
   try {
     const files = Array.from({ length: 40 }, (_, index): [string, Buffer] => [`lib/${index}`, randomBytes(30_000)]);
     files.push(['lib/large', Buffer.concat(files.map(([, bytes]) => bytes))]);
-    await writeSquashfs(treeOf(files), join(directory, 'one'), 1_700_000_000, squashfsOptions(9));
-    await writeSquashfs(treeOf(files.toReversed()), join(directory, 'two'), 1_700_000_000, squashfsOptions(9));
+    await writeSquashfs(treeOf(files), join(directory, 'one'), 1_700_000_000, squashfsOptions(9), tools);
+    await writeSquashfs(treeOf(files.toReversed()), join(directory, 'two'), 1_700_000_000, squashfsOptions(9), tools);
     equal((await readFile(join(directory, 'one'))).equals(await readFile(join(directory, 'two'))), true);
 
     const { stdout } = await execa('unsquashfs', ['-lln', join(directory, 'one')], { env: { TZ: 'UTC' } });
