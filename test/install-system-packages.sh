@@ -11,7 +11,7 @@ need_root() {
   [ "$(id -u)" = 0 ] || { echo "error: $1 needs root; run this as root, or do it yourself: $2" >&2 && exit 1; }
 }
 
-# The boot image is made from packages that apt fetches, so apt must know of some.
+# Without package lists, apt knows none of the optional packages.
 is_known busybox-static || { need_root 'reading the package lists' 'apt-get update' && apt-get update -qq && updated=yes; }
 
 wanted=$(sed 's/#.*//' "$(dirname "$0")/system-packages.txt")

@@ -3,6 +3,10 @@
 # essential packages, git, make, and its own Node and npm. Needs root, debootstrap, and a Debian or
 # Ubuntu as host.
 #
+# The checksums of what is built are in build/hosts/debian-13.sha256 afterwards. `make initramfs
+# images COMPRESSION_LEVEL=9` makes the same bytes on each host, so that
+# `cd build; sha256sum --check hosts/debian-13.sha256` finds no difference.
+#
 # `debian-13.sh COMMAND...` runs another command in the clone instead of
 # `test/hosts/in-debian-13.sh`, for example `debian-13.sh bash`.
 #
@@ -13,6 +17,8 @@ cd "$(dirname "$0")/../.."
 
 root=$PWD/build/hosts/debian-13
 cache=$PWD/build/cache/hosts/debian-13
+# Debian packages of the products, by their checksums: this machine and the chroot fetch each once.
+packages=$PWD/build/cache/packages
 
 # The mirror that this machine uses, or debootstrap's default.
 # shellcheck disable=SC2016 # $(…) is for apt
@@ -31,7 +37,8 @@ remove_root() {
   rm -rf --one-file-system "$root"
 }
 remove_root
-mkdir -p "$root" "$cache/base" "$cache/archives"
+rm -f build/hosts/debian-13.sha256
+mkdir -p "$root" "$cache/base" "$cache/archives" "$packages"
 trap remove_root EXIT
 
 # Installs the base system and clones the repository into it.
@@ -74,13 +81,15 @@ command=("${@:-test/hosts/in-debian-13.sh}")
 exec 3<&0
 # shellcheck disable=SC2016 # $… is for the shell in the namespaces
 env --ignore-environment "${environment[@]}" setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -euc '
-  root=$1 archives=$2 npm_cache=$3
-  shift 3
+  root=$1 archives=$2 npm_cache=$3 packages=$4
+  shift 4
   mount --bind "$root" "$root"
   for directory in dev sys; do mount --rbind "/$directory" "$root/$directory"; done
   mount -t proc proc "$root/proc"
   mount -t tmpfs -o mode=755 tmpfs "$root/run"
   mount --bind "$archives" "$root/var/cache/apt/archives"
+  mkdir -p "$root/srv/nibs/build/cache/packages"
+  mount --bind "$packages" "$root/srv/nibs/build/cache/packages"
   mkdir "$root/run/npm" "$root/run/npm/changed" "$root/run/npm/work"
   mount -t overlay -o "lowerdir=$npm_cache,upperdir=$root/run/npm/changed,workdir=$root/run/npm/work" npm "$root/var/cache/npm"
   # pivot_root, because engines and unshare(1) need the root of a mount namespace, not only of a
@@ -88,9 +97,12 @@ env --ignore-environment "${environment[@]}" setpriv --pdeathsig KILL unshare --
   cd "$root"
   pivot_root . mnt
   exec chroot . sh -ec "umount --lazy /mnt; cd /srv/nibs; exec \"\$@\"" sh "$@"
-' bash "$root" "$cache/archives" "$npm_cache" "${command[@]}" <&3 &
+' bash "$root" "$cache/archives" "$npm_cache" "$packages" "${command[@]}" <&3 &
 chroot_pid=$!
 status=0
 wait "$chroot_pid" || status=$?
 chroot_pid=
+# Checksums of what was built, if anything was.
+sums=$root/srv/nibs/build/products.sha256
+[ ! -e "$sums" ] || cp "$sums" build/hosts/debian-13.sha256
 exit "$status"
