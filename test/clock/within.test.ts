@@ -21,7 +21,7 @@ test('within() returns what the work returns, and its deadline never comes then'
   assert.equal(given?.aborted, false);
 });
 
-test('within() stops waiting for work that does not notice that its signal is aborted, and says what took how long', async () => {
+test('within() ends the wait for work that ignores its signal, and names what took how long', async () => {
   const clock = new VirtualClock();
   const failure: unknown = await within(clock, limit, never, () => new Promise(() => {})).catch((error) => error);
   assert.ok(failure instanceof DeadlineError);

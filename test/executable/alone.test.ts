@@ -71,7 +71,7 @@ for (const suite of ['bookworm', 'trixie'] as const) {
       assert.match((await run(root, '/tink-agent', '--version')).stdout, /^tink-agent \(nibs\) /);
     });
 
-    test('the agent works: it tells a server what the machine consists of', async () => {
+    test('the agent works: it sends its attributes to a server', async () => {
       await using server = await startTinkServer({ dialect: 'current' });
       const asked = Promise.withResolvers<unknown>();
       using _ = server.subscribeToCalls((rpc, request) => {

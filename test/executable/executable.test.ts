@@ -36,7 +36,7 @@ describe('the executable', () => {
       assert.equal(status, 0);
     });
 
-    test(`${name} --help explains itself`, () => {
+    test(`${name} --help prints its options`, () => {
       const { stdout, stderr, status } = run(name, '--help');
       assert.match(stdout, new RegExp(`^Usage: ${name}`));
       assert.equal(stderr, '');
@@ -74,7 +74,7 @@ describe('the executable', () => {
     assert.equal(status, 2);
   });
 
-  test('tells a current server what the machine consists of', async () => {
+  test("sends the machine's attributes to a current server", async () => {
     await using server = await startTinkServer({ dialect: 'current' });
     const asked = Promise.withResolvers<unknown>();
     using _ = server.subscribeToCalls((rpc, request) => {
@@ -94,7 +94,7 @@ describe('the executable', () => {
     assert.match(run('nibs', 'flatcar-install', '--help').stdout, /^Usage: flatcar-install/);
   });
 
-  test('under another name and without one says which names it has', () => {
+  test('under another name and without an argument lists its names', () => {
     const { stderr, status } = run('nibs');
     assert.match(stderr, /tink-agent \| tink-worker \| flatcar-install/);
     assert.equal(status, 1);

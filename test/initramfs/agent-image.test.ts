@@ -69,7 +69,7 @@ async function startContainer({ server, directory }: ProcessMachine) {
   return container;
 }
 
-test('it works as tink-worker, and one that takes the place of another one that was killed goes on where that was', {
+test('it works as tink-worker, and a new container continues where a killed one stopped', {
   timeout: 120_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);
@@ -94,7 +94,7 @@ test('it works as tink-worker, and one that takes the place of another one that 
   assert.equal(State.ExitCode, 0);
 });
 
-test('it has the file that CaptainOS takes out of it, under the name it asks for, and nothing in it depends on when it was made', async () => {
+test('it has the file that CaptainOS takes out of it, and its bytes do not depend on the time of the build', async () => {
   const { config } = JSON.parse(image.configuration.toString());
   assert.deepEqual(config.Entrypoint, ['/usr/bin/tink-worker']);
   const input = image.layers.at(-1) ?? assert.fail('no layer');

@@ -9,7 +9,7 @@ import { fetchBuildTools } from '../../initramfs/build-tools.ts';
 import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
 import { Tree } from '../../initramfs/tree.ts';
 
-test('writeSquashfs() makes the same bytes of the same tree, whenever and in whatever order it was filled', async () => {
+test('writeSquashfs() makes the same bytes of the same tree, at any time and in any order of filling', async () => {
   const tools = await fetchBuildTools(resolve(import.meta.dirname, '../../build/cache'));
   const directory = await mkdtemp(join(tmpdir(), 'nibs-squashfs-'));
   try {

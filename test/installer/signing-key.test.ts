@@ -47,7 +47,7 @@ test('flatcarKeySources() goes to flatcar.org alone without a mirror', () => {
   );
 });
 
-test('keyFileSource() trusts whatever keys the person names', async () => {
+test('keyFileSource() trusts all keys of the file', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-key-'));
   try {
     const path = join(directory, 'key.asc');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { lockFile } from '../../tools/file-lock.ts';
 
-test('lockFile() waits for the end of the one that has the lock, and says so', async () => {
+test('lockFile() waits until the lock is released, and reports that it waits', async () => {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-lock-'));
   const path = join(directory.path, 'lock');
   const events: string[] = [];
@@ -26,7 +26,7 @@ test('lockFile() waits for the end of the one that has the lock, and says so', a
   deepEqual(events, ['second waits', 'first ends', 'second has it']);
 });
 
-test('lockFile() ends its wait when its signal is aborted, and the lock stays with the one that has it', async () => {
+test('lockFile() ends its wait when its signal is aborted; the lock stays held', async () => {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-lock-'));
   const path = join(directory.path, 'lock');
   const first = await lockFile(path);

@@ -7,7 +7,7 @@ test('runTool() returns what a tool prints, and finds tools in the sbin director
   assert.match((await runTool('losetup', ['--version'])).stdout, /^losetup from util-linux/);
 });
 
-test('runTool() says what a tool that fails has said', async () => {
+test('the error of runTool() has the error output of the tool', async () => {
   await assert.rejects(runTool('ls', ['/nibs-nowhere']), (error: unknown) => {
     assert.ok(error instanceof ToolError);
     assert.equal(error.missing, false);

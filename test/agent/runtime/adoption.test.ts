@@ -68,7 +68,7 @@ for (const kind of engineKinds)
 
     const untilEnded = (action: Action) => fixture.control.untilEnded(containerName(action, 'action'));
 
-    test('a container that still runs is waited for', async () => {
+    test('a running container is adopted and awaited', async () => {
       const action = counting('exit 4');
       await runAndKill(action);
       const running = fixture.runtime.run(action, never);
@@ -82,7 +82,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
-    test('of a container that ended meanwhile the end is read; it does not run again', async () => {
+    test('the result of a container that ended meanwhile is read; it does not run again', async () => {
       for (const [end, verdict, message] of [
         ['exit 0', 'SUCCESS', 'finished successfully'],
         ['exit 4', 'FAILED', `exit code 4: went on${earlier}`],
@@ -99,7 +99,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
-    test('the limit counts from the start of the container, not from when it was found', async () => {
+    test('the timeout counts from the start of the container, not from its adoption', async () => {
       const running = counting('exit 0', { timeoutSeconds: 1 });
       await runAndKill(running);
       await new Promise((resolve) => setTimeout(resolve, 1100));
@@ -139,7 +139,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
-    test('an action that ended is found again until it was released, and resume() alone starts nothing', async () => {
+    test('an action that ended can be resumed until it is released; resume() starts nothing', async () => {
       const action = shell('echo start >> /workflow/starts; exit 4');
       const first = fixture.createRuntime();
       assert.equal(await first.resume(action, never), undefined);

@@ -106,7 +106,7 @@ for (const kind of engineKinds)
       assert.match(outcome.message, /first/);
     });
 
-    test('the last line of a failure is what it said on standard error, every time', async () => {
+    test('the message of a failure ends with its last line of standard error, every time', async () => {
       const messages = new Set<string>();
       for (let round = 0; round < 5; round++) {
         const action = shell('echo one; echo why >&2; echo two; exit 3', { id: String(round) });
@@ -125,7 +125,7 @@ for (const kind of engineKinds)
       assert.deepEqual((await running).message, 'ended by SIGKILL (exit code 137): ready');
     });
 
-    test('what cannot be started fails with the reason of the engine in plain words', async () => {
+    test('an action that cannot start fails with the plain reason of the engine', async () => {
       const reasons: [Parameters<typeof shell>[1], string[], RegExp][] = [
         [{}, ['/does/not/exist'], /^could not be run: exec: "\/does\/not\/exist": stat .*: no such file or directory$/],
         [
@@ -153,7 +153,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
-    test('an action over its limit is asked to end, gets time for it, and is a TIMEOUT whatever its exit code', async () => {
+    test('an action over its timeout gets a signal and a grace period, and is TIMEOUT with any exit code', async () => {
       const polite = shell('trap "echo bye; exit 0" TERM; echo hello; while :; do sleep 0.05; done', {
         timeoutSeconds: 1,
       });
@@ -163,7 +163,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await containers(), []);
     });
 
-    test('a time-out ends at the limit: the time that the container takes to end is not the action’s', async () => {
+    test('an action over its timeout ends at the limit, without the time that its container takes to stop', async () => {
       await fixture.runtime.run(shell('true'), never);
       fixture.events.length = 0;
       // A first process has no default for SIGTERM: this one takes all of the grace.
@@ -179,7 +179,7 @@ for (const kind of engineKinds)
       assert.ok(endedAt.getTime() - startedAt >= 900 && knownAt - endedAt.getTime() >= 1900);
     });
 
-    test('a container that ends when it is asked to is not waited for any longer', async () => {
+    test('a container that stops when asked ends the grace period', async () => {
       const runtime = fixture.createRuntime({ stopGraceSeconds: 120 });
       const action = shell('trap "exit 0" TERM; while :; do sleep 0.05; done', { timeoutSeconds: 1 });
       const startedAt = performance.now();
@@ -207,7 +207,7 @@ for (const kind of engineKinds)
       }
     });
 
-    test('twenty actions at the edge of their limit are each one thing or the other, and say the same', async () => {
+    test('twenty actions that end about at their timeout have a result that agrees with their message', async () => {
       const ends = Array.from({ length: 20 }, (_, index) => (0.85 + index * 0.015).toFixed(3));
       const outcomes = await Promise.all(
         ends.map((seconds, index) =>

@@ -17,7 +17,7 @@ async function store(config: unknown): Promise<void> {
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
-test('credentialsFor() gives them to exactly the host they are for', () => {
+test('credentialsFor() returns credentials for exactly their host', () => {
   const credentials = [{ host: 'reg.example.com:5000', username: 'u', password: 'p' }];
   assert.deepEqual(credentialsFor('reg.example.com:5000', credentials), {
     username: 'u',
@@ -48,7 +48,7 @@ test('storedCredentialsFor() reads what docker login wrote', async () => {
   assert.equal(await storedCredentialsFor('reg', directory), undefined);
 });
 
-test('storedCredentialsFor() finds nothing where no file is', async () => {
+test('storedCredentialsFor() finds nothing without a file', async () => {
   assert.equal(await storedCredentialsFor('reg:5000', join(directory, 'missing')), undefined);
 });
 

@@ -68,7 +68,7 @@ for (const kind of engineKinds)
       assert.match(hostnames.at(-1) ?? '', /^action-Wipe-the-Disk-[0-9a-f]{12}$/);
     });
 
-    test('a container with another name, because its own was taken, and one for a failed action, too', async () => {
+    test('so does a container with a suffix, and one of a command for failures', async () => {
       const action = shell(`${whoAmI}; exit 1`, { onFailure: ['sh', '-c', whoAmI] });
       await fixture.runtime.run(shell('true'), never);
       fixture.events.length = 0;
@@ -178,7 +178,7 @@ describe('docker alone', () => {
     return (await fixture.engine.docker.getContainer(id).logs({ stdout: true, stderr: true })).toString();
   }
 
-  test('a container that has our labels because it was started with the settings of an action is not ours', async () => {
+  test("a container with copied labels of an action is not taken for an action's", async () => {
     const { docker } = fixture.engine;
     const action = shell('hostname; until [ -e /workflow/go ]; do sleep 0.05; done');
     const running = fixture.runtime.run(action, never);

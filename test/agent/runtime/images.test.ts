@@ -86,7 +86,7 @@ test('an image is pulled with the credentials of its registry', async () => {
   assert.ok(await isPresent(name));
 });
 
-test('credentials that docker login stored serve too', async () => {
+test('credentials stored by docker login are used', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-docker-config-'));
   const auth = Buffer.from(`${registry.username}:${registry.password}`).toString('base64');
   await writeFile(join(directory, 'config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
@@ -98,7 +98,7 @@ test('credentials that docker login stored serve too', async () => {
   }
 });
 
-test('a wrong password is refused, and so the message says; the password is not in it', async () => {
+test('the message of a wrong password says so, without the password', async () => {
   const message = await failure('busybox:1', { credentials: [{ ...registry, password: 'canary' }] });
   assert.match(message, /cannot pull .*busybox:1: .*unauthorized/);
   assert.match(message, /refuses the credentials/);
@@ -109,12 +109,12 @@ test('missing credentials are named as such', async () => {
   assert.match(await failure('busybox:1', { credentials: [] }), /there are no credentials for 127\./);
 });
 
-test('an image that the registry does not have', async () => {
+test('an image that the registry does not have is an error', async () => {
   assert.match(await failure('busybox:missing'), /cannot pull .*busybox:missing: .*manifest unknown.*correct its name/);
   assert.match(await failure('nothing/here'), /cannot pull .*nothing\/here:latest: .*(not found|unknown|unauthorized)/);
 });
 
-test('a refusal is not worth many tries, an outage is', async () => {
+test('a refusal is tried again once, an outage many times', async () => {
   const startedAt = performance.now();
   await failure('busybox:missing', { pullAttempts: 100 });
   assert.ok(performance.now() - startedAt < 10_000);
@@ -132,7 +132,7 @@ test('a refusal is not worth many tries, an outage is', async () => {
   assert.equal(notices.length, 3, notices.join('\n'));
 });
 
-test('an image that is present is enough when its registry cannot be reached', async () => {
+test('an image that is present is used when its registry cannot be reached', async () => {
   await using other = await startRegistry();
   const reference = await other.push('kept:1', image);
   const options = { registry: other.host, credentials: [other], pullAttempts: 100 };
@@ -225,7 +225,7 @@ async function startSilentRegistry() {
   };
 }
 
-test('a pull without any progress is given up, and one that should stop stops', async () => {
+test('a pull without progress fails, and an aborted one ends', async () => {
   using silent = await startSilentRegistry();
   const options = { registry: silent.host };
   assert.match(await failure('x:1', { ...options, pullStallSeconds: 1 }), /: no progress for 1 s$/);
@@ -238,7 +238,7 @@ test('a pull without any progress is given up, and one that should stop stops', 
   await assert.rejects(pulling, (error) => error === reason);
 });
 
-test('the time for a pull is one for all mirrors and attempts; then a copy that is here serves, or it is an error of its own', async () => {
+test('the timeout of a pull covers all mirrors and attempts; then a present copy is used, or it is an error', async () => {
   using silent = await startSilentRegistry();
   const options = { registry: silent.host, pullAttempts: 100, pullStallSeconds: 0.4, pullTimeoutSeconds: 1.5 };
   await assert.rejects(ensure('late:1', options), (error) => {
@@ -272,7 +272,7 @@ test('the progress of a large image is reported', async () => {
   );
 });
 
-test('the engine trusts the registry by the authority that is put where it looks', async () => {
+test('the engine trusts the authority in its directory of certificates', async () => {
   await using loopback = await addLoopbackAddress();
   await using own = await startRegistry({ address: loopback.address });
   await own.push('trusted:1', image);

@@ -43,14 +43,14 @@ for (const [driver, options, expected] of [
   ['local', { 'max-size': '1m' }, { 'max-size': '1m' }],
   ['none', {}, {}],
 ] as const)
-  test(`with the engine's log driver ${driver} output arrives, and the driver stays what it is`, async () => {
+  test(`with the engine's log driver ${driver} output arrives, and the container has that driver`, async () => {
     await using fixture = await startDockerFixture({ logs: { driver, options } });
     const { outcome, logConfig } = await runAndInspect(fixture, waiting('echo bad >&2; exit 3'));
     assert.match(outcome.message, /^exit code 3: bad \| before that: ready$/);
     assert.deepEqual(logConfig, { Type: driver, Config: expected });
   });
 
-test('an engine that sends output to a syslog server does so with that of actions', async () => {
+test('an engine with the syslog driver sends the output of actions to the server', async () => {
   await using server = new SyslogServer('udp');
   await server.start();
   const options = { 'syslog-address': `udp://127.0.0.1:${server.port}`, 'cache-disabled': 'true' };
@@ -62,7 +62,7 @@ test('an engine that sends output to a syslog server does so with that of action
   await server.until((messages) => messages.some((message) => message.trim().endsWith('bad')));
 });
 
-test('a later agent reads what is printed from then on where the log driver cannot be read back, and says so', async () => {
+test('with a log driver that cannot be read, a later agent reads new output only, with a warning', async () => {
   await using fixture = await startDockerFixture({ logs: { driver: 'none' } });
   // The first pull, with credentials, so that a process without them finds the image.
   await fixture.runtime.run(shell('true'), never);
@@ -89,7 +89,7 @@ test('a later agent reads what is printed from then on where the log driver cann
   );
 });
 
-test('an action fails where the engine is to send its output to a journal that the machine does not have', async () => {
+test("an action fails if the engine's log driver needs a journal that the machine does not have", async () => {
   await using fixture = await startDockerFixture({ logs: { driver: 'journald' } });
   const outcome = await fixture.runtime.run(shell('true'), never);
   assert.equal(outcome.verdict, 'FAILED');

@@ -61,12 +61,12 @@ test('a line over the limit comes in pieces, cut between characters', async () =
   }
 });
 
-test('bytes that are no UTF-8 do no harm', async () => {
+test('bytes that are not UTF-8 are replaced', async () => {
   const { lines } = await linesOf([chunk('stdout', Buffer.from([0x80, 0x80, 0x80, 0x80, 0x80, 0xff, 0x41, 0x0a]))], 4);
   assert.match(lines.map(({ line }) => line).join(''), /^\ufffd+A$/);
 });
 
-test('of a progress bar its last state is kept', async () => {
+test('the last state of a progress bar is a line', async () => {
   const { lines } = await linesOf([chunk('stderr', ' 10%\r 50%\r100%\r\ndone\r\n')]);
   assert.deepEqual(
     lines.map(({ line }) => line),
@@ -74,7 +74,7 @@ test('of a progress bar its last state is kept', async () => {
   );
 });
 
-test('a line that began before the source changed is put together', async () => {
+test('a line continues over a change of the source', async () => {
   const lines: string[] = [];
   const reader = createOutputReader({ clock: new VirtualClock(), onLine: ({ line }) => void lines.push(line) });
   await reader.read(Readable.from([chunk('stdout', 'one line')]));
@@ -106,7 +106,7 @@ test('the last lines are the last ones that are not empty, without control chara
   assert.deepEqual(lastLines, ['3', '4: red', '5 tab', `6${'x'.repeat(298)}…`, '7']);
 });
 
-test('of lines of both streams that arrive together, those of standard error are last; later ones come later', async () => {
+test('of lines that arrive together, those of standard error are last; later lines follow', async () => {
   const clock = new VirtualClock();
   const reader = createOutputReader({ clock, onLine: () => {} });
   const read = (...chunks: OutputChunk[]) => reader.read(Readable.from(chunks));
@@ -122,7 +122,7 @@ test('of lines of both streams that arrive together, those of standard error are
   assert.deepEqual(reader.lastLines(), ['one', 'two', 'why', 'and why', 'later']);
 });
 
-test('a flood on one stream does not push out what the other one said last', async () => {
+test('a flood on one stream keeps the last lines of the other', async () => {
   const flood = Array.from({ length: 1000 }, (_, index) => chunk('stdout', `${index}\n`));
   const { lastLines } = await linesOf([chunk('stderr', 'why\n'), ...flood]);
   assert.deepEqual(lastLines, ['996', '997', '998', '999', 'why']);

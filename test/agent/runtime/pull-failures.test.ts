@@ -72,7 +72,7 @@ for (const kind of engineKinds)
       assert.deepEqual([pulls(), warnings()], [1, []]);
     });
 
-    test('a certificate that the engine does not trust is explained in words of this engine', async () => {
+    test('the hint for an untrusted certificate is that of the engine', async () => {
       await using loopback = await addLoopbackAddress();
       await using own = await startRegistry({ address: loopback.address });
       const runtime = fixture.createRuntime({ registry: own.host, credentials: [own], pullAttempts: 1 });

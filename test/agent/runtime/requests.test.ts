@@ -49,7 +49,7 @@ async function runOne(workflowId: string, id: string, on = runtime): Promise<voi
   await on.release(action);
 }
 
-test('an action after the first one of its workflow takes as few requests as an action can', async () => {
+test('an action after the first of its workflow makes the fewest requests', async () => {
   // Time stands still: an exit that is reported late, after the end of the output, is not asked
   // for.
   const clock = new VirtualClock();
@@ -69,7 +69,7 @@ test('an action after the first one of its workflow takes as few requests as an 
   ]);
 });
 
-test('containers that an earlier agent left are looked for once a workflow', async () => {
+test('leftovers of an earlier agent are looked for once for each workflow', async () => {
   for (const [workflowId, id] of [
     ['w', '0'],
     ['w', '1'],
@@ -80,7 +80,7 @@ test('containers that an earlier agent left are looked for once a workflow', asy
   assert.equal(sent.filter((request) => request === 'GET /containers/json').length, 2);
 });
 
-test('after an action that could not be run they are looked for again', async () => {
+test('after an action that failed to run, leftovers are looked for again', async () => {
   await runOne('w', '0');
   const broken = shell('true', { workflowId: 'w', id: '1', volumes: ['not a volume'] });
   assert.equal((await runtime.run(broken, never)).verdict, 'FAILED');
@@ -89,7 +89,7 @@ test('after an action that could not be run they are looked for again', async ()
   assert.equal(sent.filter((request) => request === 'GET /containers/json').length, 1);
 });
 
-test('after an outage the engine is asked again what had been its answer before', async () => {
+test('after an outage remembered answers of the engine are requested again', async () => {
   await runOne('w', '0');
   sent = [];
   await fixture.engine.stop();

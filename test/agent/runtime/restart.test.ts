@@ -39,7 +39,7 @@ async function containerdKeepsExitCodes(): Promise<boolean> {
 
 for (const kind of engineKinds)
   describe(kind, () => {
-    test('an engine that is not there yet is waited for, and mentioned once', async () => {
+    test('an engine that does not answer yet is awaited, and logged once', async () => {
       await using fixture = await startFixtureOf(kind, { started: false });
       const running = fixture.runtime.run(shell('echo hello'), never);
       await fixture.untilEvent((event) => event.kind === 'engine' && !event.reachable);
@@ -60,7 +60,7 @@ for (const kind of engineKinds)
     });
 
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-      test(`an action that outlives its engine (ended by ${signal}) is followed to its end`, async () => {
+      test(`an action that runs on without its engine (ended by ${signal}) is followed to its end`, async () => {
         await using fixture = await startFixtureOf(kind, { liveRestore: true });
         const action = shell('i=0; until [ -e /workflow/go ]; do echo $((i=i+1)); sleep 0.02; done; echo last; exit 7');
         const running = fixture.runtime.run(action, never);
@@ -103,7 +103,7 @@ for (const kind of engineKinds)
       assert.deepEqual(await fixture.control.containers(), []);
     });
 
-    test('a pull that its engine breaks off is made again', async () => {
+    test('a pull that breaks off with the engine is repeated', async () => {
       await using fixture = await startFixtureOf(kind);
       await fixture.registry.push('large:1', await busyboxImage({}, { 'large/file': randomBytes(120_000_000) }));
       const running = fixture.runtime.run(shell('ls -l /large/file', { image: 'large:1' }), never);
@@ -122,7 +122,7 @@ test('the exit code of an action that ends while only dockerd is down is reporte
   assert.deepEqual(outcome, { verdict: 'SUCCESS', message: 'finished successfully' });
 });
 
-test('an action that its engine takes along has failed, and says why', async () => {
+test('an action that ends with its engine has failed, and its message says why', async () => {
   await using fixture = await startDockerFixture();
   const running = fixture.runtime.run(shell('trap "exit 9" TERM; echo up; while :; do sleep 0.05; done'), never);
   await fixture.untilEvent((event) => event.kind === 'output');

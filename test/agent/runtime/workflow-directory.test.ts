@@ -10,7 +10,7 @@ test('a plain id is the name of the directory', () => {
   assert.equal(workflowDirectory('/worker', 'tink-system/sandbox'), '/worker/tink-system/sandbox');
 });
 
-test('no id leads out of the base, into a bind option, or to the directory of another', () => {
+test("no id leads out of the base directory, into a bind option, or to another workflow's directory", () => {
   const odd = [
     '..',
     '../../etc',
@@ -32,7 +32,7 @@ test('no id leads out of the base, into a bind option, or to the directory of an
   assert.equal(new Set(paths).size, odd.length);
 });
 
-test('makeWorkflowDirectory() makes empty data that everybody reads, and keeps what is there', async () => {
+test('makeWorkflowDirectory() makes a world-readable directory, and keeps its files', async () => {
   const base = await mkdtemp(join(tmpdir(), 'nibs-worker-'));
   try {
     const directory = await makeWorkflowDirectory(base, 'a/b');

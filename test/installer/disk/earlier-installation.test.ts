@@ -48,7 +48,7 @@ for (const [name, lines, sign] of [
   });
 }
 
-test('findEarlierInstallations() finds a file system by its label, though its partition has another', async () => {
+test('findEarlierInstallations() finds a file system by its label, not that of its partition', async () => {
   const { loop, disk } = await makeDisk('label: gpt', 'start=2048, size=2048', 'start=4096, size=65536, name=data');
   await using _loop = loop;
   await execa('mke2fs', ['-q', '-t', 'ext4', '-L', 'ROOT', '-E', `offset=${2 * mebibyte}`, loop.path, '32M']);

@@ -131,7 +131,7 @@ describe('a current server', () => {
     assert.deepEqual([state, actions[0]?.executionStart], ['POST', '1970-01-01T00:00:00.000Z']);
   });
 
-  it('tries again by itself until its patience is at an end', async (test) => {
+  it('repeats a call by itself for its time limit', async (test) => {
     const { server, ask } = await startCurrent(test, { retry: { intervalSeconds: 0.01, limitSeconds: 20 } });
     const asked = Promise.withResolvers<void>();
     using _ = server.subscribeToCalls(() => asked.resolve());

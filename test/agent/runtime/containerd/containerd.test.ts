@@ -31,7 +31,7 @@ function idOfContainer(action: Action): string {
   return idOf(containerName(action, 'action'));
 }
 
-test('an action that needs more memory than there is for it says so', async () => {
+test('the message of an action that runs out of memory says so', async () => {
   const action = shell('echo ready; until [ -e /workflow/go ]; do sleep 0.05; done; tail /dev/zero');
   const running = fixture.runtime.run(action, never);
   await fixture.untilEvent((event) => event.kind === 'output');
@@ -92,7 +92,7 @@ test('a runtime that is disposed of closes its connections', async () => {
   await closed;
 });
 
-test('with plug-ins for it, an action has a network of its own, of which nothing stays', async () => {
+test('with CNI plug-ins, an action has a network of its own, which is removed afterwards', async () => {
   const network = `nibs-cni-${process.pid}`;
   await execa('ip', ['netns', 'add', network]);
   try {

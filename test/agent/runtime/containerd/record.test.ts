@@ -25,7 +25,7 @@ function process(status: TaskStatus): Process {
   };
 }
 
-test('stateOf() is created until there is a label or a process that says otherwise', () => {
+test('stateOf() is created without a label or a process', () => {
   assert.deepEqual(stateOf(container({}), undefined, now), { status: 'created' });
   assert.deepEqual(stateOf(container({}), process(TaskStatus.CREATED), now), { status: 'created' });
   assert.deepEqual(stateOf(container(started), process(TaskStatus.RUNNING), now), { status: 'running', startedAt });
@@ -46,14 +46,14 @@ test('stateOf() is exited when the exit is stored and the start is not: the acti
   assert.deepEqual([state.status, state.status === 'exited' && state.exitCode], ['exited', 3]);
 });
 
-test('stateOf() says that the exit code of a process that is gone is not known', () => {
+test('stateOf() has no exit code for a process that is gone', () => {
   const state = stateOf(container(started), undefined, now);
   assert.ok(state.status === 'exited');
   assert.deepEqual([state.exitCode, state.exitedAt], [255, now]);
   assert.match(state.error, /its process is gone/);
 });
 
-test('idOf() keeps a name that containerd takes as an identifier, and makes one of any other', () => {
+test('idOf() keeps a name that is valid in containerd, and hashes any other', () => {
   assert.equal(idOf('action-Wipe-the-Disk-0123456789ab'), 'action-Wipe-the-Disk-0123456789ab');
   for (const name of ['a b', '-x', 'x'.repeat(77)]) assert.match(idOf(name), /^[0-9a-f]{64}$/, name);
 });

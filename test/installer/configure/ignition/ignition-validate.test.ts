@@ -509,7 +509,7 @@ async function isAcceptedByIgnition(config: string): Promise<boolean> {
   return exitCode === 0;
 }
 
-test('checkIgnition() and ignition-validate come to the same verdict on every config', async () => {
+test('checkIgnition() and ignition-validate agree on every config', async () => {
   const configs = generate();
   const waiting = [...configs];
   const differing: string[] = [];

@@ -131,7 +131,7 @@ async function leftovers(ctr: (...parameters: string[]) => Promise<string>): Pro
   }
 }
 
-test('pullImage() gets an image that containerd can run, with the password and over TLS by a private authority', async (test) => {
+test('pullImage() pulls an image that containerd runs, with a password, over TLS with a private authority', async (test) => {
   const { store, ctr } = storeFor(test);
   const image = await busyboxImage({ Entrypoint: ['/bin/cat'], StopSignal: 'SIGINT' }, { greeting: 'hello\n' });
   const name = await registry.push('tools/busybox:1', image);
@@ -157,7 +157,7 @@ test('pullImage() gets an image that containerd can run, with the password and o
   assert.equal(first?.phase === 'downloading' && first.totalBytes, image.layers[0]?.length);
 });
 
-test('pullImage() takes what is there, downloads no blob twice, and asks what a tag means every time', async (test) => {
+test('pullImage() reuses content, downloads no blob twice, and resolves a tag each time', async (test) => {
   const { store, ctr } = storeFor(test);
   const server = await fake(test);
   const [first, second] = [await newImage(3), await newImage(2)];
@@ -176,7 +176,7 @@ test('pullImage() takes what is there, downloads no blob twice, and asks what a 
   assert.equal(downloads(), 9);
 });
 
-test('pullImage() takes over blobs that another namespace of containerd has', async (test) => {
+test('pullImage() reuses blobs of another namespace of containerd', async (test) => {
   const server = await fake(test);
   const name = server.put('tools/thing:1', await newImage());
   await pull(storeFor(test).store, name);
@@ -238,7 +238,7 @@ test('pullImage() labels content as containerd does, so that its garbage collect
   assert.equal(await leftovers(ours.ctr), '');
 });
 
-test('pullImage() loses nothing to the garbage collector meanwhile, and neither what it found there', async (test) => {
+test('pullImage() protects new and reused content from the garbage collector', async (test) => {
   const { store, ctr } = storeFor(test);
   const [lower, upper] = [await archive(), await archive()];
   const image = makeImage([lower, upper], {});
@@ -269,7 +269,7 @@ test('pullImage() loses nothing to the garbage collector meanwhile, and neither 
   assert.match(await ctr('images', 'check', `name==${name}`), /complete \(3\/3\).*true/);
 });
 
-test('pullImage() says that the password is wrong, or the tag unknown, and leaves nothing behind', async (test) => {
+test('pullImage() reports a wrong password and an unknown tag, and leaves nothing', async (test) => {
   const { store, ctr } = storeFor(test);
   const name = await registry.push('tools/thing:1', await newImage());
   const wrong = { username: registry.username, password: 'canary' };
@@ -281,7 +281,7 @@ test('pullImage() says that the password is wrong, or the tag unknown, and leave
   assert.equal(await leftovers(ctr), '');
 });
 
-test('pullImage() takes a digest at its word, and nothing else under it', async (test) => {
+test('pullImage() by digest accepts only content with that digest', async (test) => {
   const { store, ctr } = storeFor(test);
   const [image, other] = [await newImage(), await newImage()];
   const server = await fake(test);
@@ -297,7 +297,7 @@ test('pullImage() takes a digest at its word, and nothing else under it', async 
   await assert.rejects(pull(storeFor(test).store, `${liar.host}/tools/thing@${image.digest}`), /has the wrong content/);
 });
 
-test('pullImage() makes no image of a layer that is not what the manifest says, packed or unpacked', async (test) => {
+test('pullImage() refuses a layer whose digest differs, compressed or decompressed', async (test) => {
   const image = await newImage();
   const layer = image.layers[0] as Buffer;
   const forged = await fake(test, {
@@ -326,7 +326,7 @@ test('pullImage() makes no image of a layer that is not what the manifest says, 
   assert.equal(await leftovers(unpacked.ctr), '');
 });
 
-test('pullImage() leaves nothing of a connection that broke, and succeeds the next time', async (test) => {
+test('pullImage() leaves nothing after a broken connection, and succeeds the next time', async (test) => {
   const { store, ctr } = storeFor(test);
   const image = await newImage(5, {}, 4 * 1024 * 1024);
   const middle = digestOf(image.layers[2] as Buffer);
@@ -365,7 +365,7 @@ test('pullImage() stops at once when the signal is aborted amid a blob', async (
   assert.equal(await leftovers(ctr), '');
 });
 
-test('pullImage() prefers the mirror that hosts.toml names, which gets no credentials, and does without it', async (test) => {
+test('pullImage() prefers the mirror of hosts.toml, without credentials, and works without it', async (test) => {
   const mirror = await fake(test);
   const image = await newImage();
   const reference = await registry.push('tools/mirrored:1', image);
@@ -399,7 +399,7 @@ function entry(architecture: string, manifest: Buffer, variant?: string, os = 'l
   return { mediaType, ...describe(manifest), platform: { os, architecture, ...(variant && { variant }) } };
 }
 
-test('pullImage() chooses the image for this machine out of several', async (test) => {
+test('pullImage() selects the image for this platform from an index', async (test) => {
   const server = await fake(test);
   const images = await Promise.all(Array.from({ length: 4 }, () => newImage()));
   const [windows, variant, arm, right] = images as [Image, Image, Image, Image];
@@ -469,7 +469,7 @@ test('pullImage() takes OCI images with layers of every compression', async (tes
   assert.ok(compressed.includes(await readFromImage(store, ctr, chainId, 'random')));
 });
 
-test('pullImage() says what it does not take', async (test) => {
+test('pullImage() refuses other formats, with the reason', async (test) => {
   const server = await fake(test);
   const image = await newImage();
   const config = { mediaType: 'application/vnd.docker.container.image.v1+json', ...describe(image.configuration) };
@@ -497,7 +497,7 @@ test('pullImage() says what it does not take', async (test) => {
   }
 });
 
-test('pullImage() may be done by several at once', async (test) => {
+test('pullImage() can run several times at once', async (test) => {
   const { store, ctr } = storeFor(test);
   const server = await fake(test);
   const name = server.put('tools/thing:1', await newImage(4, {}, 2 * 1024 * 1024));
@@ -516,7 +516,7 @@ test('pullImage() takes an image without layers', async (test) => {
   assert.deepEqual(found?.config.Cmd, ['/nothing']);
 });
 
-test('imageConfiguration() knows no image that is missing, or whose snapshot is', async (test) => {
+test('imageConfiguration() does not find an image that is missing, or whose snapshot is', async (test) => {
   const { store, ctr } = storeFor(test);
   const server = await fake(test);
   const name = server.put('tools/thing:1', await newImage());

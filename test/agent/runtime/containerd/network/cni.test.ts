@@ -94,7 +94,7 @@ test('plug-ins of a configured network are called one after the other, each with
   assert.deepEqual(await fixture.left(), []);
 });
 
-test('detach() is fine whatever is gone already, and frees the address', async () => {
+test('detach() can be repeated, works without the namespace, and frees the address', async () => {
   await using fixture = await makeNetworkFixture([...bridge, 'portmap', 'firewall']);
   const network = await fixture.network();
   const namespace = await fixture.namespace('one');
@@ -127,7 +127,7 @@ test('another process detaches with the configuration and the result of the one 
   assert.match(await readFile(fixture.at('input'), 'utf8'), /"name":"lab","prevResult":.*10\.88\.0\.2/);
 });
 
-test('a process that died while it attached leaves nothing that another one could not take away', async () => {
+test('another process removes what a process left that was killed while it attached', async () => {
   await using fixture = await makeNetworkFixture(bridge);
   // Ends the agent, which waits for it.
   await fixture.install('deadly', 'kill -9 $PPID; echo "{}"');
@@ -155,7 +155,7 @@ test('a process that died while it attached leaves nothing that another one coul
   assert.deepEqual(await fixture.left(), []);
 });
 
-test('a plug-in that fails is named with its reason, and nothing of the container is left', async () => {
+test('the error of attach() names the plug-in that failed, with its reason; nothing is left', async () => {
   await using fixture = await makeNetworkFixture(bridge);
   const failure = JSON.stringify({ cniVersion: '1.0.0', code: 100, msg: 'no more tea', details: 'the pot is empty' });
   await fixture.install('teapot', `[ $CNI_COMMAND = DEL ] || { echo '${failure}'; exit 1; }`);
@@ -178,7 +178,7 @@ test('a plug-in that fails is named with its reason, and nothing of the containe
   assert.doesNotMatch(await runIn(namespace, 'ip', 'link'), /eth0/);
 });
 
-test('a plug-in that does not speak JSON fails with what it says', async () => {
+test('the error of a plug-in that does not print JSON has its output', async () => {
   await using fixture = await makeNetworkFixture(bridge);
   await fixture.configure('lab.conf', { cniVersion: '1.0.0', name: 'lab', type: 'mute' });
   await fixture.install('mute', 'echo out of order >&2; exit 3');
@@ -194,7 +194,7 @@ test('a plug-in that does not speak JSON fails with what it says', async () => {
   });
 });
 
-test('all plug-ins are asked to detach even if one of them fails, and may be asked again', async () => {
+test('detach() calls all plug-ins even if one fails, and can be repeated', async () => {
   await using fixture = await makeNetworkFixture(bridge);
   await fixture.install('sticky', `[ $CNI_COMMAND = ADD ] && ${passOn} || { echo stuck >&2; exit 1; }`);
   await fixture.configure('10-lab.conflist', {
@@ -267,7 +267,7 @@ test('without a configuration and without the plug-ins there is no network', asy
   }
 });
 
-test('where addresses cannot be translated, the built-in network goes without, and says so', async (context) => {
+test('without address translation the built-in network works on this machine, with a warning', async (context) => {
   await using fixture = await makeNetworkFixture([...bridge, 'portmap', 'firewall']);
   const programs = fixture.at('programs');
   await mkdir(programs);
@@ -291,7 +291,7 @@ test('where addresses cannot be translated, the built-in network goes without, a
   assert.ok(!(await fixture.calls()).some((call) => /portmap|firewall/.test(call)));
 });
 
-test("an id that is no container's cannot name a file", async () => {
+test("an id that is not a container's is refused", async () => {
   await using fixture = await makeNetworkFixture(bridge);
   const network = await fixture.network();
   for (const id of ['', '../one', '.one', 'a/b'])
@@ -302,7 +302,7 @@ test("an id that is no container's cannot name a file", async () => {
     );
 });
 
-test('a network namespace is there without a process until it is removed, which may be done twice', async () => {
+test('a network namespace exists without a process; removing it twice is no error', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-cni-'));
   const path = join(directory, 'a', 'b');
   try {

@@ -39,7 +39,7 @@ async function written(container: Partial<ContainerNetwork>, machine: MachineCon
   }
 }
 
-test('the container asks the nameservers of its network', async () => {
+test('resolv.conf has the name servers of the network', async () => {
   const dns = {
     nameservers: ['10.0.0.1', 'fd00::1'],
     domain: 'lab',
@@ -53,20 +53,20 @@ test('the container asks the nameservers of its network', async () => {
   );
 });
 
-test("without any it asks the machine's, except those that only the machine reaches", async () => {
+test("without those it has the machine's name servers, except loopback addresses", async () => {
   const own = '# lab\nnameserver 127.0.0.1\nnameserver\t192.0.2.1\nnameserver ::1\nsearch lab\n';
   const { resolvConf } = await written({}, { resolvConf: own });
   assert.equal(resolvConf, '# lab\nnameserver\t192.0.2.1\nsearch lab\n');
 });
 
-test('with none of these it asks public ones, and keeps the search list', async () => {
+test('with none of these it has public name servers, and keeps the search list', async () => {
   const public_ = 'nameserver 8.8.8.8\nnameserver 8.8.4.4\n';
   const only127 = await written({}, { resolvConf: 'search lab\nnameserver 127.0.0.1\n' });
   assert.equal(only127.resolvConf, `search lab\n${public_}`);
   assert.equal((await written({}, {})).resolvConf, public_);
 });
 
-test('where systemd-resolved answers, its own nameservers count', async () => {
+test('with systemd-resolved it has the upstream name servers', async () => {
   const upstreamResolvConf = 'nameserver 192.0.2.7\n';
   for (const onHostNetwork of [true, false]) {
     const { resolvConf } = await written({ onHostNetwork }, { resolvConf: stub, upstreamResolvConf });
@@ -76,7 +76,7 @@ test('where systemd-resolved answers, its own nameservers count', async () => {
   assert.equal((await written({ onHostNetwork: true }, { resolvConf: other, upstreamResolvConf })).resolvConf, other);
 });
 
-test("on the machine's network it sees what the machine sees", async () => {
+test("on the machine's network the container has the machine's files", async () => {
   const machine = { resolvConf: 'nameserver 127.0.0.1\n', hosts: '192.0.2.9 provisioner\n' };
   assert.deepEqual(await written({ addresses: [], onHostNetwork: true }, machine), {
     ...machine,
@@ -86,7 +86,7 @@ test("on the machine's network it sees what the machine sees", async () => {
   assert.equal((await written({ onHostNetwork: true }, { resolvConf: stub })).resolvConf, stub);
 });
 
-test('it knows its own name and localhost', async () => {
+test("hosts has the container's name and localhost", async () => {
   const { hosts, hostname } = await written(
     { addresses: ['172.17.0.5', 'fd00::5'] },
     { hosts: '192.0.2.9 provisioner\n' },

@@ -27,7 +27,7 @@ async function directoryWith(test: TestContext, files: Readonly<Record<string, s
 
 const nowhere = { registryConfigPath: '/nonexistent/certs.d' };
 
-test('registryHosts() asks a registry itself, over TLS that is verified, without a configuration', async () => {
+test('registryHosts() has the registry itself, over verified TLS, without a configuration', async () => {
   assert.deepEqual(await registryHosts('registry.example:5000', nowhere), [
     {
       url: new URL('https://registry.example:5000/v2'),
@@ -37,7 +37,7 @@ test('registryHosts() asks a registry itself, over TLS that is verified, without
   ]);
 });
 
-test('registryHosts() knows where Docker Hub really is', async () => {
+test('registryHosts() knows the address of Docker Hub', async () => {
   const [hub] = await registryHosts('docker.io', nowhere);
   assert.equal(hub?.url.href, 'https://registry-1.docker.io/v2');
   assert.equal(hub?.isRegistry, true);
@@ -151,7 +151,7 @@ test('registryHosts() takes certificates named as Docker has them where there is
   });
 });
 
-test("registryHosts() falls back to the Docker Engine's certificates, but not for a place that has its own", async (test) => {
+test("registryHosts() falls back to the Docker Engine's certificates where a host has none of its own", async (test) => {
   const registryConfigPath = await directoryWith(test, {
     'registry.example/hosts.toml': '[host."https://mirror.example"]\nca = "own.pem"\n',
     'registry.example/own.pem': client.certificate,
@@ -181,7 +181,7 @@ for (const [what, content, place] of [
   ],
   ['a client that is no pair', 'client = [["one"]]', 'line 1: client'],
 ] as const) {
-  test(`registryHosts() says in which file and line there is ${what}`, async (test) => {
+  test(`registryHosts() reports the file and line of ${what}`, async (test) => {
     const registryConfigPath = await directoryWith(test, { 'registry.example/hosts.toml': content });
     await assert.rejects(registryHosts('registry.example', { registryConfigPath }), (error: Error) => {
       assert.ok(error instanceof RegistryConfigError);
@@ -193,7 +193,7 @@ for (const [what, content, place] of [
   });
 }
 
-test('registryHosts() names a certificate that is not there, or is none', async (test) => {
+test('registryHosts() names a certificate that is missing or invalid', async (test) => {
   const registryConfigPath = await directoryWith(test, {
     'a.example/hosts.toml': 'ca = "missing.pem"',
     'b.example/hosts.toml': 'ca = "hosts.toml"',

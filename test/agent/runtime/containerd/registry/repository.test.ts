@@ -117,7 +117,7 @@ test('Repository gets manifests and blobs with the password, over TLS by a priva
   assert.deepEqual(await repository.blob(descriptor, collect, never), layer);
 });
 
-test('Repository says in the words of Docker that a password is wrong, or that there is none', async (test) => {
+test('Repository reports a wrong and a missing password in the words of Docker', async (test) => {
   const toml = 'ca = "ca.pem"';
   const wrong = { username: 'me', password: 'canary-wrong' };
   for (const authentication of [wrong, undefined]) {
@@ -127,7 +127,7 @@ test('Repository says in the words of Docker that a password is wrong, or that t
   }
 });
 
-test('Repository says in the words of Docker that there is no such tag or blob', async (test) => {
+test('Repository reports an unknown tag and blob in the words of Docker', async (test) => {
   const authentication = login();
   const repository = await open(test, registry.host, { authentication, toml: 'ca = "ca.pem"' });
   await rejectsWith(
@@ -137,7 +137,7 @@ test('Repository says in the words of Docker that there is no such tag or blob',
   await rejectsWith(repository.blob(largeDescriptor, collect, never), /^blob not found: .* answered 404: blob unknown/);
 });
 
-test('Repository passes on what a registry says about a refusal, but not the password in it', async (test) => {
+test("Repository passes on the registry's reason of a refusal, without the password in it", async (test) => {
   const server = await fake(test, {
     instead: (_, response) => refuse(response, 403, 'DENIED', `repository ${password} is private`),
   });
@@ -150,7 +150,7 @@ test('Repository does not trust an unknown certificate authority', async (test) 
   await rejectsWith(repository.manifest('1', never), /x509: .*certificate/, new RegExp(registry.host));
 });
 
-test('Repository does not look at the certificate when hosts.toml says so', async (test) => {
+test('Repository does not verify the certificate with skip_verify in hosts.toml', async (test) => {
   const authentication = login();
   const repository = await open(test, registry.host, { authentication, toml: 'skip_verify = true' });
   assert.equal((await repository.manifest('1', never)).digest, image.digest);
@@ -168,7 +168,7 @@ test('Repository uses plain HTTP only with this machine and with hosts that host
   assert.equal((await named.manifest('1', never)).digest, image.digest);
 });
 
-test('Repository goes on with TLS without verification on this machine', async (test) => {
+test('Repository does not verify certificates of this machine', async (test) => {
   const own = await startRegistry({ username: 'me', password });
   test.after(() => own[Symbol.asyncDispose]());
   await own.push('tools/thing:1', image);
@@ -176,7 +176,7 @@ test('Repository goes on with TLS without verification on this machine', async (
   assert.equal((await repository.manifest('1', never)).digest, image.digest);
 });
 
-test('Repository rejects content that is not what was asked for', async (test) => {
+test('Repository rejects content with another digest', async (test) => {
   const forged = Buffer.from(image.manifest);
   forged[0] = 0x20;
   const server = await fake(test, {
@@ -258,7 +258,7 @@ test('Repository fetches a new token when the old one has expired', async (test)
   assert.deepEqual(await repository.blob(largeDescriptor, collect, never), large);
 });
 
-test('Repository gives an identity token for a token', async (test) => {
+test('Repository exchanges an identity token for a token', async (test) => {
   const service = await secureFake(test, tokenService);
   const server = await secureFake(
     test,
@@ -282,7 +282,7 @@ test('Repository gives an identity token for a token', async (test) => {
   });
 });
 
-test('Repository says that the token service refuses, or gives no token', async (test) => {
+test('Repository reports a token service that refuses, or sends no token', async (test) => {
   const refusing = await secureFake(test, (_, response) => {
     response.statusCode = 401;
     response.end(JSON.stringify({ details: `wrong password ${password}` }));
@@ -360,7 +360,7 @@ test('Repository follows a redirection to another server without its credentials
   assert.equal(storage.requests.length, 1);
 });
 
-test('Repository answers no challenge of a server that it was redirected to', async (test) => {
+test('Repository does not answer the challenge of a server that it was redirected to', async (test) => {
   const thief = await fake(test, {
     instead: (_, response) => {
       response.setHeader('www-authenticate', 'Basic realm="x"');
@@ -378,7 +378,7 @@ test('Repository answers no challenge of a server that it was redirected to', as
   );
 });
 
-test('Repository gives up on redirections without end', async (test) => {
+test('Repository ends after too many redirections', async (test) => {
   const server = await fake(test, {
     instead: ({ path }, response) => !!response.writeHead(302, { location: path }).end(),
   });
@@ -386,7 +386,7 @@ test('Repository gives up on redirections without end', async (test) => {
   assert.equal(server.requests.length, 21);
 });
 
-test('Repository asks a mirror first, without credentials whatever it wants, and says whose images it wants', async (test) => {
+test('Repository asks a mirror first, never with credentials, and names the registry whose images it requests', async (test) => {
   const server = await fake(test);
   const mirror = await fake(test);
   const toml = `server = "${server.url}"\n[host."${mirror.url}"]`;
@@ -505,7 +505,7 @@ test('Repository stops at once when the signal is aborted amid a blob, or before
   }
 });
 
-test('Repository goes through the proxy that the environment names, and waits for none that says nothing', async (test) => {
+test('Repository uses the proxy of the environment, and ends its wait for one that does not answer', async (test) => {
   await using proxy = await startConnectProxy({ hosts: { 'registry.example': remote.address } });
   await using mute = await startConnectProxy({ silent: true });
   const certificate = await authority.issue(['registry.example']);

@@ -116,7 +116,7 @@ test('the working directory is that of the image, and made', async () => {
   assert.equal(await shell('pwd', { image: { WorkingDir: 'bin' } }), '/bin');
 });
 
-test('the user is the one that was found out, and none but root has capabilities in effect', async () => {
+test('the user is the resolved one, and only root has effective capabilities', async () => {
   const user = { uid: 1000, gid: 100, additionalGids: [7, 8] };
   const output = await shell('id -u; id -g; id -G; grep CapEff /proc/self/status', { user });
   assert.equal(output, '1000\n100\n100 7 8\nCapEff:\t0000000000000000');
@@ -302,7 +302,7 @@ test('a mount in a shared bind reaches the machine, and in any other does not', 
   assert.deepEqual(await seenOf(`${at('shared')}:/m:rshared`), ['file']);
 });
 
-test('a bind that makes no sense is refused with the bind and the reason', async () => {
+test('an invalid bind is refused with the bind and the reason', async () => {
   const bad: [string, string][] = [
     ['/data', 'it is not of the form source:target[:options]'],
     ['/a:/b:ro:rw', 'it is not of the form source:target[:options]'],
@@ -389,7 +389,7 @@ test('resolveUser() reads no file but regular ones of the image', async () => {
   await assert.rejects(resolveUser('ana', rootfs), /the image has no user ana/);
 });
 
-test('withMounted() shows layers read-only as long as the work takes, also very many and when it fails', async () => {
+test('withMounted() mounts layers read-only while the work runs, also very many and when it fails', async () => {
   const long = 'x'.repeat(100);
   const layers = Array.from({ length: 60 }, (_, number) => at(long, String(number), 'fs'));
   for (const [number, layer] of layers.entries()) {
@@ -423,7 +423,7 @@ test('withMounted() shows layers read-only as long as the work takes, also very 
   );
 });
 
-test('containerd runs it too', async () => {
+test('containerd runs a container of the specification', async () => {
   await using containerd = await startContainerd();
   const spec = await specOf({ command: ['sh', '-c', 'echo ran; exit 3'] });
   // Without a snapshot, ctr needs the path of the files.
