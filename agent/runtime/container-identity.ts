@@ -3,7 +3,7 @@ import type { Action } from '../action/action.ts';
 import type { ContainerSummary } from './container-state.ts';
 import type { Role } from './event.ts';
 
-/** Labels by which a later agent recognises the containers of one that died. */
+/** Labels by which an agent recognises the containers of an earlier one. */
 export const labels = {
   worker: 'nibs.worker',
   workflow: 'nibs.workflow',
@@ -40,9 +40,8 @@ export function alternativeName(name: string): string {
 }
 
 /**
- * Whether a container with labels of ours also has the name that belongs to them. A program in an
- * action may start a container with the settings of its own one, labels included; such a container
- * is not ours.
+ * Whether a container with our labels also has the name that belongs to them. A program in an
+ * action may start a container with a copy of its own settings, labels included: that is not ours.
  */
 export function hasOwnName(container: Pick<ContainerSummary, 'name' | 'labels'>): boolean {
   return container.name.includes(identityOf(container.labels));

@@ -42,14 +42,14 @@ export interface ContainerRuntimeOptions extends ImageOptions {
   readonly defaultTimeoutSeconds?: number | undefined;
   /** Between the stop signal and the kill. Default: 5. */
   readonly stopGraceSeconds?: number | undefined;
-  /** For the commands that react to a failure. Default: 600. */
+  /** Timeout of the commands for failures and timeouts. Default: 600. */
   readonly reactionTimeoutSeconds?: number | undefined;
 }
 
 /** A runtime with the connections that it keeps to its engine. */
 export type DisposableRuntime = Runtime & AsyncDisposable;
 
-/** What all steps of one run need. */
+/** Context of one run of an action. */
 interface ActionRun {
   readonly connection: EngineConnection;
   readonly unreachable: UnreachableRegistries;
@@ -117,7 +117,8 @@ function keyOf(action: Action): string {
  *    removed.
  * 2. Otherwise the image is pulled and a container made.
  * 3. The container runs until it exits, or to the limit. It is kept until it is released.
- * 4. If that was no success, the command for such cases runs; it changes nothing of the outcome.
+ * 4. After a failure or a timeout, the action's command for it runs; it does not change the
+ *    outcome.
  */
 async function finish(current: ActionRun, obtain: () => Promise<Container>): Promise<Outcome> {
   const { connection, options, signal } = current;
@@ -165,7 +166,7 @@ async function runToExit(
  */
 async function adopt(current: ActionRun): Promise<Container | undefined> {
   const { connection, leftovers, action, signal } = current;
-  leftovers.markAsked(action.workflowId);
+  leftovers.markListed(action.workflowId);
   const wanted = [`${labels.worker}=${action.workerId}`, labels.role];
   const found = await connection.call((engine, limited) => engine.listContainers(wanted, limited), signal);
   const inUse = new Set([...current.active.values()].map(({ id }) => id));
@@ -188,7 +189,7 @@ function isAdoptable({ status }: ContainerSummary): boolean {
 
 async function removeLeftover(current: ActionRun, found: ContainerSummary): Promise<void> {
   const { name, status } = found;
-  warn(current, `removing the container ${name} (${status}), left over from an agent that ended before it did`);
+  warn(current, `removing the container ${name} (${status}), left over from an earlier agent`);
   await using _ = toContainer(current, found);
 }
 
@@ -226,9 +227,9 @@ async function createContainer(
 }
 
 /**
- * The network of containers whose action names none. An engine without one gives its containers no
- * network at all unless asked. It is asked once, until it has been unavailable: it may have come
- * back with another configuration.
+ * The network of containers whose action names none. Without a default network an engine gives such
+ * containers no network at all. The engine is asked once, and again after it was unavailable: its
+ * configuration may have changed.
  */
 function rememberDefaultNetwork(connection: EngineConnection): (signal: AbortSignal) => Promise<string> {
   let known: { readonly outages: number; readonly network: string } | undefined;
@@ -305,12 +306,12 @@ function warn(current: ActionRun, message: string): void {
   emit(current, { kind: 'warning', action: current.name, message: current.options.redact(message) });
 }
 
-/** Only output waits for the receiver of the events. */
+/** Events other than output apply no back-pressure. */
 function emit({ options }: ActionRun, event: Exclude<RuntimeEvent, { kind: 'output' }>): void {
   void options.onEvent(event);
 }
 
 function describe(error: unknown): string {
   if (!(error instanceof EngineError)) return reasonOf(error);
-  return error.reason === 'no-such-container' ? 'its container is gone: another program removed it' : error.why;
+  return error.reason === 'no-such-container' ? 'another program removed its container' : error.why;
 }

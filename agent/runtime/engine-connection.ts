@@ -5,12 +5,12 @@ import { within } from '../../clock/within.ts';
 import type { Engine } from './engine.ts';
 import { EngineError } from './engine-error.ts';
 
-/** An engine that may be starting, go away and come back. */
+/** An engine that may be starting, or become unavailable and available again. */
 export interface EngineConnection {
   /** Clock of all waits for the engine. */
   readonly clock: Clock;
   /**
-   * For requests whose answer is not worth waiting for: they fail when the engine is unavailable.
+   * For requests that need not succeed: they fail when the engine is unavailable.
    */
   readonly engine: Engine;
   /** How many times the engine became unavailable after it had answered. */
@@ -46,7 +46,7 @@ const answerLimitSeconds = 120;
 export type OnReachable = (reachable: boolean, message: string) => void;
 
 /**
- * Makes requests to an engine that may not be there. Nothing is sent yet.
+ * Makes requests to an engine that may be unavailable. Nothing is sent yet.
  * @param host Where it is, for messages.
  */
 export function connectEngine(engine: Engine, host: string, clock: Clock, onReachable: OnReachable): EngineConnection {

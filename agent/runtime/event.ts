@@ -23,7 +23,7 @@ export type RuntimeEvent =
       readonly totalBytes: number;
     }
   | { readonly kind: 'pulled'; readonly action: ActionName; readonly image: string; readonly seconds: number }
-  /** `adopted`: the container was started by an agent that did not live to see its end. */
+  /** `adopted`: the container was started by an earlier agent. */
   | {
       readonly kind: 'started';
       readonly action: ActionName;
@@ -48,10 +48,10 @@ export type RuntimeEvent =
       readonly message: string;
     }
   | { readonly kind: 'warning'; readonly action: ActionName; readonly message: string }
-  /** The engine went away or came back; once per change. */
+  /** The engine became unavailable or available again; once per change. */
   | { readonly kind: 'engine'; readonly reachable: boolean; readonly message: string }
-  /** Something about the engine that stops nothing. */
+  /** A failure of the engine that stops nothing. */
   | { readonly kind: 'engine-warning'; readonly message: string };
 
-/** Takes events. A promise holds up the output of the action until it is settled. */
+/** Receives events. A promise applies back-pressure to the output of the action. */
 export type OnRuntimeEvent = (event: RuntimeEvent) => void | Promise<void>;

@@ -72,13 +72,13 @@ interface FailedPull {
   readonly isKnownOutage: boolean;
 }
 
-/** What the steps of pulling an image need. */
+/** Context of a pull. */
 interface Pull {
   readonly connection: EngineConnection;
   readonly unreachable: UnreachableRegistries;
   readonly options: ImageOptions;
   /**
-   * The name of a copy that is present. Asked for only where the answer counts: most pulls succeed.
+   * The name of a local copy. Looked up only when it is needed: most pulls succeed.
    */
   readonly copy: (signal: AbortSignal) => Promise<string | undefined>;
 }
@@ -86,9 +86,9 @@ interface Pull {
 const maxDelaySeconds = 15;
 
 /**
- * Makes an action's image present in the engine: pulls it from the first place that has it, unless
- * it is named by digest and present. When it cannot be pulled, an image of that name which is
- * already present is enough, and a registry that cannot be reached is not asked again for a while.
+ * Makes sure that the engine has an action's image: pulls it from the first mirror or registry that
+ * has it, unless it is named by digest and present. When it cannot be pulled, a local copy with
+ * that name is used. A registry that cannot be reached is not asked again for a while.
  * @returns The name to create containers with.
  * @throws {PullError}, of the reason `timed-out` if the time for all attempts was too short;
  * {ImageReferenceError}; the reason of the signal
@@ -104,7 +104,7 @@ export async function ensureImage(
   const prefix = options.prefix ?? registryPrefix;
   const reference = parseReference(withRegistry(image, options.registry, prefix));
   const mirrors = mirrorsOf(reference, options.mirrors ?? []);
-  const copy = askedOnce((limited) => firstPresent(connection, [...mirrors, reference], limited));
+  const copy = once((limited) => firstPresent(connection, [...mirrors, reference], limited));
   const isReachable = [...mirrors, reference].some(({ host }) => !unreachable.has(host));
   if (reference.digest !== undefined || !isReachable) {
     const present = await copy(signal);
@@ -122,19 +122,19 @@ export async function ensureImage(
   if (present === undefined && prefix === 'never' && namesNoRegistry(image))
     throw withPrefixHint(error, options.registry);
   if (present === undefined) throw error;
-  if (!isKnownOutage) events.onWarning(`${error.message}; using the copy that is already here`);
+  if (!isKnownOutage) events.onWarning(`${error.message}; using the local copy`);
   return present;
 }
 
-function askedOnce<Answer>(ask: (signal: AbortSignal) => Promise<Answer>): (signal: AbortSignal) => Promise<Answer> {
-  let known: { readonly answer: Answer } | undefined;
+function once<Value>(find: (signal: AbortSignal) => Promise<Value>): (signal: AbortSignal) => Promise<Value> {
+  let found: { readonly value: Value } | undefined;
   return async (signal) => {
-    known ??= { answer: await ask(signal) };
-    return known.answer;
+    found ??= { value: await find(signal) };
+    return found.value;
   };
 }
 
-/** For those who are used to tink-worker. */
+/** tink-worker puts the registry in front of every image. */
 function withPrefixHint(error: PullError, registry: string | undefined): PullError {
   if (registry === undefined) return error;
   const advice = `${registry} is not put in front of images that a current server sends: name them in full, or set --registry-prefix`;
@@ -142,7 +142,7 @@ function withPrefixHint(error: PullError, registry: string | undefined): PullErr
   return new PullError(error.reason, { target: error.target, why: error.why, hint, cause: error.cause });
 }
 
-/** Ends the pulling when the time for it is over. */
+/** Ends a pull at its timeout. */
 async function withTimeLimit(
   clock: Clock,
   { canonical }: ImageReference,
@@ -198,13 +198,13 @@ function mirrorsOf(reference: ImageReference, mirrors: readonly RegistryMirror[]
     .map((mirror) => parseReference(`${mirror.at.replace(/^https?:\/\//, '').replace(/\/+$/, '')}${rest}`));
 }
 
-/** The name of a copy that is already here. */
+/** The name of a local copy. */
 async function firstPresent(
   connection: EngineConnection,
-  places: readonly ImageReference[],
+  references: readonly ImageReference[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  for (const { canonical } of places) if (await isPresent(connection, canonical, signal)) return canonical;
+  for (const { canonical } of references) if (await isPresent(connection, canonical, signal)) return canonical;
   return undefined;
 }
 
@@ -256,7 +256,7 @@ async function loginFor(
   try {
     return await storedCredentialsFor(host, dockerConfigDirectory);
   } catch (error) {
-    // The registry may well answer without them; if not, its refusal fails the pull.
+    // The registry may accept a pull without them; otherwise its refusal fails the pull.
     events.onWarning(reasonOf(error));
     return undefined;
   }

@@ -1,6 +1,6 @@
 /**
- * What each layer between an engine and the kernel puts around a reason: containerd, its shim,
- * runc; and Go's HTTP client around that of a registry.
+ * Prefixes that each layer between an engine and the kernel adds to a reason (containerd, its shim,
+ * runc), and that of Go's HTTP client for a registry's.
  */
 const wrappings = [
   /^failed to create (?:shim task|shim|task for container): /,
@@ -14,7 +14,7 @@ const wrappings = [
 
 /**
  * The reason inside an engine's error message.
- * @param outer what the engine's own API puts around it, besides
+ * @param outer further prefixes, of the engine's own API
  */
 export function innermostReason(message: string, outer: readonly RegExp[] = []): string {
   let rest = message.trim();

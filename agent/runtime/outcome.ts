@@ -14,7 +14,7 @@ const exitCodeOfLost = 255;
 const lossOfExitCode =
   'containerd 1.7 and newer do not keep the exit code of a container that ends while containerd is down';
 
-/** What the exit of a container means for its action. */
+/** The result of an action by the exit of its container. */
 export function verdictOf({ exitCode, timedOut }: ExitInfo): Verdict {
   if (timedOut) return 'TIMEOUT';
   return exitCode === 0 ? 'SUCCESS' : 'FAILED';
@@ -44,8 +44,8 @@ function howItExited(exit: ExitInfo, limitSeconds: number): string {
 
 function circumstances({ engineError, engineWasAway }: ExitInfo): readonly string[] {
   return [
-    ...(engineError === '' ? [] : [`the engine says: ${engineError}`]),
-    ...(engineWasAway ? ['the container engine went away meanwhile'] : []),
+    ...(engineError === '' ? [] : [`engine error: ${engineError}`]),
+    ...(engineWasAway ? ['the container engine was unavailable meanwhile'] : []),
   ];
 }
 

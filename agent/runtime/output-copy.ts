@@ -154,7 +154,7 @@ export class OutputCopy {
     const log = await this.#connection.call((engine, limited) => engine.followLog(id, since, limited), this.#signal);
     if (log !== undefined) return log;
     this.#options.onWarning(
-      `what the container ${name} printed before now cannot be read back: it is only where the engine's log driver sends it`,
+      `earlier output of the container ${name} cannot be read back: the engine's log driver sends it elsewhere`,
     );
     // Attaching to a container that has exited would wait for it to start again.
     return (await this.#isExited()) ? undefined : await this.attach();

@@ -4,9 +4,8 @@ import type { Clock } from '../../clock/clock.ts';
 const rememberedSeconds = 30;
 
 /**
- * Registries that could not be reached a moment ago. Where there is a copy of an image, or another
- * place to get it from, they are not asked again for a while: a registry that does not answer would
- * cost every action its time-out.
+ * Registries that could not be reached recently. Where there is a local copy of an image, or
+ * another mirror, they are not asked again for a while: each action would wait for their timeout.
  */
 export class UnreachableRegistries {
   readonly #until = new Map<string, number>();
@@ -19,12 +18,12 @@ export class UnreachableRegistries {
     this.#rememberedSeconds = seconds;
   }
 
-  /** Whether it was unreachable a moment ago. */
+  /** Whether it was unreachable recently. */
   has(host: string): boolean {
     return (this.#until.get(host) ?? Number.NEGATIVE_INFINITY) > this.#clock.monotonicSeconds();
   }
 
-  /** @returns whether it was unreachable before, however long ago: that was reported. */
+  /** @returns whether it was unreachable before, at any time: that was reported */
   add(host: string): boolean {
     const wasKnown = this.#until.has(host);
     this.#until.set(host, this.#clock.monotonicSeconds() + this.#rememberedSeconds);

@@ -433,8 +433,8 @@ function registryFaults(test: TestContext, environment: Environment): readonly F
   return [
     {
       fault: 'the registry is down, and the image is there from an earlier pull',
-      expected: 'the copy is used, and that is said',
-      pattern: /^one RUNNING, one SUCCESS; .*cannot pull .*connection refused; using the copy that is already here/,
+      expected: 'the copy is used, with a warning',
+      pattern: /^one RUNNING, one SUCCESS; .*cannot pull .*connection refused; using the local copy/,
       async provoke(machine) {
         await using other = await startRegistry();
         await other.push('busybox', image);
@@ -444,7 +444,7 @@ function registryFaults(test: TestContext, environment: Environment): readonly F
         await machine.ended(earlier, 'earlier');
         await other.stop();
         const workflow = machine.createWorkflow(say('one', 'true'));
-        return `${await machine.ended(workflow, 'one')}; ${await machine.agent.logged(/using the copy/)}`;
+        return `${await machine.ended(workflow, 'one')}; ${await machine.agent.logged(/using the local copy/)}`;
       },
     },
     {
@@ -653,8 +653,8 @@ const engineFaults: readonly Fault[] = [
   },
   {
     fault: 'the engine is restarted while an action runs, and takes it along',
-    expected: 'FAILED, and that the engine went away; it does not run twice',
-    pattern: /^one RUNNING, one FAILED \(.*the container engine went away meanwhile/,
+    expected: 'FAILED, and that the engine was unavailable; it does not run twice',
+    pattern: /^one RUNNING, one FAILED \(.*the container engine was unavailable meanwhile/,
     async provoke(machine) {
       await using engine = await startEngine();
       const workflow = machine.createWorkflow(patient('one'));

@@ -15,13 +15,13 @@ export interface ExitRecorderOptions {
   readonly client: ContainerdClient;
   readonly containers: ContainerStore;
   readonly tasks: Tasks;
-  /** Called with what does not end the container. */
+  /** Called with failures that do not end the container. */
   readonly warn: (message: string) => void;
 }
 
 /**
- * Stores how containers exit in their labels, and removes only then what containerd stores of the
- * processes: no exit is lost.
+ * Stores the exits of containers in their labels, and only then deletes containerd's tasks: no exit
+ * is lost.
  */
 export class ExitRecorder {
   readonly #options: ExitRecorderOptions;
@@ -31,8 +31,8 @@ export class ExitRecorder {
   }
 
   /**
-   * Starts to watch for the event that a container ran out of memory, before it starts. Fulfilled
-   * if it did; else never.
+   * Watches for the event that a container ran out of memory; called before the container starts.
+   * Resolves at that event, otherwise never.
    */
   async watchForOutOfMemory(id: string, signal: AbortSignal): Promise<true> {
     const { client } = this.#options;
@@ -59,7 +59,7 @@ export class ExitRecorder {
         await this.#whenAvailable(signal, () => containers.setLabels(id, exitLabels(exit), signal));
       await this.#whenAvailable(signal, () => tasks.delete(id, signal));
     } catch (error) {
-      if (!signal.aborted) warn(`the exit of container ${id} is not recorded: ${plainReasonOf(error)}`);
+      if (!signal.aborted) warn(`cannot record the exit of the container ${id}: ${plainReasonOf(error)}`);
     }
   }
 

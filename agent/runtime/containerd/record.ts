@@ -4,8 +4,9 @@ import { TaskStatus } from '../../../proto/containerd.pb.ts';
 import type { ContainerState } from '../container-state.ts';
 
 /**
- * Keys of a container's labels. They hold what containerd does not store of a container: they
- * outlive us and a restart of containerd, and the machine where containerd's root is on a disk.
+ * Keys of a container's labels. They hold what containerd itself does not store of a container.
+ * They outlive this process and a restart of containerd, and a reboot if containerd's root is on a
+ * disk.
  */
 export const labelKeys = {
   name: 'nibs.name',
@@ -73,7 +74,7 @@ export function stateOf(container: Container, process: Process | undefined, now:
 }
 
 /** After a power failure, or when another program has cleaned up. */
-const lost = { exitCode: 255, error: 'its process is gone, and how it exited is not known' };
+const lost = { exitCode: 255, error: 'its process is gone and its exit status is unknown' };
 
 function wasStarted(process: Process | undefined): boolean {
   return process !== undefined && process.status !== TaskStatus.CREATED && process.status !== TaskStatus.UNKNOWN;

@@ -13,8 +13,8 @@ import { dockerPullFailure } from './pull-failure.ts';
 
 const hints: EngineHints = {
   'untrusted-certificate': (host) =>
-    `the engine finds the authority to trust in /etc/docker/certs.d/${host}/ca.crt; is the clock right?`,
-  'no-tls': (host) => `list ${host} as an insecure registry of the engine`,
+    `put the certificate of its authority at /etc/docker/certs.d/${host}/ca.crt; is the clock right?`,
+  'no-tls': (host) => `add ${host} to the engine's "insecure-registries"`,
 };
 
 /** See {@link Engine.pullImage}. */
@@ -55,7 +55,7 @@ const progressLine = z.object({
   error: z.string().optional(),
 });
 
-/** An error in the middle of the answer is as good as one at its start. */
+/** An error amid the answer is reported like one at its start. */
 async function* progressOf(
   source: Readable,
   attempt: PullAttempt,
@@ -74,7 +74,7 @@ async function* progressOf(
   } catch (error) {
     if (error instanceof PullError) throw error;
     signal.throwIfAborted();
-    throw pullError('temporary', `the engine broke off the pull: ${reasonOf(error)}`, attempt, hints, error);
+    throw pullError('temporary', `the engine ended the pull early: ${reasonOf(error)}`, attempt, hints, error);
   } finally {
     source.destroy();
   }

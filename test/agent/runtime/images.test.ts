@@ -140,7 +140,7 @@ test('an image that is present is used when its registry cannot be reached', asy
   await other.stop();
   const { result, notices } = await ensure('kept:1', options);
   assert.equal(result, reference);
-  assert.match(notices.at(-1) ?? '', /connection refused; using the copy that is already here/);
+  assert.match(notices.at(-1) ?? '', /connection refused; using the local copy/);
   assert.match(await failure('gone:1', { ...options, pullAttempts: 2 }), /connection refused/);
 });
 
@@ -155,7 +155,7 @@ test('a registry that cannot be reached is not asked again for a while where the
   await other.stop();
   const first = await again();
   assert.equal(first.notices.length, 2, first.notices.join('\n'));
-  assert.match(first.notices[1] ?? '', /connection refused; using the copy that is already here/);
+  assert.match(first.notices[1] ?? '', /connection refused; using the local copy/);
   assert.deepEqual(await again(), { result: reference, notices: [], progress: [] });
   clock.advance(31);
   assert.deepEqual((await again()).notices, [`pulling ${reference}`]);
@@ -163,7 +163,7 @@ test('a registry that cannot be reached is not asked again for a while where the
   await other.start();
   assert.deepEqual((await again()).notices, [`pulling ${reference}`, `pulled ${reference}`]);
   await other.stop();
-  assert.match((await again()).notices[1] ?? '', /using the copy/);
+  assert.match((await again()).notices[1] ?? '', /using the local copy/);
 });
 
 test('a mirror that cannot be reached is not asked again for a while', async () => {
@@ -253,10 +253,7 @@ test('the timeout of a pull covers all mirrors and attempts; then a present copy
   await engine.load(`${silent.host}/here:1`, image);
   const { result, notices } = await ensure('here:1', { ...options, pullStallSeconds: 60 });
   assert.equal(result, `${silent.host}/here:1`);
-  assert.match(
-    notices.at(-1) ?? '',
-    /^cannot pull .*here:1: no success within 1.5 s; using the copy that is already here$/,
-  );
+  assert.match(notices.at(-1) ?? '', /^cannot pull .*here:1: no success within 1.5 s; using the local copy$/);
 });
 
 test('the progress of a large image is reported', async () => {

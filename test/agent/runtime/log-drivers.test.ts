@@ -85,7 +85,7 @@ test('with a log driver that cannot be read, a later agent reads new output only
   const warnings = fixture.events.filter((event) => event.kind === 'warning');
   assert.deepEqual(
     warnings.map(({ message }) => message.replace(/container \S+/, 'container X')),
-    ["what the container X printed before now cannot be read back: it is only where the engine's log driver sends it"],
+    ["earlier output of the container X cannot be read back: the engine's log driver sends it elsewhere"],
   );
 });
 

@@ -32,11 +32,11 @@ test('the message begins with what matters most', () => {
   assert.equal(message({ exitCode: 137, timedOut: true, lastLines: ['x'] }), 'timed out after 30 s: x');
   assert.equal(
     message({ exitCode: 255, engineWasAway: true, lastLines: ['x'] }),
-    'exit code 255, or lost (containerd 1.7 and newer do not keep the exit code of a container that ends while containerd is down), the container engine went away meanwhile: x',
+    'exit code 255, or lost (containerd 1.7 and newer do not keep the exit code of a container that ends while containerd is down), the container engine was unavailable meanwhile: x',
   );
   assert.equal(
     message({ exitCode: 3, engineWasAway: true, lastLines: ['x'] }),
-    'exit code 3, the container engine went away meanwhile: x',
+    'exit code 3, the container engine was unavailable meanwhile: x',
   );
   assert.equal(
     message({
@@ -44,7 +44,7 @@ test('the message begins with what matters most', () => {
       engineError: 'no space left on device',
       lastLines: ['x'],
     }),
-    'exit code 128, the engine says: no space left on device: x',
+    'exit code 128, engine error: no space left on device: x',
   );
 });
 

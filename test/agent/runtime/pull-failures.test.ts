@@ -50,7 +50,7 @@ for (const kind of engineKinds)
       }
       assert.equal(pulls(), 1);
       assert.equal(warnings().length, 1);
-      assert.match(warnings()[0] ?? '', /127\.0\.0\.1\/embedded\/tools:v1: .*; using the copy that is already here$/);
+      assert.match(warnings()[0] ?? '', /127\.0\.0\.1\/embedded\/tools:v1: .*; using the local copy$/);
     });
 
     test('an image that its registry does not have any more runs at once', async () => {

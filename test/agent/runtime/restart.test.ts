@@ -74,7 +74,7 @@ for (const kind of engineKinds)
         await appendFile(join(fixture.workDirectory, action.workflowId, 'go'), '');
         const outcome = await running;
         assert.equal(outcome.verdict, 'FAILED');
-        assert.match(outcome.message, /^exit code 7, the container engine went away meanwhile: last/);
+        assert.match(outcome.message, /^exit code 7, the container engine was unavailable meanwhile: last/);
         assert.deepEqual(engineEvents(fixture), [false, true]);
         assert.deepEqual(await fixture.control.containers(), []);
       });
@@ -130,6 +130,6 @@ test('an action that ends with its engine has failed, and its message says why',
   await fixture.control.start();
   const outcome = await running;
   assert.equal(outcome.verdict, 'FAILED');
-  assert.match(outcome.message, /the container engine went away meanwhile: up/);
+  assert.match(outcome.message, /the container engine was unavailable meanwhile: up/);
   assert.deepEqual(await fixture.control.containers(), []);
 });

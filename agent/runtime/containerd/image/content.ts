@@ -32,8 +32,8 @@ export async function readContent(
 }
 
 /**
- * Whether content is in the store already; if it is, the lease has it from now on, which merely
- * looking it up would not bring about. What another namespace has is taken over.
+ * Whether content is in the store already. If so, the lease holds it from now on; looking it up
+ * would not do that. Content of another namespace is shared with this one.
  * @throws {GrpcError}
  */
 export async function adoptContent(
@@ -56,7 +56,7 @@ export async function adoptContent(
 }
 
 /**
- * Puts content into the store. Of content that breaks off nothing is left there.
+ * Writes content to the store. Incomplete content is removed.
  * @throws {GrpcError}; what the content throws
  */
 export async function writeContent(
@@ -101,11 +101,11 @@ export async function labelContent(
 const maxLabelBytes = 4096;
 
 /**
- * Notes which repositories content is from, as containerd's client does for pushes and lazy
+ * Records the repositories of content in a label, as containerd's client does for pushes and lazy
  * downloads.
  * @throws {GrpcError}
  */
-export async function noteSource(
+export async function recordSource(
   client: ContainerdClient,
   digest: string,
   source: { readonly host: string; readonly repository: string },
@@ -132,8 +132,8 @@ async function withWrite<Result>(
   options: CallOptions,
   work: (send: Send) => Promise<Result>,
 ): Promise<Result> {
-  // Unique: of a write with the same name containerd would go on where that broke off, with
-  // whatever it had.
+  // Unique: containerd would resume an interrupted write of the same name, with the bytes that it
+  // has.
   const ref = `nibs-${randomUUID()}`;
   let isCommitted = false;
   try {

@@ -105,7 +105,7 @@ export function parseManifest(bytes: Buffer, stated: string | undefined): ImageI
     throw new UnusableImageError(
       isOld
         ? 'the image has a manifest of schema 1, which is not supported any more: rebuild it with Docker 1.10 or newer'
-        : 'what the registry has under this name is not the manifest of an image',
+        : 'the registry has no image manifest under this name',
     );
   }
   const { kind } = parsed.data;
@@ -120,7 +120,7 @@ export function parseManifest(bytes: Buffer, stated: string | undefined): ImageI
  */
 export function chooseManifest({ manifests }: ImageIndex, machine: Platform): ContentDescriptor {
   const chosen =
-    manifests.find(({ platform }) => platform !== undefined && suits(platform, machine)) ??
+    manifests.find(({ platform }) => platform !== undefined && matches(platform, machine)) ??
     manifests.find(({ platform }) => platform === undefined);
   if (chosen !== undefined) return chosen;
   const wanted = nameOf(machine);
@@ -133,7 +133,7 @@ export function chooseManifest({ manifests }: ImageIndex, machine: Platform): Co
 /** The variant that every machine of an architecture can run need not be named. */
 const commonVariants: Readonly<Record<string, string>> = { amd64: 'v1', arm64: 'v8' };
 
-function suits(offered: Platform, machine: Platform): boolean {
+function matches(offered: Platform, machine: Platform): boolean {
   const variantOf = ({ architecture, variant }: Platform) => variant || commonVariants[architecture];
   return (
     offered.os === machine.os &&
@@ -162,11 +162,11 @@ export function checkLayers({ layers }: ImageManifest): void {
   for (const { digest, mediaType } of layers) {
     if (/\.foreign\.|\.nondistributable\./.test(mediaType)) {
       throw new UnusableImageError(
-        `layer ${digest} (${mediaType}) must not be distributed by registries: it would have to be fetched from its maker, which is not supported`,
+        `layer ${digest} (${mediaType}) is not distributable: fetching it from its vendor is not supported`,
       );
     }
     if (!layerTypes.has(mediaType)) {
-      throw new UnusableImageError(`layer ${digest} is ${mediaType || 'of no type'}, which is no file system`);
+      throw new UnusableImageError(`layer ${digest} has the unsupported media type "${mediaType}"`);
     }
   }
 }
@@ -239,7 +239,8 @@ export function parseImageConfiguration(
   { layers }: ImageManifest,
 ): { settings: ImageSettings; diffIds: readonly string[] } {
   const parsed = imageDocument.safeParse(parseJson(bytes));
-  if (!parsed.success) throw new UnusableImageError('invalid image config: it does not have the form of one');
+  if (!parsed.success)
+    throw new UnusableImageError('invalid image config: it does not have the format of the OCI specification');
   const { config: settings, rootfs } = parsed.data;
   if (rootfs.diff_ids.length !== layers.length) {
     throw new UnusableImageError(

@@ -6,7 +6,7 @@ import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } fr
 import { withLease } from '../lease.ts';
 import { type RegistryDirectories, registryHosts } from '../registry/hosts.ts';
 import { Repository } from '../registry/repository.ts';
-import { adoptContent, labelContent, noteSource, readContent, writeContent } from './content.ts';
+import { adoptContent, labelContent, readContent, recordSource, writeContent } from './content.ts';
 import {
   type ContentDescriptor,
   chainIds,
@@ -147,7 +147,7 @@ async function fetchManifest(pull: Pull): Promise<{ target: ContentDescriptor; m
     const chosen = chooseManifest(document, store.platform ?? machinePlatform());
     ({ descriptor, document } = await fetchDocument(pull, chosen.digest, chosen.mediaType));
   }
-  if (document.kind === 'index') throw new UnusableImageError('its indexes refer to nothing but indexes');
+  if (document.kind === 'index') throw new UnusableImageError('its image index is nested too deep');
   checkLayers(document);
   return { target, manifest: document };
 }
@@ -169,7 +169,7 @@ async function fetchDocument(
   const descriptor = { mediaType: document.mediaType, digest, size: bytes.length };
   if (!(await adoptContent(client, descriptor, options))) await writeContent(client, descriptor, [bytes], options);
   await labelContent(client, digest, contentLabels(document), options);
-  await noteSource(client, digest, reference, options);
+  await recordSource(client, digest, reference, options);
   return { descriptor, document };
 }
 
@@ -259,7 +259,7 @@ async function fetchBlob(
     const receive = (content: AsyncIterable<Buffer>) => writeContent(client, blob, counted(content, onBytes), options);
     await repository.blob(blob, receive, options.signal);
   }
-  await noteSource(client, blob.digest, reference, options);
+  await recordSource(client, blob.digest, reference, options);
   return wasThere;
 }
 

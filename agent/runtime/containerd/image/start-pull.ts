@@ -53,7 +53,7 @@ function hintsFor({ registryConfigPath }: ImageStore): EngineHints {
   return {
     'untrusted-certificate': (host) =>
       `put the certificate of its authority at ${registryConfigPath}/${host}/ca.crt, or name it in the hosts.toml there; is the clock right?`,
-    'no-tls': (host) => `name it as server = "http://${host}" in ${registryConfigPath}/${host}/hosts.toml`,
+    'no-tls': (host) => `set server = "http://${host}" in ${registryConfigPath}/${host}/hosts.toml`,
   };
 }
 

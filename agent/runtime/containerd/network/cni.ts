@@ -145,7 +145,7 @@ async function builtInChain(
   for (const type of ['bridge', 'host-local', loopback.type]) if (!(await isInstalled(type))) return undefined;
   const refusal = await translationRefusal(signal);
   if (refusal !== undefined)
-    warn(`the network of actions ends at this machine: addresses cannot be translated (${refusal})`);
+    warn(`the default network of actions reaches only this machine: no address translation (${refusal})`);
   const filters = [{ type: 'portmap', capabilities: { portMappings: true } }, { type: 'firewall' }];
   const usable = await Promise.all(filters.map(async ({ type }) => refusal === undefined && (await isInstalled(type))));
   return {
@@ -231,7 +231,7 @@ function createNetwork(ownChain: Chain, { binDirectories, stateDirectory, warn }
     // The identifier's form in the specification, section 2 "Parameters": so it is a file's name
     // too.
     if (!/^[a-zA-Z0-9][\w.-]*$/.test(id))
-      throw new NetworkError({ what: 'attach', target: JSON.stringify(id), why: "it cannot be a container's id" });
+      throw new NetworkError({ what: 'attach', target: JSON.stringify(id), why: 'it is not a valid container id' });
     return join(stateDirectory, `${id}.json`);
   }
 
@@ -306,7 +306,7 @@ async function runPlugin(
   if (command === 'DEL') return undefined;
   const answer = parseJson(stdout);
   if (answer === undefined)
-    throw new Error(`plug-in ${plugin.type} (${command}) gave no result but ${JSON.stringify(stdout)}`);
+    throw new Error(`plug-in ${plugin.type} (${command}) printed ${JSON.stringify(stdout)} instead of a result`);
   return answer;
 }
 
@@ -326,7 +326,7 @@ function parseJson(text: string): unknown {
 
 async function find(type: string, directories: readonly string[]): Promise<string> {
   const path = await locate(type, directories);
-  if (path === undefined) throw new Error(`there is no plug-in ${type} in ${directories.join(' or ')}`);
+  if (path === undefined) throw new Error(`plug-in ${type} not found in ${directories.join(' or ')}`);
   return path;
 }
 

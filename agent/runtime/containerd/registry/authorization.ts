@@ -66,7 +66,7 @@ const tokenResponse = z
 
 async function fetchToken(challenge: Challenge['parameters'], context: AuthorizationContext): Promise<string> {
   const { realm = '', service } = challenge;
-  if (!URL.canParse(realm)) throw new RegistryError(`the registry names no token service: ${realm}`);
+  if (!URL.canParse(realm)) throw new RegistryError(`the registry names no valid token service: "${realm}"`);
   const url = new URL(realm);
   const scopes = new Set([
     `repository:${context.repository}:pull`,
@@ -88,7 +88,7 @@ function tokenRequest(
 ): [URL, RegistryRequest] {
   const headers = { accept: 'application/json' };
   if (login !== undefined && isSecure && realm.protocol !== 'https:') {
-    throw new RegistryError(`the token service ${redactUrl(realm)} would get the credentials without TLS`);
+    throw new RegistryError(`refusing to send credentials without TLS to the token service ${redactUrl(realm)}`);
   }
   if (login !== undefined && 'identityToken' in login) {
     const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'nibs', scope: scopes.join(' ') });

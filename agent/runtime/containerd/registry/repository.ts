@@ -341,7 +341,7 @@ async function* verified(
   let sizeBytes = 0;
   for await (const chunk of response.chunks()) {
     sizeBytes += chunk.length;
-    if (sizeBytes > size) throw new RegistryError(`${redactUrl(response.url)} has more than ${size} bytes`);
+    if (sizeBytes > size) throw new RegistryError(`${redactUrl(response.url)} is larger than ${size} bytes`);
     hash.update(chunk);
     yield chunk;
   }
@@ -356,7 +356,8 @@ function mediaTypeOf({ headers }: RegistryResponse): string | undefined {
 
 function algorithmOf(digest: string): string {
   const algorithm = digest.slice(0, digest.indexOf(':'));
-  if (!['sha256', 'sha384', 'sha512'].includes(algorithm)) throw new RegistryError(`unknown kind of digest: ${digest}`);
+  if (!['sha256', 'sha384', 'sha512'].includes(algorithm))
+    throw new RegistryError(`unsupported digest algorithm: ${digest}`);
   return algorithm;
 }
 

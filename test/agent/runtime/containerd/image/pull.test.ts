@@ -479,15 +479,15 @@ test('pullImage() refuses other formats, with the reason', async (test) => {
     [{ schemaVersion: 1, fsLayers: [], history: [] }, /manifest of schema 1/],
     [
       { schemaVersion: 2, config, layers: [{ mediaType: foreign, ...describe(image.manifest), urls: ['https://x'] }] },
-      /must not be distributed by registries/,
+      /is not distributable/,
     ],
     [
       { schemaVersion: 2, config, layers: [{ mediaType: 'text/plain', ...describe(image.manifest) }] },
-      /no file system/,
+      /unsupported media type/,
     ],
     [{ schemaVersion: 2, config, layers: [] }, /describes 1 layers and its manifest 0/],
-    [{ schemaVersion: 2, config, layers: [], manifests: [] }, /not the manifest of an image/],
-    ['what?', /not the manifest of an image/],
+    [{ schemaVersion: 2, config, layers: [], manifests: [] }, /has no image manifest/],
+    ['what?', /has no image manifest/],
   ];
   for (const [document, message] of cases) {
     const { store, ctr } = storeFor(test);

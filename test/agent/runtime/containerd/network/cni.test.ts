@@ -190,7 +190,7 @@ test('the error of a plug-in that does not print JSON has its output', async () 
   ]);
   await fixture.install('mute', '[ $CNI_COMMAND = DEL ] || echo hello');
   await assert.rejects((await fixture.network()).attach('one', fixture.at('namespaces', 'one'), never), {
-    message: /: plug-in mute \(ADD\) gave no result but "hello"$/,
+    message: /: plug-in mute \(ADD\) printed "hello" instead of a result$/,
   });
 });
 
@@ -257,7 +257,7 @@ test('a configuration that cannot be used is refused with its path and the reaso
     { ...list(fixture), plugins: [{ type: '../bridge' }] },
     /: plugins.0.type: is not the name of a plug-in$/,
   );
-  await refused(list(fixture), /there is no plug-in host-local in .*nothing or .*bin$/);
+  await refused(list(fixture), /plug-in host-local not found in .*nothing or .*bin$/);
 });
 
 test('without a configuration and without the plug-ins there is no network', async () => {
@@ -278,7 +278,7 @@ test('without address translation the built-in network works on this machine, wi
   await fixture.load();
   assert.match(
     fixture.warnings[0] ?? '',
-    /^the network of actions ends at this machine: .*\(it ended with exit code 4\)$/,
+    /^the default network of actions reaches only this machine: .*\(it ended with exit code 4\)$/,
   );
   assert.match(fixture.warnings[1] ?? '', /\(no nat here\)$/);
   restore();
