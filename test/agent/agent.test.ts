@@ -1,6 +1,6 @@
 /**
- * The loop against the played server through the real transport and with the real journal. What runs the actions here is a function of the test,
- * because the order of things is what is looked at; main.test.ts has the real engine.
+ * The loop against a fake server, with the real transport and journal. A function of the test runs
+ * the actions, because these tests are about the order of events; main.test.ts has the real engine.
  */
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
@@ -68,7 +68,7 @@ async function startFixture(
   };
 }
 
-/** The events of a workflow as `tink workflow events` would list them. */
+/** The events of a workflow as `tink workflow events` lists them. */
 function eventsOf(server: TinkServer, workflowId: string): string[] {
   return server.events(workflowId).map(({ progress, actionName }) => `${progress} ${actionName}`);
 }
@@ -127,7 +127,7 @@ for (const dialect of ['v0.1', 'v0.2', 'v0.9'] as const) {
   });
 }
 
-test('runAgent() goes on as soon as a server that answers from an old copy has seen the end of an action', async (test) => {
+test('runAgent() goes on as soon as a server that answers from a cache has seen the end of an action', async (test) => {
   const { machine, clock, createWorkflow, recorded } = await startFixture(test, 'v0.9', { oldAnswers: 3 });
   const workflow = createWorkflow(['one', 'two', 'three']);
   await machine.start({ pollSeconds: 3600 });
@@ -192,7 +192,7 @@ describe('an agent that is stopped and started again', () => {
     );
   });
 
-  test('treats an action as interrupted that the server shows as running and the journal does not know, as after a loss of the machine', async (test) => {
+  test('treats an action as interrupted that the server shows as running and the journal does not have, as after a replacement of the machine', async (test) => {
     const { machine, worker, createWorkflow, recorded } = await startFixture(test);
     const workflow = createWorkflow(['long', 'last']);
     {
@@ -236,7 +236,7 @@ describe('an agent that is stopped and started again', () => {
     );
   });
 
-  test('finishes the machine when the earlier one was stopped between the acknowledgement and that', async (test) => {
+  test('reboots the machine when the earlier one was stopped between the acknowledgement and the reboot', async (test) => {
     const { machine, createWorkflow, recorded } = await startFixture(test);
     const workflow = createWorkflow(['only']);
     await machine.start();
@@ -260,7 +260,7 @@ describe('an agent that is stopped and started again', () => {
 });
 
 describe('the end of the work', () => {
-  test('the machine restarts only after the server has acknowledged the last action', async (test) => {
+  test('the machine reboots only after the server has acknowledged the last action', async (test) => {
     const { server, machine, createWorkflow } = await startFixture(test);
     const workflow = createWorkflow(['one', 'last']);
     const refused: string[] = [];
@@ -299,7 +299,7 @@ describe('the end of the work', () => {
   for (const [what, verdict, finish] of [
     ['failed', 'FAILED', 'reboot'],
     ['timed out', 'TIMEOUT', 'reboot'],
-    ['succeeded, but nothing is to be done then', 'SUCCESS', 'none'],
+    ['succeeded, but the finish is none', 'SUCCESS', 'none'],
   ] as const) {
     test(`the machine is not touched when the last action ${what}`, async (test) => {
       const { server, machine, createWorkflow, recorded } = await startFixture(test);
@@ -312,7 +312,7 @@ describe('the end of the work', () => {
     });
   }
 
-  test('a restart that an action asks for comes after the acknowledgement of its end', async (test) => {
+  test('a reboot that an action requests comes after the acknowledgement of its end', async (test) => {
     const { machine, createWorkflow, recorded } = await startFixture(test);
     const workflow = createWorkflow(['install', 'after-the-restart']);
     machine.runAction = ({ name }) => {
@@ -350,7 +350,7 @@ describe('trouble', () => {
     assert.ok(said.length <= 3, said.join('\n'));
   });
 
-  test('a server that refuses everything for a while gets the reports when it is well again', async (test) => {
+  test('a server that refuses everything for a while gets the reports when it accepts them again', async (test) => {
     const { server, machine, createWorkflow, recorded } = await startFixture(test);
     const workflow = createWorkflow(['one']);
     let failures = 0;
@@ -381,7 +381,7 @@ describe('trouble', () => {
     );
   });
 
-  test('a runtime that breaks its promise and throws makes the action fail, not the agent', async (test) => {
+  test('a runtime that throws makes the action fail, not the agent', async (test) => {
     const { server, machine, createWorkflow, recorded } = await startFixture(test);
     const workflow = createWorkflow(['broken']);
     machine.runAction = () => {
@@ -432,7 +432,7 @@ describe('trouble', () => {
   });
 });
 
-test('runAgent() reports an action again that the server asks for again, and does not run it again', async (test) => {
+test('runAgent() reports an action again that the server requests again, and does not run it again', async (test) => {
   const { machine } = await startFixture(test);
   const action: Action = {
     ...{
@@ -449,7 +449,7 @@ test('runAgent() reports an action again that the server asks for again, and doe
     ...{ registryPrefix: 'always' as const, sharesDirectory: true },
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined, onTimeout: [], onFailure: [] },
   };
-  // A server that forgets what it acknowledged is none that is played in test/sandbox; this one does nothing but that.
+  // The fake servers in test/sandbox do not forget what they acknowledged; this one does only that.
   const reports: string[] = [];
   const enough = Promise.withResolvers<void>();
   const transport: Transport = {

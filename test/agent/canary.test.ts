@@ -1,6 +1,7 @@
 /**
- * Secrets are planted wherever they may enter the agent, and looked for in all that leaves it: log, syslog, status pages and reports.
- * What runs the actions is a function of the test that says aloud what an engine and an action may say.
+ * Secrets are planted wherever they may enter the agent, and searched in all that leaves it: log,
+ * syslog, status pages and reports. The runtime of this test prints all that an engine and an
+ * action may print.
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -48,7 +49,7 @@ tasks:
         timeout: 60
 `;
 
-/** Says every secret in every way in which an engine, a registry or an action may say it. */
+/** Passes on every secret in every way in which an engine, a registry or an action may. */
 function createLoudRuntime({ onRuntimeEvent, log }: Telemetry, { redact }: Redactor): Runtime {
   const shout = Object.values(canaries).join(' ');
   return {
@@ -80,7 +81,7 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-test('no secret leaves the agent, whatever says it', async (t) => {
+test('no secret leaves the agent, wherever it comes from', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-canary-'));
   t.after(() => rm(directory, { recursive: true }));
   await using syslog = new SyslogServer('tcp');

@@ -1,4 +1,6 @@
-/** The agent as a process of its own with another engine, and with another source of work, than OSIE and HookOS have. */
+/**
+ * The agent as a program with another engine, and another source of work, than OSIE and HookOS use.
+ */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -53,7 +55,7 @@ test('a workflow is run by containerd, with the flags that CaptainOS starts tink
   await pollUntil(async () => (await containers()) === '', 'the removal of the containers');
 });
 
-test('a list of actions that comes by way of NATS is run, events tell of it, and the machine is restarted', {
+test('a list of actions from NATS is run, with events, and the machine reboots', {
   timeout: 120_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);

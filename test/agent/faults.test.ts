@@ -1,6 +1,7 @@
 /**
- * What goes wrong around an agent, what is to become of it, and what is seen: the real loop, journal, transport and runtime, with a real container engine and real
- * registries; the server is played. The table that comes of it is printed in Markdown.
+ * A table of faults around an agent: what happens, what is expected, what is seen. Real: the loop,
+ * the journal, the transport, the runtime, the container engine and registries. The server is a
+ * fake. The table is printed in Markdown.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -39,15 +40,15 @@ interface ActionText {
   readonly timeoutSeconds?: number | undefined;
 }
 
-const say = (name: string, script: string, rest: Partial<ActionText> = {}): ActionText => ({
+const script = (name: string, line: string, rest: Partial<ActionText> = {}): ActionText => ({
   name,
-  command: ['sh', '-c', script],
+  command: ['sh', '-c', line],
   ...rest,
 });
 
-/** Says that it is up, and waits for the request to continue. */
+/** Prints that it is up, and waits for the request to continue. */
 const patient = (name: string, then = 'true') =>
-  say(name, `trap 'exit 9' TERM; echo up; until [ -e /workflow/go ]; do sleep 0.05; done; ${then}`);
+  script(name, `trap 'exit 9' TERM; echo up; until [ -e /workflow/go ]; do sleep 0.05; done; ${then}`);
 
 /** What all machines share. */
 interface Environment {
@@ -62,7 +63,7 @@ interface AgentChanges {
   readonly parts?: Partial<AgentParts>;
 }
 
-/** A server, and a machine whose agents use the shared engine unless their options say otherwise. */
+/** A server, and a machine whose agents use the shared engine, unless a test changes that. */
 class Machine implements AsyncDisposable {
   readonly server: TinkServer;
   readonly agent: AgentMachine;
@@ -137,7 +138,11 @@ class Machine implements AsyncDisposable {
     await worker.report({ kind: 'ended', action, outcome }, never);
   }
 
-  /** Waits for the end of an action. @returns all that the server has recorded of the workflow, with the message of the end. */
+  /**
+   * Waits for the end of an action.
+   *
+   * @returns all that the server has recorded of the workflow, with the message of the end
+   */
   async ended(workflow: string, name: string): Promise<string> {
     const events = await this.server
       .waitFor(
@@ -166,7 +171,11 @@ interface Fault {
   readonly expected: string;
   /** Of what is seen. */
   readonly pattern: RegExp;
-  /** Makes it happen. @returns what is seen. */
+  /**
+   * Causes the fault.
+   *
+   * @returns what is seen
+   */
   readonly provoke: (machine: Machine, environment: Environment) => Promise<string>;
 }
 
@@ -179,11 +188,11 @@ const failing =
     return await machine.ended(workflow, action.name);
   };
 
-/** Runs an action whose image comes from a registry of its own, with some credentials for that. */
+/** Runs an action whose image comes from the given registry, with the given credentials. */
 const pulling =
   (registry: Registry, image: string, credentials: Partial<Registry> = {}): Fault['provoke'] =>
   async (machine) => {
-    const workflow = machine.createWorkflow(say('one', 'true', { image }));
+    const workflow = machine.createWorkflow(script('one', 'true', { image }));
     await machine.start({ runtime: { registry: registry.host, credentials: [{ ...registry, ...credentials }] } });
     return await machine.ended(workflow, 'one');
   };
@@ -193,16 +202,16 @@ const twoSuccesses = /^one RUNNING, one SUCCESS, two RUNNING, two SUCCESS/;
 const serverFaults: readonly Fault[] = [
   {
     fault: 'the server vanishes while the agent is idle',
-    expected: 'said once; the next workflow runs when the server is back',
+    expected: 'logged once; the next workflow runs when the server is back',
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: .*UNAVAILABLE/,
     async provoke(machine) {
       await machine.start();
       await machine.agent.logged(/idle: /);
       await machine.server.stop();
-      const said = await machine.agent.logged(/cannot ask the server for work/);
+      const logged = await machine.agent.logged(/cannot ask the server for work/);
       await machine.server.start();
-      const workflow = machine.createWorkflow(say('one', 'true'));
-      return `${await machine.ended(workflow, 'one')}; ${said}`;
+      const workflow = machine.createWorkflow(script('one', 'true'));
+      return `${await machine.ended(workflow, 'one')}; ${logged}`;
     },
   },
   {
@@ -210,23 +219,23 @@ const serverFaults: readonly Fault[] = [
     expected: 'the action runs on; its end is reported once, when the server is back',
     pattern: /^one RUNNING, one SUCCESS, two RUNNING, two SUCCESS; cannot report the end of an action: .*UNAVAILABLE/,
     async provoke(machine) {
-      const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
+      const workflow = machine.createWorkflow(patient('one'), script('two', 'true'));
       await machine.start();
       await machine.agent.logged(/\[one\] up/);
       await machine.server.stop();
       await machine.go(workflow);
-      const said = await machine.agent.logged(/cannot report the end of an action/);
+      const logged = await machine.agent.logged(/cannot report the end of an action/);
       await machine.server.start();
-      return `${await machine.ended(workflow, 'two')}; ${said}`;
+      return `${await machine.ended(workflow, 'two')}; ${logged}`;
     },
   },
   {
-    fault: 'the server takes a report and vanishes before it answers',
+    fault: 'the server takes a report and vanishes before its response',
     expected: 'each report is recorded once',
     pattern: twoSuccesses,
     async provoke(machine) {
       const { server } = machine;
-      const workflow = machine.createWorkflow(say('one', 'true'), say('two', 'true'));
+      const workflow = machine.createWorkflow(script('one', 'true'), script('two', 'true'));
       const counts = new Map<string, number>();
       server.interfere = (rpc, request) => {
         const key = JSON.stringify([rpc, request]);
@@ -239,24 +248,24 @@ const serverFaults: readonly Fault[] = [
   },
   {
     fault: 'the server does not answer within the deadline',
-    expected: 'said; the agent goes on when answers come',
+    expected: 'logged; the agent goes on when responses come',
     pattern: /^one RUNNING, one SUCCESS, two RUNNING, two SUCCESS; cannot .*DEADLINE_EXCEEDED/,
     async provoke(machine) {
-      const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
+      const workflow = machine.createWorkflow(patient('one'), script('two', 'true'));
       await machine.start({ transport: { rpcTimeoutSeconds: 1 } });
       await machine.agent.logged(/\[one\] up/);
       const released = Promise.withResolvers<void>();
       machine.server.interfere = () => ({ kind: 'hold', until: released.promise });
       await machine.go(workflow);
-      const said = await machine.agent.logged(/DEADLINE_EXCEEDED/);
+      const logged = await machine.agent.logged(/DEADLINE_EXCEEDED/);
       machine.server.interfere = undefined;
       released.resolve();
-      return `${await machine.ended(workflow, 'two')}; ${said}`;
+      return `${await machine.ended(workflow, 'two')}; ${logged}`;
     },
   },
   {
     fault: 'something else answers at the address of the server, in another protocol',
-    expected: 'said; the agent goes on when the server is back',
+    expected: 'logged; the agent goes on when the server is back',
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: .*UNAVAILABLE/,
     async provoke(machine) {
       await machine.start();
@@ -267,16 +276,16 @@ const serverFaults: readonly Fault[] = [
         createServer((socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n', () => socket.destroy())),
         authority,
       );
-      const said = await machine.agent.logged(/cannot ask the server for work/);
+      const logged = await machine.agent.logged(/cannot ask the server for work/);
       await once(stranger.close(), 'close');
       await machine.server.start();
-      const workflow = machine.createWorkflow(say('one', 'true'));
-      return `${await machine.ended(workflow, 'one')}; ${said}`;
+      const workflow = machine.createWorkflow(script('one', 'true'));
+      return `${await machine.ended(workflow, 'one')}; ${logged}`;
     },
   },
   {
-    fault: 'the server answers with bytes that are no message',
-    expected: 'said; the agent goes on when the server is well',
+    fault: 'the server answers with bytes that are not a message',
+    expected: 'logged; the agent goes on when the server works again',
     pattern: /^one RUNNING, one SUCCESS; cannot ask the server for work: /,
     async provoke(machine) {
       const { certificate, key } = machine.server.certificate;
@@ -308,11 +317,11 @@ const serverFaults: readonly Fault[] = [
       await new Promise<void>((resolve, reject) =>
         garbage.bindAsync(authority, credentials, (error) => (error ? reject(error) : resolve())),
       );
-      const said = await machine.agent.logged(/cannot ask the server for work: (?!.*UNAVAILABLE)/);
+      const logged = await machine.agent.logged(/cannot ask the server for work: (?!.*UNAVAILABLE)/);
       garbage.forceShutdown();
       await machine.server.start();
-      const workflow = machine.createWorkflow(say('one', 'true'));
-      return `${await machine.ended(workflow, 'one')}; ${said}`;
+      const workflow = machine.createWorkflow(script('one', 'true'));
+      return `${await machine.ended(workflow, 'one')}; ${logged}`;
     },
   },
   {
@@ -320,7 +329,7 @@ const serverFaults: readonly Fault[] = [
     expected: 'nothing is run or reported twice',
     pattern: twoSuccesses,
     async provoke(machine) {
-      const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
+      const workflow = machine.createWorkflow(patient('one'), script('two', 'true'));
       await machine.start();
       await machine.agent.logged(/\[one\] up/);
       await machine.server.restart();
@@ -333,7 +342,7 @@ const serverFaults: readonly Fault[] = [
     expected: 'it is fetched anew from the certificate URL',
     pattern: twoSuccesses,
     async provoke(machine) {
-      const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
+      const workflow = machine.createWorkflow(patient('one'), script('two', 'true'));
       await machine.start();
       await machine.agent.logged(/\[one\] up/);
       await machine.server.changeCertificate(await makeCertificate([machine.server.address]));
@@ -342,19 +351,19 @@ const serverFaults: readonly Fault[] = [
     },
   },
   {
-    fault: 'the server gets another certificate, and the agent was told which authority to trust',
-    expected: 'the server is not trusted, and that is said; nothing is lost',
+    fault: 'the server gets another certificate, and the agent trusts a given authority only',
+    expected: 'the server is not trusted, and that is logged; nothing is lost',
     pattern: /^one RUNNING; cannot report the end of an action: .*(self.signed|unable to (verify|get)|certificate)/i,
     async provoke(machine) {
-      const workflow = machine.createWorkflow(patient('one'), say('two', 'true'));
+      const workflow = machine.createWorkflow(patient('one'), script('two', 'true'));
       const certificateAuthority = machine.server.certificate.bundle;
       await machine.start({ transport: { certificateUrl: undefined, certificateAuthority } });
       await machine.agent.logged(/\[one\] up/);
       const trusted = machine.server.certificate;
       await machine.server.changeCertificate(await makeCertificate([machine.server.address]));
       await machine.go(workflow);
-      const said = await machine.agent.logged(/cannot report the end of an action: .*certificate/i);
-      const seen = `${recorded(machine, workflow)}; ${said}`;
+      const logged = await machine.agent.logged(/cannot report the end of an action: .*certificate/i);
+      const seen = `${recorded(machine, workflow)}; ${logged}`;
       await machine.server.changeCertificate(trusted);
       assert.match(await machine.ended(workflow, 'two'), twoSuccesses);
       return seen;
@@ -362,7 +371,7 @@ const serverFaults: readonly Fault[] = [
   },
   {
     fault: 'the workflow is deleted while its action runs',
-    expected: 'the action is stopped, the next workflow runs; the machine is finished after that only',
+    expected: 'the action is stopped, the next workflow runs; the machine reboots only after that',
     pattern:
       /the action is stopped: .* does not exist any more; .*\(FAILED\) as obsolete: .*; then: fine SUCCESS, reboot$/,
     async provoke(machine) {
@@ -371,26 +380,26 @@ const serverFaults: readonly Fault[] = [
       await machine.agent.logged(/\[doomed\] up/);
       machine.server.deleteWorkflow(doomed);
       const stopped = await machine.agent.logged(/the action is stopped/);
-      const said = await machine.agent.logged(/as obsolete/);
-      const fine = machine.createWorkflow(say('fine', 'true'));
+      const logged = await machine.agent.logged(/as obsolete/);
+      const fine = machine.createWorkflow(script('fine', 'true'));
       await machine.ended(fine, 'fine');
       await machine.agent.logged(/this machine stays up/);
-      return `${recorded(machine, doomed)}; ${stopped}; ${said}; then: fine SUCCESS, ${machine.agent.happened.join()}`;
+      return `${recorded(machine, doomed)}; ${stopped}; ${logged}; then: fine SUCCESS, ${machine.agent.happened.join()}`;
     },
   },
   {
     fault: 'the workflow is ended on the server (cancelled) while its action runs',
-    expected: 'the action is stopped; the machine is not finished',
+    expected: 'the action is stopped; the machine does not reboot',
     pattern:
-      /^doomed RUNNING, doomed FAILED; .*the action is stopped: the server has recorded its failure; finished: never$/,
+      /^doomed RUNNING, doomed FAILED; .*the action is stopped: the server has recorded its failure; rebooted: never$/,
     async provoke(machine) {
       const doomed = machine.createWorkflow(patient('doomed'));
       await machine.start();
       await machine.agent.logged(/\[doomed\] up/);
       await machine.cancel();
-      const said = await machine.agent.logged(/the action is stopped/);
+      const logged = await machine.agent.logged(/the action is stopped/);
       await machine.agent.logged(/idle: /);
-      return `${recorded(machine, doomed)}; ${said}; finished: ${machine.agent.happened.join() || 'never'}`;
+      return `${recorded(machine, doomed)}; ${logged}; rebooted: ${machine.agent.happened.join() || 'never'}`;
     },
   },
 ];
@@ -409,8 +418,10 @@ async function listen<Listening extends Server>(server: Listening, authority = '
   return server;
 }
 
-/** A registry that answers everything in the same way, over plain HTTP, as the engine accepts of this machine. */
-async function playRegistry(test: TestContext, status: number | 'silent'): Promise<string> {
+/**
+ * A registry with one response to all requests; plain HTTP, which the engine accepts on loopback.
+ */
+async function startRegistryWithStatus(test: TestContext, status: number | 'silent'): Promise<string> {
   const server = createHttpServer((_, answer) => {
     if (status !== 'silent') answer.writeHead(status, { 'content-type': 'application/json' }).end('{}');
   });
@@ -427,28 +438,30 @@ function registryFaults(test: TestContext, environment: Environment): readonly F
   const elsewhere =
     (status: number | 'silent', runtime: Partial<DockerRuntimeOptions> = {}): Fault['provoke'] =>
     async (machine) => {
-      const options = { runtime: { registry: await playRegistry(test, status), credentials: [], ...runtime } };
-      return await failing(say('one', 'true'), options)(machine, environment);
+      const options = {
+        runtime: { registry: await startRegistryWithStatus(test, status), credentials: [], ...runtime },
+      };
+      return await failing(script('one', 'true'), options)(machine, environment);
     };
   return [
     {
-      fault: 'the registry is down, and the image is there from an earlier pull',
+      fault: 'the registry is down, and the engine has the image from an earlier pull',
       expected: 'the copy is used, with a warning',
       pattern: /^one RUNNING, one SUCCESS; .*cannot pull .*connection refused; using the local copy/,
       async provoke(machine) {
         await using other = await startRegistry();
         await other.push('busybox', image);
         const runtime = { registry: other.host, credentials: [other] };
-        const earlier = machine.createWorkflow(say('earlier', 'true'));
+        const earlier = machine.createWorkflow(script('earlier', 'true'));
         await machine.start({ runtime, parts: { finish: 'none' } });
         await machine.ended(earlier, 'earlier');
         await other.stop();
-        const workflow = machine.createWorkflow(say('one', 'true'));
+        const workflow = machine.createWorkflow(script('one', 'true'));
         return `${await machine.ended(workflow, 'one')}; ${await machine.agent.logged(/using the local copy/)}`;
       },
     },
     {
-      fault: 'the registry is down, and the image is not there',
+      fault: 'the registry is down, and the engine does not have the image',
       expected: 'FAILED with the reason after some attempts; the agent stays',
       pattern: /^one RUNNING, one FAILED \(could not be run: cannot pull .*connection refused/,
       async provoke(machine) {
@@ -465,16 +478,16 @@ function registryFaults(test: TestContext, environment: Environment): readonly F
         await using other = await startRegistry();
         await other.push('late', image);
         await other.stop();
-        const workflow = machine.createWorkflow(say('one', 'true', { image: 'late' }));
+        const workflow = machine.createWorkflow(script('one', 'true', { image: 'late' }));
         await machine.start({ runtime: { registry: other.host, credentials: [other], pullAttempts: 100 } });
-        const said = await machine.agent.logged(/connection refused; trying again/);
+        const logged = await machine.agent.logged(/connection refused; trying again/);
         await other.start();
-        return `${await machine.ended(workflow, 'one')}; ${said}`;
+        return `${await machine.ended(workflow, 'one')}; ${logged}`;
       },
     },
     {
       fault: 'the registry refuses the password (401)',
-      expected: 'FAILED, and that the credentials are refused; the password is told nobody',
+      expected: 'FAILED, and that the credentials are refused; the password is not in it',
       pattern: /^one RUNNING, one FAILED \(could not be run: cannot pull .*(unauthorized|no basic auth)(?!.*canary)/,
       provoke: pulling(registry, 'private', { password: 'canary' }),
     },
@@ -491,14 +504,14 @@ function registryFaults(test: TestContext, environment: Environment): readonly F
       provoke: elsewhere(500),
     },
     {
-      fault: 'the registry takes a connection and says nothing',
+      fault: 'the registry accepts a connection and sends no data',
       expected: 'FAILED: no progress within the limit',
       pattern: /^one RUNNING, one FAILED \(could not be run: cannot pull .*: no (progress for|answer within) 1 s/,
       provoke: elsewhere('silent', { pullStallSeconds: 1, pullAttempts: 1 }),
     },
     {
-      fault: 'an image is not there when the time for pulling it is over',
-      expected: 'TIMEOUT, and what was wrong meanwhile',
+      fault: 'an image is not pulled within the limit',
+      expected: 'TIMEOUT, with the reason of the last attempt',
       pattern:
         /^one RUNNING, one TIMEOUT \(timed out: cannot pull .*busybox:latest: no success within 2 s; the last attempt: .*500/,
       provoke: elsewhere(500, { pullAttempts: 100, pullTimeoutSeconds: 2 }),
@@ -537,10 +550,13 @@ async function containerOf({ docker }: Engine, workflow: string) {
 const actionFaults: readonly Fault[] = [
   {
     fault: 'an action fails',
-    expected: 'FAILED with exit code and last words; the workflow ends',
+    expected: 'FAILED with exit code and last line; the workflow ends',
     pattern: /^one RUNNING, one FAILED \(exit code 3: no space left on device\)$/,
     async provoke(machine) {
-      const workflow = machine.createWorkflow(say('one', 'echo no space left on device; exit 3'), say('two', 'true'));
+      const workflow = machine.createWorkflow(
+        script('one', 'echo no space left on device; exit 3'),
+        script('two', 'true'),
+      );
       await machine.start();
       return await machine.ended(workflow, 'one');
     },
@@ -550,7 +566,7 @@ const actionFaults: readonly Fault[] = [
     expected: 'TIMEOUT with the limit; its container is gone',
     pattern: /^one RUNNING, one TIMEOUT \(timed out after 1 s: still here\); containers: 0$/,
     async provoke(machine, { engine }) {
-      const workflow = machine.createWorkflow(say('one', 'echo still here; sleep 600', { timeoutSeconds: 1 }));
+      const workflow = machine.createWorkflow(script('one', 'echo still here; sleep 600', { timeoutSeconds: 1 }));
       await machine.start();
       const seen = await machine.ended(workflow, 'one');
       await machine.agent.logged(/idle: /);
@@ -572,7 +588,7 @@ const actionFaults: readonly Fault[] = [
   },
   {
     fault: 'an action needs more memory than there is for it (OOM)',
-    expected: 'FAILED: out of memory, also when the engine hears of the end before it hears of the reason',
+    expected: 'FAILED: out of memory, also when the engine learns of the end before the reason',
     pattern: /^one RUNNING, one FAILED \(out of memory \(exit code 137\)/,
     async provoke(machine, { engine }) {
       const workflow = machine.createWorkflow(patient('one', 'exec tail /dev/zero'));
@@ -597,11 +613,11 @@ const actionFaults: readonly Fault[] = [
     provoke: failing({ name: 'one', command: ['/bin/foreign'], image: 'foreign-program' }),
   },
   {
-    fault: 'somebody else has a container of the same name',
-    expected: 'it is in nobody’s way',
+    fault: 'another client has a container of the same name',
+    expected: 'both exist',
     pattern: /^one RUNNING, one SUCCESS; the other one: created$/,
     async provoke(machine, { engine, image }) {
-      const workflow = machine.createWorkflow(say('one', 'true'));
+      const workflow = machine.createWorkflow(script('one', 'true'));
       const name = containerName(await machine.currentAction(), 'action');
       await engine.load('localhost/foreign:1', image);
       const other = await engine.docker.createContainer({ name, Image: 'localhost/foreign:1' });
@@ -614,21 +630,21 @@ const actionFaults: readonly Fault[] = [
   },
 ];
 
-/** Of engines that no other test uses. */
+/** Each with an engine of its own. */
 const engineFaults: readonly Fault[] = [
   {
     fault: 'the engine is down when the agent starts',
-    expected: 'said once; the action runs when the engine is there',
+    expected: 'logged once; the action runs when the engine answers',
     pattern: /^one RUNNING, one SUCCESS; cannot reach the container engine at .*; trying again$/,
     async provoke(machine) {
       await using engine = await startEngine({ started: false });
-      const workflow = machine.createWorkflow(say('one', 'true'));
+      const workflow = machine.createWorkflow(script('one', 'true'));
       await machine.start({ runtime: { host: engine.host } });
-      const said = await machine.agent.logged(/cannot reach the container engine/);
+      const logged = await machine.agent.logged(/cannot reach the container engine/);
       await engine.start();
       const seen = await machine.ended(workflow, 'one');
       await machine.agent.stop();
-      return `${seen}; ${said}`;
+      return `${seen}; ${logged}`;
     },
   },
   {
@@ -652,7 +668,7 @@ const engineFaults: readonly Fault[] = [
     },
   },
   {
-    fault: 'the engine is restarted while an action runs, and takes it along',
+    fault: 'the engine is restarted while an action runs, and stops it',
     expected: 'FAILED, and that the engine was unavailable; it does not run twice',
     pattern: /^one RUNNING, one FAILED \(.*the container engine was unavailable meanwhile/,
     async provoke(machine) {
@@ -672,20 +688,20 @@ const engineFaults: readonly Fault[] = [
 const diskFaults: readonly Fault[] = [
   {
     fault: 'the disk of the state directory becomes full',
-    expected: 'no action starts that could not be recorded; said, and gone on when there is space',
+    expected: 'no action starts that could not be recorded; logged, and the agent goes on when there is space',
     pattern: /^one RUNNING, one SUCCESS; cannot record the start of an action: .*ENOSPC.*; trying again$/,
     async provoke(machine) {
       await using disk = await mountSmallDisk(machine.agent.stateDirectory);
       await machine.start();
       await machine.agent.logged(/idle: /);
       await disk.fill();
-      const workflow = machine.createWorkflow(say('one', 'true'));
-      const said = await machine.agent.logged(/cannot record the start/);
+      const workflow = machine.createWorkflow(script('one', 'true'));
+      const logged = await machine.agent.logged(/cannot record the start/);
       assert.equal(recorded(machine, workflow), '');
       await disk.empty();
       const seen = await machine.ended(workflow, 'one');
       await machine.agent.stop();
-      return `${seen}; ${said}`;
+      return `${seen}; ${logged}`;
     },
   },
   {
@@ -701,29 +717,29 @@ const diskFaults: readonly Fault[] = [
       await machine.agent.logged(/\[one\] up/);
       await disk.fill();
       await machine.go(workflow);
-      const said = await machine.agent.logged(/cannot record the end/);
+      const logged = await machine.agent.logged(/cannot record the end/);
       assert.equal(recorded(machine, workflow), 'one RUNNING');
       await disk.empty();
       const seen = await machine.ended(workflow, 'one');
       await machine.agent.stop();
       assert.equal(machine.agent.log.filter((line) => /\[one\] up/.test(line)).length, 1);
-      return `${seen.replace(/: [\d ]+[^;]*/, ': …)')}; ${said}`;
+      return `${seen.replace(/: [\d ]+[^;]*/, ': …)')}; ${logged}`;
     },
   },
   {
     fault: 'the disk of the state directory fails, and becomes read-only',
-    expected: 'no action starts that could not be recorded, and that is said',
+    expected: 'no action starts that could not be recorded, and that is logged',
     pattern: /^no report; cannot .*(EROFS|EIO).*; trying again$/,
     async provoke(machine) {
       await using disk = await mountSmallDisk(machine.agent.stateDirectory);
       await machine.start();
       await machine.agent.logged(/idle: /);
       await disk.breakIt();
-      const workflow = machine.createWorkflow(say('one', 'true'));
-      const said = await machine.agent.logged(/EROFS|EIO/);
+      const workflow = machine.createWorkflow(script('one', 'true'));
+      const logged = await machine.agent.logged(/EROFS|EIO/);
       const seen = recorded(machine, workflow) || 'no report';
       await machine.agent.stop();
-      return `${seen}; ${said}`;
+      return `${seen}; ${logged}`;
     },
   },
   {
@@ -796,7 +812,7 @@ test('faults', { timeout: 300_000, concurrency: 4 }, async (test) => {
     test.diagnostic(`| ${row.join(' | ')} |`);
 });
 
-/** Without what differs from run to run, and not longer than a line. */
+/** Without what differs from run to run, in a line of at most 240 characters. */
 function forTable(seen: string): string {
   const plain = seen
     .replaceAll(/127(\.\d+){3}:\d+/g, '127.0.0.1')

@@ -1,4 +1,4 @@
-/** What an agent does with more output than anybody reads; as a process of its own, with a real engine. */
+/** More output than its reader takes: the agent as a program, with a real engine. */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
@@ -21,13 +21,13 @@ test('100 MB of output for a slow reader: all of it arrives, and the memory stay
   const machine = await createProcessMachine(test, shared);
   const words = 'x'.repeat(199);
   let lines = 0;
-  let said = '';
-  /** Less than 60 MB a second: far less than the agent has to say. */
+  let rest = '';
+  /** Less than 60 MB a second: far less than the agent writes. */
   async function readSlowly(stdout: Readable): Promise<void> {
     for await (const chunk of stdout) {
-      const text = said + chunk;
+      const text = rest + chunk;
       lines += text.split(words).length - 1;
-      said = text.slice(-words.length + 1);
+      rest = text.slice(-words.length + 1);
       await delay(1);
     }
   }
@@ -45,7 +45,7 @@ test('100 MB of output for a slow reader: all of it arrives, and the memory stay
   assert.ok(growth < 64 * 2 ** 20, `the memory grew by ${growth} bytes`);
 });
 
-test('a reader that reads nothing: the end of the action is reported all the same, with its last words, and the agent stops when told', {
+test('a reader that reads nothing: the end of the action is reported anyway, with its last lines, and the agent stops on SIGTERM', {
   timeout: 120_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);

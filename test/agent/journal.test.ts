@@ -272,7 +272,7 @@ test('openJournal() says which file cannot be used', async () => {
 });
 
 test('a process that is killed while it writes loses at most the record it was writing', async () => {
-  // Each number is printed after its record was reported as synced: every printed one must be found.
+  // Each number is printed when its record is synced: every printed one must be found.
   const program = `
     import { openJournal } from ${JSON.stringify(join(import.meta.dirname, '../../agent/journal.ts'))};
     const journal = await openJournal(process.argv[1], () => {});

@@ -1,7 +1,9 @@
 /**
- * Agents that are killed (SIGKILL) at named points of the loop and at any moment, and started again until their workflow is done. Planned runs kill each dialect's
- * agent at every point; seeded runs kill at random, in orders that nobody has planned, and only the transport differs between dialects in them. `KILL_RUNS=n` makes
- * n seeded runs instead of 24; `KILL_SEED=n` makes others than the usual ones. A change of the loop or the journal is worth `KILL_RUNS=1000`.
+ * Agents that are killed (SIGKILL) at named points of the loop and at any moment, and started again
+ * until their workflow is done. Planned runs kill the agent of each dialect at every point. Seeded
+ * runs kill at random, in orders that were not planned; only the transport differs between dialects
+ * there. `KILL_RUNS=n` makes n seeded runs instead of 24, `KILL_SEED=n` others than the usual ones.
+ * After a change of the loop or the journal, run it with `KILL_RUNS=1000`.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -26,7 +28,7 @@ import { BAD, EXIT, type Kill, type KillableAgentSettings, POINTS } from './kill
 const runs = Number(process.env['KILL_RUNS'] ?? 24);
 const seed = Number(process.env['KILL_SEED'] ?? 1);
 
-/** What is going to happen in a run. */
+/** What happens in a run. */
 interface Plan {
   readonly name: string;
   readonly dialect: ServerDialect;
@@ -41,16 +43,17 @@ interface Result {
   readonly violations: readonly string[];
 }
 
-test('an agent killed anywhere runs nothing that ended again, loses and doubles no report, and restarts the machine once', {
-  // Never reached, on a machine of any speed: each agent has a limit of 60 s, a run has at most eleven, and four runs go on at once.
+test('an agent killed anywhere runs nothing that ended again, loses and doubles no report, and reboots the machine once', {
+  // Never reached: each agent has 60 s, a run has at most eleven agents, and four runs go on at
+  // once.
   timeout: (30 + runs) * 180_000,
 }, async (test) => {
-  const field = await prepare(test);
+  const { run } = await prepare(test);
   const killed = new Map<string, number>();
   const violations: string[] = [];
   let made = 0;
   const make = async (plan: Plan) => {
-    const result = await field.run(plan);
+    const result = await run(plan);
     made += 1;
     for (const point of result.killedAt) killed.set(point, (killed.get(point) ?? 0) + 1);
     violations.push(...result.violations.map((violation) => `${plan.name}: ${violation}`));
@@ -70,7 +73,7 @@ test('an agent killed anywhere runs nothing that ended again, loses and doubles 
   );
 });
 
-/** Servers, and the agent as one file, which starts three times as fast as many. */
+/** Servers, and the agent bundled to one file, which starts in a third of the time. */
 async function prepare(test: TestContext): Promise<{ run(plan: Plan): Promise<Result> }> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-kill-'));
   test.after(() => rm(directory, { recursive: true }));
@@ -173,19 +176,25 @@ function randomPlan(seed: number): Plan {
   };
 }
 
-/** A run whose agents die, one after the other, between the server's acknowledgement of the last action and its record. Some servers do not show the workflow then. */
+/**
+ * A run whose agents are killed, one after the other, between the server's acknowledgement of the
+ * last action and the record of it. Some servers do not show the workflow then.
+ */
 function planForLostAcknowledgement(dialect: ServerDialect): Plan {
   const actions = ['good-0', 'good-1', 'good-2'];
   const [after, before] = ['after transport.report ended', 'before journal.acknowledged'];
-  const deaths = [
+  const points = [
     { point: before, occurrence: actions.length },
     ...[after, before].map((point) => ({ point, occurrence: 1 })),
   ];
-  const kills = deaths.map((death) => ({ kill: { kind: 'point', ...death }, powerCut: false }) as const);
+  const kills = points.map((point) => ({ kill: { kind: 'point', ...point }, powerCut: false }) as const);
   return { name: `lost acknowledgement of ${dialect}`, dialect, actions, interrupted: 'rerun', kills };
 }
 
-/** Runs that come past every point, several a run: what the loop passes at each action, then one of those at the end of all. */
+/**
+ * Runs that kill at every point, several points a run: those that the loop passes at each action,
+ * then one of those at the end of the workflow.
+ */
 function plansForAllPoints(dialect: ServerDialect): Plan[] {
   const actions = ['good-0', 'good-1', 'good-2', 'good-3'];
   const at = (point: string) => ({ kill: { kind: 'point', point, occurrence: 1 }, powerCut: false }) as const;
@@ -215,7 +224,7 @@ function createRandom(seed: number): () => number {
   };
 }
 
-/** Four at a time: a process that starts up waits for others a good part of its life. */
+/** Four at a time: a process that starts mostly waits for others. */
 async function inLanes<Item>(items: readonly Item[], handle: (item: Item) => Promise<void>): Promise<void> {
   const queue = items.values();
   const lane = async () => {

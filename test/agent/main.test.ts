@@ -1,4 +1,4 @@
-/** The agent as a process of its own: against the played server, with a real engine and a real registry. */
+/** The agent as a program: against a fake server, with a real engine and a real registry. */
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ before(async () => {
 
 after(() => shared?.[Symbol.asyncDispose]());
 
-test('tink-worker runs a workflow from a registry with a password, and restarts the machine after the acknowledgement', {
+test('tink-worker runs a workflow from a registry with a password, and reboots the machine after the acknowledgement', {
   timeout: 120_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);
@@ -75,7 +75,7 @@ test('an agent reaches a server that only the proxy of the kernel command line c
   assert.deepEqual([...new Set(proxy.tunnels)], [`tinkerbell.example:${port}`]);
 });
 
-test('an action that exits with 3 is FAILED, with the exit code and its last words, and the agent stays', {
+test('an action that exits with 3 is FAILED, with the exit code and its last line, and the agent goes on', {
   timeout: 120_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);
@@ -123,7 +123,9 @@ test('an image that cannot be pulled is FAILED, with the reason, and without the
 });
 
 describe('an agent that is killed while an action runs', () => {
-  /** Kills the agent in the middle of its action and the container with it, as when the machine loses its power; starts another agent. */
+  /**
+   * Kills the agent and the container during an action, as a power cut does; starts another agent.
+   */
   async function powerLoss(machine: ProcessMachine, flags: readonly string[]): Promise<string> {
     const workflow = machine.createWorkflow([
       { name: 'quick', script: 'echo quick >> /shared/done' },
@@ -150,7 +152,7 @@ describe('an agent that is killed while an action runs', () => {
     assert.deepEqual(machine.events(workflow).slice(2), ['long ACTION_IN_PROGRESS', 'long ACTION_SUCCESS']);
   });
 
-  test('reports it as failed, with the reason, when told to', { timeout: 120_000 }, async (test) => {
+  test('reports it as failed, with the reason, with --interrupted=fail', { timeout: 120_000 }, async (test) => {
     const machine = await createProcessMachine(test, shared);
     const workflow = await powerLoss(machine, ['--interrupted=fail']);
     assert.match(await machine.reported(workflow, 'ACTION_FAILED', 'long'), /^interrupted: /);
@@ -244,7 +246,7 @@ describe('the command line', () => {
     ]);
   });
 
-  test('a machine without a worker id ends with 2, with what was wrong in what it was given', async () => {
+  test('a machine without a worker ID ends with 2, and with what is wrong with the settings', async () => {
     const { exitCode, stderr } = await runAgentProgram([], { NIBS_BOOT_MAC: 'eth0', AGENT_GRPC_SERVER: 'h' });
     assert.equal(exitCode, 2);
     assert.match(stderr, /^tink-agent: boot-mac \(environment variable NIBS_BOOT_MAC\): must be a MAC address.*\n/);

@@ -11,7 +11,7 @@ before(async () => {
 
 after(() => shared?.[Symbol.asyncDispose]());
 
-test('a server that is away for a minute, from the middle of an action to after its end, misses nothing', {
+test('a server that is away for a minute, from the middle of an action to after its end, gets all reports', {
   timeout: 180_000,
 }, async (test) => {
   const machine = await createProcessMachine(test, shared);
@@ -22,7 +22,7 @@ test('a server that is away for a minute, from the middle of an action to after 
   const agent = machine.start(['--backoff-max-interval=5s']);
   await agent.logged(/\[one\] it runs/);
   await machine.server.stop();
-  // The outage is what is tested, so it lasts as long as the test names.
+  // The length of the outage is what is tested.
   await new Promise((resolve) => setTimeout(resolve, 60_000));
   await machine.server.start();
   await machine.reported(workflow, 'ACTION_SUCCESS', 'two');

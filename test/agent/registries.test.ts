@@ -10,28 +10,25 @@ import { startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts'
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { type Registry, startRegistry } from '../sandbox/registry.ts';
 
-/**
- * A door before a registry, of plain HTTP: passes everything on and keeps what the callers show of
- * themselves.
- */
-async function watch(test: TestContext, { host, authority }: Registry) {
-  const shown = new Set<string>();
-  const door = createServer((incoming, answer) => {
-    if (incoming.headers.authorization !== undefined) shown.add(incoming.headers.authorization);
+/** A plain HTTP proxy in front of a registry; records the credentials that it receives. */
+async function startProxy(test: TestContext, { host, authority }: Registry) {
+  const credentials = new Set<string>();
+  const proxy = createServer((incoming, outgoing) => {
+    if (incoming.headers.authorization !== undefined) credentials.add(incoming.headers.authorization);
     const target = { ca: authority.certificate, method: incoming.method, headers: incoming.headers };
     const onward = request(`https://${host}${incoming.url}`, target, (response) => {
-      answer.writeHead(response.statusCode ?? 502, response.headers);
-      response.pipe(answer);
+      outgoing.writeHead(response.statusCode ?? 502, response.headers);
+      response.pipe(outgoing);
     });
-    onward.on('error', (error) => answer.destroy(error));
+    onward.on('error', (error) => outgoing.destroy(error));
     incoming.pipe(onward);
   });
-  await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
   test.after(() => {
-    door.close();
-    door.closeAllConnections();
+    proxy.close();
+    proxy.closeAllConnections();
   });
-  return { host: `127.0.0.1:${(door.address() as AddressInfo).port}`, shown };
+  return { host: `127.0.0.1:${(proxy.address() as AddressInfo).port}`, credentials };
 }
 
 test('each registry gets its own credentials from the configuration file, and no other ones', async (test) => {
@@ -40,24 +37,24 @@ test('each registry gets its own credentials from the configuration file, and no
   await using second = await startRegistry({ username: 'two', password: 'canary-of-two' });
   const image = await busyboxImage();
   for (const registry of [first, second]) await registry.push('tools/busybox', image);
-  const doors = [await watch(test, first), await watch(test, second)] as const;
+  const proxies = [await startProxy(test, first), await startProxy(test, second)] as const;
   const machine = await createProcessMachine(test, shared);
   const config = join(machine.directory, 'config.yaml');
   const registries = Object.fromEntries(
-    [first, second].map(({ username, password }, index) => [doors[index]?.host, { username, password }]),
+    [first, second].map(({ username, password }, index) => [proxies[index]?.host, { username, password }]),
   );
   await writeFile(config, JSON.stringify({ registries }));
   const workflow = machine.createWorkflow([
     { name: 'shared', script: 'true' },
-    ...doors.map(({ host }, index) => ({ name: `door-${index}`, image: `${host}/tools/busybox`, script: 'true' })),
+    ...proxies.map(({ host }, index) => ({ name: `proxy-${index}`, image: `${host}/tools/busybox`, script: 'true' })),
   ]);
 
   const agent = machine.start(['--config', config, '--registry-prefix=unqualified']);
-  await machine.reported(workflow, 'ACTION_SUCCESS', 'door-1');
+  await machine.reported(workflow, 'ACTION_SUCCESS', 'proxy-1');
   const basic = ({ username, password }: Registry) =>
     `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
   assert.deepEqual(
-    doors.map(({ shown }) => [...shown]),
+    proxies.map(({ credentials }) => [...credentials]),
     [[basic(first)], [basic(second)]],
   );
   assert.doesNotMatch(agent.output.join('\n'), /canary-of/);

@@ -77,7 +77,7 @@ test('withRegistry() puts it in front of none, if it is for credentials only', (
     assert.equal(withRegistry(image, 'reg:5000', 'never'), image);
 });
 
-test('withRegistry() leaves images alone that name a registry, if it is told so', () => {
+test('withRegistry() leaves images alone that name a registry, with the rule `unqualified`', () => {
   assert.equal(withRegistry('x/y', 'reg:5000', 'unqualified'), 'reg:5000/x/y');
   assert.equal(withRegistry('quay.io/a/b:1', 'reg:5000', 'unqualified'), 'quay.io/a/b:1');
   assert.equal(withRegistry('localhost/a', 'reg:5000', 'unqualified'), 'localhost/a');
@@ -88,7 +88,10 @@ test('normaliseHost() knows the names of Docker Hub', () => {
   assert.equal(normaliseHost('Reg.example.com:5000'), 'reg.example.com:5000');
 });
 
-/** What the Go agents of each generation ask for; made by image-references/main.go. An empty text: the engine refuses the name. */
+/**
+ * What the Go agents of each protocol version ask for; made by image-references/main.go. Empty: the
+ * engine refuses the name.
+ */
 const goRules = readFileSync(join(import.meta.dirname, 'image-references/references.jsonl'), 'utf8')
   .trim()
   .split('\n')
@@ -100,7 +103,7 @@ for (const dialect of ['v0.1', 'v0.2', 'v0.7', 'v0.9', 'current'] as const)
     let compared = 0;
     for (const { registry, image, expected } of goRules) {
       const go = expected[dialect];
-      // Without a registry tink-worker up to v0.6 ends, and where it refuses a name, more than it takes may be understood here.
+      // Without a registry tink-worker up to v0.6 exits; a name that it refuses may be valid here.
       if (go === undefined || (go === '' && dialect !== 'current')) continue;
       compared += 1;
       assert.equal(canonicalOf(withRegistry(image, registry || undefined, rule)), go, `${registry} ${image}`);

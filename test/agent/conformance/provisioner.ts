@@ -22,38 +22,41 @@ import {
 export interface Provisioner extends AsyncDisposable {
   /** Whether the server keeps the message of a report. */
   readonly keepsMessages: boolean;
-  /** What the machine's agent needs to know. */
+  /** What the agent of the machine needs to reach the server. */
   readonly machine: ServerTransportOptions;
-  /** @param actions names. @returns the id of a workflow with one task for the machine. */
+  /**
+   * @param actions names
+   * @returns the ID of a workflow with one task for the machine
+   */
   createWorkflow(actions: readonly string[]): Promise<string>;
-  /** `RUNNING wipe`, `SUCCESS wipe`, …: what the server has recorded, oldest first, with the messages. */
+  /** What the server has recorded, oldest first: `RUNNING wipe`, `SUCCESS wipe`; with messages. */
   events(workflowId: string): Promise<readonly { readonly what: string; readonly message: string }[]>;
 }
 
-/** A provisioner with faults to choose. */
-export interface PlayedProvisioner extends Provisioner {
+/** A fake server, which can have faults. */
+export interface FakeProvisioner extends Provisioner {
   readonly server: TinkServer;
   readonly dialect: ServerDialect;
   /** A second machine. */
   readonly otherMachine: ServerTransportOptions;
-  /** @returns the id of a workflow whose tasks are for the one or the other machine. */
+  /** @returns the ID of a workflow whose tasks are for the one or the other machine. */
   createTasks(...tasks: readonly (readonly [machine: 'one' | 'two', actions: readonly string[]])[]): string;
   /** As {@link createWorkflow}, for a machine whose agent goes by its UUID with every dialect. */
   createForUuid(actions: readonly string[]): string;
-  /** Puts a server of another dialect in place of this one, at the same address, which knows nothing of what was before. */
-  replace(dialect: ServerDialect): Promise<PlayedProvisioner>;
+  /** Replaces the server by one of another dialect at the same address, without its records. */
+  replace(dialect: ServerDialect): Promise<FakeProvisioner>;
 }
 
-export async function playProvisioner(dialect: ServerDialect): Promise<PlayedProvisioner> {
-  return playOn(await startTinkServer({ dialect, retry: patience }));
+export async function startFakeProvisioner(dialect: ServerDialect): Promise<FakeProvisioner> {
+  return provisionerOf(await startTinkServer({ dialect, retry: patience }));
 }
 
-/** Of the server's own attempts, for tests that are not to last for minutes. */
+/** The server's own attempts; the defaults take a minute. */
 const patience = { intervalSeconds: 0.02, limitSeconds: 0.1 };
 
-function playOn(server: TinkServer): PlayedProvisioner {
+function provisionerOf(server: TinkServer): FakeProvisioner {
   const { dialect } = server;
-  const createTasks: PlayedProvisioner['createTasks'] = (...tasks) => {
+  const createTasks: FakeProvisioner['createTasks'] = (...tasks) => {
     const template = templateOf(...tasks.map(([who, actions], index) => [`task-${index}`, who, actions] as const));
     const values = { one: MACHINE_ONE.mac, two: MACHINE_TWO.mac };
     return server.createWorkflow(server.createTemplate('conformance', template), values);
@@ -77,7 +80,7 @@ function playOn(server: TinkServer): PlayedProvisioner {
     replace: async (other) => {
       await server.stop();
       const [, port] = server.authority.split(':');
-      return playOn(
+      return provisionerOf(
         await startTinkServer({
           dialect: other,
           retry: patience,
@@ -95,8 +98,9 @@ function playOn(server: TinkServer): PlayedProvisioner {
 const PROTOS = 'github.com.tinkerbell.tink.protos';
 
 /**
- * A tink server v0.1 to v0.8 with PostgreSQL that runs elsewhere. Everything is done over its gRPC port, as `tink hardware push`, `tink template create` and
- * `tink workflow create` do: each call here makes a new machine, which stays on the server.
+ * A tink server v0.1 to v0.8 with PostgreSQL that runs elsewhere. All is done over its gRPC port,
+ * as by `tink hardware push`, `tink template create` and `tink workflow create`. Each call makes a
+ * new machine, which stays on the server.
  */
 export async function connectProvisioner(authority: string, certificateUrl: string | undefined): Promise<Provisioner> {
   const channel = new Channel({

@@ -1,17 +1,15 @@
-/** What every server is entitled to of an agent, whichever dialect it speaks. */
+/** What every server expects of an agent, in each dialect. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { AgentMachine } from '../../sandbox/agent-under-test/agent-machine.ts';
 import { pollUntil } from '../../sandbox/poll-until.ts';
 import { MACHINE_ONE } from '../../sandbox/tink-server/example.ts';
 import { SERVER_DIALECTS } from '../../sandbox/tink-server/server.ts';
-import type { PlayedProvisioner, Provisioner } from './provisioner.ts';
+import type { FakeProvisioner, Provisioner } from './provisioner.ts';
 
-/** On any server, also one that runs elsewhere. */
+/** On any server, also on one that runs elsewhere. */
 export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Promise<void>>> = {
-  'a workflow runs to its end, in order, each action once, and the machine restarts after that': async (
-    provisioner,
-  ) => {
+  'a workflow runs to its end, in order, each action once, and then the machine reboots': async (provisioner) => {
     const workflow = await provisioner.createWorkflow(['wipe', 'partition', 'write']);
     await using machine = AgentMachine.forServer(provisioner.machine);
     await machine.start({ finish: 'reboot' });
@@ -48,7 +46,7 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
     assert.deepEqual(await recorded(provisioner, workflow), ['RUNNING slow', 'TIMEOUT slow']);
   },
 
-  'an agent that had nothing to do runs what comes later': async (provisioner) => {
+  'an agent that was idle runs a later workflow': async (provisioner) => {
     await using machine = AgentMachine.forServer(provisioner.machine);
     await machine.start();
     await machine.logged(/idle: /);
@@ -80,8 +78,8 @@ export const scenarios: Readonly<Record<string, (provisioner: Provisioner) => Pr
   },
 };
 
-/** On servers with faults. */
-export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) => Promise<void>>> = {
+/** On fake servers. */
+export const faults: Readonly<Record<string, (provisioner: FakeProvisioner) => Promise<void>>> = {
   'a restart of the server while an action runs is survived': async (provisioner) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
@@ -97,7 +95,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     assert.equal(server.panic, undefined);
   },
 
-  'answers that are lost, and questions, make nothing happen twice': async (provisioner) => {
+  'lost requests and lost responses make nothing happen twice': async (provisioner) => {
     const { server } = provisioner;
     const workflow = await provisioner.createWorkflow(['one', 'two']);
     await using machine = AgentMachine.forServer(provisioner.machine);
@@ -117,7 +115,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     assert.equal(server.panic, undefined);
   },
 
-  'an action that ended is not run again by the next agent, although the server asks for it again': async (
+  'an action that ended is not run again by the next agent, although the server requests it again': async (
     provisioner,
   ) => {
     const { server } = provisioner;
@@ -177,7 +175,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
     assert.equal(server.panic, undefined);
   },
 
-  'a server that is replaced by one of another dialect is understood': async (provisioner) => {
+  'an agent works on with a server of another dialect that replaces its own': async (provisioner) => {
     const next = SERVER_DIALECTS[(SERVER_DIALECTS.indexOf(provisioner.dialect) + 1) % SERVER_DIALECTS.length] ?? 'v0.1';
     const { server } = provisioner;
     const old = provisioner.createForUuid(['before', 'lost']);
@@ -188,7 +186,7 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
       certificateUrl: undefined,
       certificateAuthority: server.certificate.bundle,
     });
-    const replaced = Promise.withResolvers<PlayedProvisioner>();
+    const replaced = Promise.withResolvers<FakeProvisioner>();
     machine.runAction = async ({ name }) => {
       if (name === 'before') replaced.resolve(await provisioner.replace(next));
       return {};
@@ -204,9 +202,9 @@ export const faults: Readonly<Record<string, (provisioner: PlayedProvisioner) =>
   },
 };
 
-/** On servers with faults, but `v0.7`: that takes no report on a second task. */
+/** On fake servers except `v0.7`, which rejects reports on a second task. */
 export const severalTasks: typeof faults = {
-  'a task of another machine is left to that, and waited for': async (provisioner) => {
+  'an agent waits for a task of another machine': async (provisioner) => {
     const workflow = provisioner.createTasks(['one', ['boot', 'burn']], ['two', ['check']], ['one', ['install']]);
     await using first = AgentMachine.forServer(provisioner.machine);
     await first.start({ finish: 'reboot' });

@@ -103,7 +103,7 @@ async function expected(name: string): Promise<ServerJson> {
   return JSON.parse(await readFile(join(import.meta.dirname, 'expected', `${name}.json`), 'utf8'));
 }
 
-/** An optical drive has a serial number, and may have a longer name, that only a command to the drive tells. */
+/** Only a command to an optical drive reads its serial number and its full name. */
 function exceptDiscs(disk: object): object {
   const isOptical = 'driveType' in disk && disk.driveType === 'ODD';
   return isOptical ? { ...disk, model: undefined, serialNumber: undefined } : disk;

@@ -2,7 +2,9 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
-/** Part of the files of a machine: path → content, `-> target` for a link, `hex:…` for bytes that are no text. */
+/**
+ * Files of a machine: path → content, `-> target` for a link, `hex:…` for bytes that are not text.
+ */
 export type MachineTree = Readonly<Record<string, string>>;
 
 /** Trees that were recorded or written (see README.md there), in alphabetical order. */
@@ -12,7 +14,10 @@ export async function readTree(name: string): Promise<MachineTree> {
   return JSON.parse(await readFile(join(machines, `${name}.json`), 'utf8'));
 }
 
-/** A tree laid out in a scratch directory. Where a link leads there is at least a directory, as the kernel has no links to nothing. */
+/**
+ * Writes a tree to a scratch directory. The target of each link exists, at least as a directory:
+ * the kernel has no dangling links.
+ */
 export async function layOut(tree: MachineTree): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'nibs-machine-'));
   await layOutIn(path, tree);

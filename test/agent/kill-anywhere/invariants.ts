@@ -42,8 +42,8 @@ function checkStarts({ ledger, interrupted }: KillRun): string[] {
 }
 
 /**
- * One start and one end of each action up to the first that failed, in order, with the verdict of its
- * container or of the policy.
+ * One start and one end of each action up to the first that failed, in order, with the verdict of
+ * its container or of the policy.
  */
 function checkReports(run: KillRun): string[] {
   const seen = run.events.map(({ progress, actionName }) => `${progress} ${actionName}`);
@@ -79,8 +79,8 @@ function verdictsOf({ ledger, interrupted }: KillRun, action: string): [Verdict,
 }
 
 /**
- * Whether the policy `fail` had to decide: the action was about to start when the agent was killed, and
- * it had no container when its end was recorded, which is the end of this part of the ledger.
+ * Whether the policy `fail` had to decide: the action was about to start when the agent was killed,
+ * and it had no container when its end was recorded, which is the end of this part of the ledger.
  */
 function wasLost(ledger: readonly LedgerEntry[], action: string): boolean {
   const start = ledger.findLastIndex((entry) => entry.what === 'started' && entry.action === action);
@@ -90,8 +90,8 @@ function wasLost(ledger: readonly LedgerEntry[], action: string): boolean {
 }
 
 /**
- * The machine reboots at most once, and after the last acknowledgement; and always, unless the agent
- * was killed after it had recorded that the power action is done.
+ * The machine reboots at most once, and after the last acknowledgement; and always, unless the
+ * agent was killed after it had recorded that the power action is done.
  */
 function checkReboot(run: KillRun): string[] {
   const restarts = run.ledger.filter((entry) => entry.what === 'restarted');

@@ -29,8 +29,8 @@ export type Kill = z.infer<typeof kill>;
 export type KillableAgentSettings = z.infer<typeof killableAgentSettings>;
 
 /**
- * All named points: before and after each call of a port by the loop, and the steps within the run of
- * a container.
+ * All named points: before and after each call of a port by the loop, and the steps within the run
+ * of a container.
  */
 export const POINTS: readonly string[] = [
   ...['transport.next', 'transport.report started', 'transport.report ended'],

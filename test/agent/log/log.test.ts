@@ -77,7 +77,7 @@ test('messageOf() puts an error and its causes on one line, and says nothing twi
   assert.equal(messageOf(new TypeError('')), 'TypeError');
 });
 
-test('withoutSecretFields() masks secrets by their value as ever', () => {
+test('withoutSecretFields() still masks secrets by their value', () => {
   const { log, lines } = logOf({});
   withoutSecretFields(log).info({ stream: 'stdout' }, 'the password is hunter22');
   const { time: _, ...rest } = JSON.parse(lines[0] ?? '');

@@ -73,7 +73,7 @@ test('learnEnvironment() learns the values of variables that look like secrets, 
   assert.equal(redactor.redact('hunter22 /dev/sda abc=def'), '*** /dev/sda ***');
 });
 
-test('a Secret shows itself to nobody but who asks for it', () => {
+test('a Secret is shown by reveal() only', () => {
   const secret = new Secret('hunter22');
   assert.equal(secret.reveal(), 'hunter22');
   for (const shown of [

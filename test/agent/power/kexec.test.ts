@@ -1,4 +1,7 @@
-/** The program `kexec` is played: a kernel that takes this machine over would end the test. Devices and mounts are real. */
+/**
+ * The program `kexec` is a fake, since another kernel would end the test. Devices and mounts are
+ * real.
+ */
 import assert from 'node:assert/strict';
 import { access, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -26,14 +29,17 @@ async function script(name: string, content: string): Promise<string> {
   return file;
 }
 
-/** Notes its parameters, and the bytes of the kernel and the initrd while they can be read; `loaded` is what the real one changes in /sys. */
+/**
+ * Records its parameters, and the bytes of kernel and initrd while they can be read; `loaded` is
+ * what the real one changes in /sys.
+ */
 const obedient = `echo "$*" >>calls
 case "$1" in
   --load) cat "$2" >kernel || exit 1; echo 1 >loaded
           for word; do case "$word" in --initrd=*) cat "\${word#*=}" >initrd || exit 1 ;; esac; done ;;
 esac`;
 
-/** Finishes the machine by kexec, which here goes on after it, and tells what became of that. */
+/** Runs the power action kexec, which returns here, and returns what happened. */
 async function finish(options: { kernel?: KexecKernel; program?: string; loaded?: boolean }) {
   const file = (name: string) => join(directory, name);
   if (options.loaded !== undefined) await writeFile(file('loaded'), options.loaded ? '1\n' : '0\n');

@@ -17,7 +17,10 @@ beforeEach(async () => {
 
 afterEach(() => rm(directory, { recursive: true }));
 
-/** A machine that records its commands and stays up: `sysrq` is false, so nothing but the given commands is ever used. */
+/**
+ * A machine that records its commands and stays up: with `sysrq` false, only the given commands are
+ * used.
+ */
 function powerOf(rebootCommand: string, poweroffCommand = 'false') {
   return createPower({
     ...{ workDirectory: directory, rebootCommand, poweroffCommand, sysrq: false, clock: new VirtualClock() },

@@ -91,7 +91,7 @@ test('nothing is drawn again that has not changed', async (t) => {
   assert.equal(await readFile(path, 'utf8'), 'nibs 08:00:27:00:00:01: waiting for the server\r\n');
 });
 
-test('a console that is not there is said, and harms nothing', async () => {
+test('a missing console is reported, and nothing fails', async () => {
   const troubles: string[] = [];
   await using _ = await openConsoleView({
     console: '/dev/nonexistent',

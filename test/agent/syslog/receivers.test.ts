@@ -1,4 +1,6 @@
-/** What receivers of syslog make of our log: Smee by the rules of its parser, rsyslog and syslog-ng themselves. */
+/**
+ * How receivers of syslog read our log: Smee's parser by its rules, rsyslog and syslog-ng for real.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { SyslogFormat } from '../../../agent/syslog/message.ts';

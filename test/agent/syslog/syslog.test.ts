@@ -138,5 +138,5 @@ test('disposing does not wait for a server that is away', async () => {
   await server.start();
   await server.stop();
   await using syslog = startSyslog(optionsFor(server));
-  syslog.write(recordOf('nobody hears this'));
+  syslog.write(recordOf('not received'));
 });

@@ -46,7 +46,9 @@ describe('Templates compared with Go', () => {
   }
 });
 
-/** The error must be Go's, at Go's place: its column counts bytes from 0, ours UTF-16 code units. */
+/**
+ * The error and its place must be Go's, whose column counts bytes from 0; ours counts UTF-16 units.
+ */
 function assertRefused(engine: TemplateEngine, template: string, data: TemplateData, error: string): void {
   assert.throws(
     () => render(engine, template, data),

@@ -6,8 +6,8 @@ export function agentCommand(name: 'tink-agent' | 'tink-worker'): [program: stri
 }
 
 /**
- * The environment of an agent's process: nothing of this one but the search path and, for what Node
- * itself runs, the directory of compiled code; and no kernel command line but that of `environment`.
+ * The environment of an agent's process: of this one only the search path and, for what Node itself
+ * runs, the directory of compiled code; no kernel command line but that of `environment`.
  */
 export function agentEnvironment(
   program: string,

@@ -16,8 +16,8 @@ export interface AgentProcessOptions {
 }
 
 /**
- * An agent that runs as a program; `agent-machine.ts` runs the loop in the process of the test. It is
- * killed when it is disposed of.
+ * An agent that runs as a program; `agent-machine.ts` runs the loop in the process of the test.
+ * Disposal kills it.
  */
 export interface AgentProcess extends AsyncDisposable {
   readonly process: ChildProcess;

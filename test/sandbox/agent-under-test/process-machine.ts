@@ -20,8 +20,8 @@ export interface ScriptAction {
 
 /**
  * A machine on which agents run as programs, one after another, with settings, a real engine and a
- * real registry; and a fake server of dialect v0.1 that has only this machine. In place of the power
- * supply there is a reboot command that writes into {@link done}.
+ * real registry; and a fake server of dialect v0.1 that has only this machine. In place of a power
+ * supply there is a reboot command that writes a line that {@link done} returns.
  */
 export interface ProcessMachine {
   readonly server: TinkServer;

@@ -1,7 +1,9 @@
-// Makes references.jsonl: what the Go agents of each generation ask their engine for, for images as templates name them.
+// Makes references.jsonl: what the Go agents of each generation ask their engine for, for images as
+// templates name them.
 //
-// The rules are those of the tagged sources, in our words: v0.1.0 pulls and creates registry + "/" + image; v0.2 to v0.6 pull that and create
-// path.Join(registry, image); v0.7 to v0.12 do both with path.Join, with or without a registry; tink-agent takes the image as it is. Docker's client and
+// The rules are those of the tagged sources, in our words: v0.1.0 pulls and creates registry + "/"
+// + image; v0.2 to v0.6 pull that and create path.Join(registry, image); v0.7 to v0.12 do both with
+// path.Join, with or without a registry; tink-agent takes the image as it is. Docker's client and
 // engine parse the result with distribution/reference, which completes it.
 //
 // Run in this directory: go run . > references.jsonl
@@ -22,7 +24,8 @@ import (
 // An empty text stands for "refused".
 func canonical(text string) string {
 	named, err := reference.ParseNormalizedNamed(text)
-	// The package takes a malformed registry for a part of the path; an engine has no place to ask then.
+	// The package takes a malformed registry for a part of the path; an engine has no place to ask
+	// then.
 	if err != nil || reference.Domain(named) == "" {
 		return ""
 	}

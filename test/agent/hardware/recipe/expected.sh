@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes expected/NAME.json for all machines: what the library of tink-agent finds out about them. Needs Go and the Go module proxy.
+# Writes expected/NAME.json for all machines: what the library of tink-agent finds out about them.
+# Needs Go and the Go module proxy.
 set -e
 here=$(dirname "$(readlink -f "$0")")
 data=$here/..

@@ -1,4 +1,7 @@
-/** lay-out.ts NAME DIRECTORY: lays the tree of a machine out in a directory, for the reference program. */
+/**
+ * lay-out.ts NAME DIRECTORY: writes the tree of a machine to a directory, for the reference
+ * program.
+ */
 import { layOutIn, readTree } from '../tree.ts';
 
 const [name = '', directory = ''] = process.argv.slice(2);

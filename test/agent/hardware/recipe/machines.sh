@@ -1,6 +1,7 @@
 #!/bin/sh
-# machines.sh DIRECTORY [NAME…]: starts the virtual machines of README.md one after the other and records each into DIRECTORY/NAME.json. Run it as root on
-# Debian 12 with qemu-system-x86, qemu-system-arm, udev, kmod and the boot image's packages in build/cache (make build).
+# machines.sh DIRECTORY [NAME…]: starts the virtual machines of README.md one after the other and
+# records each into DIRECTORY/NAME.json. Run it as root on Debian 12 with qemu-system-x86,
+# qemu-system-arm, udev, kmod and the boot image's packages in build/cache (make build).
 set -e
 here=$(dirname "$(readlink -f "$0")")
 root=$(readlink -f "$here/../../../..")
@@ -52,8 +53,8 @@ x86() {
 	"$root/node_modules/.bin/node" "$here/to-tree.ts" "$work/console" "$target/$name.json"
 }
 
-# arm NAME PREPARATION QEMU-ARGUMENT…: without udev. ARM_ROOT holds boot/vmlinuz, lib/modules and bin/busybox (static) of Debian's arm64 packages linux-image and
-# busybox-static.
+# arm NAME PREPARATION QEMU-ARGUMENT…: without udev. ARM_ROOT holds boot/vmlinuz, lib/modules and
+# bin/busybox (static) of Debian's arm64 packages linux-image and busybox-static.
 arm() {
 	name=$1 preparation=$2
 	shift 2

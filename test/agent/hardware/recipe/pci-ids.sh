@@ -1,8 +1,12 @@
 #!/bin/sh
-# pci-ids.sh DATABASE: prints the lines of the PCI ID Database (Debian's package pci.ids) that the machines need: their vendors and devices, the classes, and some lines below
-# devices and classes, which no name may be taken from.
+# pci-ids.sh DATABASE: prints the lines of the PCI ID Database (Debian's package pci.ids) that the
+# machines need: their vendors and devices, the classes, and some lines below devices and classes,
+# which no name may be taken from.
 here=$(dirname "$(readlink -f "$0")")
-echo "# The lines of the PCI ID Database (https://pci-ids.ucw.cz/, version 2023.04.11, here under its 3-clause BSD licence) that the machines need."
+cat <<END
+# The lines of the PCI ID Database (https://pci-ids.ucw.cz/, version 2023.04.11, here under its
+# 3-clause BSD licence) that the machines need.
+END
 cat "$here"/../machines/*.json | grep -oiE 'pci:v0000[0-9A-F]{4}d0000[0-9A-F]{4}' | sort -u | awk -v database="$1" '
 	{ vendor = tolower(substr($0, 10, 4)); vendors[vendor] = 1; devices[vendor tolower(substr($0, 19, 4))] = 1 }
 	END {

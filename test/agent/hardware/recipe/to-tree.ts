@@ -1,5 +1,6 @@
 /**
- * to-tree.ts CONSOLE TREE: takes the record (see record) out of what a machine printed and writes it as a tree (see ../tree.ts).
+ * to-tree.ts CONSOLE TREE: extracts the record (see record) from what a machine printed, and writes
+ * it as a tree (see ../tree.ts).
  */
 import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,8 +1,10 @@
-// Command reference renders the templates in cases/ with Go's text/template, natively, and writes what they become to renderings.json, with which the
-// tests compare the agent's renderings. It has the controller's functions and data (tinkerbell/tinkerbell, tink/controller/internal/workflow) in its
-// own words; of the agent's engine it takes only the shape of a Hardware.
+// Command reference renders the templates in cases/ with Go's text/template, natively, and writes
+// what they become to renderings.json, with which the tests compare the agent's renderings. It has
+// the controller's functions and data (tinkerbell/tinkerbell, tink/controller/internal/workflow) in
+// its own words; of the agent's engine it takes only the shape of a Hardware.
 //
-//	cd test/agent/template/reference && go run . && ../../../../node_modules/.bin/biome format --write renderings.json
+//	cd test/agent/template/reference && go run .
+//	../../../../node_modules/.bin/biome format --write renderings.json
 package main
 
 import (

@@ -14,7 +14,7 @@ import { seedHardware, seedIgnition, seedTemplate } from '../../../sandbox/seed.
 
 const machine = { id: 'ce2e62ed-826f-4485-a39f-a82bb74338e2', mac: '08:00:27:00:00:01', address: '192.168.1.5' };
 
-/** Stands in for the installer of the image: says how it was called, and what it found. */
+/** In place of the installer of the image: prints its parameters and what it finds. */
 const installer = `#!/bin/sh
 echo "flatcar-install $*"
 ls /statedir
@@ -168,12 +168,12 @@ test('a request to stop ends the action and says so', async () => {
 });
 
 test('a template that cannot be used is refused with its places before anything runs', async () => {
-  const template = await write('bad.yaml', 'name: x\ntasks:\n- name: "{{ .a }}"\n  worker: {{ .nobody }}\n');
+  const template = await write('bad.yaml', 'name: x\ntasks:\n- name: "{{ .a }}"\n  worker: {{ .unknown }}\n');
   const ran = await run(template, '--set', 'a=b=c');
   assert.deepEqual([ran.exitCode, ran.stdout], [2, '']);
   assert.equal(
     ran.stderr,
-    `tink-agent: ${template}:4:14: .nobody: map has no entry for key "nobody" (give it with --set nobody=…)`,
+    `tink-agent: ${template}:4:14: .unknown: map has no entry for key "unknown" (give it with --set unknown=…)`,
   );
   const missing = await run(join(directory, 'missing.yaml'));
   assert.equal(missing.exitCode, 2);

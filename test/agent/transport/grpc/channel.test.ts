@@ -64,7 +64,11 @@ async function ask(channel: Channel): Promise<void> {
   assert.deepEqual(actionList, []);
 }
 
-/** Answers every request in the same way. @returns its URL. */
+/**
+ * Answers every request in the same way.
+ *
+ * @returns its URL
+ */
 async function serveText(test: TestContext, code: number, body: string): Promise<string> {
   const http = createServer((_request, response) => response.writeHead(code).end(body)).listen(0, '127.0.0.1');
   test.after(() => http.close());
@@ -271,7 +275,7 @@ describe('the certificate', () => {
     await ask(channel);
   });
 
-  it('cannot be fetched: the status is told', async (test) => {
+  it('cannot be fetched: the error has the status', async (test) => {
     const certificateUrl = await serveText(test, 404, 'no such page');
     const channel = open(test, await serve(test), { certificateUrl });
     await assert.rejects(ask(channel), {
@@ -296,7 +300,7 @@ describe('the certificate', () => {
     }
   });
 
-  it('cannot be fetched: nobody listens', async (test) => {
+  it('cannot be fetched: the connection is refused', async (test) => {
     const server = await serve(test);
     const { certificateUrl } = server;
     await server.stop();

@@ -80,7 +80,11 @@ async function nextAction(transport: Transport): Promise<Extract<Next, { kind: '
   return next;
 }
 
-/** Runs the next action as an agent does. @returns its name. */
+/**
+ * Runs the next action as an agent does.
+ *
+ * @returns its name
+ */
 async function runNext(transport: Transport): Promise<string> {
   const { action } = await nextAction(transport);
   await transport.report(started(action), never);
@@ -190,7 +194,7 @@ for (const dialect of DIALECTS) {
       assert.equal((await transport.next(never)).kind, 'idle');
     });
 
-    it('wants an action until its workflow is ended by somebody else, or deleted', async (test) => {
+    it('wants an action until another client ends its workflow, or it is deleted', async (test) => {
       const { server, transport } = await start(test, dialect);
       createWorkflow(server, ...threeActions);
       const { action: first } = await nextAction(transport);
@@ -250,7 +254,9 @@ for (const dialect of DIALECTS) {
 
 for (const dialect of ['v0.7', 'v0.9'] as const) {
   describe(`a server of dialect ${dialect}, which hides workflows that ended`, () => {
-    /** Reports the end of the last action by an agent that does not know what another one has reported of it. */
+    /**
+     * Reports the end of the last action from an agent that does not know another's report of it.
+     */
     async function reportAnew(test: TestContext, before: (last: Action, transport: Transport) => Event[]) {
       const { server, transport } = await start(test, dialect);
       const workflowId = createWorkflow(server, ['only', 'one', ['first', 'last']]);
@@ -335,7 +341,7 @@ describe('next()', () => {
     assert.deepEqual([action.name, alreadyStarted], ['write', false]);
   });
 
-  it('says who is waited for', async (test) => {
+  it('names the worker that the workflow waits for', async (test) => {
     const { server } = await start(test);
     const workflowId = createWorkflow(server, ['a', 'one', ['first']], ['b', 'two', ['second']]);
     await runNext(connect(test, server, MACHINE_ONE));
@@ -534,7 +540,7 @@ describe('report()', () => {
 const noData = { directory: () => '/nowhere', notice: () => undefined };
 
 describe('an action costs few calls', () => {
-  // The question for work, the report of the start with the workflow's data, a look and the report of the end.
+  // A poll, the report of the start with the workflow's data, a look, and the report of the end.
   const expected = {
     'v0.1': ['ContextList', 'Actions', 'Report', 'Data', 'ContextList', 'Report'],
     'v0.2': ['ContextList', 'Actions', 'Report', 'Data', 'ContextList', 'Report'],
@@ -554,7 +560,7 @@ describe('an action costs few calls', () => {
         calls.push([]);
         await runNext(transport);
       }
-      // What the question for work showed is used only while it is fresh, which it may not be on a machine that is busy.
+      // The answer to a poll is used only while it is fresh, which it may not be on a busy machine.
       const fewest = calls.slice(1).toSorted((a, b) => a.length - b.length)[0];
       assert.deepEqual(fewest, expected[dialect]);
     });

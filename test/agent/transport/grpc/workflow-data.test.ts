@@ -139,7 +139,7 @@ describe('the data of a workflow', () => {
     assert.equal(await versions(test, server, workflowId), 0);
   });
 
-  it('that cannot be sent does not stop the workflow, and is told of', async (test) => {
+  it('that cannot be sent does not stop the workflow, and is logged', async (test) => {
     for (const [content, why] of [
       ['[1]', /is not a JSON object/],
       ['{"a":', /is not a JSON object/],
@@ -156,7 +156,7 @@ describe('the data of a workflow', () => {
     }
   });
 
-  it('that the server refuses does not stop the workflow, and is told of', async (test) => {
+  it('that the server refuses does not stop the workflow, and is logged', async (test) => {
     const { server } = await start(test);
     const first = await worker(test, server);
     const a = await first.begin();

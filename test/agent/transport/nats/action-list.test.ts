@@ -148,7 +148,7 @@ describe('readActionList()', () => {
     assert.match(problemsOf('\u0000\ufffd"').join(), /^list:1:1: /);
   });
 
-  test('refuses two actions that cannot be told apart', () => {
+  test('refuses two actions with the same id', () => {
     const text =
       '- {id: a, image: x}\n- {id: b, image: x}\n- {id: a, image: x}\n- {id: a, image: x, workflow_id: other}\n';
     assert.deepEqual(problemsOf(text), ['list:3:3: an earlier action has the same id']);

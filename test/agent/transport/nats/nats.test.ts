@@ -1,4 +1,7 @@
-/** The transport against a real NATS server, by itself and below the agent's loop with the real journal. What runs the actions is a function of the test. */
+/**
+ * The transport against a real NATS server, by itself and below the agent's loop with the real
+ * journal. A function of the test runs the actions.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -150,7 +153,7 @@ async function startAgent(machine: AgentMachine): Promise<void> {
 }
 
 describe('lists of actions and the agent', () => {
-  test('a list is run in its order, events tell of it in the same order, and the machine is finished', async () => {
+  test('a list is run in its order, and its events come in the same order', async () => {
     await using sender = await Sender.connect(server.host, worker);
     await using machine = createMachine();
     await startAgent(machine);
@@ -167,7 +170,7 @@ describe('lists of actions and the agent', () => {
     assert.deepEqual(machine.happened.slice(0, 2), ['run wipe', 'run write']);
   });
 
-  test('after the end of the last list the machine is finished at once, and not before', async () => {
+  test('after the end of the last list the machine reboots at once, and not before', async () => {
     await using sender = await Sender.connect(server.host, worker);
     await using machine = createMachine(async ({ name }) => {
       if (name === 'first') await sender.send(list('second'));
@@ -423,7 +426,7 @@ describe('openNats()', () => {
     await once(mute, 'close');
   });
 
-  test('what the server forbids is said, not taken for done', async () => {
+  test('what the server forbids is an error', async () => {
     const users =
       '{user: deaf, password: x, permissions: {subscribe: "_INBOX.>"}}, {user: mute, password: x, permissions: {publish: none}}';
     await using strict = await startNatsServer(`authorization { users: [ ${users} ] }`);
@@ -485,7 +488,7 @@ describe('openNats()', () => {
       await assert.rejects(transport.next(signal), /cannot connect to the NATS server .*: .*(self.signed|unable to)/);
     });
 
-    test('a server of another name is refused, unless nobody is to check', async () => {
+    test('a server of another name is refused, unless its certificate is not verified', async () => {
       await using secure = await startSecure(['elsewhere.example']);
       const server = `tls://${secure.host}`;
       await using strict = open({ server, tls: trusted() });

@@ -1,5 +1,6 @@
-// Prints what tink-agent finds out about the machine in a directory: it is a thin layer over the public library ghw, which this program asks in the same way. Order of
-// processors: by their number (tink-agent has none).
+// Prints what tink-agent finds out about the machine in a directory: it is a thin layer over the
+// public library ghw, which this program asks in the same way. Order of processors: by their number
+// (tink-agent has none).
 //
 //	go run . DIRECTORY
 package main
@@ -19,7 +20,8 @@ type object = map[string]any
 
 func main() {
 	root := os.Args[1]
-	// The directory must be all that it sees. HOME: without it no database of PCI names is looked for beside those of the directory.
+	// The directory must be all that it sees. HOME: without it no database of PCI names is looked for
+	// beside those of the directory.
 	os.Setenv("GHW_CHROOT", root)
 	os.Setenv("PCIDB_CHROOT", root)
 	os.Setenv("HOME", "/nonexistent")
