@@ -5,8 +5,8 @@ import type { EngineConnection } from './engine-connection.ts';
 
 /**
  * Watches for the exit of a container, before it starts. The engine sends the event before it
- * cleans up after the container; the answer to a request that waits for the exit comes after that,
- * some 10 ms later.
+ * cleans up after the container; the response to a request that waits for the exit comes after
+ * that, some 10 ms later.
  * @returns `success`: the container has exited with 0; `undefined` if it exited otherwise, or if
  * there are no events. Never rejects.
  */

@@ -7,7 +7,7 @@ export interface ExitedState {
   readonly exitedAt: Date;
   readonly exitCode: number;
   readonly outOfMemory: boolean;
-  /** What the engine says of the exit, in plain words; empty: nothing. */
+  /** The engine's error about the exit, in plain words, or empty. */
   readonly error: string;
 }
 
@@ -17,14 +17,14 @@ export type ContainerState =
   | { readonly status: 'running'; readonly startedAt: Date }
   | ExitedState;
 
-/** What an engine says of one container. */
+/** An engine's response about one container. */
 export interface ContainerDetails {
   readonly id: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly state: ContainerState;
 }
 
-/** What an engine says of a container in a list. */
+/** A container in an engine's list. */
 export interface ContainerSummary {
   readonly id: string;
   readonly name: string;

@@ -15,7 +15,7 @@ export interface ExitInfo {
   readonly outOfMemory: boolean;
   /** The limit was over before the exit was known; whatever the exit code says. */
   readonly timedOut: boolean;
-  /** What the engine says of the exit, or empty. */
+  /** The engine's error about the exit, or empty. */
   readonly engineError: string;
   /** By the engine's clock, if it was an adopted one. */
   readonly startedAt: Date;
@@ -40,7 +40,7 @@ export interface RunOptions extends OutputCopyOptions {
   onLeftover(): void;
 }
 
-/** What a shell says of a program that the kernel killed. */
+/** The exit code of a program that the kernel killed. */
 const exitCodeOfSigkill = 137;
 
 /** A timer cannot be set any further. */
@@ -152,7 +152,7 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * If an answer got lost, the container may have been started, and may even have exited: it must
+   * If a response got lost, the container may have been started, and may even have exited: it must
    * not be started again.
    */
   async #start(signal: AbortSignal): Promise<number> {
@@ -190,7 +190,7 @@ export class Container implements AsyncDisposable {
       limit.abort(new Error('the limit is over'));
     };
     using _ = clock.schedule(leftSeconds, expire);
-    // Alone this decides about TIMEOUT: what the engine says after the limit no longer counts.
+    // Alone this decides about TIMEOUT: an exit code after the limit does not count.
     const timedOutAt = (exit: ExitedState) => (this.adopted ? timeOfLimit(exit, limitSeconds) : overAt);
     const startedAt = clock.now();
     // What was started just now need not be inspected before it is waited for.
@@ -220,7 +220,7 @@ export class Container implements AsyncDisposable {
     const over = new AbortController();
     using deadline = startDeadline(this.#connection.clock, { seconds: 60, awaited: 'end of the container' });
     const minute = AbortSignal.any([signal, over.signal, deadline.signal]);
-    const answered = this.#untilAnswer(minute);
+    const answered = this.#untilResponse(minute);
     try {
       return (await Promise.race([success ?? answered, answered])) ?? (await answered);
     } finally {
@@ -228,7 +228,7 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  async #untilAnswer(minute: AbortSignal): Promise<boolean> {
+  async #untilResponse(minute: AbortSignal): Promise<boolean> {
     try {
       const wait = (engine: EngineConnection['engine'], limited: AbortSignal) => engine.waitForExit(this.id, limited);
       return (await this.#connection.call(wait, minute, Infinity)) === 0;
@@ -266,7 +266,7 @@ export class Container implements AsyncDisposable {
   }
 }
 
-/** The id of the container with a name if it is ours: made by a request whose answer got lost. */
+/** The id of the container with a name if it is ours: made by a request whose response got lost. */
 async function idIfOurs(
   connection: EngineConnection,
   { name, labels }: ContainerSpec,

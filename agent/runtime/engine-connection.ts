@@ -18,7 +18,7 @@ export interface EngineConnection {
   /**
    * Makes a request. While the engine is unavailable, waits for it and makes the request again,
    * which must therefore be harmless.
-   * @param limitSeconds When the answer does not begin within this time, the engine counts as
+   * @param limitSeconds When the response does not begin within this time, the engine counts as
    * unavailable. Default: 120.
    * @throws {EngineError} of any other reason than `unavailable`; {PullError}; the reason of the
    * signal
@@ -40,7 +40,7 @@ type Presence =
   /** It answered before, and does not now. */
   | 'lost';
 
-const answerLimitSeconds = 120;
+const responseTimeoutSeconds = 120;
 
 /** Called once per change. */
 export type OnReachable = (reachable: boolean, message: string) => void;
@@ -55,7 +55,7 @@ export function connectEngine(engine: Engine, host: string, clock: Clock, onReac
 
   const isUnavailable = () => presence === 'awaited' || presence === 'lost';
 
-  function onAnswer(): void {
+  function onResponse(): void {
     if (isUnavailable()) onReachable(true, `the container engine at ${host} answers again`);
     presence = 'available';
   }
@@ -70,27 +70,27 @@ export function connectEngine(engine: Engine, host: string, clock: Clock, onReac
 
   /** The request itself may be answered only when a container exits. */
   async function recover(signal: AbortSignal): Promise<void> {
-    await within(clock, answerWithin(answerLimitSeconds), signal, (limited) => engine.ping(limited));
-    onAnswer();
+    await within(clock, responseWithin(responseTimeoutSeconds), signal, (limited) => engine.ping(limited));
+    onResponse();
   }
 
   async function call<Result>(
     request: (engine: Engine, signal: AbortSignal) => Promise<Result>,
     signal: AbortSignal,
-    limitSeconds = answerLimitSeconds,
+    limitSeconds = responseTimeoutSeconds,
   ): Promise<Result> {
     const attempt = async () => {
       if (isUnavailable()) await recover(signal);
-      // A client may not notice that a connection breaks in the middle of an answer (dockerode):
+      // A client may not notice that a connection breaks in the middle of a response (dockerode):
       // only the limit ends such a request.
-      const result = await within(clock, answerWithin(limitSeconds), signal, (limited) => request(engine, limited));
-      onAnswer();
+      const result = await within(clock, responseWithin(limitSeconds), signal, (limited) => request(engine, limited));
+      onResponse();
       return result;
     };
     const onFailure = (error: unknown) => {
       if (error instanceof DeadlineError) return onUnavailable(error.message);
       if (error instanceof EngineError && error.reason === 'unavailable') return onUnavailable(error.why);
-      onAnswer();
+      onResponse();
       throw error;
     };
     return await retry(attempt, { clock, signal, initialSeconds: 0.05, maxSeconds: 2, growth: 2, onFailure });
@@ -99,6 +99,6 @@ export function connectEngine(engine: Engine, host: string, clock: Clock, onReac
   return { clock, engine, outages: () => outages, call };
 }
 
-function answerWithin(seconds: number): Limit {
+function responseWithin(seconds: number): Limit {
   return { seconds, awaited: 'answer' };
 }

@@ -23,7 +23,7 @@ export class Leftovers {
     this.#listed = { workflowId, outages: this.#connection.outages() };
   }
 
-  /** A container may be left, or a request may have made one although its answer was lost. */
+  /** A container may be left, or a request may have made one although its response was lost. */
   markPossible(): void {
     this.#listed = undefined;
   }

@@ -24,8 +24,8 @@ export class ContainerStore {
 
   /** @throws {EngineError} `no-such-container` */
   async get(id: string, signal: AbortSignal): Promise<Container> {
-    const answer = await ignoreIf(isNotFound, this.#client.call(ContainersDefinition, 'get', { id }, { signal }));
-    if (answer?.container !== undefined) return answer.container;
+    const response = await ignoreIf(isNotFound, this.#client.call(ContainersDefinition, 'get', { id }, { signal }));
+    if (response?.container !== undefined) return response.container;
     throw new EngineError('no-such-container', {
       what: 'find',
       target: `the container ${id}`,
@@ -43,7 +43,7 @@ export class ContainerStore {
     try {
       await this.#client.call(ContainersDefinition, 'create', { container }, { signal });
     } catch (error) {
-      // A request that is made again because the first one's answer got lost; that may not have
+      // A request that is made again because the first one's response got lost; that may not have
       // come further than this.
       if (alreadyExists(error)) await this.#prepareSnapshot(id, parent, signal);
       throw error;

@@ -40,8 +40,8 @@ export class Tasks {
   /** Waits until the first process has exited. `undefined`: there is none. */
   async wait(id: string, signal: AbortSignal): Promise<TaskExit | undefined> {
     const request = { containerId: id, execId: '' };
-    const answer = await ignoreIf(isNotFound, this.#client.call(TasksDefinition, 'wait', request, { signal }));
-    return answer && { exitCode: answer.exitStatus, exitedAt: answer.exitedAt };
+    const response = await ignoreIf(isNotFound, this.#client.call(TasksDefinition, 'wait', request, { signal }));
+    return response && { exitCode: response.exitStatus, exitedAt: response.exitedAt };
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * The values of an answer that is read in parts. When the signal is aborted meanwhile, Node's HTTP
+ * The values of a response that is read in parts. When the signal is aborted meanwhile, Node's HTTP
  * client only says that the connection ended.
  * @throws what the source throws; the reason of the signal
  */

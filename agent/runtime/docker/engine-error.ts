@@ -7,7 +7,7 @@ export interface Operation {
   readonly what: string;
   readonly target: string;
   /**
-   * What HTTP statuses of the answer mean for this request. Default for those that are missing:
+   * What HTTP statuses of the response mean for this request. Default for those that are missing:
    * `refused`.
    */
   readonly meanings?: Readonly<Record<number, EngineFailure>>;
@@ -49,7 +49,9 @@ export function toEngineError({ what, target, meanings = {} }: Operation, error:
   return new EngineError('unavailable', { what, target, why: reasonOf(error), cause: error });
 }
 
-/** HTTP status of an answer that dockerode throws as an error. `undefined`: it is another error. */
+/**
+ * HTTP status of a response that dockerode throws as an error. `undefined`: it is another error.
+ */
 export function statusOf(error: unknown): number | undefined {
   return error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : undefined;
 }

@@ -8,7 +8,7 @@ import { EngineError, type EngineFailure } from '../engine-error.ts';
 import { abortable } from './abortable.ts';
 import { withAcceptedCapabilities } from './accepted-capabilities.ts';
 import { createDockerClient, type DockerClient } from './client.ts';
-import { containerDetails, containerList } from './container-answers.ts';
+import { containerDetails, containerList } from './container-responses.ts';
 import { createOptions } from './create-options.ts';
 import { type DialRequest, dial } from './dial.ts';
 import { type Operation, request, statusOf, toEngineError } from './engine-error.ts';
@@ -175,7 +175,7 @@ function onContainer(what: string, container: string, meanings: Operation['meani
   return { what, target: `the container ${container}`, meanings: { 404: 'no-such-container', ...meanings } };
 }
 
-/** A request whose answer passes a schema. */
+/** A request whose response passes a schema. */
 async function read<Schema extends z.ZodType>(
   operation: Operation,
   schema: Schema,
@@ -184,11 +184,11 @@ async function read<Schema extends z.ZodType>(
   const { data, error } = schema.safeParse(await request(operation, send));
   if (error === undefined) return data;
   const [issue] = error.issues;
-  const why = `unexpected answer of the engine: ${issue?.path.join('.')}: ${issue?.message}`;
+  const why = `unexpected response of the engine: ${issue?.path.join('.')}: ${issue?.message}`;
   throw new EngineError('refused' satisfies EngineFailure, { ...operation, why, cause: error });
 }
 
-/** The parts of an answer. The connection breaks when the engine goes away. */
+/** The parts of a response. The connection breaks when the engine becomes unavailable. */
 async function* readParts<Part>(
   operation: Operation,
   parts: AsyncIterable<Part>,

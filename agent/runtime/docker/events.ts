@@ -21,7 +21,7 @@ export function eventParameters({ container, kind, since, until }: EventFilter) 
 }
 
 /**
- * Events of the answer; ones of another form are left out.
+ * Events of the response; ones of another form are left out.
  * @throws what the source throws
  */
 export async function* containerEvents(source: AsyncIterable<Buffer>): AsyncGenerator<ContainerEvent, void, undefined> {

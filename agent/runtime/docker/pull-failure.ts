@@ -26,7 +26,8 @@ const meanings: readonly (readonly [RegExp, PullFailure])[] = [
 
 /**
  * Why a pull failed. The Docker API has no codes for that: the words of the engine decide.
- * @param status HTTP status of the answer; `undefined`: the error came in the middle of the answer
+ * @param status HTTP status of the response; `undefined`: the error came in the middle of the
+ *   response
  */
 export function dockerPullFailure(message: string, status: number | undefined): PullFailure {
   const meaning = meanings.find(([pattern]) => pattern.test(message))?.[1];

@@ -47,7 +47,7 @@ function authentication(host: string, login: RegistryLogin): object {
     : { username: login.username, password: login.password, serveraddress };
 }
 
-/** A line of the answer (engine API, "Create an image"). */
+/** A line of the response (engine API, "Create an image"). */
 const progressLine = z.object({
   id: z.string().optional(),
   status: z.string().optional(),
@@ -55,7 +55,7 @@ const progressLine = z.object({
   error: z.string().optional(),
 });
 
-/** An error amid the answer is reported like one at its start. */
+/** An error amid the response is reported like one at its start. */
 async function* progressOf(
   source: Readable,
   attempt: PullAttempt,

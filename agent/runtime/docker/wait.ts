@@ -6,15 +6,15 @@ import { abortable } from './abortable.ts';
 import { type DialRequest, dial } from './dial.ts';
 
 /** Engine API, "Wait for a container". Podman sends no message as `null`. */
-const waitAnswer = z.object({
+const waitResponse = z.object({
   StatusCode: z.number(),
   Error: z.object({ Message: z.string().nullish() }).nullish(),
 });
 
 /**
- * Waits until a container has exited. The answer is read as a stream, because dockerode's own
+ * Waits until a container has exited. The response is read as a stream, because dockerode's own
  * `wait` never returns when the connection breaks.
- * @returns the exit code; `undefined`: the answer has an error too, or was cut off
+ * @returns the exit code; `undefined`: the response has an error too, or was cut off
  * @throws what dockerode throws; the reason of the signal
  */
 export async function waitForExit(docker: Docker, id: string, abortSignal: AbortSignal): Promise<number | undefined> {
@@ -25,15 +25,15 @@ export async function waitForExit(docker: Docker, id: string, abortSignal: Abort
     isStream: true,
   };
   const source = await dial(docker, request, abortSignal);
-  const answer = waitAnswer.safeParse(parseJson(await text(abortable(source as Readable, abortSignal))));
-  return answer.success && !answer.data.Error?.Message ? answer.data.StatusCode : undefined;
+  const response = waitResponse.safeParse(parseJson(await text(abortable(source as Readable, abortSignal))));
+  return response.success && !response.data.Error?.Message ? response.data.StatusCode : undefined;
 }
 
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // An answer that was cut off.
+    // A response that was cut off.
     return undefined;
   }
 }

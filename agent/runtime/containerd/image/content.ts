@@ -120,8 +120,8 @@ export async function recordSource(
 }
 
 /**
- * One request of a write, and its answer: the next is not sent before, so that no more than a piece
- * is under way.
+ * One request of a write, and its response: the next is not sent before, so that no more than a
+ * piece is under way.
  */
 type Send = (request: Partial<WriteContentRequest>) => Promise<WriteContentResponse>;
 
