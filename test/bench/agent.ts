@@ -1,17 +1,22 @@
 /**
- * What the agent costs, as the built executable against a played server and a private engine; its actions against `docker run` of the same container, taking turns.
+ * What the agent costs, as the built executable against a fake server and a private engine; its
+ * actions against `docker run` of the same container, alternating.
  *
- *     node test/bench/agent.ts [--quick] [--actions 40] [--dialects v0.1,v0.2,v0.7,v0.9,current] [--idle-seconds 30] [--polls 4000] [--flood-megabytes 300]
- *         [--executable build/tink-agent]
+ *     node test/bench/agent.ts [--quick] [--actions 40] [--dialects v0.1,v0.2,v0.7,v0.9,current] \
+ *       [--idle-seconds 30] [--polls 4000] [--flood-megabytes 300] [--executable build/tink-agent]
  *
- * `--quick`: two dialects, and so little of the rest that its figures only tell whether something is badly wrong.
+ * `--quick`: two dialects, and so little of the rest that its figures only tell whether something
+ * is badly wrong.
  *
- * An action's time is all that the agent does for one: from the question for it to the report of its end, and the removal of its container. While a
- * `docker run` has its turn, the server holds the agent's question back, and that time does not count.
- * CPU is user and system time of all threads of the agent, against that of the command `docker`; its engine's is in neither. The agent has its own interval
- * between two polls: it asks whether a running action is still wanted as often.
+ * An action's time is all that the agent does for one: from the poll to the report of its
+ * result, and the removal of its container. While a `docker run` has its turn, the server holds the
+ * agent's poll back, and that time does not count. CPU is user and system time of all
+ * threads of the agent, against that of the command `docker`; its engine's is in neither. The agent
+ * has its own interval between two polls: it asks whether a running action is still wanted as
+ * often.
  *
- * The end is what the engine tells as `die`. With BENCH_JSON=path the figures are also written there as rows.
+ * An action ends with the engine's event `die`. With BENCH_JSON=path the figures are also written
+ * there as rows.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -194,7 +199,9 @@ async function measureIdle(seconds: number): Promise<Figure[]> {
   ];
 }
 
-/** Memory before and after so many idle polls, and in the middle; as many as fit into five minutes. */
+/**
+ * Memory before and after so many idle polls, and in the middle; as many as fit into five minutes.
+ */
 async function measurePolls(count: number): Promise<Figure[]> {
   await using site = await openSite('v0.1');
   await using agent = await site.startAgent(['--poll-interval=1ms']);
@@ -208,7 +215,10 @@ async function measurePolls(count: number): Promise<Figure[]> {
   return figures;
 }
 
-/** An action that prints that much, in lines of 200 characters; all of it goes through the agent's log. */
+/**
+ * An action that prints that much, in lines of 200 characters; all of it goes through the agent's
+ * log.
+ */
 async function measureFlood(megabytes: number): Promise<Figure[]> {
   await using site = await openSite('v0.1');
   const script = `yes ${'x'.repeat(199)} | head -n ${megabytes * 5000}`;
@@ -369,8 +379,8 @@ async function runDocker(pull: 'always' | 'missing', command: readonly string[],
 }
 
 /**
- * The container that the agent makes for an action, in the words of `docker run`. The engine is asked once, when it has the image, which capabilities it
- * refuses to drop.
+ * The container that the agent makes for an action, in the words of `docker run`. The engine is
+ * asked once, when it has the image, which capabilities it refuses to drop.
  */
 async function dockerFlags(): Promise<string[]> {
   const action = {

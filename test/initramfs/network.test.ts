@@ -11,8 +11,10 @@ import { type Machine, startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/patience.ts';
 
 /*
- * The build host's kernel need not know tagged networks, so this runs in a small machine with the boot image's kernel, busybox and scripts. Its first card
- * shares a cable with a DHCP server that offers 10.0.0.0/24, and 10.7.0.0/24 on the tagged network 7; its second card with one that offers 10.1.0.0/24.
+ * The build host's kernel need not know tagged networks, so this runs in a small machine with the
+ * boot image's kernel, busybox and scripts. Its first card shares a cable with a DHCP server that
+ * offers 10.0.0.0/24, and 10.7.0.0/24 on the tagged network 7; its second card with one that offers
+ * 10.1.0.0/24.
  */
 
 const root = resolve(import.meta.dirname, '../..');
