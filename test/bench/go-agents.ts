@@ -150,12 +150,12 @@ interface Contestant extends AsyncDisposable {
   readonly mac: string;
 }
 
-type Surroundings = GoAgentsOptions & { readonly engine: Engine };
+type BenchContext = GoAgentsOptions & { readonly engine: Engine };
 
 async function measureBeside(
   agent: GoAgent,
   program: string,
-  options: Surroundings,
+  options: BenchContext,
 ): Promise<[AgentFigures, AgentFigures]> {
   await using server = await startTinkServer({ dialect: agent.dialect });
   await writeFile(authorityFile(options.directory, server), server.certificate.bundle);
@@ -226,7 +226,7 @@ function isFrom(request: unknown, workerId: string): boolean {
   return typeof request === 'object' && request !== null && 'workerId' in request && request.workerId === workerId;
 }
 
-async function startOurs(server: TinkServer, { executable, directory, engine, registry }: Surroundings) {
+async function startOurs(server: TinkServer, { executable, directory, engine, registry }: BenchContext) {
   const state = join(directory, `beside-state-${server.dialect}`);
   await mkdir(state);
   const worker = join(directory, 'beside-worker');
@@ -247,7 +247,7 @@ async function startOurs(server: TinkServer, { executable, directory, engine, re
 }
 
 /** Settings in the environment, where all versions read them. */
-async function startTheirs(program: string, server: TinkServer, { directory, engine, registry }: Surroundings) {
+async function startTheirs(program: string, server: TinkServer, { directory, engine, registry }: BenchContext) {
   const machine = enrol(server, MACHINE_TWO);
   const environment = {
     DOCKER_HOST: engine.host,

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { type Machine, startMachine } from '../sandbox/machine.ts';
-import { whileProgressing } from '../sandbox/patience.ts';
+import { whileProgressing } from '../sandbox/progress-limits.ts';
 import { type Provisioner, startProvisioner } from '../sandbox/provisioner.ts';
 import type { SeedMachine } from '../sandbox/seed.ts';
 import type { ServerDialect, TinkEvent } from '../sandbox/tink-server/server.ts';
@@ -237,11 +237,11 @@ async function memoryUsed(machine: Machine, signal: AbortSignal): Promise<number
 /** One attempt: the system has said that it is ready. */
 async function login(directory: string, key: string): Promise<{ address: string; output: string }> {
   const known = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'BatchMode=yes'];
-  const patience = ['-o', `ConnectTimeout=${loginSeconds}`, '-E', join(directory, 'ssh.log')];
+  const sshOptions = ['-o', `ConnectTimeout=${loginSeconds}`, '-E', join(directory, 'ssh.log')];
   const command = 'id -un; grep PRETTY_NAME /etc/os-release; findmnt --noheadings --output SOURCE,FSTYPE /; uptime';
   const { stdout } = await execa(
     'ssh',
-    [...known, ...patience, '-i', key, `core@${machineOfTheSeed.address}`, command],
+    [...known, ...sshOptions, '-i', key, `core@${machineOfTheSeed.address}`, command],
     {
       timeout: loginSeconds * 2000,
     },

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { exists, fetchSystem } from '../../initramfs/system.ts';
 import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
-import { whileProgressing } from '../sandbox/patience.ts';
+import { whileProgressing } from '../sandbox/progress-limits.ts';
 
 const build = resolve(import.meta.dirname, '../../build');
 

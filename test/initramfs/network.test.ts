@@ -8,7 +8,7 @@ import { selectModules, stageModules } from '../../initramfs/modules.ts';
 import { type DebianSystem, fetchSystem } from '../../initramfs/system.ts';
 import { Tree } from '../../initramfs/tree.ts';
 import { type Machine, startMachine } from '../sandbox/machine.ts';
-import { whileProgressing } from '../sandbox/patience.ts';
+import { whileProgressing } from '../sandbox/progress-limits.ts';
 
 /*
  * The build host's kernel need not know tagged networks, so this runs in a small machine with the

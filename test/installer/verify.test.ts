@@ -44,7 +44,7 @@ async function bothVerdicts(keys: Uint8Array, signature: Uint8Array, bytes: Uint
     ({ signingFingerprint }) => ({ good: true, says: signingFingerprint }),
     (error: Error) => ({ good: false, says: error.message }),
   );
-  return { ...ours, gpg: await gpg.judge(keys, signature, bytes) };
+  return { ...ours, gpg: await gpg.verify(keys, signature, bytes) };
 }
 
 for (const algorithm of ['ed25519', 'rsa2048', 'rsa3072', 'nistp256/ecdsa'] as const) {

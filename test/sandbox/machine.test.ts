@@ -6,7 +6,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { cpio } from '../../initramfs/cpio.ts';
 import { Tree } from '../../initramfs/tree.ts';
 import { startMachine } from './machine.ts';
-import { whileProgressing } from './patience.ts';
+import { whileProgressing } from './progress-limits.ts';
 
 let directory: string;
 

@@ -40,7 +40,7 @@ export interface Gpg extends AsyncDisposable {
    * The first words of gpg's status lines about a signature: GOODSIG, BADSIG, EXPKEYSIG, REVKEYSIG,
    * ERRSIG. Only `keys` are known to it.
    */
-  judge(keys: Uint8Array, signature: Uint8Array, bytes: Uint8Array): Promise<string[]>;
+  verify(keys: Uint8Array, signature: Uint8Array, bytes: Uint8Array): Promise<string[]>;
 }
 
 export interface KeyOptions {
@@ -143,13 +143,13 @@ export async function createGpg(): Promise<Gpg> {
       const { stdout } = await gpg(['--armor', '--export-secret-keys', primary]);
       return Buffer.from(stdout);
     },
-    async judge(keys, signature, bytes) {
-      const stem = join(home, `judge-${serial++}`);
-      const judged = ['--homedir', stem, '--batch', '--no-tty', '--quiet'];
+    async verify(keys, signature, bytes) {
+      const stem = join(home, `verify-${serial++}`);
+      const options = ['--homedir', stem, '--batch', '--no-tty', '--quiet'];
       await mkdir(stem, { mode: 0o700 });
-      await execa('gpg', [...judged, '--import'], { input: keys });
+      await execa('gpg', [...options, '--import'], { input: keys });
       await writeFile(`${stem}.sig`, signature);
-      const { stdout } = await execa('gpg', [...judged, '--status-fd', '1', '--verify', `${stem}.sig`, '-'], {
+      const { stdout } = await execa('gpg', [...options, '--status-fd', '1', '--verify', `${stem}.sig`, '-'], {
         input: bytes,
         reject: false,
       });

@@ -48,11 +48,11 @@ export interface FakeProvisioner extends Provisioner {
 }
 
 export async function startFakeProvisioner(dialect: ServerDialect): Promise<FakeProvisioner> {
-  return provisionerOf(await startTinkServer({ dialect, retry: patience }));
+  return provisionerOf(await startTinkServer({ dialect, retry: retryOptions }));
 }
 
 /** The server's own attempts; the defaults take a minute. */
-const patience = { intervalSeconds: 0.02, limitSeconds: 0.1 };
+const retryOptions = { intervalSeconds: 0.02, limitSeconds: 0.1 };
 
 function provisionerOf(server: TinkServer): FakeProvisioner {
   const { dialect } = server;
@@ -83,7 +83,7 @@ function provisionerOf(server: TinkServer): FakeProvisioner {
       return provisionerOf(
         await startTinkServer({
           dialect: other,
-          retry: patience,
+          retry: retryOptions,
           address: server.address,
           grpcPort: Number(port),
           tls: server.tls,

@@ -63,7 +63,7 @@ test('redact() leaves texts alone that only hold very short values', () => {
   assert.equal(redactor.redact('1 + 1 = 2'), '1 + 1 = 2');
 });
 
-test('redact() masks the password in a URL without being told', () => {
+test('redact() masks the password in a URL that it has not learned', () => {
   assert.equal(createRedactor().redact('get http://user:pa55@proxy:3128/x'), 'get http://user:***@proxy:3128/x');
 });
 

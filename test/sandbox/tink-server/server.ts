@@ -414,7 +414,7 @@ export class TinkServer implements AsyncDisposable {
   }
 
   /**
-   * The last error of a `current` server comes when its patience is at its end; of all others, the
+   * The last error of a `current` server comes when its time limit is over; of all others, the
    * first and at once.
    */
   async #attempt<Response>(handle: () => Response, cancelled: AbortSignal): Promise<Response> {

@@ -119,7 +119,7 @@ describe('a channel trusts', () => {
     await ask(open(test, server, { certificateUrl: undefined, certificateAuthority: usual.bundle }));
   });
 
-  it('whom the machine trusts, when it is not told whom to trust', async (test) => {
+  it('the authorities of the machine by default', async (test) => {
     const server = await serve(test);
     const directory = await mkdtemp(path.join(tmpdir(), 'trusted-'));
     test.after(() => rm(directory, { recursive: true }));
@@ -140,7 +140,7 @@ describe('a channel trusts', () => {
     assert.match((await run({})).stderr, /unable to verify|unable to get local issuer|self-signed/);
   });
 
-  it('anybody, if told so', async (test) => {
+  it('any certificate, if verification is turned off', async (test) => {
     const other = await makeCertificate(['elsewhere.example']);
     await ask(open(test, await serve(test, other), { certificateUrl: undefined, tls: 'unverified' }));
   });

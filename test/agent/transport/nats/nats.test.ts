@@ -71,7 +71,7 @@ class Sender implements AsyncDisposable {
 
   /** Until the server has it back. */
   async returned(): Promise<void> {
-    await retry(() => this.#connection.flush(), { ...patience, signal });
+    await retry(() => this.#connection.flush(), { ...retryOptions, signal });
   }
 
   async until(condition: (events: readonly ReceivedEvent[]) => boolean): Promise<void> {
@@ -88,7 +88,7 @@ class Sender implements AsyncDisposable {
 }
 
 const { signal } = new AbortController();
-const patience = { clock: systemClock, initialSeconds: 0.05, maxSeconds: 0.2, onFailure: () => {} };
+const retryOptions = { clock: systemClock, initialSeconds: 0.05, maxSeconds: 0.2, onFailure: () => {} };
 
 let server: NatsServer;
 let worker: string;
@@ -261,7 +261,7 @@ describe('lists of actions and the agent', () => {
     );
     await other.start();
     await sender.returned();
-    const answer = await retry(() => transport.report(ended(action), signal), { ...patience, signal });
+    const answer = await retry(() => transport.report(ended(action), signal), { ...retryOptions, signal });
     assert.deepEqual(answer, { kind: 'acknowledged', workflowDone: false });
     await sender.until((events) => events.some(({ state }) => state === 'SUCCESS'));
     assert.deepEqual(states, ['connected', 'disconnected', 'connected']);
@@ -477,7 +477,7 @@ describe('openNats()', () => {
         await secure.stop();
         await secure.start();
         const idle = () => transport.next(signal);
-        assert.equal((await retry(idle, { ...patience, signal })).kind, 'idle');
+        assert.equal((await retry(idle, { ...retryOptions, signal })).kind, 'idle');
         assert.deepEqual(states, ['connected', 'disconnected', 'connected']);
       });
     }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
-import { agentFlags, installAgent } from '../sandbox/captain.ts';
+import { agentFlags, installAgent } from '../sandbox/captain-os.ts';
 import { startContainerd } from '../sandbox/containerd.ts';
 import { makeGlibcRoot } from '../sandbox/glibc-root.ts';
 import { readOciArchive } from '../sandbox/oci-archive.ts';

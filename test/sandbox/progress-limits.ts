@@ -6,7 +6,7 @@ import type { Machine } from './machine.ts';
  * How long a phase may take. All seconds are the machine's own: those in which it did not wait for
  * a processor of the host.
  */
-export interface PatienceLimits {
+export interface ProgressLimits {
   /** Without any progress. */
   readonly stallSeconds: number;
   /** In all: a machine that restarts again and again may read its disk each time. */
@@ -32,7 +32,7 @@ export interface Observation extends Progress {
 }
 
 /** About ten times of what the longest phase of an emulated machine needs. */
-export const usualLimits: PatienceLimits = { stallSeconds: 300, totalSeconds: 1200 };
+export const usualLimits: ProgressLimits = { stallSeconds: 300, totalSeconds: 1200 };
 
 /** Less than that is a poll, and an agent that polls may be one that hangs. */
 const significantNetworkBytes = 1 << 20;
@@ -65,15 +65,15 @@ const varying = /(?:\b(?=[\w.:-]*\d)[\w.:-]+|\s)+/g;
  * Counts the machine's own seconds, in all and since its last progress. Seconds in which it waited
  * for a processor of a busy host do not count.
  */
-export class PatienceMeter {
-  readonly #limits: PatienceLimits;
+export class ProgressMeter {
+  readonly #limits: ProgressLimits;
   #last: Observation;
   #progressAt: Progress;
   #hostSeconds = 0;
   #ownSeconds = 0;
   #stalledSeconds = 0;
 
-  constructor(limits: PatienceLimits, first: Observation) {
+  constructor(limits: ProgressLimits, first: Observation) {
     this.#limits = limits;
     this.#last = first;
     this.#progressAt = first;
@@ -121,10 +121,10 @@ export interface ObservedMachine extends Pick<Machine, 'exited' | 'pid'> {
   readonly monitor: Pick<Machine['monitor'], 'command'>;
 }
 
-export interface PatienceOptions {
+export interface ProgressOptions {
   readonly tap?: string;
   /** Default: {@link usualLimits}. */
-  readonly limits?: PatienceLimits;
+  readonly limits?: ProgressLimits;
   readonly signal?: AbortSignal;
   readonly onSlow?: (waitedShare: number) => void;
 }
@@ -140,12 +140,12 @@ export interface PatienceOptions {
  */
 export async function whileProgressing<T>(
   machine: ObservedMachine,
-  { tap, limits = usualLimits, signal, onSlow }: PatienceOptions,
+  { tap, limits = usualLimits, signal, onSlow }: ProgressOptions,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const over = new AbortController();
   const newLines = new NewLines();
-  const meter = new PatienceMeter(limits, await observe(machine, newLines, tap));
+  const meter = new ProgressMeter(limits, await observe(machine, newLines, tap));
   let isSlow = false;
   const check = async () => {
     const reason = meter.observe(await observe(machine, newLines, tap));
