@@ -308,7 +308,7 @@ for (const kind of engineKinds)
       await fixture.control.remove(containerName(action, 'action'));
       const outcome = await running;
       assert.equal(outcome.verdict, 'FAILED');
-      assert.match(outcome.message, /gone: another program removed it|ended by SIGKILL/);
+      assert.match(outcome.message, /another program removed its container|ended by SIGKILL/);
     });
 
     test('a directory that cannot be made fails the action, not the agent', async () => {
