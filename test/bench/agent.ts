@@ -1,24 +1,23 @@
 /**
- * What the agent costs, as the built executable against a fake server and a private engine; its
- * actions against `docker run` of the same container, alternating.
+ * What the agent costs: the built executable with a fake server and a private engine. Its actions
+ * alternate with `docker run` of the same container.
  *
- *     node test/bench/agent.ts [--quick] [--actions 40] [--dialects v0.1,v0.2,v0.7,v0.9,current] \
- *       [--idle-seconds 30] [--polls 4000] [--flood-megabytes 300] [--executable build/tink-agent]
+ *     node test/bench/agent.ts [--quick] [--actions 40] [--dialects v0.1,v0.2,v0.7,v0.9,current]
+ *         [--idle-seconds 30] [--polls 4000] [--flood-megabytes 300]
+ *         [--executable build/tink-agent]
  *
- * `--quick`: two dialects, and so little of the rest that its figures only tell whether something
- * is badly wrong.
+ * `--quick`: two dialects, and little of the rest, to notice that something is badly wrong.
  *
- * An action's time is all that the agent does for one: from the poll to the report of its
- * result, and the removal of its container. While a `docker run` has its turn, the server holds the
- * agent's poll back, and that time does not count. CPU is user and system time of all
- * threads of the agent, against that of the command `docker`; its engine's is in neither. The agent
- * has its own interval between two polls: it asks whether a running action is still wanted as
- * often.
+ * The time of an action is all that the agent does for one: from the poll to the report of its end,
+ * and the removal of its container. While a `docker run` is measured, the server holds the poll
+ * back, and that time does not count. CPU is user and system time of all threads of the agent,
+ * against that of the command `docker`; the engine's is in neither. The agent has its default poll
+ * interval, at which it also asks whether a running action is cancelled.
  *
- * An action ends with the engine's event `die`. With BENCH_JSON=path the figures are also written
- * there as rows.
+ * The end of an action is the engine's event `die`. With BENCH_JSON=path the figures are also
+ * written there as rows.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -32,12 +31,14 @@ import { execa } from 'execa';
 import { containerSpec } from '../../agent/runtime/container-spec.ts';
 import { withAcceptedCapabilities } from '../../agent/runtime/docker/accepted-capabilities.ts';
 import { createOptions } from '../../agent/runtime/docker/create-options.ts';
+import { startAgentProcess } from '../sandbox/agent-under-test/agent-process.ts';
+import { enrol } from '../sandbox/agent-under-test/enrol.ts';
+import { waitForPolls } from '../sandbox/agent-under-test/wait-for-polls.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { startEngine } from '../sandbox/engine.ts';
 import { type Registry, startRegistry } from '../sandbox/registry.ts';
-import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
+import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import {
-  onKubernetes,
   SERVER_DIALECTS,
   type ServerDialect,
   startTinkServer,
@@ -130,7 +131,7 @@ await report();
 
 /** A workflow of actions that do nothing, with a `docker run` before each. */
 async function measureActions(dialect: ServerDialect, count: number): Promise<ActionFigures> {
-  await using site = await openSite(dialect);
+  await using fixture = await openFixture(dialect);
   const ours: number[] = [];
   const dockerRun: number[] = [];
   const dockerRunPull: number[] = [];
@@ -140,32 +141,32 @@ async function measureActions(dialect: ServerDialect, count: number): Promise<Ac
   const cpu: Promise<number>[] = [];
   await using ends = await watchEnds();
   let begunAt = performance.now();
-  /** Of the action before the turn of `docker run`: its container is removed after the report. */
+  /** End of the action before a `docker run`: its container is removed after the report. */
   let endedAt: number | undefined;
   let sinceEnd = 0;
-  using _ = site.server.subscribe(({ progress }) => {
+  using _ = fixture.server.subscribe(({ progress }) => {
     if (progress !== 'SUCCESS') return;
     endedAt = performance.now();
     ours.push((endedAt - begunAt) / 1000 + sinceEnd);
     endToReport.push(Date.now() / 1000);
     cpu.push(cpuSecondsOf(agent.process));
   });
-  site.server.interfere = () => {
+  fixture.server.interfere = () => {
     if (endedAt === undefined || ours.length >= count) return undefined;
     sinceEnd = (performance.now() - endedAt) / 1000;
     endedAt = undefined;
-    const turn = async () => {
+    const measureDockerRun = async () => {
       const cpuBefore = await childrensCpuSeconds();
       dockerRun.push(await timed(() => runDocker('missing', ['true'])));
       dockerRunCpu.push((await childrensCpuSeconds()) - cpuBefore);
       dockerRunPull.push(await timed(() => runDocker('always', ['true'])));
       begunAt = performance.now();
     };
-    return { kind: 'hold', until: turn() };
+    return { kind: 'hold', until: measureDockerRun() };
   };
-  const workflow = site.createWorkflow(Array.from({ length: count }, () => ['true']));
-  await using agent = await site.startAgent([]);
-  await site.server.waitFor(workflow, (events) => events.filter(isSuccess).length === count, 60 + count * 5);
+  const workflow = fixture.createWorkflow(Array.from({ length: count }, () => ['true']));
+  await using agent = await fixture.startAgent([]);
+  await fixture.server.waitFor(workflow, (events) => events.filter(isSuccess).length === count, 60 + count * 5);
   const reports = endToReport.map((at, index) => at - (ends.times[index] ?? Number.NaN));
   // The first one has the start of the agent and the pull in it.
   return {
@@ -181,9 +182,9 @@ async function measureActions(dialect: ServerDialect, count: number): Promise<Ac
 
 /** With the agent's own interval between two polls. */
 async function measureIdle(seconds: number): Promise<Figure[]> {
-  await using site = await openSite('v0.1');
-  await using agent = await site.startAgent([]);
-  await site.polls(3);
+  await using fixture = await openFixture('v0.1');
+  await using agent = await fixture.startAgent([]);
+  await waitForPolls(fixture.server, 3);
   const residentBytes = await memoryBytesOf(agent.process, 'VmRSS');
   const [cpuBefore, before] = [await cpuSecondsOf(agent.process), performance.now()];
   await delay(seconds * 1000);
@@ -199,35 +200,30 @@ async function measureIdle(seconds: number): Promise<Figure[]> {
   ];
 }
 
-/**
- * Memory before and after so many idle polls, and in the middle; as many as fit into five minutes.
- */
+/** Memory before, between and after so many idle polls; as many as fit into five minutes. */
 async function measurePolls(count: number): Promise<Figure[]> {
-  await using site = await openSite('v0.1');
-  await using agent = await site.startAgent(['--poll-interval=1ms']);
-  await site.polls(3);
+  await using fixture = await openFixture('v0.1');
+  await using agent = await fixture.startAgent(['--poll-interval=1ms']);
+  await waitForPolls(fixture.server, 3);
   const figures: Figure[] = [];
   for (let made = 0, part = 0; part < 3; part++) {
-    if (part > 0) made += await site.polls(Math.ceil(count / 2), 150);
+    if (part > 0) made += await waitForPolls(fixture.server, Math.ceil(count / 2), 150);
     const value = await memoryBytesOf(agent.process, 'VmRSS');
     figures.push({ metric: `idle_rss_after_${made}_polls`, unit: 'bytes', value, limit: 90 * 2 ** 20 });
   }
   return figures;
 }
 
-/**
- * An action that prints that much, in lines of 200 characters; all of it goes through the agent's
- * log.
- */
+/** An action that prints that much, in lines of 200 characters, to the agent's log. */
 async function measureFlood(megabytes: number): Promise<Figure[]> {
-  await using site = await openSite('v0.1');
+  await using fixture = await openFixture('v0.1');
   const script = `yes ${'x'.repeat(199)} | head -n ${megabytes * 5000}`;
-  await using agent = await site.startAgent();
-  await site.polls(3);
+  await using agent = await fixture.startAgent();
+  await waitForPolls(fixture.server, 3);
   const before = await memoryBytesOf(agent.process, 'VmRSS');
   const startedAt = performance.now();
-  const workflow = site.createWorkflow([['sh', '-c', script]]);
-  await site.server.waitFor(workflow, (events) => events.some(isSuccess), 60 + megabytes);
+  const workflow = fixture.createWorkflow([['sh', '-c', script]]);
+  await fixture.server.waitFor(workflow, (events) => events.some(isSuccess), 60 + megabytes);
   const seconds = (performance.now() - startedAt) / 1000;
   return [
     { metric: 'flood_rss_before', unit: 'bytes', value: before, limit: undefined },
@@ -245,21 +241,16 @@ async function measureFlood(megabytes: number): Promise<Figure[]> {
 }
 
 /** A server with one machine. */
-interface Site extends AsyncDisposable {
+interface Fixture extends AsyncDisposable {
   readonly server: TinkServer;
   createWorkflow(commands: readonly (readonly string[])[]): string;
   /** @param flags default: no pause between two polls that would count */
   startAgent(flags?: readonly string[]): Promise<{ readonly process: ChildProcess } & AsyncDisposable>;
-  /**
-   * Of v0.1: waits for that many questions for work, or for the time to be over.
-   * @returns how many there were
-   */
-  polls(count: number, limitSeconds?: number): Promise<number>;
 }
 
-async function openSite(dialect: ServerDialect): Promise<Site> {
+async function openFixture(dialect: ServerDialect): Promise<Fixture> {
   const server = await startTinkServer({ dialect, retry: { intervalSeconds: 0.01, limitSeconds: 0.02 } });
-  const worker = onKubernetes(dialect) ? MACHINE_ONE.mac : server.pushHardware(hardwareJson(MACHINE_ONE));
+  const { workerId } = enrol(server);
   const authorityFile = join(directory.path, 'authority.pem');
   await writeFile(authorityFile, server.certificate.bundle);
   const trust = server.tls ? [`--tls-ca=${authorityFile}`] : ['--tinkerbell-tls=false'];
@@ -272,46 +263,27 @@ async function openSite(dialect: ServerDialect): Promise<Site> {
       return server.createWorkflow(template, { one: MACHINE_ONE.mac });
     },
     async startAgent(flags = ['--poll-interval=10ms']) {
-      const settings = [`--id=${worker}`, `--grpc-server=${server.authority}`, `--docker-host=${engine.host}`];
-      const places = [`--state-directory=${state}`, `--work-directory=${join(directory.path, 'worker')}`];
+      const settings = [`--id=${workerId}`, `--grpc-server=${server.authority}`, `--docker-host=${engine.host}`];
+      const directories = [`--state-directory=${state}`, `--work-directory=${join(directory.path, 'worker')}`];
       const status = `--status-address=127.0.0.1:${await freePort()}`;
       const rest = ['--privileged=false', status, `--registry-name=${registry.host}`];
-      const child = spawn(executable, [...settings, ...places, ...rest, ...trust, ...flags], {
-        env: {
-          PATH: process.env['PATH'] ?? '',
-          NIBS_KERNEL_COMMAND_LINE: '/dev/null',
-          REGISTRY_USERNAME: registry.username,
-          REGISTRY_PASSWORD: registry.password,
-        },
-        stdio: ['ignore', 'pipe', 'inherit'],
+      const agent = startAgentProcess({
+        command: [executable],
+        flags: [...settings, ...directories, ...rest, ...trust, ...flags],
+        environment: { REGISTRY_USERNAME: registry.username, REGISTRY_PASSWORD: registry.password },
+        read: (stdout) => stdout.resume(),
       });
-      const ended = once(child, 'exit');
       const fail = (code: number | null) => {
-        throw new Error(`the agent ended by itself (exit code ${code})`);
+        throw new Error(`the agent ended by itself (exit code ${code}): ${agent.output.join('\n')}`);
       };
-      child.once('exit', fail);
-      child.stdout.resume();
+      agent.process.once('exit', fail);
       return {
-        process: child,
+        process: agent.process,
         async [Symbol.asyncDispose]() {
-          child.off('exit', fail);
-          child.kill('SIGTERM');
-          await ended;
+          agent.process.off('exit', fail);
+          await agent.end('SIGTERM');
         },
       };
-    },
-    async polls(count, limitSeconds = 60) {
-      const { promise, resolve: enough } = Promise.withResolvers<void>();
-      let seen = 0;
-      using _ = server.subscribeToCalls((rpc) => {
-        if (rpc !== 'GetWorkflowContextList') return;
-        seen += 1;
-        if (seen === count) enough();
-      });
-      const limit = setTimeout(enough, limitSeconds * 1000);
-      await promise;
-      clearTimeout(limit);
-      return seen;
     },
     [Symbol.asyncDispose]: () => server.stop(),
   };
@@ -337,11 +309,11 @@ function isSuccess({ progress }: { readonly progress: string }): boolean {
   return progress === 'SUCCESS';
 }
 
-/** The times (seconds) at which the agent's containers ended, as the engine tells. */
+/** The times (seconds) at which the agent's containers ended, by the engine's events. */
 async function watchEnds(): Promise<{ readonly times: readonly number[] } & AsyncDisposable> {
   const filters = JSON.stringify({ type: ['container'], event: ['die'], label: ['nibs.role=action'] });
   const stream = await engine.docker.getEvents({ filters });
-  if (!(stream instanceof Readable)) throw new Error('the engine tells no events');
+  if (!(stream instanceof Readable)) throw new Error('the engine sends no events');
   const times: number[] = [];
   const lines = createInterface({ input: stream }).on('line', (line) => {
     const { timeNano }: { timeNano: number } = JSON.parse(line);
@@ -379,8 +351,8 @@ async function runDocker(pull: 'always' | 'missing', command: readonly string[],
 }
 
 /**
- * The container that the agent makes for an action, in the words of `docker run`. The engine is
- * asked once, when it has the image, which capabilities it refuses to drop.
+ * The options of `docker run` for the container that the agent makes for an action. Which
+ * capabilities the engine refuses to drop is asked once, when it has the image.
  */
 async function dockerFlags(): Promise<string[]> {
   const action = {
