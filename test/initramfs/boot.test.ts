@@ -16,7 +16,7 @@ const build = resolve(import.meta.dirname, '../../build');
 const settings =
   'worker_id=ce2e62ed-826f-4485-a39f-a82bb74338e2 grpc_authority=10.0.2.99:42113 docker_registry=10.0.2.99';
 
-test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, shows what it does, and reboots', {
+test('the boot image finds disks and network, sets its clock, trusts the registry, starts engine and agent, shows what it does, and ends at the power button', {
   timeout: 3_600_000,
 }, async () => {
   await using scratch = await makeScratch();
@@ -82,12 +82,21 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   await waitForLine(machine, /nibs: agent exited with status 137, restarting it in 1 s/, killed);
   await shell('until pidof tink-agent; do sleep 0.1; done');
 
-  machine.type('reboot\n');
+  const restarted = await waitForLine(machine, /nibs: agent exited with status 137/, killed);
+  machine.type('kill -9 $(pidof provision)\n');
+  await waitForLine(machine, /nibs: agent starts/, restarted);
+  equal((await shell('until pidof tink-agent > /dev/null; do sleep 0.1; done; pidof tink-agent | wc -w')).trim(), '1');
+  const scores = 'for name in tink-agent dockerd; do cat /proc/$(pidof $name)/oom_score_adj; done';
+  equal((await shell(scores)).trim(), '-900 -900', 'an action is ended first when memory runs out');
+  ok(Number(await shell('cat /proc/sys/vm/min_free_kbytes')) < 32 * 1024, 'memory is not kept for huge pages');
+
+  await shell('until pidof acpid; do sleep 0.1; done');
+  await machine.monitor.command('system_powerdown');
   await waitForLine(machine, /nibs: shutting down/);
   equal(await machine.exited, 0);
 });
 
-test('the boot image without a network and with a clock in 1970 still gives engine and console, and says what is missing', {
+test('the boot image without a network and with a clock in 1970 still gives engine and console, says what is missing, and restarts after a panic', {
   timeout: 3_600_000,
 }, async () => {
   await using scratch = await makeScratch();
@@ -102,6 +111,12 @@ test('the boot image without a network and with a clock in 1970 still gives engi
   const { timeSeconds } = await fetchSystem(join(build, 'cache'));
   ok(Number.parseInt(await shell('date +%s'), 10) >= timeSeconds, 'no certificate of today is valid at that time');
   await waitForLine(machine, /nibs: still no address: no network card/);
+
+  equal((await shell('cat /proc/sys/kernel/panic')).trim(), '10');
+  // The kernel counts the seconds in a busy loop, which takes minutes in an emulated machine.
+  await shell('echo -1 > /proc/sys/kernel/panic');
+  machine.type('echo c > /proc/sysrq-trigger\n');
+  equal(await machine.exited, 0, 'it restarts after a kernel panic');
 });
 
 /** Serves `files` on the host's loopback, which the machine sees at 10.0.2.2. */
@@ -141,7 +156,7 @@ async function boot(
   return await startMachine({
     name: 'machine',
     directory,
-    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=tty0 console=ttyS0 panic=-1 ${commandLine}` },
+    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=tty0 console=ttyS0 ${commandLine}` },
     endsOnReboot: true,
     ...options,
   });
