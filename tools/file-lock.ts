@@ -22,7 +22,7 @@ export async function lockFile(
   const attempt = await runTool('flock', ['--nonblock', path, 'true'], { acceptedExitCodes: [0, 1], signal });
   if (attempt.exitCode !== 0) onWait();
   // A process holds the lock and exits at the end of its standard input.
-  const holder = execa('flock', [path, 'sh', '-c', 'echo locked; exec cat'], { stdin: 'pipe', buffer: false });
+  const holder = execa('flock', [path, 'sh', '-c', 'echo; cat'], { stdin: 'pipe', buffer: false });
   try {
     await Promise.race([
       once(holder.stdout, 'data', { signal }),

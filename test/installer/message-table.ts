@@ -30,6 +30,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'the proxy … does not connect to …: …': 'a proxy that refuses a connection of gRPC',
     'HTTP status … …': 'what the proxy answered',
   },
+  '../tools/file-lock.ts': { 'cannot lock …': 'a directory that cannot be written; only builds lock' },
   '../tools/run-tool.ts': {
     'program not found': 'lsblk, mount, losetup, … is missing',
     'install the package that contains …': 'hint: a program is missing',
