@@ -103,7 +103,7 @@ async function writeImage(
   segments: readonly Segment[],
 ): Promise<void> {
   const initramfs = Buffer.concat(segments.map((segment) => segment.bytes));
-  const kernel = await readFile(join(sources.packages, 'boot', `vmlinuz-${sources.kernelVersion}`));
+  const kernel = await readFile(sources.kernelImage);
   const manifest = {
     kernel: { version: sources.kernelVersion, sizeBytes: kernel.length, sha256: sha256(kernel) },
     initramfs: { sizeBytes: initramfs.length, sha256: sha256(initramfs) },

@@ -6,9 +6,9 @@ import type { BuildTools } from './build-tools.ts';
 
 /**
  * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with
- * all its modules, or one module without `.ko`. Their dependencies are added. The aim is every
- * network card and every disk of a server: without the driver of its card a machine cannot be
- * installed.
+ * all its modules, or one module without `.ko`; with `?` at the end what only some kernels have.
+ * Their dependencies are added. The aim is every network card and every disk of a server: without
+ * the driver of its card a machine cannot be installed.
  */
 export const moduleList = [
   // Network cards, including virtual and USB ones; tagged networks and bonds.
@@ -24,8 +24,9 @@ export const moduleList = [
   // File systems of installed systems and of the image's own root, and their algorithms.
   ...['fs/ext4', 'fs/btrfs', 'fs/xfs', 'fs/fat', 'fs/overlayfs', 'fs/squashfs', 'fs/isofs', 'fs/efivarfs', 'fs/fuse'],
   ...['fs/nls/nls_cp437', 'fs/nls/nls_ascii', 'fs/nls/nls_iso8859-1', 'fs/nls/nls_utf8'],
-  ...['crypto/crc32c_generic', 'crypto/xxhash_generic', 'crypto/sha256_generic', 'crypto/blake2b_generic'],
-  ...['arch/x86/crypto/crc32c-intel', 'arch/x86/crypto/crc32-pclmul', 'arch/x86/crypto/sha256-ssse3'],
+  // Kernels after 6.12 have these algorithms as libraries, which their users depend on.
+  ...['crypto/crc32c_generic?', 'crypto/xxhash_generic?', 'crypto/sha256_generic?', 'crypto/blake2b_generic?'],
+  ...['arch/x86/crypto/crc32c-intel?', 'arch/x86/crypto/crc32-pclmul?', 'arch/x86/crypto/sha256-ssse3?'],
   ...['arch/x86/crypto/aesni-intel', 'crypto/xts', 'crypto/ecb', 'crypto/cbc', 'crypto/essiv'],
   // The machine itself: watchdogs, management controller, randomness, keyboard and power button.
   ...['drivers/watchdog', 'drivers/char/ipmi', 'drivers/char/hw_random', 'drivers/char/tpm', 'drivers/acpi/button'],
@@ -36,20 +37,21 @@ export const moduleList = [
  * Selects the modules of `list` and their dependencies.
  * @param directory lib/modules/<version> of the unpacked kernel package, with depmod's files in it
  * @returns paths relative to `directory`, sorted
- * @throws {Error} an entry of the list matches nothing: a renamed driver must not go missing
- *   silently
+ * @throws {Error} an entry of the list without `?` matches nothing: a renamed driver must not go
+ *   missing silently
  */
 export async function selectModules(directory: string, list: readonly string[]): Promise<string[]> {
   const dependencies = await readDependencies(directory);
   const builtin = new Set((await readFile(join(directory, 'modules.builtin'), 'utf8')).split('\n'));
   const selected = new Set<string>();
   for (const entry of list) {
-    const path = `kernel/${entry}`;
+    const path = `kernel/${entry.replace(/\?$/, '')}`;
     const matches = [...dependencies.keys()].filter(
       (one) => uncompressed(one) === `${path}.ko` || one.startsWith(`${path}/`),
     );
     const isBuiltin = [...builtin].some((one) => one === `${path}.ko` || one.startsWith(`${path}/`));
-    if (matches.length === 0 && !isBuiltin) throw new Error(`the kernel has no module ${entry} (initramfs/modules.ts)`);
+    if (matches.length === 0 && !isBuiltin && !entry.endsWith('?'))
+      throw new Error(`the kernel has no module ${entry} (initramfs/modules.ts)`);
     for (const match of matches) select(match);
   }
   return [...selected].sort();

@@ -4,6 +4,7 @@ import type { DebianArchitecture, Package } from '../debian/package.ts';
 import { fingerprint, type Replaced, selectPackages } from '../debian/select.ts';
 import { unpackOnce } from '../debian/unpack.ts';
 import { type BuildTools, fetchBuildTools } from './build-tools.ts';
+import { findKernelImage } from './kernel-image.ts';
 import { indexModules } from './modules.ts';
 import { bootPackages, type Kernel, kernelPackages, productLock } from './package-sets.ts';
 
@@ -19,6 +20,8 @@ export interface DebianSystem {
   readonly tools: BuildTools;
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
+  /** Path of the kernel. */
+  readonly kernelImage: string;
   /**
    * The time of all files in the image, in seconds since 1970: SOURCE_DATE_EPOCH, or the time of
    * the kernel. Not the time of the build.
@@ -54,13 +57,15 @@ export async function fetchSystem(
     indexModules(unfinished, await kernelVersion(unfinished), tools),
   );
   const version = await kernelVersion(packages);
+  const kernelImage = await findKernelImage(packages, version);
   return {
     list,
     replaced: selections.flatMap((one) => one.replaced),
     packages,
     tools,
     kernelVersion: version,
-    timeSeconds: await buildTime(join(packages, 'boot', `vmlinuz-${version}`)),
+    kernelImage,
+    timeSeconds: await buildTime(kernelImage),
   };
 }
 

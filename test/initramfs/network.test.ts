@@ -172,7 +172,6 @@ function nameOf(index: number): string {
 
 async function startTrial(directory: string): Promise<Machine> {
   const system = await fetchSystem(join(root, 'build/cache'));
-  const { packages, kernelVersion } = system;
   const initramfs = join(directory, 'initramfs');
   await writeFile(initramfs, cpio(await trialTree(system, directory), system.timeSeconds));
   return await startMachine({
@@ -180,7 +179,7 @@ async function startTrial(directory: string): Promise<Machine> {
     directory,
     boot: {
       kind: 'kernel',
-      kernel: join(packages, 'boot', `vmlinuz-${kernelVersion}`),
+      kernel: system.kernelImage,
       initramfs,
       commandLine: 'console=ttyS0 panic=-1 quiet',
     },
