@@ -44,7 +44,7 @@ export async function updateAptRoot(
     'Dir::State::lists': at('lists'),
     'Dir::State::status': at('status'),
     'Dir::Cache': at('cache'),
-    // Images of containers empty these two, and then apt reads all lists for each question.
+    // Debian's container images set these two to nothing: apt would read all lists at each call.
     'Dir::Cache::pkgcache': 'pkgcache.bin',
     'Dir::Cache::srcpkgcache': 'srcpkgcache.bin',
     'Acquire::GzipIndexes': 'false',

@@ -31,11 +31,20 @@ export async function readLockFile(path: string): Promise<LockFile | undefined> 
     throw error;
   });
   if (text === undefined) return undefined;
-  const parsed = LockFile.safeParse(JSON.parse(text));
+  const parsed = LockFile.safeParse(parseJson(text));
   if (!parsed.success) throw new Error(`${path} is no list of packages (run make update)`, { cause: parsed.error });
   if (parsed.data.release !== release)
     throw new Error(`${path} is of Debian ${parsed.data.release}, not ${release} (run make update)`);
   return parsed.data;
+}
+
+/** @returns undefined if it is no JSON, for example because it has conflict markers */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The architectures that a lock file has. */

@@ -1,4 +1,5 @@
-import { access, mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 
@@ -34,11 +35,7 @@ export async function unpackOnce(
   directory: string,
   finish: (unfinished: string) => Promise<void> = async () => {},
 ): Promise<void> {
-  const isThere = await access(directory).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) return;
+  if (existsSync(directory)) return;
   const unfinished = await mkdtemp(`${directory}-`);
   try {
     await unpackPackages(files, unfinished);

@@ -12,6 +12,7 @@
  * taken from build/cache.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
@@ -23,7 +24,7 @@ import { earlyTree, engineTree, executableTree, type Sources, systemTree } from 
 import { kernels } from './package-sets.ts';
 import { npmPackages, sbom } from './sbom.ts';
 import { squashfsOptions, writeSquashfs } from './squashfs.ts';
-import { type DebianSystem, exists, fetchSystem } from './system.ts';
+import { type DebianSystem, fetchSystem } from './system.ts';
 import { Tree } from './tree.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -49,7 +50,7 @@ async function main(): Promise<void> {
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
     const system = await fetchSystem(cache, { architecture: 'amd64', kernel });
-    const sources = { ...system, executable: await existing(resolve(values.executable)), scratch };
+    const sources = { ...system, executable: existing(resolve(values.executable)), scratch };
     const segments = [
       await layer('1-system', await systemTree(sources), sources, packing),
       await layer('2-engine', await engineTree(sources), sources, packing),
@@ -138,8 +139,8 @@ async function write(path: string, content: Uint8Array | string): Promise<void> 
   await rename(`${path}.unfinished`, path);
 }
 
-async function existing(executable: string): Promise<string> {
-  if (await exists(executable)) return executable;
+function existing(executable: string): string {
+  if (existsSync(executable)) return executable;
   throw new Error(`the executable ${executable} does not exist (run make build)`);
 }
 

@@ -1,4 +1,4 @@
-import { access } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -8,14 +8,9 @@ import { join } from 'node:path';
  * @returns its path
  * @throws {Error} it is in neither place
  */
-export async function findKernelImage(packages: string, version: string): Promise<string> {
+export function findKernelImage(packages: string, version: string): string {
   const paths = [`boot/vmlinuz-${version}`, `lib/modules/${version}/vmlinuz`];
-  for (const path of paths.map((one) => join(packages, one))) {
-    const isThere = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return path;
-  }
+  const path = paths.map((one) => join(packages, one)).find(existsSync);
+  if (path !== undefined) return path;
   throw new Error(`the packages of kernel ${version} in ${packages} have none of ${paths.join(', ')}`);
 }

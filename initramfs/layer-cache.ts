@@ -1,6 +1,6 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { exists } from './system.ts';
 
 const cache = resolve(import.meta.dirname, '../build/cache');
 
@@ -14,7 +14,7 @@ const cache = resolve(import.meta.dirname, '../build/cache');
 export async function packedLayer(name: string, key: string, pack: (path: string) => Promise<void>): Promise<string> {
   await mkdir(cache, { recursive: true });
   const packed = join(cache, `layer-${name}-${key.slice(0, 16)}`);
-  if (await exists(packed)) {
+  if (existsSync(packed)) {
     const { mtime } = await stat(packed);
     await utimes(packed, new Date(), mtime);
     return packed;

@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DebianArchitecture, Package } from '../debian/package.ts';
 import { fingerprint, type Replaced, selectPackages } from '../debian/select.ts';
@@ -57,7 +57,7 @@ export async function fetchSystem(
     indexModules(unfinished, await kernelVersion(unfinished), tools),
   );
   const version = await kernelVersion(packages);
-  const kernelImage = await findKernelImage(packages, version);
+  const kernelImage = findKernelImage(packages, version);
   return {
     list,
     replaced: selections.flatMap((one) => one.replaced),
@@ -81,14 +81,4 @@ async function buildTime(kernel: string): Promise<number> {
   const given = process.env['SOURCE_DATE_EPOCH'];
   if (given !== undefined) return Number.parseInt(given, 10);
   return Math.floor((await stat(kernel)).mtimeMs / 1000);
-}
-
-/** Whether the file or directory exists. */
-export async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
-  }
 }

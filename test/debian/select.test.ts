@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { readLockFile } from '../../debian/lock-file.ts';
@@ -103,6 +103,12 @@ test('selectPackages() refuses a set that the lock file does not have', async ()
     selectPackages({ ...system, packages: ['kmod', 'unrelated'] }, options('none')),
     /packages\.lock\.json does not have the packages of system for amd64 \(run make update\)/,
   );
+});
+
+test('readLockFile() names a file with the conflict markers of a merge', async () => {
+  const path = join(debian.cache, '../conflict.lock.json');
+  await writeFile(path, `<<<<<<< HEAD\n${await readFile(lockFile, 'utf8')}`);
+  await rejects(readLockFile(path), /conflict\.lock\.json is no list of packages \(run make update\)$/);
 });
 
 test('updateLockFile() names what it changes', async () => {

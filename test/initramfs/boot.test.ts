@@ -1,11 +1,12 @@
 import { equal, match, ok } from 'node:assert/strict';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { exists, fetchSystem } from '../../initramfs/system.ts';
+import { fetchSystem } from '../../initramfs/system.ts';
 import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/progress-limits.ts';
@@ -152,7 +153,7 @@ async function boot(
   { commandLine, ...options }: { commandLine: string } & Partial<MachineOptions>,
 ): Promise<Machine> {
   const [kernel, initramfs] = [join(build, 'vmlinuz-x86_64'), join(build, 'initramfs-x86_64')];
-  if (!(await exists(initramfs))) throw new Error(`${initramfs} is not there (make initramfs makes it)`);
+  if (!existsSync(initramfs)) throw new Error(`${initramfs} is not there (make initramfs makes it)`);
   return await startMachine({
     name: 'machine',
     directory,
