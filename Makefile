@@ -63,8 +63,8 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 	$(NODE) agent/template/engine/build.ts
 
 .PHONY: initramfs
-initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, KERNEL=backports for a newer kernel
-	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL))
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers)
+	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE))
 
 .PHONY: update
 update: setup ## Lock the current versions of the Debian packages: initramfs/packages.lock.json and test/sandbox/packages.lock.json; prints what changes

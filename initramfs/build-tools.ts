@@ -17,7 +17,7 @@ export interface BuildTools {
    * Runs a tool to its end.
    * @throws {ToolError} as {@link runTool}
    */
-  run(tool: 'depmod' | 'mksquashfs', args: readonly string[], options?: ToolOptions): Promise<ToolOutput>;
+  run(tool: keyof typeof paths, args: readonly string[], options?: ToolOptions): Promise<ToolOutput>;
 }
 
 interface Host {
@@ -40,7 +40,7 @@ const hosts: Readonly<Partial<Record<NodeJS.Architecture, Host>>> = {
   },
 };
 
-const paths = { depmod: 'usr/sbin/depmod', mksquashfs: 'usr/bin/mksquashfs' };
+const paths = { depmod: 'usr/sbin/depmod', modinfo: 'usr/sbin/modinfo', mksquashfs: 'usr/bin/mksquashfs' };
 
 /**
  * Fetches and unpacks the tools into `cache`, unless they are there. They run with their own C

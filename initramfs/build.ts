@@ -3,9 +3,9 @@
  * from our executable.
  *
  * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]
- * [--compression-level 19] [--kernel stable|backports]` writes vmlinuz-x86_64, initramfs-x86_64,
- * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents),
- * initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS.
+ * [--compression-level 19] [--kernel stable|backports] [--firmware none|servers|all]` writes
+ * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
+ * of its contents), initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS.
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
  * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
@@ -21,7 +21,7 @@ import { z } from 'zod';
 import { cpio } from './cpio.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
-import { kernels } from './package-sets.ts';
+import { firmwareChoices, kernels } from './package-sets.ts';
 import { npmPackages, sbom } from './sbom.ts';
 import { squashfsOptions, writeSquashfs } from './squashfs.ts';
 import { type DebianSystem, fetchSystem } from './system.ts';
@@ -40,16 +40,18 @@ async function main(): Promise<void> {
       executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
       'compression-level': { type: 'string', default: '19' },
       kernel: { type: 'string', default: 'stable' },
+      firmware: { type: 'string', default: 'servers' },
     },
   });
   const kernel = z.enum(kernels).parse(values.kernel);
+  const firmware = z.enum(firmwareChoices).parse(values.firmware);
   const packing = squashfsOptions(z.coerce.number().int().min(1).max(22).parse(values['compression-level']));
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
-    const system = await fetchSystem(cache, { architecture: 'amd64', kernel });
+    const system = await fetchSystem(cache, { architecture: 'amd64', kernel, firmware });
     const sources = { ...system, executable: existing(resolve(values.executable)), scratch };
     const segments = [
       await layer('1-system', await systemTree(sources), sources, packing),
@@ -113,6 +115,7 @@ async function writeImage(
     executable: sha256(await readFile(sources.executable)),
     packages: sources.list,
     replacedPackages: sources.replaced,
+    firmware: { files: [...sources.firmware.files.keys()], missing: sources.firmware.missing },
   };
   const delivered = new Map<string, Uint8Array>([
     ['vmlinuz-x86_64', kernel],
@@ -121,7 +124,13 @@ async function writeImage(
   const files = [...delivered].map(([name, content]) => ({ name, sha256: sha256(content), sha1: sha1(content) }));
   const { list: packages, timeSeconds } = sources;
   delivered.set('initramfs-x86_64.manifest.json', Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
-  const bill = sbom({ files, packages, npmPackages: await npmPackages(), timeSeconds });
+  const bill = sbom({
+    files,
+    packages,
+    npmPackages: await npmPackages(),
+    licences: sources.firmware.licences,
+    timeSeconds,
+  });
   delivered.set('initramfs-x86_64.spdx.json', Buffer.from(bill));
   delivered.set('SHA256SUMS', Buffer.from(checksums(delivered)));
   for (const [name, content] of delivered) await write(join(output, name), content);

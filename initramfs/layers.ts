@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { runTool } from '../tools/run-tool.ts';
 import type { BuildTools } from './build-tools.ts';
+import type { Firmware } from './firmware.ts';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
 import { Tree } from './tree.ts';
@@ -14,6 +15,7 @@ export interface Sources {
   readonly tools: BuildTools;
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
+  readonly firmware: Firmware;
   /** The agent's and installer's executable. */
   readonly executable: string;
   /** An empty directory for intermediate files. */
@@ -63,6 +65,7 @@ export async function systemTree(sources: Sources): Promise<Tree> {
   await addTools(tree, sources);
   await addLibraries(tree, sources);
   await addModules(tree, sources, moduleList, 'system');
+  await addFirmware(tree, sources);
   await addCertificates(tree, sources);
   tree.file('etc/nibs-earliest-time', `${sources.timeSeconds}\n`);
   return tree;
@@ -107,6 +110,12 @@ async function addModules(tree: Tree, sources: Sources, list: readonly string[],
   const modules = await selectModules(from, list);
   const staged = await stageModules(from, modules, join(sources.scratch, name), sources.kernelVersion, sources.tools);
   await tree.copy(staged, `lib/modules/${sources.kernelVersion}`);
+}
+
+/** With the licences, which ask to be passed on with it. */
+async function addFirmware(tree: Tree, { firmware }: Sources): Promise<void> {
+  for (const [name, path] of firmware.files) tree.file(`lib/firmware/${name}`, await readFile(path));
+  for (const [name, text] of firmware.licences) tree.file(`usr/share/doc/${name}/copyright`, text);
 }
 
 /** The authorities that Debian trusts, in one file, at the path that programs in Go and C read. */

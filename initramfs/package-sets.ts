@@ -33,6 +33,28 @@ export function kernelPackages(architecture: DebianArchitecture, kernel: Kernel)
   };
 }
 
+/** Which firmware the boot image has: none, that of server hardware, or that of all its drivers. */
+export const firmwareChoices = ['none', 'servers', 'all'] as const;
+
+export type FirmwareChoice = (typeof firmwareChoices)[number];
+
+/** Firmware for the drivers of network cards and disk controllers. */
+export const firmwarePackages: PackageSet = {
+  name: 'firmware',
+  packages: [
+    ...[
+      'firmware-bnx2',
+      'firmware-bnx2x',
+      'firmware-cavium',
+      'firmware-intel-misc',
+      'firmware-linux-free',
+      'firmware-misc-nonfree',
+    ],
+    ...['firmware-myricom', 'firmware-netronome', 'firmware-netxen', 'firmware-qlogic', 'firmware-realtek'],
+  ],
+  dependencies: 'all',
+};
+
 /** What indexes the modules and packs the layers of the boot image: runs on the build machine. */
 export const toolPackages: PackageSet = { name: 'tools', packages: ['kmod', 'squashfs-tools'], dependencies: 'all' };
 
@@ -54,6 +76,7 @@ export const agentPackages: PackageSet = {
 export function productSets(architecture: DebianArchitecture): PackageSet[] {
   return [
     bootPackages,
+    firmwarePackages,
     toolPackages,
     ...kernels.map((kernel) => kernelPackages(architecture, kernel)),
     actionPackages,

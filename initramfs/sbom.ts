@@ -12,6 +12,8 @@ export interface Contents {
   readonly packages: readonly Package[];
   /** npm packages in the executable. */
   readonly npmPackages: readonly NpmPackage[];
+  /** Debian package → the text of its licences, for those whose licences ask to be passed on. */
+  readonly licences?: ReadonlyMap<string, string>;
   /** Seconds since 1970. */
   readonly timeSeconds: number;
 }
@@ -67,10 +69,15 @@ export async function npmPackages(): Promise<NpmPackage[]> {
 /**
  * The bill of materials of an image in SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/), as JSON.
  * Same contents, same bytes: its namespace is derived from the files. Debian does not list licences
- * in a form that SPDX can name, so those of its packages are not asserted.
+ * in a form that SPDX can name: those of its packages are not asserted, or their text is given.
  */
-export function sbom({ files, packages, npmPackages, timeSeconds }: Contents): string {
-  const elements = [...packages.map(debianElement), ...npmPackages.map(npmElement)];
+export function sbom({ files, packages, npmPackages, licences = new Map(), timeSeconds }: Contents): string {
+  const texts = [...new Set(licences.values())];
+  const licenceOf = (name: string): string => {
+    const text = licences.get(name);
+    return text === undefined ? 'NOASSERTION' : `LicenseRef-${texts.indexOf(text) + 1}`;
+  };
+  const elements = [...packages.map((one) => debianElement(one, licenceOf(one.name))), ...npmPackages.map(npmElement)];
   const name = 'nibs-boot-image';
   const image = {
     SPDXID: identifier('Package', name),
@@ -103,6 +110,7 @@ export function sbom({ files, packages, npmPackages, timeSeconds }: Contents): s
     },
     packages: [image, ...elements],
     files: fileElements,
+    ...(texts.length === 0 ? {} : { hasExtractedLicensingInfos: texts.map(licensingInfo) }),
     relationships: [
       relationship('SPDXRef-DOCUMENT', 'DESCRIBES', image.SPDXID),
       ...[...fileElements, ...elements].map(({ SPDXID }) => relationship(image.SPDXID, 'CONTAINS', SPDXID)),
@@ -115,10 +123,14 @@ function relationship(spdxElementId: string, relationshipType: string, relatedSp
   return { spdxElementId, relationshipType, relatedSpdxElement };
 }
 
-function debianElement(one: Package) {
+function licensingInfo(extractedText: string, index: number): object {
+  return { licenseId: `LicenseRef-${index + 1}`, extractedText };
+}
+
+function debianElement(one: Package, licence: string) {
   const purl = `pkg:deb/debian/${purlPart(one.name)}@${purlPart(one.version)}?arch=${one.architecture}&distro=${release}`;
   return {
-    ...element('deb', one.name, one.version, 'NOASSERTION', purl),
+    ...element('deb', one.name, one.version, licence, purl),
     supplier: one.maintainer.replace(/^(.*) <(.*)>$/, 'Organization: $1 ($2)'),
     packageFileName: one.path,
     checksums: [{ algorithm: 'SHA256', checksumValue: one.sha256 }],

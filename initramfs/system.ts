@@ -4,9 +4,17 @@ import type { DebianArchitecture, Package } from '../debian/package.ts';
 import { fingerprint, type Replaced, selectPackages } from '../debian/select.ts';
 import { unpackOnce } from '../debian/unpack.ts';
 import { type BuildTools, fetchBuildTools } from './build-tools.ts';
+import { type Firmware, selectFirmware } from './firmware.ts';
 import { findKernelImage } from './kernel-image.ts';
-import { indexModules } from './modules.ts';
-import { bootPackages, type Kernel, kernelPackages, productLock } from './package-sets.ts';
+import { indexModules, moduleList, selectModules } from './modules.ts';
+import {
+  bootPackages,
+  type FirmwareChoice,
+  firmwarePackages,
+  type Kernel,
+  kernelPackages,
+  productLock,
+} from './package-sets.ts';
 
 /** What the boot image takes from Debian. */
 export interface DebianSystem {
@@ -22,6 +30,8 @@ export interface DebianSystem {
   readonly kernelVersion: string;
   /** Path of the kernel. */
   readonly kernelImage: string;
+  /** Firmware for its modules. */
+  readonly firmware: Firmware;
   /**
    * The time of all files in the image, in seconds since 1970: SOURCE_DATE_EPOCH, or the time of
    * the kernel. Not the time of the build.
@@ -33,6 +43,7 @@ export interface DebianSystem {
 export interface SystemOptions {
   readonly architecture: DebianArchitecture;
   readonly kernel: Kernel;
+  readonly firmware: FirmwareChoice;
 }
 
 /**
@@ -41,13 +52,14 @@ export interface SystemOptions {
  */
 export async function fetchSystem(
   cache: string,
-  { architecture, kernel }: SystemOptions = { architecture: 'amd64', kernel: 'stable' },
+  { architecture, kernel, firmware }: SystemOptions = { architecture: 'amd64', kernel: 'stable', firmware: 'servers' },
 ): Promise<DebianSystem> {
   await mkdir(cache, { recursive: true });
   const options = { lockFile: productLock, architecture };
   const selections = [
     await selectPackages(kernelPackages(architecture, kernel), options),
     await selectPackages(bootPackages, options),
+    ...(firmware === 'none' ? [] : [await selectPackages(firmwarePackages, options)]),
   ];
   const list = selections.flatMap((one) => one.packages);
   const tools = await fetchBuildTools(cache);
@@ -58,6 +70,9 @@ export async function fetchSystem(
   );
   const version = await kernelVersion(packages);
   const kernelImage = findKernelImage(packages, version);
+  const directory = join(packages, 'lib/modules', version);
+  const modules = (await selectModules(directory, moduleList)).map((path) => join(directory, path));
+  const names = selections.flatMap(({ files }) => [...files.keys()]).filter((name) => name.startsWith('firmware-'));
   return {
     list,
     replaced: selections.flatMap((one) => one.replaced),
@@ -65,6 +80,7 @@ export async function fetchSystem(
     tools,
     kernelVersion: version,
     kernelImage,
+    firmware: await selectFirmware(firmware, { modules, packages, names, tools }),
     timeSeconds: await buildTime(kernelImage),
   };
 }

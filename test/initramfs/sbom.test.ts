@@ -31,6 +31,23 @@ test('sbom() is a document of SPDX 2.3: identifiers are valid, unique, and all r
   deepEqual(new Set(related), new Set(elements));
 });
 
+test('sbom() has the text of licences that ask to be passed on', () => {
+  const licences = new Map([
+    ['kmod', 'A licence'],
+    ['kbd', 'Another'],
+    ['runc', 'A licence'],
+  ]);
+  const { packages: elements, hasExtractedLicensingInfos } = JSON.parse(sbom({ ...contents, licences }));
+  deepEqual(hasExtractedLicensingInfos, [
+    { licenseId: 'LicenseRef-1', extractedText: 'A licence' },
+    { licenseId: 'LicenseRef-2', extractedText: 'Another' },
+  ]);
+  const declared = (wanted: string) => elements.find(({ name }: { name: string }) => name === wanted).licenseDeclared;
+  deepEqual(['kmod', 'kbd', 'runc', 'pigz'].map(declared), [
+    ...['LicenseRef-1', 'LicenseRef-2', 'LicenseRef-1', 'NOASSERTION'],
+  ]);
+});
+
 test('sbom() gives the same bytes for the same contents', () => {
   equal(sbom(contents), sbom(contents));
 });
