@@ -4,17 +4,29 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-ARCH := $(if $(filter aarch64,$(shell uname -m)),arm64,x64)
+# What build, initramfs and images are for: x86_64 or aarch64, on a machine of either.
+HOST_ARCH := $(shell uname -m)
+ARCH ?= $(HOST_ARCH)
+ARCHS := x86_64 aarch64
+ifeq ($(filter $(ARCHS),$(ARCH)),)
+$(error ARCH=$(ARCH): it must be one of $(ARCHS))
+endif
+OTHER_ARCH := $(filter-out $(HOST_ARCH),$(ARCHS))
+
+# Node's names of them.
+NODE_x86_64 := x64
+NODE_aarch64 := arm64
 
 # The Node that runs everything, and is the base of the executable; pinned in package-lock.json, whatever Node the machine has. It is named by
 # its package: the packages for both architectures have a program of this name, and npm before 11.10 then links neither in node_modules/.bin.
-NODE := node_modules/node-linux-$(ARCH)/bin/node
+NODE := node_modules/node-linux-$(NODE_$(HOST_ARCH))/bin/node
 
 MACHINE_PATH := $(PATH)
 export PATH := $(CURDIR)/$(dir $(NODE)):$(CURDIR)/node_modules/.bin:$(PATH)
 
-EXECUTABLE := build/nibs-linux-$(ARCH)
-SOURCES = $(shell git ls-files agent clock errors installer net proto tools executable debian/mirrors.ts package-lock.json)
+EXECUTABLE := build/nibs-linux-$(NODE_$(ARCH))
+OTHER_EXECUTABLE := build/nibs-linux-$(NODE_$(OTHER_ARCH))
+SOURCES = $(shell git ls-files agent clock errors installer net proto tools executable debian/architecture.ts debian/mirrors.ts package-lock.json)
 
 .PHONY: help
 help: ## This list
@@ -40,10 +52,23 @@ system-packages:
 # --- the product ------------------------------------------------------------------------------------------------------------
 
 .PHONY: build
-build: $(EXECUTABLE) build/flatcar-install.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, and its manual page
+build: $(EXECUTABLE) build/flatcar-install.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, and its manual page; ARCH=aarch64 for another architecture than this machine's: build/nibs-linux-arm64
 
-$(EXECUTABLE): $(SOURCES) executable/build.ts node_modules/.package-lock.json
-	$(NODE) executable/build.ts
+$(foreach arch,$(ARCHS),build/nibs-linux-$(NODE_$(arch))): $(SOURCES) executable/build.ts node_modules/.package-lock.json
+	$(NODE) executable/build.ts --arch $(if $(findstring arm64,$@),aarch64,x86_64)
+
+# npm installs the Node of this machine's architecture only. That of the other one is fetched as a file, which the build compares with the
+# lock file.
+OTHER_NODE := node-linux-$(NODE_$(OTHER_ARCH))
+OTHER_NODE_VERSION := $(shell sed -n 's/^ *"$(OTHER_NODE)": "\(.*\)".*/\1/p' package.json)
+OTHER_NODE_FILE := build/cache/$(OTHER_NODE)-$(OTHER_NODE_VERSION).tgz
+$(OTHER_EXECUTABLE): $(OTHER_NODE_FILE)
+$(OTHER_NODE_FILE): export PATH := $(MACHINE_PATH)
+$(OTHER_NODE_FILE):
+	mkdir -p $@.d
+	npm pack --silent --pack-destination $@.d $(OTHER_NODE)@$(OTHER_NODE_VERSION)
+	mv $@.d/$(@F) $@
+	rmdir $@.d
 
 build/flatcar-install.8: installer/flatcar-install.8
 	install -D --mode=644 $< $@
@@ -103,7 +128,7 @@ test: node_modules/.package-lock.json
 	esac
 	$(NODE) test/run.ts $(FILE)
 else
-test: setup build initramfs images ## Types, lint and all tests; FILE=path runs one test file
+test: setup build initramfs images $(OTHER_EXECUTABLE) ## Types, lint and all tests; FILE=path runs one test file
 	$(NODE) --run check
 	$(NODE) test/run.ts
 endif

@@ -2,9 +2,10 @@
  * Bundles the agent and the installer into one executable that needs nothing but glibc 2.28 or
  * newer, with GCC's libgcc_s (docs/executable.md).
  *
- * `node executable/build.ts [--output build]` writes `build/nibs-linux-<arch>` and the links by
- * which its programs are called. The base is the pinned Node from the npm registry, which also runs
- * the tests: the version that was tested is the version that is shipped.
+ * `node executable/build.ts [--output build] [--arch x86_64|aarch64]` writes
+ * `build/nibs-linux-x64` or `build/nibs-linux-arm64`, and for the architecture of this machine the
+ * links by which its programs are called. The base is the pinned Node from the npm registry, which
+ * also runs the tests: the version that was tested is the version that is shipped.
  */
 import { chmod, copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -14,11 +15,13 @@ import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
+import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
 import { lockFile } from '../tools/file-lock.ts';
 import { runTool, ToolError } from '../tools/run-tool.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
+import { copyNode } from './node-base.ts';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -94,17 +97,23 @@ const onlyEnglish: Plugin = {
 await main();
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { output: { type: 'string', default: join(root, 'build') } } });
+  const { values } = parseArgs({
+    options: {
+      output: { type: 'string', default: join(root, 'build') },
+      arch: { type: 'string', default: hostArchitecture.name },
+    },
+  });
+  const architecture = architectureOf(values.arch);
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
-  const executable = join(output, `nibs-linux-${process.arch}`);
+  const executable = join(output, `nibs-linux-${architecture.node}`);
   await using _ = await lockFile(`${bundleDirectory}.lock`, {
     onWait: () => process.stderr.write(`another build is at work in ${bundleDirectory}: waiting for its end\n`),
   });
 
   const bundles = await bundleSources();
-  await makeExecutable(bundles, executable);
-  await linkNames(executable, output);
+  await makeExecutable(bundles, architecture, executable);
+  if (architecture === hostArchitecture) await linkNames(executable, output);
   process.stdout.write(`${executable}\n`);
 }
 
@@ -195,26 +204,33 @@ async function signingKey(): Promise<string> {
 
 /**
  * Puts the bundles, and the C++ library that Node needs, into a copy of the Node that runs this
- * script.
+ * script, or of the same version for another architecture.
  */
-async function makeExecutable({ main, assets }: Bundles, executable: string): Promise<void> {
+async function makeExecutable(
+  { main, assets }: Bundles,
+  architecture: Architecture,
+  executable: string,
+): Promise<void> {
   // The file is imported by its path inside the package: the package's front door starts with a
   // walk over node_modules that a bundle does not need.
   const require = createRequire(import.meta.url);
   const { default: makeSingleExecutable }: { default: SingleExecutableMaker } = require('@yao-pkg/pkg/lib-es5/sea.js');
   const base = join(bundleDirectory, 'node');
-  await copyFile(process.execPath, base);
-  await runTool('strip', ['--strip-unneeded', base]);
+  await copyNode(architecture, base);
+  await runTool(`${architecture.gnu}-strip`, ['--strip-unneeded', base]);
   // Written aside and moved into place: a link to a half-written executable must never be started.
   const unfinished = `${executable}.unfinished`;
   const made = join(bundleDirectory, 'nibs');
   await makeSingleExecutable(main, {
     nodePath: base,
+    // The resource is made by the Node that runs this, which is of the same version. Without a
+    // snapshot and a code cache it is the same for each architecture.
+    useLocalNode: true,
     // A code cache would start it 50 ms earlier, but is not the same bytes each time.
     seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets, execArgv },
-    targets: [{ nodeRange: 'node24', platform: 'linux', arch: process.arch, output: made }],
+    targets: [{ nodeRange: 'node24', platform: 'linux', arch: architecture.node, output: made }],
   });
-  const library = await fetchLibstdcxx(process.arch, join(root, 'build/cache/packages'));
+  const library = await fetchLibstdcxx(architecture.node, join(root, 'build/cache/packages'));
   const linked = join(bundleDirectory, 'linked');
   await writeFile(linked, linkLibrary(await readFile(made), library));
   // A copy, because it was written in one go: a file that the kernel caches in large pieces is also
@@ -230,6 +246,7 @@ type SingleExecutableMaker = (
   entryPoint: string,
   options: {
     nodePath: string;
+    useLocalNode: boolean;
     seaConfig: {
       disableExperimentalSEAWarning: boolean;
       useSnapshot: boolean;

@@ -109,6 +109,7 @@ export const ownCode: readonly string[] = [
   'test/initramfs/scripts.test.ts',
   'test/initramfs/squashfs.test.ts',
   'test/executable/alone.test.ts',
+  'test/executable/cross-build.test.ts',
   'test/executable/elf/link-library.test.ts',
 ];
 
