@@ -64,8 +64,13 @@ export async function updateAptRoot(
   const held = stack.move();
   return {
     [Symbol.asyncDispose]: () => held.disposeAsync(),
-    resolve: (set) => (set.dependencies === 'kernel' ? resolveKernel(set) : resolveAll(set)),
+    resolve: (set) => ({ all: resolveAll, kernel: resolveKernel, none: resolveAlone })[set.dependencies](set),
   };
+
+  async function resolveAlone(set: PackageSet): Promise<Package[]> {
+    const stanzas = await showCandidates(set.packages.map((name) => inRelease(set, name, archive)));
+    return describe(stanzas.map((stanza) => `${stanza['Package']}=${stanza['Version']}`));
+  }
 
   async function resolveAll(set: PackageSet): Promise<Package[]> {
     const names = set.packages.map((name) => inRelease(set, name, archive));

@@ -32,8 +32,9 @@ export interface PackageSet {
    * - `all`: with everything that they need, as apt would install it on an empty system.
    * - `kernel`: a metapackage of the kernel. It is replaced by the kernel's own packages that it
    *   depends on. The others build an initramfs on the machine.
+   * - `none`: these packages alone. Their files are used, nothing in them runs.
    */
-  readonly dependencies: 'all' | 'kernel';
+  readonly dependencies: 'all' | 'kernel' | 'none';
   /** Taken from backports, as far as these packages are there. */
   readonly backports?: boolean;
   /** Names of dependencies that nothing in the product uses. */

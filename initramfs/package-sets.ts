@@ -58,6 +58,28 @@ export const firmwarePackages: PackageSet = {
 /** What indexes the modules and packs the layers of the boot image: runs on the build machine. */
 export const toolPackages: PackageSet = { name: 'tools', packages: ['kmod', 'squashfs-tools'], dependencies: 'all' };
 
+/** What makes boot media: runs on the build machine. */
+export const mediaToolPackages: PackageSet = {
+  name: 'media-tools',
+  packages: ['xorriso', 'mtools', 'grub-common', 'sbsigntool'],
+  dependencies: 'all',
+};
+
+/**
+ * The boot loaders of boot media, as files: Debian's shim, which Microsoft has signed, Debian's
+ * signed GRUB, the parts of a GRUB for BIOS machines, and the start of a unified kernel image.
+ */
+export function bootLoaderPackages(architecture: DebianArchitecture): PackageSet {
+  return {
+    name: 'boot-loaders',
+    packages: [
+      ...['shim-signed', `grub-efi-${architecture}-signed`, 'systemd-boot-efi'],
+      ...(architecture === 'amd64' ? ['grub-pc-bin'] : []),
+    ],
+    dependencies: 'none',
+  };
+}
+
 /** The container image of the actions. libgcc-s1 is for the executable. */
 export const actionPackages: PackageSet = {
   name: 'action-image',
@@ -78,6 +100,8 @@ export function productSets(architecture: DebianArchitecture): PackageSet[] {
     bootPackages,
     firmwarePackages,
     toolPackages,
+    mediaToolPackages,
+    bootLoaderPackages(architecture),
     ...kernels.map((kernel) => kernelPackages(architecture, kernel)),
     actionPackages,
     agentPackages,

@@ -40,6 +40,15 @@ test('selectPackages() fetches the locked versions of a package and of what it n
   equal(await readFile(files.get('kmod') ?? '', 'utf8'), 'contents of kmod 34-1\n');
 });
 
+test('selectPackages() fetches packages alone whose dependencies nothing needs', async () => {
+  await debian.publish([library, kmod, ...others]);
+  const alone: PackageSet = { name: 'alone', packages: ['kmod'], dependencies: 'none' };
+  const ofTest = join(debian.cache, '../alone.lock.json');
+  await updateLockFile(ofTest, { amd64: [alone] }, debian);
+  const { files } = await selectPackages(alone, { ...options('alone'), lockFile: ofTest });
+  deepEqual([...files.keys()], ['kmod']);
+});
+
 test('selectPackages() takes what one mirror lacks from the next', async () => {
   await debian.publish([library, kmod]);
   const mirrors = () => Promise.resolve([`${debian.url}/empty`, debian.url]);
