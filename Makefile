@@ -91,6 +91,18 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers)
 	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE))
 
+# Kernel arguments of a site, for all media. In the environment, so that the shell does not read quotes in them.
+export KERNEL_ARGS
+MEDIA = $(NODE) initramfs/boot-media/build.ts $(if $(KERNEL_ARGS),--arguments "$$KERNEL_ARGS")
+
+.PHONY: uki
+uki: initramfs ## The boot image as one UEFI program: build/nibs-x86_64.efi; KERNEL_ARGS="…" for own kernel arguments, SIGN_KEY=file SIGN_CERT=file (PEM) to sign it
+	$(MEDIA) $(addprefix --sign-key ,$(SIGN_KEY)) $(addprefix --sign-cert ,$(SIGN_CERT)) uki
+
+.PHONY: iso
+iso: initramfs ## The boot image for CD drives (also those of BMCs) and USB sticks, BIOS and UEFI: build/nibs-x86_64.iso; KERNEL_ARGS="…" too
+	$(MEDIA) iso
+
 .PHONY: update
 update: setup ## Lock the current versions of the Debian packages: initramfs/packages.lock.json and test/sandbox/packages.lock.json; prints what changes
 	$(NODE) initramfs/update.ts

@@ -7,7 +7,9 @@ import { unpackOnce } from '../debian/unpack.ts';
 import { runTool, type ToolOptions, type ToolOutput } from '../tools/run-tool.ts';
 import { productLock } from './package-sets.ts';
 
-/** Tools of locked packages, which run on the build machine with the C library of these packages. */
+/**
+ * Tools of locked packages, which run on the build machine with the C library of these packages.
+ */
 export interface LockedTools<Tool extends string> {
   /** Of the versions: same versions, same key. */
   readonly key: string;

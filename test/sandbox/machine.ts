@@ -12,10 +12,10 @@ export interface MachineDisk {
   /** The raw image; the machine writes into it. */
   readonly path: string;
   /**
-   * What the guest sees: virtio /dev/vdX, sata and scsi /dev/sdX, nvme /dev/nvmeXn1. Default:
-   * virtio.
+   * What the guest sees: virtio /dev/vdX; sata, scsi and usb /dev/sdX; nvme /dev/nvmeXn1; cd
+   * /dev/srX, read-only. Default: virtio.
    */
-  readonly bus?: 'virtio' | 'sata' | 'scsi' | 'nvme';
+  readonly bus?: 'virtio' | 'sata' | 'scsi' | 'nvme' | 'usb' | 'cd';
   /** Serial number that the guest reads, at most 20 characters. Default: `disk<position>`. */
   readonly serial?: string;
   /**
@@ -69,8 +69,16 @@ export interface MachineOptions {
   readonly boot:
     | { readonly kind: 'kernel'; readonly kernel: string; readonly initramfs: string; readonly commandLine: string }
     | { readonly kind: 'firmware'; readonly order: readonly ('network' | 'disks')[] };
-  /** Default: bios. */
-  readonly firmware?: 'bios' | 'uefi';
+  /**
+   * With secure-boot it is UEFI that starts only what is signed with a key that it has. Default:
+   * bios.
+   */
+  readonly firmware?: 'bios' | 'uefi' | 'secure-boot';
+  /**
+   * Whose keys the firmware has for Secure Boot: Microsoft's as machines are sold, or only the key
+   * of Debian's package ovmf whose private part is public (/usr/share/ovmf). Default: microsoft.
+   */
+  readonly enrolledKeys?: 'microsoft' | 'snakeoil';
   /** Default: 2048. */
   readonly memoryMiB?: number;
   /** Default: 2 with KVM; 1 emulated, because emulated ones share a thread. */
@@ -123,7 +131,8 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     variables: join(options.directory, `${options.name}.efivars.fd`),
   };
   await Promise.all(Object.values(files).map((path) => rm(path, { force: true })));
-  if (options.firmware === 'uefi') await copyFile('/usr/share/OVMF/OVMF_VARS_4M.fd', files.variables);
+  if (options.firmware !== undefined && options.firmware !== 'bios')
+    await copyFile(emptyVariables(options), files.variables);
   const acceleration = options.acceleration ?? (await findAcceleration());
   const cpus = options.cpus ?? (acceleration === 'tcg' ? 1 : 2);
   const countsInstructions = acceleration === 'tcg' && cpus === 1 && options.boot.kind === 'kernel';
@@ -133,7 +142,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     ...(options.screen === true ? ['-vga', 'std'] : ['-vga', 'none']),
     ...[
       '-machine',
-      `q35,graphics=${options.screen === true ? 'on' : 'off'}`,
+      `q35,graphics=${options.screen === true ? 'on' : 'off'}${options.firmware === 'secure-boot' ? ',smm=on' : ''}`,
       '-accel',
       acceleration === 'tcg' ? emulation : acceleration,
       ...(acceleration === 'kvm' ? ['-cpu', 'host'] : []),
@@ -146,7 +155,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     ...(options.endsOnReboot === true ? ['-no-reboot'] : []),
     ...(options.clock === undefined ? [] : ['-rtc', `base=${options.clock}`]),
     ...(options.watchdog === true ? ['-device', 'i6300esb', '-action', 'watchdog=reset'] : []),
-    ...(options.firmware === 'uefi' ? uefiArguments(files.variables) : []),
+    ...uefiArguments(options, files.variables),
     ...bootArguments(options),
     ...(options.disks ?? []).flatMap((disk, position) => diskArguments(disk, position, options)),
     ...(options.cards ?? []).flatMap((card, position) => cardArguments(card, position, options)),
@@ -266,10 +275,21 @@ async function connectMonitor(path: string, signal: AbortSignal): Promise<Monito
   }
 }
 
-function uefiArguments(variables: string): string[] {
+/** UEFI's variables of a new machine. */
+function emptyVariables({ firmware, enrolledKeys = 'microsoft' }: MachineOptions): string {
+  const keys = { microsoft: '.ms', snakeoil: '.snakeoil' }[enrolledKeys];
+  return `/usr/share/OVMF/OVMF_VARS_4M${firmware === 'secure-boot' ? keys : ''}.fd`;
+}
+
+function uefiArguments({ firmware = 'bios' }: MachineOptions, variables: string): string[] {
+  if (firmware === 'bios') return [];
+  const isSecure = firmware === 'secure-boot';
+  const code = `/usr/share/OVMF/OVMF_CODE_4M${isSecure ? '.secboot' : ''}.fd`;
   return [
-    ...['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd'],
+    ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${code}`],
     ...['-drive', `if=pflash,format=raw,unit=1,file=${variables}`],
+    // Only the firmware may write the variables: an operating system must not enrol keys.
+    ...(isSecure ? ['-global', 'driver=cfi.pflash01,property=secure,value=on'] : []),
   ];
 }
 
@@ -295,10 +315,13 @@ function diskArguments(disk: MachineDisk, position: number, options: MachineOpti
     sata: ['-device', `ide-hd,bus=ide.${position},${common}`],
     scsi: ['-device', `virtio-scsi-pci,id=scsi${position}`, '-device', `scsi-hd,bus=scsi${position}.0,${common}`],
     nvme: ['-device', `nvme,${common}`],
+    usb: ['-device', `qemu-xhci,id=usb${position}`, '-device', `usb-storage,bus=usb${position}.0,${common}`],
+    cd: ['-device', `ide-cd,bus=ide.${position},${common}`],
   }[disk.bus ?? 'virtio'];
   // discard=unmap: a hole that the guest punches is a hole in the file too; cache=unsafe: no test
   // outlives the host's power.
-  return ['-drive', `if=none,id=${id},format=raw,discard=unmap,cache=unsafe,file=${disk.path}`, ...device];
+  const access = disk.bus === 'cd' ? 'media=cdrom,readonly=on' : 'discard=unmap,cache=unsafe';
+  return ['-drive', `if=none,id=${id},format=raw,${access},file=${disk.path}`, ...device];
 }
 
 function cardArguments(card: MachineCard, position: number, options: MachineOptions): string[] {

@@ -1,0 +1,93 @@
+/**
+ * Makes boot media of the boot image that initramfs/build.ts has built.
+ *
+ *     node initramfs/boot-media/build.ts uki|iso… [--output build] [--arguments TEXT]
+ *       [--sign-key FILE --sign-cert FILE]
+ *
+ * - `uki` writes `nibs-x86_64.efi`, a unified kernel image; signed, if a key is given.
+ * - `iso` writes `nibs-x86_64.iso`, for CD drives and USB sticks.
+ *
+ * `--arguments` are kernel arguments of the site. The same inputs give the same bytes; a signature
+ * has a time.
+ */
+import { mkdtempDisposable, rename, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { reasonOf } from '../../errors/reason.ts';
+import { findBootImage } from './boot-image.ts';
+import { fetchBootLoaders } from './boot-loaders.ts';
+import { writeIso } from './iso.ts';
+import { fetchMediaTools } from './media-tools.ts';
+import { type SigningKey, sign } from './sign.ts';
+import { makeUki } from './uki.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const cache = join(root, 'build/cache');
+
+/** What Linux says is shown on the screen and on a serial line, unless arguments say otherwise. */
+const usualConsoles = 'console=tty0 console=ttyS0,115200';
+
+/** Writes a medium. `scratch` is an empty directory on the file system of the output. */
+type Make = (path: string, scratch: string) => Promise<void>;
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`error: ${reasonOf(error)}\n`);
+  process.exitCode = 1;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      output: { type: 'string', default: join(root, 'build') },
+      arguments: { type: 'string', default: '' },
+      'sign-key': { type: 'string' },
+      'sign-cert': { type: 'string' },
+    },
+  });
+  const output = resolve(values.output);
+  const media = z
+    .array(z.enum(['uki', 'iso']))
+    .nonempty()
+    .parse(positionals);
+  const key = signingKey(values['sign-key'], values['sign-cert']);
+  const image = await findBootImage(output, 'x86_64');
+  const loaders = await fetchBootLoaders(cache, 'amd64');
+  const tools = await fetchMediaTools(cache);
+  const site = values.arguments;
+  const otherwise = site.includes('console=') ? '' : usualConsoles;
+
+  const makers: Record<(typeof media)[number], [name: string, make: Make]> = {
+    uki: [
+      `nibs-${image.machine}.efi`,
+      async (path, scratch) => {
+        const unsigned = key === undefined ? path : join(scratch, 'unsigned.efi');
+        await writeFile(unsigned, await makeUki(image, `${otherwise} ${site}`.trim(), loaders.uefiStub));
+        if (key !== undefined) await sign(unsigned, path, key, tools);
+      },
+    ],
+    iso: [
+      `nibs-${image.machine}.iso`,
+      (path, scratch) => writeIso(path, image, { site, otherwise }, loaders, scratch, tools),
+    ],
+  };
+  for (const medium of media) {
+    const [name, make] = makers[medium];
+    await using scratch = await mkdtempDisposable(join(output, `${medium}-`));
+    const unfinished = join(scratch.path, name);
+    await make(unfinished, scratch.path);
+    await rename(unfinished, join(output, name));
+    process.stdout.write(`${join(output, name)}\n`);
+  }
+}
+
+/** @throws {Error} only one of both is given */
+function signingKey(key: string | undefined, certificate: string | undefined): SigningKey | undefined {
+  if (key === undefined && certificate === undefined) return undefined;
+  if (key === undefined || certificate === undefined)
+    throw new Error('signing needs both a key and its certificate (SIGN_KEY, SIGN_CERT)');
+  return { key, certificate };
+}
