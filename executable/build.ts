@@ -23,6 +23,7 @@ import { linkLibrary } from './elf/link-library.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
 import { copyNode } from './node-base.ts';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
+import { trimNode } from './trim/trim-node.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
@@ -218,6 +219,9 @@ async function makeExecutable(
   const base = join(bundleDirectory, 'node');
   await copyNode(architecture, base);
   await runTool(`${architecture.gnu}-strip`, ['--strip-unneeded', base]);
+  const node = await readFile(base);
+  trimNode(node);
+  await writeFile(base, node);
   // Written aside and moved into place: a link to a half-written executable must never be started.
   const unfinished = `${executable}.unfinished`;
   const made = join(bundleDirectory, 'nibs');

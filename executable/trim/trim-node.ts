@@ -1,0 +1,66 @@
+import { z } from 'zod';
+import { ElfImage } from '../elf/image.ts';
+import { cutIcuData } from './icu-data.ts';
+
+/** The part of Node that removes types from TypeScript: WebAssembly as text, 3.8 MB. */
+const typeStripping = 'internal/deps/amaro/dist/index';
+
+/**
+ * Removes from Node what the programs never use: languages other than English, encodings other than
+ * those of the web's plain texts, and type stripping. The file does not become smaller, but these
+ * 34 MB of it compress to nothing.
+ * @param file an unchanged Node of the version that runs this; it is changed
+ * @throws {Error} it has no data of ICU, or not this version's type stripping
+ */
+export function trimNode(file: Buffer): void {
+  cutIcuData(icuDataOf(file), isUsed);
+  const text = Buffer.from(sourceOf(typeStripping), 'latin1');
+  const at = file.indexOf(text);
+  if (at < 0 || file.indexOf(text, at + 1) >= 0) throw new Error(`Node does not have ${typeStripping} once`);
+  file.fill(' ', at, at + text.length); // an empty program
+}
+
+function icuDataOf(file: Buffer): Buffer {
+  const { symbols, loads } = new ElfImage(file);
+  const symbol = symbols.find(({ name }) => /^icudt\d+_dat$/.test(name));
+  const load = loads.find(
+    (one) => symbol !== undefined && one.address <= symbol.value && symbol.value < one.address + one.fileSizeBytes,
+  );
+  if (symbol === undefined || load === undefined) throw new Error('Node has no data of ICU');
+  const start = symbol.value - load.address + load.fileOffset;
+  return file.subarray(start, start + symbol.sizeBytes);
+}
+
+/** The source of a built-in module of the running Node. */
+function sourceOf(name: string): string {
+  const { binding } = z
+    .object({ binding: z.custom<(name: string) => unknown>((one) => typeof one === 'function') })
+    .parse(process);
+  const sources = z.record(z.string(), z.unknown()).parse(binding('natives'));
+  return z.string().parse(sources[name]);
+}
+
+const folders = new Set(['brkitr', 'coll', 'curr', 'lang', 'region', 'unit', 'zone']);
+const encodings = new Set(['ibm-5348_P100-1997.cnv']); // windows-1252, which is what the web means by latin1
+const languages = new Set(['root', 'en', 'en_US', 'en_US_POSIX', 'res_index']);
+
+/** Whether the programs use an item of ICU's data, or ICU itself needs it. */
+function isUsed(name: string): boolean {
+  const [folder, file] = name.includes('/') ? name.split('/', 2) : ['', name];
+  if (folder !== '' && !folders.has(folder ?? '')) return false;
+  const [, base = '', extension] = file?.match(/^(.*)\.(\w+)$/) ?? [];
+  switch (extension) {
+    case 'cnv':
+      return encodings.has(name);
+    case 'dict': // words of languages that are written without spaces
+    case 'spp': // profiles of names in old protocols
+    case 'cfu': // characters that look alike
+      return false;
+    case 'brk':
+      return !base.startsWith('line_');
+    case 'icu':
+      return base !== 'unames'; // names of characters
+    default:
+      return languages.has(base) || !/^[a-z]{2,3}(_\w+)?$/.test(base);
+  }
+}
