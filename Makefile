@@ -88,8 +88,8 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 	$(NODE) agent/template/engine/build.ts
 
 .PHONY: initramfs
-initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers)
-	$(NODE) initramfs/build.ts $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE))
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64, or with ARCH=aarch64 those with that name; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers)
+	$(NODE) initramfs/build.ts --arch $(ARCH) $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE))
 
 # Kernel arguments of a site, for all media. In the environment, so that the shell does not read quotes in them.
 export KERNEL_ARGS
@@ -112,9 +112,9 @@ update: setup ## Lock the current versions of the Debian packages: initramfs/pac
 SITE = $(addprefix --mirror ,$(MIRROR)) $(addprefix --ca ,$(CA)) $(addprefix --key ,$(KEY))
 
 .PHONY: images
-images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar (MIRROR=url CA=file KEY=file bakes in what a site has of its own), the agent's build/tink-worker.oci.tar
-	$(NODE) initramfs/action-image.ts $(SITE)
-	$(NODE) initramfs/agent-image.ts
+images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar (MIRROR=url CA=file KEY=file bakes in what a site has of its own), the agent's build/tink-worker.oci.tar; ARCH=aarch64 for another architecture than this machine's: build/flatcar-install-aarch64.oci.tar, build/tink-worker-aarch64.oci.tar
+	$(NODE) initramfs/action-image.ts --arch $(ARCH) $(SITE)
+	$(NODE) initramfs/agent-image.ts --arch $(ARCH)
 
 # --- showing and checking it ------------------------------------------------------------------------------------------------
 

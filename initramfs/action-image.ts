@@ -2,11 +2,13 @@
  * Builds the container image of the actions: our executable, busybox, and the tools that the
  * executable calls.
  *
- *     node initramfs/action-image.ts [--output build/flatcar-install.oci.tar]
- *       [--executable build/nibs-linux-x64] [--mirror URL] [--ca FILE] [--key FILE]
+ *     node initramfs/action-image.ts [--arch x86_64|aarch64]
+ *       [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64]
+ *       [--mirror URL] [--ca FILE] [--key FILE]
  *
- * A site may add its mirrors, certificate authority and signing key. The same inputs give the same
- * bytes.
+ * For another architecture than this machine's the output is
+ * `build/flatcar-install-aarch64.oci.tar` or `build/flatcar-install-x86_64.oci.tar`. A site may add
+ * its mirrors, certificate authority and signing key. The same inputs give the same bytes.
  *
  * The result is an OCI archive;
  * `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` pushes
@@ -15,8 +17,8 @@
 import { access, copyFile, mkdir, symlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runTool } from '../tools/run-tool.ts';
-import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
+import { busyboxCommands, fetchBuildTools } from './build-tools.ts';
+import { imageOptions, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
 import { actionPackages } from './package-sets.ts';
 import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
@@ -32,31 +34,34 @@ const links = ['flatcar-install', 'tink-agent', 'tink-worker'];
 
 const { values } = parseArgs({
   options: {
-    output: { type: 'string', default: join(root, 'build/flatcar-install.oci.tar') },
-    executable: { type: 'string', default: builtExecutable },
+    arch: { type: 'string' },
+    output: { type: 'string' },
+    executable: { type: 'string' },
     mirror: { type: 'string', multiple: true, default: [] },
     ca: { type: 'string' },
     key: { type: 'string' },
   },
 });
+const { architecture, executable, output } = imageOptions(values, 'flatcar-install');
 const site = await readSite();
 await writeContainerImage(
   {
+    architecture,
     packages: actionPackages,
     reference: 'flatcar-install:latest',
     config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
     // The files of the site are a separate layer: the large layers below it are the same for all
     // sites.
     layerCount: site.size > 0 ? 3 : 2,
-    async layOut(unpacked, [tools = '', executable = '', ofSite = '']) {
+    async layOut(unpacked, [tools = '', ofExecutable = '', ofSite = '']) {
       await layOutTools(unpacked, tools);
-      await layOutExecutable(values.executable, executable);
+      await layOutExecutable(ofExecutable);
       if (site.size > 0) await layOutSite(site, ofSite);
     },
   },
-  values.output,
+  output,
 );
-process.stdout.write(`${[values.output, ...site.keys()].join(' with /')}\n`);
+process.stdout.write(`${[output, ...site.keys()].join(' with /')}\n`);
 
 /** Wrong arguments end the build before anything is fetched. */
 async function readSite(): Promise<SiteLayout> {
@@ -74,7 +79,7 @@ async function layOutTools(unpacked: string, tree: string): Promise<void> {
   const found = await Promise.all(programs.map((program) => locate(unpacked, program)));
   for (const path of found) await copyFile(path, join(tree, 'usr/bin', basename(path)));
   await layOutBusybox(join(unpacked, 'bin/busybox'), tree);
-  await layOutLibraries([...found, values.executable], unpacked, tree);
+  await layOutLibraries([...found, executable], unpacked, tree);
 }
 
 /** Debian installs into four directories. */
@@ -93,13 +98,13 @@ async function locate(unpacked: string, program: string): Promise<string> {
 /** Busybox under those of its names that no other tool has. */
 async function layOutBusybox(busybox: string, tree: string): Promise<void> {
   await copyFile(busybox, join(tree, 'usr/bin/busybox'));
-  const { stdout } = await runTool(busybox, ['--list']);
-  const names = stdout.split('\n').filter((name) => name !== 'busybox' && !programs.includes(name));
+  const commands = await busyboxCommands(await fetchBuildTools(join(root, 'build/cache')));
+  const names = commands.filter((name) => !programs.includes(name));
   for (const name of names) await symlink('busybox', join(tree, 'usr/bin', name));
 }
 
 /** The executable under its names, and its manual page. */
-async function layOutExecutable(executable: string, tree: string): Promise<void> {
+async function layOutExecutable(tree: string): Promise<void> {
   const directory = join(tree, 'usr/local/bin');
   await mkdir(directory, { recursive: true });
   await copyFile(executable, join(directory, 'nibs'));

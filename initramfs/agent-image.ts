@@ -2,28 +2,34 @@
  * Builds the container image of the agent, which replaces that of tink-worker or tink-agent in
  * OSIE, HookOS and CaptainOS.
  *
- *     node initramfs/agent-image.ts [--output build/tink-worker.oci.tar]
- *       [--executable build/nibs-linux-x64]
+ *     node initramfs/agent-image.ts [--arch x86_64|aarch64]
+ *       [--output build/tink-worker.oci.tar] [--executable build/nibs-linux-x64]
+ *
+ * For another architecture than this machine's the output is `build/tink-worker-aarch64.oci.tar` or
+ * `build/tink-worker-x86_64.oci.tar`.
  *
  * The result is an OCI archive;
  * `skopeo copy oci-archive:build/tink-worker.oci.tar docker://registry/tink-worker` pushes it to a
  * registry.
  */
 import { copyFile, symlink } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { builtExecutable, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
+import { imageOptions, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
 import { agentPackages } from './package-sets.ts';
 
 const { values } = parseArgs({
   options: {
-    output: { type: 'string', default: resolve(import.meta.dirname, '../build/tink-worker.oci.tar') },
-    executable: { type: 'string', default: builtExecutable },
+    arch: { type: 'string' },
+    output: { type: 'string' },
+    executable: { type: 'string' },
   },
 });
+const { architecture, executable, output } = imageOptions(values, 'tink-worker');
 
 await writeContainerImage(
   {
+    architecture,
     packages: agentPackages,
     reference: 'tink-worker:latest',
     config: {
@@ -44,13 +50,13 @@ await writeContainerImage(
     layerCount: 2,
     async layOut(unpacked, [libraries = '', program = '']) {
       await layOutDirectories(libraries);
-      await layOutLibraries([values.executable], unpacked, libraries);
+      await layOutLibraries([executable], unpacked, libraries);
       await layOutDirectories(program);
       // CaptainOS extracts the file by this name.
-      await copyFile(values.executable, join(program, 'usr/bin/tink-agent'));
+      await copyFile(executable, join(program, 'usr/bin/tink-agent'));
       await symlink('tink-agent', join(program, 'usr/bin/tink-worker'));
     },
   },
-  values.output,
+  output,
 );
-process.stdout.write(`${values.output}\n`);
+process.stdout.write(`${output}\n`);

@@ -2,10 +2,12 @@
  * Builds the boot image from Debian packages, which are fetched with apt and not installed, and
  * from our executable.
  *
- * `node initramfs/build.ts [--output build] [--executable build/nibs-linux-x64]
- * [--compression-level 19] [--kernel stable|backports] [--firmware none|servers|all]` writes
- * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
- * of its contents), initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS.
+ * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
+ * [--executable build/nibs-linux-x64] [--compression-level 19] [--kernel stable|backports]
+ * [--firmware none|servers|all]` writes vmlinuz-x86_64, initramfs-x86_64,
+ * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents),
+ * initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS; for aarch64 files with that
+ * name. It builds for either architecture on either.
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
  * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
@@ -13,11 +15,13 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { constants, zstdCompress } from 'node:zlib';
 import { z } from 'zod';
+import { architectureOf, hostArchitecture } from '../debian/architecture.ts';
+import { writeChecksums, writeWhole } from './checksums.ts';
 import { cpio } from './cpio.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
@@ -36,13 +40,16 @@ await main();
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      arch: { type: 'string', default: hostArchitecture.name },
       output: { type: 'string', default: join(root, 'build') },
-      executable: { type: 'string', default: join(root, 'build/nibs-linux-x64') },
+      executable: { type: 'string' },
       'compression-level': { type: 'string', default: '19' },
       kernel: { type: 'string', default: 'stable' },
       firmware: { type: 'string', default: 'servers' },
     },
   });
+  const architecture = architectureOf(values.arch);
+  const executable = existing(resolve(values.executable ?? join(root, `build/nibs-linux-${architecture.node}`)));
   const kernel = z.enum(kernels).parse(values.kernel);
   const firmware = z.enum(firmwareChoices).parse(values.firmware);
   const packing = squashfsOptions(z.coerce.number().int().min(1).max(22).parse(values['compression-level']));
@@ -51,8 +58,8 @@ async function main(): Promise<void> {
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
-    const system = await fetchSystem(cache, { architecture: 'amd64', kernel, firmware });
-    const sources = { ...system, executable: existing(resolve(values.executable)), scratch };
+    const system = await fetchSystem(cache, { architecture, kernel, firmware });
+    const sources = { ...system, executable, scratch };
     const segments = [
       await layer('1-system', await systemTree(sources), sources, packing),
       await layer('2-engine', await engineTree(sources), sources, packing),
@@ -117,40 +124,35 @@ async function writeImage(
     replacedPackages: sources.replaced,
     firmware: { files: [...sources.firmware.files.keys()], missing: sources.firmware.missing },
   };
+  const { name: arch } = sources.architecture;
   const delivered = new Map<string, Uint8Array>([
-    ['vmlinuz-x86_64', kernel],
-    ['initramfs-x86_64', initramfs],
+    [`vmlinuz-${arch}`, kernel],
+    [`initramfs-${arch}`, initramfs],
   ]);
   const files = [...delivered].map(([name, content]) => ({ name, sha256: sha256(content), sha1: sha1(content) }));
   const { list: packages, timeSeconds } = sources;
-  delivered.set('initramfs-x86_64.manifest.json', Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
+  delivered.set(`initramfs-${arch}.manifest.json`, Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
   const bill = sbom({
     files,
     packages,
-    npmPackages: await npmPackages(),
+    npmPackages: await npmPackages(sources.architecture),
     licences: sources.firmware.licences,
     timeSeconds,
   });
-  delivered.set('initramfs-x86_64.spdx.json', Buffer.from(bill));
-  delivered.set('SHA256SUMS', Buffer.from(checksums(delivered)));
-  for (const [name, content] of delivered) await write(join(output, name), content);
+  delivered.set(`initramfs-${arch}.spdx.json`, Buffer.from(bill));
+  for (const [name, content] of delivered) await writeWhole(join(output, name), content);
+  await writeChecksums(output, [...delivered.keys()]);
   for (const { name, sizeBytes, contentBytes } of manifest.segments) {
     process.stdout.write(`${name.padEnd(10)} ${mebibytes(sizeBytes)} MiB, unpacked ${mebibytes(contentBytes)} MiB\n`);
   }
   process.stdout.write(
-    `vmlinuz-x86_64 ${mebibytes(kernel.length)} MiB, initramfs-x86_64 ${mebibytes(initramfs.length)} MiB\n`,
+    `vmlinuz-${arch} ${mebibytes(kernel.length)} MiB, initramfs-${arch} ${mebibytes(initramfs.length)} MiB\n`,
   );
-}
-
-/** Written under another name and renamed, so that a server never serves half a file. */
-async function write(path: string, content: Uint8Array | string): Promise<void> {
-  await writeFile(`${path}.unfinished`, content);
-  await rename(`${path}.unfinished`, path);
 }
 
 function existing(executable: string): string {
   if (existsSync(executable)) return executable;
-  throw new Error(`the executable ${executable} does not exist (run make build)`);
+  throw new Error(`the executable ${executable} does not exist (make build, or make build ARCH=…, makes it)`);
 }
 
 function sha256(content: Uint8Array): string {
@@ -159,11 +161,6 @@ function sha256(content: Uint8Array): string {
 
 function sha1(content: Uint8Array): string {
   return createHash('sha1').update(content).digest('hex');
-}
-
-/** In the form that `sha256sum --check` reads. */
-function checksums(files: ReadonlyMap<string, Uint8Array>): string {
-  return [...files].map(([name, content]) => `${sha256(content)}  ${name}\n`).join('');
 }
 
 function mebibytes(bytes: number): string {

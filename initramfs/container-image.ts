@@ -1,5 +1,6 @@
 import { copyFile, mkdir, rm, symlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import type { PackageSet } from '../debian/package.ts';
 import { selectPackages } from '../debian/select.ts';
 import { unpackPackages } from '../debian/unpack.ts';
@@ -9,11 +10,35 @@ import { productLock } from './package-sets.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-/** The default executable of the images. */
-export const builtExecutable = join(root, 'build/nibs-linux-x64');
+/** What the command line says of an image. */
+export interface ImageOptions {
+  readonly architecture: Architecture;
+  /** Path of the executable in it. */
+  readonly executable: string;
+  /** Path of the archive. */
+  readonly output: string;
+}
+
+/**
+ * @param values options of the command line: `--arch`, `--executable`, `--output`
+ * @param name of the archive. That for another architecture than this machine's has its name in it.
+ */
+export function imageOptions(
+  values: { readonly [option in 'arch' | 'executable' | 'output']?: string | undefined },
+  name: string,
+): ImageOptions {
+  const architecture = values.arch === undefined ? hostArchitecture : architectureOf(values.arch);
+  const marked = architecture === hostArchitecture ? name : `${name}-${architecture.name}`;
+  return {
+    architecture,
+    executable: resolve(values.executable ?? join(root, `build/nibs-linux-${architecture.node}`)),
+    output: resolve(values.output ?? join(root, `build/${marked}.oci.tar`)),
+  };
+}
 
 /** Contents of a container image. */
 export interface ContainerImage {
+  readonly architecture: Architecture;
   /** Debian packages to take programs and libraries from. */
   readonly packages: PackageSet;
   /** Docker's `image:tag`. */
@@ -44,11 +69,13 @@ export async function writeContainerImage(image: ContainerImage, output: string)
   await rm(scratch, { recursive: true, force: true });
   try {
     for (const directory of [unpacked, ...layers]) await mkdir(directory, { recursive: true });
-    const { files } = await selectPackages(image.packages, { lockFile: productLock, architecture: 'amd64' });
+    const { debian: architecture } = image.architecture;
+    const options = { lockFile: productLock, architecture };
+    const { files } = await selectPackages(image.packages, options);
     await unpackPackages(files.values(), unpacked);
     await image.layOut(unpacked, layers);
     const { reference, config } = image;
-    await writeOciArchive({ layers, architecture: 'amd64', reference, config, created }, output);
+    await writeOciArchive({ layers, architecture, reference, config, created }, output);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

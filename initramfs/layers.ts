@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { runTool } from '../tools/run-tool.ts';
-import type { BuildTools } from './build-tools.ts';
+import type { Architecture } from '../debian/architecture.ts';
+import { type BuildTools, busyboxCommands } from './build-tools.ts';
 import type { Firmware } from './firmware.ts';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
@@ -9,6 +9,7 @@ import { Tree } from './tree.ts';
 
 /** Contents of the image. */
 export interface Sources {
+  readonly architecture: Architecture;
   /** Directory of the unpacked packages. */
   readonly packages: string;
   /** What index the kernel modules. */
@@ -64,7 +65,7 @@ export async function systemTree(sources: Sources): Promise<Tree> {
   await addBusybox(tree, sources);
   await addTools(tree, sources);
   await addLibraries(tree, sources);
-  await addModules(tree, sources, moduleList, 'system');
+  await addModules(tree, sources, moduleList(sources.architecture), 'system');
   await addFirmware(tree, sources);
   await addCertificates(tree, sources);
   tree.file('etc/nibs-earliest-time', `${sources.timeSeconds}\n`);
@@ -88,10 +89,9 @@ export async function executableTree(sources: Sources): Promise<Tree> {
 }
 
 async function addBusybox(tree: Tree, sources: Sources): Promise<void> {
-  const busybox = join(sources.packages, 'bin/busybox');
-  await tree.copy(busybox, 'bin/busybox');
-  const { stdout } = await runTool(busybox, ['--list']);
-  for (const applet of stdout.split('\n')) if (!tree.has(`bin/${applet}`)) tree.link(`bin/${applet}`, 'busybox');
+  await tree.copy(join(sources.packages, 'bin/busybox'), 'bin/busybox');
+  for (const name of await busyboxCommands(sources.tools))
+    if (!tree.has(`bin/${name}`)) tree.link(`bin/${name}`, 'busybox');
 }
 
 async function addTools(tree: Tree, sources: Sources): Promise<void> {

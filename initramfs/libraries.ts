@@ -1,8 +1,10 @@
 import { access } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { architectures } from '../debian/architecture.ts';
 import { runTool } from '../tools/run-tool.ts';
 
-const directories = ['lib64', 'lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu/systemd'];
+/** Of all architectures: packages have only those of their own. */
+const directories = architectures.flatMap(({ gnu, loader }) => [dirname(loader), `lib/${gnu}`, `lib/${gnu}/systemd`]);
 
 /**
  * The shared libraries that programs need, and those that these need, including the loader.

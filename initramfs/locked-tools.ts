@@ -18,6 +18,7 @@ export interface LockedTools<Tool extends string> {
    * @throws {ToolError} as {@link runTool}
    */
   run(tool: Tool, args: readonly string[], options?: ToolOptions): Promise<ToolOutput>;
+  path(tool: Tool): string;
 }
 
 /**
@@ -38,6 +39,7 @@ export async function fetchLockedTools<Tool extends string>(
   await unpackOnce(selection.files.values(), root);
   return {
     key,
+    path: (tool) => join(root, paths[tool]),
     run(tool, args, options = {}) {
       // The loader of the packages, without the libraries of the machine.
       const loading = ['--inhibit-cache', '--library-path', join(root, 'usr/lib', gnu), join(root, paths[tool])];

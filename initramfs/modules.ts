@@ -1,16 +1,18 @@
 import { link, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Architecture } from '../debian/architecture.ts';
 import { linkToUsr } from '../debian/unpack.ts';
 import { runTool } from '../tools/run-tool.ts';
 import type { BuildTools } from './build-tools.ts';
 
 /**
- * The kernel modules of the image, as paths below lib/modules/<version>/kernel: a directory with
- * all its modules, or one module without `.ko`; with `?` at the end what only some kernels have.
- * Their dependencies are added. The aim is every network card and every disk of a server: without
- * the driver of its card a machine cannot be installed.
+ * Kernel modules of the image on every architecture, as paths below
+ * lib/modules/<version>/kernel: a directory with all its modules, or one module without `.ko`;
+ * with `?` at the end what only some kernels have. Their dependencies are added. The aim is every
+ * network card and every disk of a server: without the driver of its card a machine cannot be
+ * installed.
  */
-export const moduleList = [
+const modulesOfAll = [
   // Network cards, including virtual and USB ones; tagged networks and bonds.
   ...['drivers/net/ethernet', 'drivers/net/phy', 'drivers/net/mdio', 'drivers/net/pcs', 'drivers/net/usb'],
   ...['drivers/net/virtio_net', 'drivers/net/vmxnet3', 'drivers/net/hyperv', 'drivers/net/xen-netfront'],
@@ -26,12 +28,47 @@ export const moduleList = [
   ...['fs/nls/nls_cp437', 'fs/nls/nls_ascii', 'fs/nls/nls_iso8859-1', 'fs/nls/nls_utf8'],
   // Kernels after 6.12 have these algorithms as libraries, which their users depend on.
   ...['crypto/crc32c_generic?', 'crypto/xxhash_generic?', 'crypto/sha256_generic?', 'crypto/blake2b_generic?'],
-  ...['arch/x86/crypto/crc32c-intel?', 'arch/x86/crypto/crc32-pclmul?', 'arch/x86/crypto/sha256-ssse3?'],
-  ...['arch/x86/crypto/aesni-intel', 'crypto/xts', 'crypto/ecb', 'crypto/cbc', 'crypto/essiv'],
+  ...['crypto/xts', 'crypto/ecb', 'crypto/cbc', 'crypto/essiv'],
   // The machine itself: watchdogs, management controller, randomness, keyboard and power button.
   ...['drivers/watchdog', 'drivers/char/ipmi', 'drivers/char/hw_random', 'drivers/char/tpm', 'drivers/acpi/button'],
   ...['drivers/hid/usbhid/usbhid', 'drivers/hid/hid-generic', 'drivers/hid/hid', 'drivers/input/evdev'],
 ];
+
+const modulesOfArchitecture: Readonly<Record<Architecture['name'], readonly string[]>> = {
+  x86_64: [
+    ...['arch/x86/crypto/crc32c-intel?', 'arch/x86/crypto/crc32-pclmul?', 'arch/x86/crypto/sha256-ssse3?'],
+    'arch/x86/crypto/aesni-intel',
+  ],
+  aarch64: [
+    'arch/arm64/crypto',
+    // Cards and disk controllers that are part of the processor, and what these need before they
+    // answer: transceivers, clocks, voltages, DMA, resets, their MAC address. Not those of
+    // Qualcomm's and MediaTek's telephones, which need graphics drivers.
+    ...['phy-xgene', ...'allwinner amlogic cadence freescale hisilicon marvell rockchip samsung ti'.split(' ')].map(
+      (name) => `drivers/phy/${name}`,
+    ),
+    ...[
+      'drivers/dma',
+      'drivers/gpio',
+      'drivers/mailbox',
+      'drivers/mfd',
+      'drivers/nvmem',
+      'drivers/pwm',
+      'drivers/reset',
+    ],
+    ...['drivers/regulator', 'drivers/clk/meson', 'drivers/clk/clk-scpi', 'drivers/soc/rockchip', 'drivers/i2c/busses'],
+    ...['drivers/usb/dwc2', 'drivers/usb/dwc3', 'drivers/usb/chipidea', 'drivers/usb/cdns3', 'drivers/usb/phy'],
+    ...['drivers/net/dsa', 'net/dsa', 'drivers/rtc'],
+    // Power buttons of machines without ACPI.
+    ...['drivers/input/keyboard/gpio_keys', 'drivers/input/misc/axp20x-pek', 'drivers/input/misc/rk805-pwrkey'],
+    'drivers/input/misc/hisi_powerkey',
+  ],
+};
+
+/** The modules of the image of an architecture, without what they depend on. */
+export function moduleList({ name }: Architecture): readonly string[] {
+  return [...modulesOfAll, ...modulesOfArchitecture[name]];
+}
 
 /**
  * Selects the modules of `list` and their dependencies.

@@ -55,8 +55,12 @@ export const firmwarePackages: PackageSet = {
   dependencies: 'all',
 };
 
-/** What indexes the modules and packs the layers of the boot image: runs on the build machine. */
-export const toolPackages: PackageSet = { name: 'tools', packages: ['kmod', 'squashfs-tools'], dependencies: 'all' };
+/** What runs on the build machine: indexes modules, packs layers, lists the commands of busybox. */
+export const toolPackages: PackageSet = {
+  name: 'tools',
+  packages: ['kmod', 'squashfs-tools', 'busybox-static'],
+  dependencies: 'all',
+};
 
 /** What makes boot media: runs on the build machine. */
 export const mediaToolPackages: PackageSet = {

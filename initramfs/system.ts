@@ -1,6 +1,7 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DebianArchitecture, Package } from '../debian/package.ts';
+import { type Architecture, hostArchitecture } from '../debian/architecture.ts';
+import type { Package } from '../debian/package.ts';
 import { fingerprint, type Replaced, selectPackages } from '../debian/select.ts';
 import { unpackOnce } from '../debian/unpack.ts';
 import { type BuildTools, fetchBuildTools } from './build-tools.ts';
@@ -18,6 +19,7 @@ import {
 
 /** What the boot image takes from Debian. */
 export interface DebianSystem {
+  readonly architecture: Architecture;
   /** The packages with their versions. */
   readonly list: readonly Package[];
   /** Those that differ from the lock file, because no mirror has the locked version. */
@@ -41,9 +43,12 @@ export interface DebianSystem {
 
 /** Which system to fetch. */
 export interface SystemOptions {
-  readonly architecture: DebianArchitecture;
-  readonly kernel: Kernel;
-  readonly firmware: FirmwareChoice;
+  /** Default: that of this machine. */
+  readonly architecture?: Architecture;
+  /** Default: stable. */
+  readonly kernel?: Kernel;
+  /** Default: servers. */
+  readonly firmware?: FirmwareChoice;
 }
 
 /**
@@ -52,12 +57,12 @@ export interface SystemOptions {
  */
 export async function fetchSystem(
   cache: string,
-  { architecture, kernel, firmware }: SystemOptions = { architecture: 'amd64', kernel: 'stable', firmware: 'servers' },
+  { architecture = hostArchitecture, kernel = 'stable', firmware = 'servers' }: SystemOptions = {},
 ): Promise<DebianSystem> {
   await mkdir(cache, { recursive: true });
-  const options = { lockFile: productLock, architecture };
+  const options = { lockFile: productLock, architecture: architecture.debian };
   const selections = [
-    await selectPackages(kernelPackages(architecture, kernel), options),
+    await selectPackages(kernelPackages(architecture.debian, kernel), options),
     await selectPackages(bootPackages, options),
     ...(firmware === 'none' ? [] : [await selectPackages(firmwarePackages, options)]),
   ];
@@ -71,9 +76,10 @@ export async function fetchSystem(
   const version = await kernelVersion(packages);
   const kernelImage = findKernelImage(packages, version);
   const directory = join(packages, 'lib/modules', version);
-  const modules = (await selectModules(directory, moduleList)).map((path) => join(directory, path));
+  const modules = (await selectModules(directory, moduleList(architecture))).map((path) => join(directory, path));
   const names = selections.flatMap(({ files }) => [...files.keys()]).filter((name) => name.startsWith('firmware-'));
   return {
+    architecture,
     list,
     replaced: selections.flatMap((one) => one.replaced),
     packages,

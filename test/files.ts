@@ -104,6 +104,7 @@ export const ownCode: readonly string[] = [
   'test/initramfs/agent-image.test.ts',
   'test/initramfs/captain-os.test.ts',
   'test/initramfs/clock.test.ts',
+  'test/initramfs/cross-build.test.ts',
   'test/initramfs/libraries.test.ts',
   'test/initramfs/modules.test.ts',
   'test/initramfs/scripts.test.ts',

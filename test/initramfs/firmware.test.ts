@@ -8,7 +8,7 @@ import { fetchSystem } from '../../initramfs/system.ts';
 
 const system = await fetchSystem(resolve(import.meta.dirname, '../../build/cache'));
 const directory = join(system.packages, 'lib/modules', system.kernelVersion);
-const modules = (await selectModules(directory, moduleList)).map((path) => join(directory, path));
+const modules = (await selectModules(directory, moduleList(system.architecture))).map((path) => join(directory, path));
 const names = system.list.map(({ name }) => name).filter((name) => name.startsWith('firmware-'));
 const sources: FirmwareSources = { ...system, modules, names };
 

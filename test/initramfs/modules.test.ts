@@ -16,7 +16,7 @@ before(async () => {
 });
 
 test('selectModules() takes the drivers of the network cards and disks that servers have', async () => {
-  const names = new Set((await selectModules(directory, moduleList)).map(moduleName));
+  const names = new Set((await selectModules(directory, moduleList(system.architecture))).map(moduleName));
   const cards =
     'virtio_net vmxnet3 hv_netvsc e1000 e1000e igb igc ixgbe i40e ice tg3 bnx2x bnxt_en mlx4_en mlx5_core be2net r8169 atlantic qede ena';
   const disks =
@@ -27,7 +27,7 @@ test('selectModules() takes the drivers of the network cards and disks that serv
 });
 
 test('the kernel knows the cards of current servers, and the image has their drivers', async () => {
-  const selected = new Set((await selectModules(directory, moduleList)).map(moduleName));
+  const selected = new Set((await selectModules(directory, moduleList(system.architecture))).map(moduleName));
   // Identifiers that Debian 12's kernel 6.1 does not know.
   const cards = {
     ionic: 'v00001DD8d00001002', // AMD Pensando DSC
@@ -46,7 +46,7 @@ test('the kernel knows the cards of current servers, and the image has their dri
 });
 
 test('selectModules() takes everything that a module needs, soft dependencies included', async () => {
-  const selected = new Set(await selectModules(directory, moduleList));
+  const selected = new Set(await selectModules(directory, moduleList(system.architecture)));
   for (const line of (await readFile(join(directory, 'modules.dep'), 'utf8')).split('\n')) {
     const [path = '', needed = ''] = line.split(':');
     if (!selected.has(path)) continue;

@@ -1,12 +1,18 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
+import { architectureOf } from '../../debian/architecture.ts';
 import { readLockFile } from '../../debian/lock-file.ts';
 import { productLock } from '../../initramfs/package-sets.ts';
 import { npmPackages, sbom } from '../../initramfs/sbom.ts';
 
 const packages = (await readLockFile(productLock))?.architectures.amd64?.packages ?? [];
 const files = [{ name: 'vmlinuz-x86_64', sha256: 'a'.repeat(64), sha1: 'b'.repeat(40) }];
-const contents = { files, packages, npmPackages: await npmPackages(), timeSeconds: 1_795_194_416 };
+const contents = {
+  files,
+  packages,
+  npmPackages: await npmPackages(architectureOf('x86_64')),
+  timeSeconds: 1_795_194_416,
+};
 const document = JSON.parse(sbom(contents));
 
 test('sbom() names each package with version, supplier and package URL', () => {
