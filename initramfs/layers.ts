@@ -35,6 +35,21 @@ const engine = [
 ];
 /** Besides busybox: modules, NTP, the console of kernel messages, kexec. */
 const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons', 'sbin/kexec'];
+/** The device manager (udev) and the network manager (systemd-networkd). */
+const managers = ['usr/bin/udevadm', 'usr/lib/systemd/systemd-networkd'];
+/** What udev calls to identify disks, and the library with which it loads drivers. */
+const managerParts = [
+  ...['ata_id', 'scsi_id', 'cdrom_id'].map((name) => `usr/lib/udev/${name}`),
+  'usr/lib/x86_64-linux-gnu/libkmod.so.2',
+];
+/**
+ * Of udev's rules those for drivers and disks. Left out are those that rename network cards
+ * (`interface=eth1` of HookOS names them as the kernel does) and those for desktops.
+ */
+const deviceRules = [
+  ...['50-firmware', '50-udev-default', '60-block', '60-cdrom_id', '60-persistent-storage'],
+  ...['60-persistent-storage-tape', '80-drivers'],
+];
 /** The names of the executable. */
 const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
 
@@ -64,6 +79,7 @@ export async function systemTree(sources: Sources): Promise<Tree> {
   await tree.copy(join(files, 'system'), '.');
   await addBusybox(tree, sources);
   await addTools(tree, sources);
+  await addManagers(tree, sources);
   await addLibraries(tree, sources);
   await addModules(tree, sources, moduleList(sources.architecture), 'system');
   await addFirmware(tree, sources);
@@ -99,8 +115,23 @@ async function addTools(tree: Tree, sources: Sources): Promise<void> {
   for (const name of ['modprobe', 'lsmod', 'insmod', 'rmmod', 'modinfo']) tree.link(`bin/${name}`, 'kmod');
 }
 
+/** The device manager and the network manager; their libraries are not included. */
+export async function addManagers(tree: Tree, { packages }: Pick<Sources, 'packages'>): Promise<void> {
+  for (const path of [...managers, ...managerParts]) {
+    tree.file(path.replace(/^usr\//, ''), await readFile(join(packages, path)), 0o755);
+  }
+  tree.link('lib/systemd/systemd-udevd', '../../bin/udevadm');
+  for (const name of deviceRules) {
+    const path = `lib/udev/rules.d/${name}.rules`;
+    await tree.copy(join(packages, 'usr', path), path);
+  }
+}
+
+/** The programs that {@link addManagers} adds, as paths in the unpacked packages. */
+export const managerPrograms = [...managers, ...managerParts];
+
 async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
-  const programsWithLibraries = [...engine, ...tools].map((path) => join(sources.packages, path));
+  const programsWithLibraries = [...engine, ...tools, ...managerPrograms].map((path) => join(sources.packages, path));
   const libraries = await findLibraries([...programsWithLibraries, sources.executable], sources.packages);
   for (const path of libraries) tree.file(path, await readFile(join(sources.packages, path)), 0o755);
 }

@@ -13,6 +13,7 @@ export const bootPackages: PackageSet = {
   packages: [
     ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
     ...['docker.io', 'containerd', 'runc', 'pigz'],
+    ...['udev', 'systemd', 'libkmod2'], // device manager and network manager, without the init system
     'libgcc-s1', // for the executable
   ],
   dependencies: 'all',

@@ -21,7 +21,10 @@ const syslog = {
   'syslog-ng-core': { name: 'syslog-ng-core', packages: ['syslog-ng-core'], dependencies: 'all' },
 } as const satisfies Readonly<Record<string, PackageSet>>;
 
-export const testSets: readonly PackageSet[] = [osImage, kernel, ...Object.values(syslog)];
+/** A server of router advertisements, DHCPv6 and DHCP with all options. */
+const dnsmasq: PackageSet = { name: 'dnsmasq', packages: ['dnsmasq-base'], dependencies: 'all' };
+
+export const testSets: readonly PackageSet[] = [osImage, kernel, ...Object.values(syslog), dnsmasq];
 
 export async function selectOsImage(signal: AbortSignal): Promise<Selection> {
   const [system, ofKernel] = [await select(osImage, signal), await select(kernel, signal)];
@@ -34,6 +37,10 @@ export async function selectOsImage(signal: AbortSignal): Promise<Selection> {
 
 export function selectSyslog(name: keyof typeof syslog): Promise<Selection> {
   return select(syslog[name]);
+}
+
+export function selectDnsmasq(): Promise<Selection> {
+  return select(dnsmasq);
 }
 
 function select(set: PackageSet, signal?: AbortSignal): Promise<Selection> {
