@@ -16,7 +16,15 @@ const modulesOfAll = [
   // Network cards, including virtual and USB ones; tagged networks and bonds.
   ...['drivers/net/ethernet', 'drivers/net/phy', 'drivers/net/mdio', 'drivers/net/pcs', 'drivers/net/usb'],
   ...['drivers/net/virtio_net', 'drivers/net/vmxnet3', 'drivers/net/hyperv', 'drivers/net/xen-netfront'],
-  ...['drivers/net/bonding', 'drivers/net/veth', 'drivers/net/macvlan', 'drivers/net/dummy', 'drivers/net/tun', 'net/8021q', 'net/bridge'],
+  ...[
+    'drivers/net/bonding',
+    'drivers/net/veth',
+    'drivers/net/macvlan',
+    'drivers/net/dummy',
+    'drivers/net/tun',
+    'net/8021q',
+    'net/bridge',
+  ],
   ...['net/packet'],
   // Disks: SATA, SAS and RAID controllers, NVMe (also behind Intel's VMD), virtual ones, USB and SD
   // cards.
