@@ -23,7 +23,7 @@ test("every script is understood by the image's own shell, and shellcheck has no
 test('every program that inittab starts is there and can be executed', async () => {
   const inittab = await readFile(join(files, 'system/etc/inittab'), 'utf8');
   const started = [...inittab.matchAll(/:(\/lib\/nibs\/[\w-]+)/g)].map((match) => String(match[1]));
-  deepEqual(started.length, 5);
+  deepEqual(started.length, 7);
   for (const path of started) await execa('test', ['-x', join(files, 'system', path)]);
 });
 
