@@ -37,11 +37,8 @@ const engine = [
 const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons', 'sbin/kexec'];
 /** The device manager (udev) and the network manager (systemd-networkd). */
 const managers = ['usr/bin/udevadm', 'usr/lib/systemd/systemd-networkd'];
-/** What udev calls to identify disks, and the library with which it loads drivers. */
-const managerParts = [
-  ...['ata_id', 'scsi_id', 'cdrom_id'].map((name) => `usr/lib/udev/${name}`),
-  'usr/lib/x86_64-linux-gnu/libkmod.so.2',
-];
+/** What udev calls to identify disks. */
+const managerParts = ['ata_id', 'scsi_id', 'cdrom_id'].map((name) => `usr/lib/udev/${name}`);
 /**
  * Of udev's rules those for drivers and disks. Left out are those that rename network cards
  * (`interface=eth1` of HookOS names them as the kernel does) and those for desktops.
@@ -116,8 +113,11 @@ async function addTools(tree: Tree, sources: Sources): Promise<void> {
 }
 
 /** The device manager and the network manager; their libraries are not included. */
-export async function addManagers(tree: Tree, { packages }: Pick<Sources, 'packages'>): Promise<void> {
-  for (const path of [...managers, ...managerParts]) {
+export async function addManagers(
+  tree: Tree,
+  { packages, architecture }: Pick<Sources, 'packages' | 'architecture'>,
+): Promise<void> {
+  for (const path of managerPrograms(architecture)) {
     tree.file(path.replace(/^usr\//, ''), await readFile(join(packages, path)), 0o755);
   }
   tree.link('lib/systemd/systemd-udevd', '../../bin/udevadm');
@@ -127,11 +127,17 @@ export async function addManagers(tree: Tree, { packages }: Pick<Sources, 'packa
   }
 }
 
-/** The programs that {@link addManagers} adds, as paths in the unpacked packages. */
-export const managerPrograms = [...managers, ...managerParts];
+/**
+ * The programs that {@link addManagers} adds, and the library with which udev loads drivers, as
+ * paths in the unpacked packages.
+ */
+export function managerPrograms({ gnu }: Architecture): string[] {
+  return [...managers, ...managerParts, `usr/lib/${gnu}/libkmod.so.2`];
+}
 
 async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
-  const programsWithLibraries = [...engine, ...tools, ...managerPrograms].map((path) => join(sources.packages, path));
+  const paths = [...engine, ...tools, ...managerPrograms(sources.architecture)];
+  const programsWithLibraries = paths.map((path) => join(sources.packages, path));
   const libraries = await findLibraries([...programsWithLibraries, sources.executable], sources.packages);
   for (const path of libraries) tree.file(path, await readFile(join(sources.packages, path)), 0o755);
 }

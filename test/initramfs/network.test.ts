@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { hostArchitecture } from '../../debian/architecture.ts';
 import { unpackPackages } from '../../debian/unpack.ts';
 import { cpio } from '../../initramfs/cpio.ts';
 import { addManagers, managerPrograms } from '../../initramfs/layers.ts';
@@ -309,8 +310,8 @@ async function trialTree(
   for (const name of ['passwd', 'group'])
     await tree.copy(join(root, 'initramfs/files/system/etc', name), `etc/${name}`);
   tree.link('usr', '.');
-  await addManagers(tree, { packages });
-  await addPrograms(tree, packages, managerPrograms);
+  await addManagers(tree, { packages, architecture: hostArchitecture });
+  await addPrograms(tree, packages, managerPrograms(hostArchitecture));
   await tree.copy(join(dnsmasq, 'usr/sbin/dnsmasq'), 'bin/dnsmasq');
   await addPrograms(tree, dnsmasq, ['usr/sbin/dnsmasq']);
   const busybox = join(packages, 'bin/busybox');
