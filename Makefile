@@ -145,6 +145,14 @@ test: setup build initramfs images $(OTHER_EXECUTABLE) ## Types, lint and all te
 	$(NODE) test/run.ts
 endif
 
+# By hand: it takes some minutes. The action image has the name of the architecture also on a machine of this architecture.
+.PHONY: test-boot-aarch64
+test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine from UEFI through an action to its acknowledged end; builds the boot image and the action image for it
+	@test/install-system-packages.sh test/system-packages-aarch64.txt
+	$(NODE) initramfs/build.ts --arch aarch64 $(addprefix --compression-level ,$(COMPRESSION_LEVEL))
+	$(NODE) initramfs/action-image.ts --arch aarch64 --output build/flatcar-install-aarch64.oci.tar
+	$(NODE) test/run.ts test/initramfs/boot-aarch64.ts
+
 # npm is the machine's, on its own Node.
 .PHONY: test-hosts
 test-hosts: export PATH := $(MACHINE_PATH)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need and that this machine lacks. Needs
-# root and apt.
+# root and apt. `install-system-packages.sh LIST` installs those of another list.
 set -eu
 
 export DEBIAN_FRONTEND=noninteractive
@@ -14,7 +14,7 @@ need_root() {
 # Without package lists, apt knows none of the optional packages.
 is_known busybox-static || { need_root 'reading the package lists' 'apt-get update' && apt-get update -qq && updated=yes; }
 
-wanted=$(sed 's/#.*//' "$(dirname "$0")/system-packages.txt")
+wanted=$(sed 's/#.*//' "${1:-$(dirname "$0")/system-packages.txt}")
 missing=
 for name in $wanted; do
   package=${name%\?}

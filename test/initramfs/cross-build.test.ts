@@ -1,6 +1,6 @@
 /**
  * The boot image for the architecture that this machine is not of, as far as it shows without
- * starting it.
+ * starting it; `make test-boot-aarch64` starts it.
  */
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { mkdtemp, open, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';

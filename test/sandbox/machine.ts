@@ -3,6 +3,7 @@ import { createWriteStream } from 'node:fs';
 import { access, copyFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Architecture } from '../../debian/architecture.ts';
 import { type Acceleration, findAcceleration } from './acceleration.ts';
 import { SerialConsole } from './console.ts';
 import { Monitor } from './qmp.ts';
@@ -71,7 +72,7 @@ export interface MachineOptions {
     | { readonly kind: 'firmware'; readonly order: readonly ('network' | 'disks')[] };
   /**
    * With secure-boot it is UEFI that starts only what is signed with a key that it has. Default:
-   * bios.
+   * bios; with aarch64 uefi, the only one there.
    */
   readonly firmware?: 'bios' | 'uefi' | 'secure-boot';
   /**
@@ -79,6 +80,8 @@ export interface MachineOptions {
    * of Debian's package ovmf whose private part is public (/usr/share/ovmf). Default: microsoft.
    */
   readonly enrolledKeys?: 'microsoft' | 'snakeoil';
+  /** Of its processor. Default: x86_64. */
+  readonly architecture?: Architecture['name'];
   /** Default: 2048. */
   readonly memoryMiB?: number;
   /** Default: 2 with KVM; 1 emulated, because emulated ones share a thread. */
@@ -131,18 +134,19 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     variables: join(options.directory, `${options.name}.efivars.fd`),
   };
   await Promise.all(Object.values(files).map((path) => rm(path, { force: true })));
-  if (options.firmware !== undefined && options.firmware !== 'bios')
-    await copyFile(emptyVariables(options), files.variables);
-  const acceleration = options.acceleration ?? (await findAcceleration());
+  const isArm = options.architecture === 'aarch64';
+  const { firmware = isArm ? 'uefi' : 'bios' } = options;
+  if (firmware !== 'bios') await copyFile(emptyVariables(options), files.variables);
+  const acceleration = options.acceleration ?? (isArm ? 'tcg' : await findAcceleration());
   const cpus = options.cpus ?? (acceleration === 'tcg' ? 1 : 2);
-  const countsInstructions = acceleration === 'tcg' && cpus === 1 && options.boot.kind === 'kernel';
+  const countsInstructions =
+    acceleration === 'tcg' && cpus === 1 && options.boot.kind === 'kernel' && firmware === 'bios';
 
   const child = spawnInNamespace(options, [
     ...['-name', options.name, '-nodefaults', '-display', 'none', '-no-user-config'],
     ...(options.screen === true ? ['-vga', 'std'] : ['-vga', 'none']),
+    ...(isArm ? armMachine : x86Machine(options)),
     ...[
-      '-machine',
-      `q35,graphics=${options.screen === true ? 'on' : 'off'}${options.firmware === 'secure-boot' ? ',smm=on' : ''}`,
       '-accel',
       acceleration === 'tcg' ? emulation : acceleration,
       ...(acceleration === 'kvm' ? ['-cpu', 'host'] : []),
@@ -155,7 +159,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     ...(options.endsOnReboot === true ? ['-no-reboot'] : []),
     ...(options.clock === undefined ? [] : ['-rtc', `base=${options.clock}`]),
     ...(options.watchdog === true ? ['-device', 'i6300esb', '-action', 'watchdog=reset'] : []),
-    ...uefiArguments(options, files.variables),
+    ...(firmware === 'bios' ? [] : uefiArguments(options, files.variables)),
     ...bootArguments(options),
     ...(options.disks ?? []).flatMap((disk, position) => diskArguments(disk, position, options)),
     ...(options.cards ?? []).flatMap((card, position) => cardArguments(card, position, options)),
@@ -188,7 +192,7 @@ function spawnInNamespace(options: MachineOptions, machineArguments: readonly st
   const command = [
     ...['setpriv', '--pdeathsig', 'KILL'],
     ...(options.namespace === undefined ? [] : ['ip', 'netns', 'exec', options.namespace]),
-    ...['qemu-system-x86_64', ...machineArguments],
+    ...[`qemu-system-${options.architecture ?? 'x86_64'}`, ...machineArguments],
   ];
   const [program = '', ...rest] = command;
   return spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
@@ -275,16 +279,24 @@ async function connectMonitor(path: string, signal: AbortSignal): Promise<Monito
   }
 }
 
+function x86Machine({ screen, firmware }: MachineOptions): string[] {
+  return ['-machine', `q35,graphics=${screen === true ? 'on' : 'off'}${firmware === 'secure-boot' ? ',smm=on' : ''}`];
+}
+
+/** The signatures of pointers as QEMU makes them, not the standard, whose emulation is slow. */
+const armMachine: readonly string[] = ['-machine', 'virt', '-cpu', 'max,pauth-impdef=on'];
+
 /** UEFI's variables of a new machine. */
-function emptyVariables({ firmware, enrolledKeys = 'microsoft' }: MachineOptions): string {
+function emptyVariables({ architecture, firmware, enrolledKeys = 'microsoft' }: MachineOptions): string {
+  if (architecture === 'aarch64') return '/usr/share/AAVMF/AAVMF_VARS.fd';
   const keys = { microsoft: '.ms', snakeoil: '.snakeoil' }[enrolledKeys];
   return `/usr/share/OVMF/OVMF_VARS_4M${firmware === 'secure-boot' ? keys : ''}.fd`;
 }
 
-function uefiArguments({ firmware = 'bios' }: MachineOptions, variables: string): string[] {
-  if (firmware === 'bios') return [];
+function uefiArguments({ architecture, firmware }: MachineOptions, variables: string): string[] {
   const isSecure = firmware === 'secure-boot';
-  const code = `/usr/share/OVMF/OVMF_CODE_4M${isSecure ? '.secboot' : ''}.fd`;
+  const x86Code = `/usr/share/OVMF/OVMF_CODE_4M${isSecure ? '.secboot' : ''}.fd`;
+  const code = architecture === 'aarch64' ? '/usr/share/AAVMF/AAVMF_CODE.fd' : x86Code;
   return [
     ...['-drive', `if=pflash,format=raw,unit=0,readonly=on,file=${code}`],
     ...['-drive', `if=pflash,format=raw,unit=1,file=${variables}`],
