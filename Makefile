@@ -93,7 +93,7 @@ initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initram
 
 # Kernel arguments of a site, for all media. In the environment, so that the shell does not read quotes in them.
 export KERNEL_ARGS
-MEDIA = $(NODE) initramfs/boot-media/build.ts $(if $(KERNEL_ARGS),--arguments "$$KERNEL_ARGS")
+MEDIA = $(NODE) initramfs/boot-media/build.ts --arch $(ARCH) $(if $(KERNEL_ARGS),--arguments "$$KERNEL_ARGS")
 
 .PHONY: uki
 uki: initramfs ## The boot image as one UEFI program: build/nibs-x86_64.efi; KERNEL_ARGS="…" for own kernel arguments, SIGN_KEY=file SIGN_CERT=file (PEM) to sign it
@@ -102,6 +102,10 @@ uki: initramfs ## The boot image as one UEFI program: build/nibs-x86_64.efi; KER
 .PHONY: iso
 iso: initramfs ## The boot image for CD drives (also those of BMCs) and USB sticks, BIOS and UEFI: build/nibs-x86_64.iso; KERNEL_ARGS="…" too
 	$(MEDIA) iso
+
+.PHONY: netboot
+netboot: initramfs ## What UEFI machines load from a TFTP or HTTP server, also with Secure Boot: build/netboot; KERNEL_ARGS="…" too
+	$(MEDIA) netboot
 
 .PHONY: update
 update: setup ## Lock the current versions of the Debian packages: initramfs/packages.lock.json and test/sandbox/packages.lock.json; prints what changes
@@ -152,6 +156,11 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 	$(NODE) initramfs/build.ts --arch aarch64 $(addprefix --compression-level ,$(COMPRESSION_LEVEL))
 	$(NODE) initramfs/action-image.ts --arch aarch64 --output build/flatcar-install-aarch64.oci.tar
 	$(NODE) test/run.ts test/initramfs/boot-aarch64.ts
+
+# Many minutes of emulation; `node test/boot/run.ts ROW…` without building anything.
+.PHONY: test-boot
+test-boot: setup build iso netboot ## Virtual machines that start in every way, to the first poll of the agent: BIOS, UEFI, Secure Boot; ROWS="uefi-iso-cd …" for some
+	$(NODE) test/boot/run.ts $(ROWS)
 
 # npm is the machine's, on its own Node.
 .PHONY: test-hosts

@@ -37,6 +37,11 @@ export interface KexecOptions {
    * `/sys/kernel/kexec_loaded`.
    */
   readonly loadedFile?: string | undefined;
+  /**
+   * Names the lockdown mode of the kernel in brackets, as `none [integrity] confidentiality`
+   * (kernel_lockdown(7)). Default `/sys/kernel/security/lockdown`.
+   */
+  readonly lockdownFile?: string | undefined;
 }
 
 /**
@@ -48,7 +53,7 @@ export interface KexecOptions {
  */
 export async function loadKernel(options: KexecOptions, signal: AbortSignal): Promise<void> {
   if (await isLoaded(options.loadedFile)) return;
-  const { kernel, command } = options;
+  const { kernel } = options;
   if (kernel === undefined)
     throw new KexecError({
       what: 'start',
@@ -56,12 +61,12 @@ export async function loadKernel(options: KexecOptions, signal: AbortSignal): Pr
       why: 'no action has loaded one (kexec -l), and none is configured',
       hint: 'configure one with --kexec-kernel',
     });
-  if (kernel.device === undefined) return await load(kernel, '/', command, signal);
+  if (kernel.device === undefined) return await load(kernel, '/', options, signal);
   const directory = await mkdtemp(join(tmpdir(), 'nibs-kexec-'));
   try {
     await mount(kernel.device, kernel.filesystem, directory, signal);
     try {
-      await load(kernel, directory, command, signal);
+      await load(kernel, directory, options, signal);
     } finally {
       // The loaded kernel is in memory. A device that stays busy does not keep it from starting.
       await runTool('umount', [directory]).catch(() => {});
@@ -103,7 +108,7 @@ async function mount(device: string, filesystem: string | undefined, directory: 
 async function load(
   { kernel, initrd, commandLine }: KexecKernel,
   root: string,
-  command: string,
+  { command, lockdownFile }: KexecOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const parameters = [
@@ -113,5 +118,14 @@ async function load(
     `--command-line=${commandLine ?? ''}`,
   ];
   const failure = await runCommand(command, parameters, signal);
-  if (failure !== undefined) throw new KexecError({ what: 'load the kernel', target: kernel, why: failure });
+  if (failure === undefined) return;
+  const hint = (await isLockedDown(lockdownFile))
+    ? 'the running kernel is locked down, as with Secure Boot: it loads only kernels that are signed with a key that it has'
+    : undefined;
+  throw new KexecError({ what: 'load the kernel', target: kernel, why: failure, hint });
+}
+
+async function isLockedDown(file = '/sys/kernel/security/lockdown'): Promise<boolean> {
+  // A kernel without lockdown does not have the file.
+  return /\[(?!none\])/.test(await readFile(file, 'utf8').catch(() => ''));
 }

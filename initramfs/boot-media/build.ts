@@ -1,24 +1,28 @@
 /**
  * Makes boot media of the boot image that initramfs/build.ts has built.
  *
- *     node initramfs/boot-media/build.ts uki|iso… [--output build] [--arguments TEXT]
- *       [--sign-key FILE --sign-cert FILE]
+ *     node initramfs/boot-media/build.ts uki|iso|netboot… [--arch x86_64|aarch64] [--output build]
+ *       [--arguments TEXT] [--sign-key FILE --sign-cert FILE]
  *
  * - `uki` writes `nibs-x86_64.efi`, a unified kernel image; signed, if a key is given.
  * - `iso` writes `nibs-x86_64.iso`, for CD drives and USB sticks.
+ * - `netboot` writes the directory `netboot`, for a TFTP or HTTP server.
  *
  * `--arguments` are kernel arguments of the site. The same inputs give the same bytes; a signature
  * has a time.
  */
-import { mkdtempDisposable, rename, writeFile } from 'node:fs/promises';
+import { mkdtempDisposable, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
+import { architectureOf, hostArchitecture } from '../../debian/architecture.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { writeChecksums } from '../checksums.ts';
 import { findBootImage } from './boot-image.ts';
 import { fetchBootLoaders } from './boot-loaders.ts';
 import { writeIso } from './iso.ts';
 import { fetchMediaTools } from './media-tools.ts';
+import { writeNetboot } from './netboot.ts';
 import { type SigningKey, sign } from './sign.ts';
 import { makeUki } from './uki.ts';
 
@@ -26,7 +30,10 @@ const root = resolve(import.meta.dirname, '../..');
 const cache = join(root, 'build/cache');
 
 /** What Linux says is shown on the screen and on a serial line, unless arguments say otherwise. */
-const usualConsoles = 'console=tty0 console=ttyS0,115200';
+const usualConsoles = {
+  x86_64: 'console=tty0 console=ttyS0,115200',
+  aarch64: 'console=tty0 console=ttyAMA0,115200',
+};
 
 /** Writes a medium. `scratch` is an empty directory on the file system of the output. */
 type Make = (path: string, scratch: string) => Promise<void>;
@@ -42,6 +49,7 @@ async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
+      arch: { type: 'string', default: hostArchitecture.name },
       output: { type: 'string', default: join(root, 'build') },
       arguments: { type: 'string', default: '' },
       'sign-key': { type: 'string' },
@@ -50,15 +58,16 @@ async function main(): Promise<void> {
   });
   const output = resolve(values.output);
   const media = z
-    .array(z.enum(['uki', 'iso']))
+    .array(z.enum(['uki', 'iso', 'netboot']))
     .nonempty()
     .parse(positionals);
   const key = signingKey(values['sign-key'], values['sign-cert']);
-  const image = await findBootImage(output, 'x86_64');
-  const loaders = await fetchBootLoaders(cache, 'amd64');
+  const architecture = architectureOf(values.arch);
+  const image = await findBootImage(output, architecture.name);
+  const loaders = await fetchBootLoaders(cache, architecture.debian);
   const tools = await fetchMediaTools(cache);
   const site = values.arguments;
-  const otherwise = site.includes('console=') ? '' : usualConsoles;
+  const otherwise = site.includes('console=') ? '' : usualConsoles[architecture.name];
 
   const makers: Record<(typeof media)[number], [name: string, make: Make]> = {
     uki: [
@@ -73,15 +82,24 @@ async function main(): Promise<void> {
       `nibs-${image.machine}.iso`,
       (path, scratch) => writeIso(path, image, { site, otherwise }, loaders, scratch, tools),
     ],
+    netboot: [
+      architecture.name === 'x86_64' ? 'netboot' : `netboot-${image.machine}`,
+      (path) => writeNetboot(path, image, { site, otherwise }, loaders),
+    ],
   };
   for (const medium of media) {
     const [name, make] = makers[medium];
     await using scratch = await mkdtempDisposable(join(output, `${medium}-`));
     const unfinished = join(scratch.path, name);
     await make(unfinished, scratch.path);
+    if (medium === 'netboot') await rm(join(output, name), { recursive: true, force: true }); // rename() keeps it
     await rename(unfinished, join(output, name));
     process.stdout.write(`${join(output, name)}\n`);
   }
+  await writeChecksums(
+    output,
+    media.filter((medium) => medium !== 'netboot').map((medium) => makers[medium][0]),
+  );
 }
 
 /** @throws {Error} only one of both is given */

@@ -50,3 +50,34 @@ set prefix=($root)/boot/grub
 source $prefix/grub.cfg
 `;
 }
+
+/**
+ * Network boot: the signed GRUB reads this file as /grub/grub.cfg of the server that it came from.
+ * It reads what the server has for the machine: a file named as GRUB's manual names it, or the
+ * `pxelinux.config` of the machine's Hardware, which smee serves by TFTP. Both are GRUB scripts.
+ */
+export function networkConfig({ machine }: BootImage, { site, otherwise }: BuiltInArguments): string {
+  const byte = '([0-9a-fA-F]{2})';
+  const groups = [1, 2, 3, 4, 5, 6];
+  return `# Where kernel and initramfs are. A file for this machine may name another place, as
+# (http,192.0.2.1:8080)/osie/current, and its kernel arguments in kernel_arguments.
+set boot_files=$cmdpath
+set kernel_arguments='${otherwise}'
+if regexp ${groups.map((group) => `--set=${group}:mac${group}`).join(' ')} '^${groups.map(() => byte).join(':')}$' "$net_default_mac"; then
+  set mac=${groups.map((group) => `$mac${group}`).join('-')}
+  source ($root)/pxelinux.cfg/01-$mac
+  source $prefix/grub.cfg-01-$mac
+fi
+for attempt in 1 2 3; do
+  if linux $boot_files/vmlinuz-${machine} ${grubWords(site)} $kernel_arguments; then
+    if initrd $boot_files/initramfs-${machine}; then
+      boot
+    fi
+  fi
+  echo "nibs: cannot start $boot_files/vmlinuz-${machine} (attempt $attempt of 3)"
+  sleep 5
+done
+# The firmware tries its next boot device.
+exit
+`;
+}

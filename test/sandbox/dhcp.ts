@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdir, open } from 'node:fs/promises';
+import { copyFile, cp, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** A machine that DHCP knows. */
@@ -19,18 +19,26 @@ export interface DhcpOptions {
   readonly leases: readonly Lease[];
   /** The boot file for a machine that already runs iPXE. */
   readonly scriptUrl: string;
+  /** The boot file for the PXE of UEFI. Default: ipxe.efi. */
+  readonly uefiFile?: string;
+  /** For UEFI HTTP boot. Default: such machines get no boot file. */
+  readonly httpBootUrl?: string;
+  /** Served by TFTP besides iPXE: this directory. */
+  readonly tftpFiles?: string;
   /** What the DNS server knows: name → address. Of other names it knows nothing. */
   readonly names: Readonly<Record<string, string>>;
 }
 
 /**
  * DHCP, DNS and TFTP by dnsmasq, as boots of the original provisioner answers: a card's own PXE
- * gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and iPXE gets the script's URL. Runs in
- * the network namespace of this process.
+ * gets iPXE by TFTP (BIOS: undionly.kpxe, UEFI: ipxe.efi), and iPXE gets the script's URL. UEFI
+ * HTTP boot (option 60 HTTPClient) gets a URL, as from smee. Runs in the network namespace of this
+ * process.
  */
 export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable & { readonly logPath: string }> {
   const tftpDirectory = join(options.directory, 'tftp');
   await mkdir(tftpDirectory, { recursive: true });
+  if (options.tftpFiles !== undefined) await cp(options.tftpFiles, tftpDirectory, { recursive: true });
   for (const file of ['undionly.kpxe', 'ipxe.efi']) await copyFile(`/usr/lib/ipxe/${file}`, join(tftpDirectory, file));
 
   const logPath = join(options.directory, 'dnsmasq.log');
@@ -63,8 +71,15 @@ export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable &
         '--dhcp-match=set:efi64,option:client-arch,7',
         '--dhcp-match=set:efi64,option:client-arch,9',
       ],
-      ...[`--dhcp-boot=tag:ipxe,${options.scriptUrl}`, '--dhcp-boot=tag:!ipxe,tag:efi64,ipxe.efi'],
-      '--dhcp-boot=tag:!ipxe,tag:!efi64,undionly.kpxe',
+      ...[
+        `--dhcp-boot=tag:ipxe,${options.scriptUrl}`,
+        `--dhcp-boot=tag:!ipxe,tag:efi64,${options.uefiFile ?? 'ipxe.efi'}`,
+        '--dhcp-boot=tag:!ipxe,tag:!efi64,tag:!http,undionly.kpxe',
+        '--dhcp-match=set:http,option:client-arch,16',
+      ],
+      ...(options.httpBootUrl === undefined
+        ? []
+        : ['--dhcp-option-force=tag:http,60,HTTPClient', `--dhcp-boot=tag:http,${options.httpBootUrl}`]),
     ],
     { stdio: ['ignore', log.fd, log.fd] },
   );

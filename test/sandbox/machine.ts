@@ -30,6 +30,8 @@ export interface MachineCard {
   readonly mac: string;
   /** QEMU's device name. Default: virtio-net-pci. */
   readonly model?: 'virtio-net-pci' | 'e1000' | 'e1000e' | 'vmxnet3';
+  /** False: UEFI boots by its own drivers and not by iPXE in the card. Default: true. */
+  readonly optionRom?: boolean;
   readonly network:
     | {
         /** QEMU's own network, with DHCP. */
@@ -338,7 +340,7 @@ function diskArguments(disk: MachineDisk, position: number, options: MachineOpti
 
 function cardArguments(card: MachineCard, position: number, options: MachineOptions): string[] {
   const id = `net${position}`;
-  const device = `${card.model ?? 'virtio-net-pci'},netdev=${id},mac=${card.mac}${bootIndex('network', position, options)}`;
+  const device = `${card.model ?? 'virtio-net-pci'},netdev=${id},mac=${card.mac}${bootIndex('network', position, options)}${card.optionRom === false ? ',romfile=' : ''}`;
   return ['-netdev', networkArgument(id, card), '-device', device];
 }
 

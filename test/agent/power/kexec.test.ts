@@ -40,14 +40,18 @@ case "$1" in
 esac`;
 
 /** Runs the power action kexec, which returns here, and returns what happened. */
-async function finish(options: { kernel?: KexecKernel; program?: string; loaded?: boolean }) {
+async function finish(options: { kernel?: KexecKernel; program?: string; loaded?: boolean; lockdown?: string }) {
   const file = (name: string) => join(directory, name);
   if (options.loaded !== undefined) await writeFile(file('loaded'), options.loaded ? '1\n' : '0\n');
+  await writeFile(file('lockdown'), options.lockdown ?? '[none] integrity confidentiality\n');
   const warnings: string[] = [];
   const power = createPower({
     ...{ workDirectory: directory, sysrq: false, patienceSeconds: 0.05, poweroffCommand: 'false' },
     rebootCommand: file('bin/reboot'),
-    kexec: { command: options.program ?? file('bin/kexec'), kernel: options.kernel, loadedFile: file('loaded') },
+    kexec: {
+      ...{ command: options.program ?? file('bin/kexec'), kernel: options.kernel },
+      ...{ loadedFile: file('loaded'), lockdownFile: file('lockdown') },
+    },
     warn: (message) => warnings.push(message),
   });
   await assert.rejects(power.finish('kexec', never), PowerError);
@@ -134,6 +138,18 @@ for (const [what, program, kernel, why] of failures) {
     assert.match(warnings[0] ?? '', why);
     assert.equal(calls.at(-1), 'reboot');
     assert.ok(!calls.includes('--exec'));
+  });
+}
+
+for (const [lockdown, isNamed] of [
+  ['none [integrity] confidentiality\n', true],
+  ['[none] integrity confidentiality\n', false],
+] as const) {
+  test(`finish("kexec") ${isNamed ? 'names' : 'does not name'} lockdown as the reason when it is ${lockdown.trim()}`, async () => {
+    await script('kexec', 'echo "kexec_file_load failed: Operation not permitted" >&2; exit 255');
+    const { warnings } = await finish({ kernel: { ...onDevice('unused'), device: undefined }, lockdown });
+    assert.match(warnings[0] ?? '', /Operation not permitted/);
+    assert.equal(/locked down, as with Secure Boot/.test(warnings[0] ?? ''), isNamed);
   });
 }
 

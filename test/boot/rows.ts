@@ -1,0 +1,63 @@
+import type { MachineCard, MachineDisk, MachineOptions } from '../sandbox/machine.ts';
+
+/**
+ * How a machine gets to the boot image.
+ *
+ * - `ipxe`: the firmware's PXE loads iPXE by TFTP, and iPXE loads kernel and initramfs by HTTP.
+ * - `ipxe-uki`: the same, and iPXE loads the unified kernel image.
+ * - `shim`: the firmware's PXE loads the shim by TFTP, the shim GRUB, and GRUB kernel and
+ *   initramfs, as `make netboot` lays them out.
+ * - `http-shim`: the same, all of it by UEFI HTTP boot.
+ * - `http-uki`: UEFI HTTP boot loads the unified kernel image.
+ * - `iso-cd`, `iso-usb`: the ISO image, served as by smee, in a CD drive or as a USB stick.
+ * - `disk-uki`: the unified kernel image, in the EFI system partition of a disk.
+ */
+export type Way = 'ipxe' | 'ipxe-uki' | 'shim' | 'http-shim' | 'http-uki' | 'iso-cd' | 'iso-usb' | 'disk-uki';
+
+/** A virtual machine, and what it must come to. */
+export interface Row {
+  readonly name: string;
+  readonly firmware: NonNullable<MachineOptions['firmware']>;
+  /** Default: Microsoft's. With snakeoil the unified kernel image is signed with that key. */
+  readonly enrolledKeys?: MachineOptions['enrolledKeys'];
+  readonly way: Way;
+  readonly card: NonNullable<MachineCard['model']>;
+  /** Of an empty disk beside that of the way. */
+  readonly disk: NonNullable<MachineDisk['bus']>;
+  readonly memoryMiB: number;
+  readonly architecture: 'x86_64';
+  /** The agent's first poll, or a line of the console that refuses what must not start. */
+  readonly until: 'first poll' | RegExp;
+  /** What is changed in the files that the machine loads. Default: nothing. */
+  readonly change?: 'kernel' | 'no signature';
+}
+
+const usual = { card: 'virtio-net-pci', disk: 'virtio', memoryMiB: 2048, architecture: 'x86_64' } as const;
+const polls = { ...usual, until: 'first poll' } as const;
+
+/** The rows that `make test-boot` runs, in this order. */
+export const rows: readonly Row[] = [
+  { ...polls, name: 'bios-ipxe', firmware: 'bios', way: 'ipxe' },
+  { ...polls, name: 'uefi-ipxe', firmware: 'uefi', way: 'ipxe', card: 'e1000' },
+  { ...polls, name: 'uefi-ipxe-uki', firmware: 'uefi', way: 'ipxe-uki' },
+  { ...polls, name: 'uefi-disk-uki', firmware: 'uefi', way: 'disk-uki', disk: 'nvme' },
+  { ...polls, name: 'uefi-http-uki', firmware: 'uefi', way: 'http-uki' },
+  { ...polls, name: 'uefi-http-shim', firmware: 'uefi', way: 'http-shim' },
+  { ...polls, name: 'bios-iso-cd', firmware: 'bios', way: 'iso-cd', card: 'vmxnet3' },
+  { ...polls, name: 'bios-iso-usb', firmware: 'bios', way: 'iso-usb', disk: 'sata' },
+  { ...polls, name: 'uefi-iso-cd', firmware: 'uefi', way: 'iso-cd', disk: 'scsi' },
+  { ...polls, name: 'uefi-iso-usb', firmware: 'uefi', way: 'iso-usb', card: 'e1000e' },
+  { ...polls, name: 'secure-boot-shim', firmware: 'secure-boot', way: 'shim' },
+  { ...polls, name: 'secure-boot-http-shim', firmware: 'secure-boot', way: 'http-shim' },
+  { ...polls, name: 'secure-boot-iso-cd', firmware: 'secure-boot', way: 'iso-cd' },
+  { ...polls, name: 'secure-boot-iso-usb', firmware: 'secure-boot', way: 'iso-usb' },
+  { ...polls, name: 'own-key-disk-uki', firmware: 'secure-boot', enrolledKeys: 'snakeoil', way: 'disk-uki' },
+  {
+    ...{ ...usual, name: 'own-key-unsigned-uki', firmware: 'secure-boot', enrolledKeys: 'snakeoil', way: 'disk-uki' },
+    ...{ change: 'no signature', until: /BdsDxe: failed to load .*: Access Denied/ },
+  },
+  {
+    ...{ ...usual, name: 'secure-boot-changed-kernel', firmware: 'secure-boot', way: 'shim' },
+    ...{ change: 'kernel', until: /bad shim signature/ },
+  },
+];

@@ -1,0 +1,61 @@
+import { rm } from 'node:fs/promises';
+import type { Machine } from '../sandbox/machine.ts';
+import { startMachine } from '../sandbox/machine.ts';
+import { whileProgressing } from '../sandbox/progress-limits.ts';
+import { makeEmptyDisk, prepare } from './prepare.ts';
+import type { Row } from './rows.ts';
+import { machineMac, startSite } from './site.ts';
+
+/** What the kernel prints when it has started, and when Secure Boot has locked it down. */
+const started = /Linux version/;
+const lockedDown = /Kernel is locked down from EFI Secure Boot/;
+
+/**
+ * Starts the machine of a row and waits for what it must come to.
+ *
+ * @param directory exists and is empty; keeps the logs
+ * @param tap the cable of the machine's card, in this network namespace
+ * @returns seconds from power-on
+ * @throws {Error} it came to something else
+ */
+export async function runRow(row: Row, directory: string, tap: string, signal: AbortSignal): Promise<number> {
+  const { machine: way, served } = await prepare(row, directory);
+  const empty = await makeEmptyDisk(directory, row.disk);
+  await using site = await startSite(directory, served);
+  const poweredOnAt = performance.now();
+  await using machine = await startMachine({
+    ...{ name: 'machine', directory, firmware: row.firmware, memoryMiB: row.memoryMiB, endsOnReboot: true, signal },
+    ...(row.enrolledKeys === undefined ? {} : { enrolledKeys: row.enrolledKeys }),
+    ...way,
+    disks: [...way.disks, empty],
+    cards: [
+      { mac: machineMac, model: row.card, optionRom: startsByIpxe(row), network: { kind: 'tap', interface: tap } },
+    ],
+  });
+  await whileProgressing(machine, { tap, signal }, (limit) => waitUntil(row, machine, site.waitForPoll, limit));
+  const seconds = (performance.now() - poweredOnAt) / 1000;
+  await machine[Symbol.asyncDispose]();
+  for (const { path } of [...way.disks, empty]) await rm(path);
+  return seconds;
+}
+
+function startsByIpxe({ way }: Row): boolean {
+  return way === 'ipxe' || way === 'ipxe-uki';
+}
+
+async function waitUntil(
+  { until, firmware }: Row,
+  machine: Machine,
+  waitForPoll: (signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const isPrinted = (pattern: RegExp) => machine.console.lines.some(({ text }) => pattern.test(text));
+  if (until !== 'first poll') {
+    await machine.console.waitForLine(until, { signal });
+    if (isPrinted(started)) throw new Error('the kernel has started');
+    return;
+  }
+  await waitForPoll(signal);
+  if (isPrinted(lockedDown) !== (firmware === 'secure-boot'))
+    throw new Error(`the kernel is ${firmware === 'secure-boot' ? 'not ' : ''}locked down`);
+}

@@ -1,0 +1,77 @@
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { type BootServerOptions, startBootServer } from '../sandbox/boot-server.ts';
+import { type DhcpOptions, startDhcp } from '../sandbox/dhcp.ts';
+import { startTinkServer } from '../sandbox/tink-server/server.ts';
+
+/** The provisioner's address, on `br0` of the network namespace. */
+export const siteAddress = '192.168.1.1';
+
+export const machineMac = '08:00:27:00:00:01';
+
+/** What the machine needs to find the tink server, as smee and boots give it. */
+export const machineArguments = [
+  `grpc_authority=${siteAddress}:42113`,
+  ...['tinkerbell_tls=false', `worker_id=${machineMac}`, 'console=tty0', 'console=ttyS0,115200'],
+].join(' ');
+
+/** What a way of booting needs of the servers. */
+export interface ServedFiles extends Pick<DhcpOptions, 'uefiFile' | 'httpBootUrl' | 'tftpFiles'> {
+  /** By HTTP on port 80. */
+  readonly http: BootServerOptions['files'];
+  /** The script for iPXE. Default: it gives up. */
+  readonly ipxeScript?: string;
+}
+
+/** The servers for one machine. */
+export interface Site extends AsyncDisposable {
+  /** Until an agent asks for work. */
+  waitForPoll(signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * Starts tink server, DHCP, TFTP and HTTP for one machine, in the network namespace of this
+ * process.
+ * @param directory takes logs
+ */
+export async function startSite(directory: string, served: ServedFiles): Promise<Site> {
+  await using started = new AsyncDisposableStack();
+  const log = createWriteStream(join(directory, 'site.log'));
+  started.adopt(log, () => new Promise<void>((resolve) => log.end(resolve)));
+  const polled = Promise.withResolvers<void>();
+  const tink = started.use(
+    await startTinkServer({ dialect: 'v0.9', address: siteAddress, grpcPort: 42113, httpPort: 42114, tls: false }),
+  );
+  tink.interfere = (rpc, request) => {
+    log.write(`${rpc} ${JSON.stringify(request)}\n`);
+    if (JSON.stringify(request).includes(machineMac)) polled.resolve();
+    return undefined;
+  };
+  const { http, ipxeScript = 'exit 1', ...dhcp } = served;
+  started.use(
+    await startBootServer({
+      address: siteAddress,
+      port: 80,
+      files: http,
+      texts: { '/auto.ipxe': () => `#!ipxe\n${ipxeScript}\n` },
+      onRequest: ({ path, status }) => void log.write(`${path} ${status}\n`),
+    }),
+  );
+  started.use(
+    await startDhcp({
+      ...{ directory, interface: 'br0', address: siteAddress, netmask: '255.255.255.248', names: {} },
+      leases: [{ mac: machineMac, address: '192.168.1.5' }],
+      scriptUrl: `http://${siteAddress}/auto.ipxe`,
+      ...dhcp,
+    }),
+  );
+  const running = started.move();
+  return {
+    async waitForPoll(signal) {
+      const stopped = Promise.withResolvers<never>();
+      signal.addEventListener('abort', () => stopped.reject(signal.reason), { once: true });
+      await Promise.race([polled.promise, stopped.promise]);
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
