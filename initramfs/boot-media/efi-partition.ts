@@ -11,8 +11,8 @@ export interface EfiFile {
 
 const sectorBytes = 512;
 
-/** For the file system's own structures and for files that do not end at the end of a cluster. */
-const spareBytes = 1 << 20;
+/** FAT16 has fewer clusters than this. */
+const maxFat16Clusters = 65_525;
 
 /**
  * Writes an image of a FAT file system with these files.
@@ -31,11 +31,14 @@ export async function writeEfiPartition(
     ...{ SOURCE_DATE_EPOCH: String(timeSeconds), TZ: 'UTC' },
     MTOOLSRC: '/dev/null', // not the settings of the build machine
   };
-  const contentBytes = files.reduce((sum, { content }) => sum + content.length, spareBytes);
-  const sectors = Math.ceil(contentBytes / sectorBytes / 32) * 32; // whole tracks
+  const contentBytes = files.reduce((sum, { content }) => sum + content.length, 0);
+  // The file system's own structures, and files that do not end at the end of a cluster.
+  const spareBytes = (1 << 20) + contentBytes / 32;
+  const sectors = Math.ceil((contentBytes + spareBytes) / sectorBytes / 32) * 32; // whole tracks
   const serial = timeSeconds.toString(16).padStart(8, '0');
-  // With clusters of one sector it is FAT16: not all firmware reads FAT12.
-  const geometry = ['-h', '16', '-s', '32', '-T', String(sectors), '-c', '1'];
+  // With clusters of one sector a small one is FAT16: not all firmware reads FAT12.
+  const clusters = sectors < maxFat16Clusters ? ['-c', '1'] : [];
+  const geometry = ['-h', '16', '-s', '32', '-T', String(sectors), ...clusters];
   await tools.run('mformat', ['-i', image, '-C', ...geometry, '-N', serial, '-v', 'NIBS', '::'], { environment });
   const directories = new Set(files.flatMap(({ path }) => parents(path)));
   for (const path of directories) await tools.run('mmd', ['-i', image, `::/${path}`], { environment });

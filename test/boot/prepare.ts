@@ -1,4 +1,4 @@
-import { cp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type BootImage, findBootImage } from '../../initramfs/boot-media/boot-image.ts';
 import { fetchBootLoaders } from '../../initramfs/boot-media/boot-loaders.ts';
@@ -78,10 +78,10 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
       const files = await copyNetboot(row, directory);
       if (row.way === 'shim') {
         // By TFTP the loaders and the configuration, by HTTP what is large.
-        await writeMachineConfig(files, `set boot_files=(http,${siteAddress})\n`);
+        await writeMachineConfig(join(files, 'pxelinux.cfg'), '01-', `set boot_files=(http,${siteAddress})\n`);
         return { machine: fromNetwork, served: { http: { '/': files }, tftpFiles: files, uefiFile: 'shimx64.efi' } };
       }
-      await writeMachineConfig(files, '');
+      await writeMachineConfig(join(files, 'grub'), 'grub.cfg-01-', '');
       const httpBootUrl = `http://${siteAddress}/shimx64.efi`;
       return { machine: fromNetwork, served: { http: { '/': files }, httpBootUrl, uefiFile: noFile } };
     }
@@ -116,9 +116,10 @@ async function copyNetboot(row: Row, directory: string): Promise<string> {
   return files;
 }
 
-/** The file of this machine beside GRUB's configuration. */
-async function writeMachineConfig(files: string, more: string): Promise<void> {
-  const path = join(files, `grub/grub.cfg-01-${machineMac.replaceAll(':', '-')}`);
+/** The file of this machine, which GRUB reads. */
+async function writeMachineConfig(directory: string, prefix: string, more: string): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  const path = join(directory, `${prefix}${machineMac.replaceAll(':', '-')}`);
   await writeFile(path, `set kernel_arguments='${machineArguments}'\n${more}`);
 }
 

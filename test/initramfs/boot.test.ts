@@ -1,15 +1,20 @@
 import { equal, match, ok } from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { findBootImage } from '../../initramfs/boot-media/boot-image.ts';
+import { fetchBootLoaders } from '../../initramfs/boot-media/boot-loaders.ts';
+import { writeIso } from '../../initramfs/boot-media/iso.ts';
+import { fetchMediaTools } from '../../initramfs/boot-media/media-tools.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
 import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/progress-limits.ts';
+import { serveAsSmee } from '../sandbox/smee-iso.ts';
 
 const build = resolve(import.meta.dirname, '../../build');
 
@@ -97,21 +102,35 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   equal(await machine.exited, 0);
 });
 
-test('the boot image without a network and with a clock in 1970 still gives engine and console, says what is missing, and restarts after a panic', {
+test('the boot image from the ISO image with Secure Boot, without a network and with a clock in 1970 gives engine and console, says what is missing, loads only signed kernels, and restarts after a panic', {
   timeout: 3_600_000,
 }, async () => {
-  await using scratch = await makeScratch();
-  await using machine = await boot(scratch.directory, {
-    commandLine: `${settings} nibs_shell quiet`,
+  await using scratch = await makeScratch(build); // the ISO image is made from links
+  const iso = await makeIso(scratch.directory, `${settings} console=tty0 console=ttyS0 nibs_shell quiet`);
+  await using machine = await startMachine({
+    ...{ name: 'machine', directory: scratch.directory, firmware: 'secure-boot', endsOnReboot: true },
+    boot: { kind: 'firmware', order: ['disks'] },
+    disks: [{ bus: 'cd', path: iso }],
     clock: '1970-01-01T00:00:00',
     cpus: 1,
     cards: [],
   });
+  await waitForLine(machine, /nibs: Secure Boot: the kernel is locked down/);
   await waitForLine(machine, /nibs: engine ready/);
   const shell = openShell(machine);
   const { timeSeconds } = await fetchSystem(join(build, 'cache'));
   ok(Number.parseInt(await shell('date +%s'), 10) >= timeSeconds, 'no certificate of today is valid at that time');
   await waitForLine(machine, /nibs: still no address: no network card/);
+
+  const kexec = 'kexec --kexec-syscall-auto --command-line= --load';
+  await shell('mount -r /dev/sr0 /mnt; cp /mnt/boot/vmlinuz-x86_64 /tmp/changed');
+  await shell('printf changed | dd of=/tmp/changed bs=1 seek=9000000 conv=notrunc');
+  match(await shell(`${kexec} /tmp/changed; cat /sys/kernel/kexec_loaded`), /0 $/, 'a changed kernel is refused');
+  match(
+    await shell(`${kexec} /mnt/boot/vmlinuz-x86_64; cat /sys/kernel/kexec_loaded`),
+    /1 $/,
+    'a signed one is loaded',
+  );
 
   equal((await shell('cat /proc/sys/kernel/panic')).trim(), '10');
   // The kernel counts the seconds in a busy loop, which takes minutes in an emulated machine.
@@ -119,6 +138,17 @@ test('the boot image without a network and with a clock in 1970 still gives engi
   machine.type('echo c > /proc/sysrq-trigger\n');
   equal(await machine.exited, 0, 'it restarts after a kernel panic');
 });
+
+/** The ISO image, as smee serves it. */
+async function makeIso(directory: string, kernelArguments: string): Promise<string> {
+  const cache = join(build, 'cache');
+  const path = join(directory, 'nibs.iso');
+  const image = await findBootImage(build, 'x86_64');
+  const builtIn = { site: '', otherwise: '' };
+  await writeIso(path, image, builtIn, await fetchBootLoaders(cache, 'amd64'), directory, await fetchMediaTools(cache));
+  await writeFile(path, serveAsSmee(await readFile(path), kernelArguments, 2048));
+  return path;
+}
 
 /** Serves `files` on the host's loopback, which the machine sees at 10.0.2.2. */
 async function startWebServer(files: Record<string, string>): Promise<{ port: number } & AsyncDisposable> {
@@ -143,8 +173,8 @@ interface Scratch extends AsyncDisposable {
   readonly directory: string;
 }
 
-async function makeScratch(): Promise<Scratch> {
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-boot-'));
+async function makeScratch(parent = tmpdir()): Promise<Scratch> {
+  const directory = await mkdtemp(join(parent, 'nibs-boot-'));
   return { directory, [Symbol.asyncDispose]: () => rm(directory, { recursive: true }) };
 }
 
