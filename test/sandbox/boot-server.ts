@@ -49,7 +49,9 @@ export async function startBootServer(options: BootServerOptions): Promise<Async
 }
 
 async function answer(options: BootServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const path = decodeURIComponent(new URL(request.url ?? '/', 'http://sandbox').pathname);
+  // As nginx: slashes in a row are one. The shim asks for //grubx64.efi and follows no redirect.
+  const merged = (request.url ?? '/').replace(/\/{2,}/g, '/');
+  const path = decodeURIComponent(new URL(merged, 'http://sandbox').pathname);
   const text = options.texts[path];
   if (text !== undefined) {
     response.setHeader('Content-Type', 'text/plain; charset=utf-8');
