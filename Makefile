@@ -144,7 +144,7 @@ test: node_modules/.package-lock.json
 	esac
 	$(NODE) test/run.ts $(FILE)
 else
-test: setup build initramfs images $(OTHER_EXECUTABLE) ## Types, lint and all tests; FILE=path runs one test file
+test: setup build initramfs images iso uki $(OTHER_EXECUTABLE) ## Types, lint and all tests; FILE=path runs one test file
 	$(NODE) --run check
 	$(NODE) test/run.ts
 endif
