@@ -3,11 +3,11 @@
  * from our executable.
  *
  * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
- * [--executable build/nibs-linux-x64] [--compression-level 19] [--kernel stable|backports]
- * [--firmware none|servers|all]` writes vmlinuz-x86_64, initramfs-x86_64,
- * initramfs-x86_64.manifest.json (versions, checksums and sizes of its contents),
- * initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS; for aarch64 files with that
- * name. It builds for either architecture on either.
+ * [--executable build/nibs-linux-x64] [--compression zstd|xz] [--compression-level 19]
+ * [--kernel stable|backports] [--firmware none|servers|all] [--engine docker|podman]` writes
+ * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
+ * of its contents), initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS; for aarch64
+ * files with that name. It builds for either architecture on either.
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
  * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
@@ -25,10 +25,10 @@ import { writeChecksums, writeWhole } from './checksums.ts';
 import { cpio } from './cpio.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
-import { firmwareChoices, kernels } from './package-sets.ts';
+import { engines, firmwareChoices, kernels } from './package-sets.ts';
 import { npmPackages, sbom } from './sbom.ts';
-import { squashfsOptions, writeSquashfs } from './squashfs.ts';
-import { type DebianSystem, fetchSystem } from './system.ts';
+import { compressions, squashfsOptions, writeSquashfs, xzOptions } from './squashfs.ts';
+import { type DebianSystem, defaultEngine, fetchSystem } from './system.ts';
 import { Tree } from './tree.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -43,22 +43,27 @@ async function main(): Promise<void> {
       arch: { type: 'string', default: hostArchitecture.name },
       output: { type: 'string', default: join(root, 'build') },
       executable: { type: 'string' },
+      compression: { type: 'string', default: 'zstd' },
       'compression-level': { type: 'string', default: '19' },
       kernel: { type: 'string', default: 'stable' },
       firmware: { type: 'string', default: 'servers' },
+      engine: { type: 'string', default: defaultEngine },
     },
   });
   const architecture = architectureOf(values.arch);
   const executable = existing(resolve(values.executable ?? join(root, `build/nibs-linux-${architecture.node}`)));
   const kernel = z.enum(kernels).parse(values.kernel);
   const firmware = z.enum(firmwareChoices).parse(values.firmware);
-  const packing = squashfsOptions(z.coerce.number().int().min(1).max(22).parse(values['compression-level']));
+  const engine = z.enum(engines).parse(values.engine);
+  const level = z.coerce.number().int().min(1).max(22).parse(values['compression-level']);
+  const compression = z.enum(compressions).parse(values.compression);
+  const packing = compression === 'xz' ? xzOptions(architecture) : squashfsOptions(level);
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
-    const system = await fetchSystem(cache, { architecture, kernel, firmware });
+    const system = await fetchSystem(cache, { architecture, kernel, firmware, engine });
     const sources = { ...system, executable, scratch };
     const segments = [
       await layer('1-system', await systemTree(sources), sources, packing),
@@ -122,6 +127,7 @@ async function writeImage(
     executable: sha256(await readFile(sources.executable)),
     packages: sources.list,
     replacedPackages: sources.replaced,
+    engine: sources.engine,
     firmware: { files: [...sources.firmware.files.keys()], missing: sources.firmware.missing },
   };
   const { name: arch } = sources.architecture;

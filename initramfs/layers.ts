@@ -5,6 +5,7 @@ import { type BuildTools, busyboxCommands } from './build-tools.ts';
 import type { Firmware } from './firmware.ts';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
+import type { Engine } from './package-sets.ts';
 import { Tree } from './tree.ts';
 
 /** Contents of the image. */
@@ -17,6 +18,7 @@ export interface Sources {
   /** The kernel's version, as in lib/modules/<version>. */
   readonly kernelVersion: string;
   readonly firmware: Firmware;
+  readonly engine: Engine;
   /** The agent's and installer's executable. */
   readonly executable: string;
   /** An empty directory for intermediate files. */
@@ -26,13 +28,13 @@ export interface Sources {
 }
 
 const files = join(import.meta.dirname, 'files');
-const engine = [
-  'usr/sbin/dockerd',
-  'usr/bin/containerd',
-  'usr/bin/containerd-shim-runc-v2',
-  'usr/sbin/runc',
-  'usr/bin/pigz',
-];
+/** Programs of the engine. Both unpack layers of images with pigz, faster than by themselves. */
+const programsOfEngine: Readonly<Record<Engine, readonly string[]>> = {
+  docker: [
+    ...['usr/sbin/dockerd', 'usr/bin/containerd', 'usr/bin/containerd-shim-runc-v2', 'usr/sbin/runc', 'usr/bin/pigz'],
+  ],
+  podman: ['usr/bin/podman', 'usr/bin/crun', 'usr/bin/conmon', 'usr/bin/pigz'],
+};
 /** Besides busybox: modules, NTP, the console of kernel messages, kexec. */
 const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons', 'sbin/kexec'];
 /** The device manager (udev) and the network manager (systemd-networkd). */
@@ -68,7 +70,8 @@ export async function earlyTree(sources: Sources): Promise<Tree> {
 export async function systemTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
   for (const directory of ['proc', 'sys', 'dev', 'run', 'root', 'mnt', 'worker', 'statedir']) tree.directory(directory);
-  for (const directory of ['var/log', 'var/lib/docker', 'var/lib/nibs', 'etc/docker']) tree.directory(directory);
+  for (const directory of ['var/log', 'var/tmp', 'var/lib/docker', 'var/lib/nibs', 'etc/docker'])
+    tree.directory(directory);
   tree.directory('tmp', 0o1777);
   for (const link of ['sbin', 'usr/bin', 'usr/sbin']) tree.link(link, link.includes('/') ? '../bin' : 'bin');
   tree.link('usr/lib', '../lib');
@@ -88,8 +91,12 @@ export async function systemTree(sources: Sources): Promise<Tree> {
 /** The container engine. */
 export async function engineTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
-  for (const path of engine) await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
-  tree.link('bin/unpigz', 'pigz'); // the engine unpacks layers with it, faster than by itself
+  await tree.copy(join(files, `engine-${sources.engine}`), '.');
+  for (const path of programsOfEngine[sources.engine])
+    await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
+  tree.link('bin/unpigz', 'pigz');
+  // Podman does not start without its program for networks of containers, which there are none of.
+  if (sources.engine === 'podman') tree.link('lib/podman/netavark', '../../bin/false');
   return tree;
 }
 
@@ -136,7 +143,7 @@ export function managerPrograms({ gnu }: Architecture): string[] {
 }
 
 async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
-  const paths = [...engine, ...tools, ...managerPrograms(sources.architecture)];
+  const paths = [...programsOfEngine[sources.engine], ...tools, ...managerPrograms(sources.architecture)];
   const programsWithLibraries = paths.map((path) => join(sources.packages, path));
   const libraries = await findLibraries([...programsWithLibraries, sources.executable], sources.packages);
   for (const path of libraries) tree.file(path, await readFile(join(sources.packages, path)), 0o755);

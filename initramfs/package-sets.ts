@@ -7,17 +7,41 @@ import type { DebianArchitecture, PackageSet } from '../debian/package.ts';
 /** The lock file of the products; `make update` writes it. */
 export const productLock = join(import.meta.dirname, 'packages.lock.json');
 
-/** The boot image without its kernel. */
+/** The boot image without its kernel and its engine. */
 export const bootPackages: PackageSet = {
   name: 'boot',
   packages: [
     ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
-    ...['docker.io', 'containerd', 'runc', 'pigz'],
     ...['udev', 'systemd', 'libkmod2'], // device manager and network manager, without the init system
     'libgcc-s1', // for the executable
   ],
   dependencies: 'all',
 };
+
+/** The container engines that the boot image can have. Both answer to Docker's API. */
+export const engines = ['podman', 'docker'] as const;
+
+export type Engine = (typeof engines)[number];
+
+const packagesOfEngine: Readonly<Record<Engine, PackageSet>> = {
+  podman: {
+    name: 'engine-podman',
+    packages: ['podman', 'crun', 'conmon', 'pigz'],
+    dependencies: 'all',
+    // Networks of containers, encrypted images and signatures.
+    leftOut: /^(containernetworking-plugins|netavark|gnupg.*|gpg.*|dirmngr|pinentry-.*|iptables|libldap.*|libsasl.*)$/,
+  },
+  docker: {
+    name: 'engine-docker',
+    packages: ['docker.io', 'containerd', 'runc', 'pigz'],
+    dependencies: 'all',
+  },
+};
+
+/** The container engine. */
+export function enginePackages(engine: Engine): PackageSet {
+  return packagesOfEngine[engine];
+}
 
 /** Which kernel the boot image has: that of the release, or a newer one, for newer machines. */
 export const kernels = ['stable', 'backports'] as const;
@@ -103,6 +127,7 @@ export const agentPackages: PackageSet = {
 export function productSets(architecture: DebianArchitecture): PackageSet[] {
   return [
     bootPackages,
+    ...engines.map(enginePackages),
     firmwarePackages,
     toolPackages,
     mediaToolPackages,

@@ -10,6 +10,8 @@ import { findKernelImage } from './kernel-image.ts';
 import { indexModules, moduleList, selectModules } from './modules.ts';
 import {
   bootPackages,
+  type Engine,
+  enginePackages,
   type FirmwareChoice,
   firmwarePackages,
   type Kernel,
@@ -34,6 +36,7 @@ export interface DebianSystem {
   readonly kernelImage: string;
   /** Firmware for its modules. */
   readonly firmware: Firmware;
+  readonly engine: Engine;
   /**
    * The time of all files in the image, in seconds since 1970: SOURCE_DATE_EPOCH, or the time of
    * the kernel. Not the time of the build.
@@ -49,7 +52,12 @@ export interface SystemOptions {
   readonly kernel?: Kernel;
   /** Default: servers. */
   readonly firmware?: FirmwareChoice;
+  /** Default: docker. */
+  readonly engine?: Engine;
 }
+
+/** The engine of a boot image without options. */
+export const defaultEngine: Engine = 'docker';
 
 /**
  * Fetches and unpacks the packages into `cache`, unless they are there.
@@ -57,19 +65,26 @@ export interface SystemOptions {
  */
 export async function fetchSystem(
   cache: string,
-  { architecture = hostArchitecture, kernel = 'stable', firmware = 'servers' }: SystemOptions = {},
+  {
+    architecture = hostArchitecture,
+    kernel = 'stable',
+    firmware = 'servers',
+    engine = defaultEngine,
+  }: SystemOptions = {},
 ): Promise<DebianSystem> {
   await mkdir(cache, { recursive: true });
   const options = { lockFile: productLock, architecture: architecture.debian };
   const selections = [
     await selectPackages(kernelPackages(architecture.debian, kernel), options),
     await selectPackages(bootPackages, options),
+    await selectPackages(enginePackages(engine), options),
     ...(firmware === 'none' ? [] : [await selectPackages(firmwarePackages, options)]),
   ];
-  const list = selections.flatMap((one) => one.packages);
+  // Two sets may need the same library.
+  const list = [...new Map(selections.flatMap((one) => one.packages).map((one) => [one.name, one])).values()];
   const tools = await fetchBuildTools(cache);
   const packages = join(cache, `system-${fingerprint(list).slice(0, 16)}`);
-  const files = selections.flatMap((one) => [...one.files.values()]);
+  const files = new Set(selections.flatMap((one) => [...one.files.values()]));
   await unpackOnce(files, packages, async (unfinished) =>
     indexModules(unfinished, await kernelVersion(unfinished), tools),
   );
@@ -86,6 +101,7 @@ export async function fetchSystem(
     tools,
     kernelVersion: version,
     kernelImage,
+    engine,
     firmware: await selectFirmware(firmware, { modules, packages, names, tools }),
     timeSeconds: await buildTime(kernelImage),
   };

@@ -6,10 +6,12 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { z } from 'zod';
 import { findBootImage } from '../../initramfs/boot-media/boot-image.ts';
 import { fetchBootLoaders } from '../../initramfs/boot-media/boot-loaders.ts';
 import { writeIso } from '../../initramfs/boot-media/iso.ts';
 import { fetchMediaTools } from '../../initramfs/boot-media/media-tools.ts';
+import { engines } from '../../initramfs/package-sets.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
 import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
@@ -92,7 +94,8 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   machine.type('kill -9 $(pidof provision)\n');
   await waitForLine(machine, /nibs: agent starts/, restarted);
   equal((await shell('until pidof tink-agent > /dev/null; do sleep 0.1; done; pidof tink-agent | wc -w')).trim(), '1');
-  const scores = 'for name in tink-agent dockerd; do cat /proc/$(pidof $name)/oom_score_adj; done';
+  const engine = { docker: 'dockerd', podman: 'podman' }[await engineOfImage()];
+  const scores = `for name in tink-agent ${engine}; do cat /proc/$(pidof $name)/oom_score_adj; done`;
   equal((await shell(scores)).trim(), '-900 -900', 'an action is ended first when memory runs out');
   ok(Number(await shell('cat /proc/sys/vm/min_free_kbytes')) < 32 * 1024, 'memory is not kept for huge pages');
 
@@ -148,6 +151,11 @@ async function makeIso(directory: string, kernelArguments: string): Promise<stri
   await writeIso(path, image, builtIn, await fetchBootLoaders(cache, 'amd64'), directory, await fetchMediaTools(cache));
   await writeFile(path, serveAsSmee(await readFile(path), kernelArguments, 2048));
   return path;
+}
+
+async function engineOfImage() {
+  const manifest = await readFile(join(build, 'initramfs-x86_64.manifest.json'), 'utf8');
+  return z.object({ engine: z.enum(engines) }).parse(JSON.parse(manifest)).engine;
 }
 
 /** Serves `files` on the host's loopback, which the machine sees at 10.0.2.2. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
+import { engines } from '../../initramfs/package-sets.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
 
 const { packages } = await fetchSystem(resolve(import.meta.dirname, '../../build/cache'));
@@ -14,7 +15,9 @@ const files = resolve(import.meta.dirname, '../../initramfs/files');
 const library = join(files, 'system/lib/nibs');
 
 test("every script is understood by the image's own shell, and shellcheck has nothing to warn of", async () => {
-  const scripts = [join(files, 'early/init'), ...(await readdir(library)).map((name) => join(library, name))];
+  const engineScripts = engines.map((engine) => join(files, `engine-${engine}/lib/nibs/engine`));
+  const systemScripts = (await readdir(library)).map((name) => join(library, name));
+  const scripts = [join(files, 'early/init'), ...systemScripts, ...engineScripts];
   for (const script of scripts) await execa(busybox, ['sh', '-n', script]);
   // SC1091: the functions are sourced by their path in the image.
   await execa('shellcheck', ['--shell=sh', '--severity=warning', '--exclude=SC1091', ...scripts]);
@@ -24,7 +27,10 @@ test('every program that inittab starts is there and can be executed', async () 
   const inittab = await readFile(join(files, 'system/etc/inittab'), 'utf8');
   const started = [...inittab.matchAll(/:(\/lib\/nibs\/[\w-]+)/g)].map((match) => String(match[1]));
   deepEqual(started.length, 7);
-  for (const path of started) await execa('test', ['-x', join(files, 'system', path)]);
+  for (const path of started) {
+    const folders = path === '/lib/nibs/engine' ? engines.map((engine) => `engine-${engine}`) : ['system'];
+    for (const folder of folders) await execa('test', ['-x', join(files, folder, path)]);
+  }
 });
 
 const commandLine =

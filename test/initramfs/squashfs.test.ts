@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
+import { architectures } from '../../debian/architecture.ts';
 import { fetchBuildTools } from '../../initramfs/build-tools.ts';
-import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
+import { squashfsOptions, writeSquashfs, xzOptions } from '../../initramfs/squashfs.ts';
 import { Tree } from '../../initramfs/tree.ts';
 
 test('writeSquashfs() makes the same bytes of the same tree, at any time and in any order of filling', async () => {
@@ -22,6 +23,26 @@ test('writeSquashfs() makes the same bytes of the same tree, at any time and in 
     const { stdout } = await execa('unsquashfs', ['-lln', join(directory, 'one')], { env: { TZ: 'UTC' } });
     match(stdout, /-rwxr-xr-x 0\/0 +1200000 2023-11-14 22:13 squashfs-root\/lib\/large/);
     match(stdout, /lrwxrwxrwx 0\/0 .* squashfs-root\/lib64 -> lib/);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('writeSquashfs() packs with xz for either architecture', async () => {
+  const tools = await fetchBuildTools(resolve(import.meta.dirname, '../../build/cache'));
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-squashfs-'));
+  try {
+    for (const architecture of architectures) {
+      const path = join(directory, architecture.name);
+      await writeSquashfs(
+        treeOf([['lib/text', Buffer.alloc(100_000, 'text')]]),
+        path,
+        0,
+        xzOptions(architecture),
+        tools,
+      );
+      match((await execa('unsquashfs', ['-stat', path])).stdout, /Compression xz/);
+    }
   } finally {
     await rm(directory, { recursive: true });
   }
