@@ -8,6 +8,7 @@ import { createRedactor } from './log/redact.ts';
 import { startMemoryCare } from './memory-care.ts';
 import type { KexecOptions } from './power/kexec.ts';
 import { createPower } from './power/power.ts';
+import { reportFailure } from './report/on-failure.ts';
 import { runTemplate } from './run-template.ts';
 import { ArgumentError, helpText, parseArguments } from './settings/arguments.ts';
 import {
@@ -59,6 +60,15 @@ export async function main(argv: readonly string[], program: Program, clock: Clo
   }
 }
 
+/**
+ * The program nibs-report, which reports the state of the machine.
+ * @returns its exit code
+ */
+export async function report(argv: readonly string[], clock: Clock = systemClock): Promise<number> {
+  const { reportProgram } = await import('./report/program.ts');
+  return await reportProgram(argv, clock);
+}
+
 async function work({ config, warnings }: LoadedConfig, build: Build, clock: Clock): Promise<number> {
   const memory = startMemoryCare();
   exportProxies(config, process.env);
@@ -82,6 +92,8 @@ async function work({ config, warnings }: LoadedConfig, build: Build, clock: Clo
   const observe: AgentDependencies['observe'] = (event) => {
     memory.observe(event);
     telemetry.observe(event);
+    if (event.kind === 'ended' && event.verdict !== 'SUCCESS' && config.reportUrl !== undefined)
+      void reportFailure({ reportUrl: config.reportUrl, clock, log, redactor }, stop.signal);
   };
   const dependencies = { runtime, log, redactor, observe, clock };
   if (config.transport === 'file') {

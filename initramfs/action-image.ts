@@ -14,21 +14,16 @@
  * `skopeo copy oci-archive:build/flatcar-install.oci.tar docker://registry/flatcar-install` pushes
  * it to a registry.
  */
-import { access, copyFile, mkdir, symlink } from 'node:fs/promises';
+import { copyFile, mkdir, symlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { busyboxCommands, fetchBuildTools } from './build-tools.ts';
 import { imageOptions, layOutDirectories, layOutLibraries, writeContainerImage } from './container-image.ts';
+import { findProgram, installerTools } from './installer-tools.ts';
 import { actionPackages } from './package-sets.ts';
 import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
-
-/** Tools that the installer runs. Everything else is busybox. */
-const programs = [
-  ...['lsblk', 'blkid', 'blockdev', 'wipefs', 'fallocate', 'partx', 'losetup', 'mount', 'umount', 'findmnt', 'flock'],
-  ...['btrfs', 'btrfstune', 'mkfs.btrfs', 'efibootmgr', 'udevadm', 'xz', 'kpartx'],
-];
 
 const links = ['flatcar-install', 'tink-agent', 'tink-worker'];
 
@@ -76,30 +71,17 @@ async function readSite(): Promise<SiteLayout> {
 /** Lays out shell, tools and libraries. */
 async function layOutTools(unpacked: string, tree: string): Promise<void> {
   await layOutDirectories(tree);
-  const found = await Promise.all(programs.map((program) => locate(unpacked, program)));
+  const found = installerTools.map((program) => findProgram(unpacked, program));
   for (const path of found) await copyFile(path, join(tree, 'usr/bin', basename(path)));
   await layOutBusybox(join(unpacked, 'bin/busybox'), tree);
   await layOutLibraries([...found, executable], unpacked, tree);
-}
-
-/** Debian installs into four directories. */
-async function locate(unpacked: string, program: string): Promise<string> {
-  for (const directory of ['usr/sbin', 'usr/bin', 'sbin', 'bin']) {
-    const path = join(unpacked, directory, program);
-    const found = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (found) return path;
-  }
-  throw new Error(`no package of the action image has ${program}; add its package to initramfs/package-sets.ts`);
 }
 
 /** Busybox under those of its names that no other tool has. */
 async function layOutBusybox(busybox: string, tree: string): Promise<void> {
   await copyFile(busybox, join(tree, 'usr/bin/busybox'));
   const commands = await busyboxCommands(await fetchBuildTools(join(root, 'build/cache')));
-  const names = commands.filter((name) => !programs.includes(name));
+  const names = commands.filter((name) => !installerTools.includes(name));
   for (const name of names) await symlink('busybox', join(tree, 'usr/bin', name));
 }
 

@@ -1,8 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import type { Architecture } from '../debian/architecture.ts';
 import { type BuildTools, busyboxCommands } from './build-tools.ts';
 import type { Firmware } from './firmware.ts';
+import { findProgram, installerTools } from './installer-tools.ts';
 import { findLibraries } from './libraries.ts';
 import { moduleList, selectModules, stageModules } from './modules.ts';
 import type { Engine } from './package-sets.ts';
@@ -50,7 +51,7 @@ const deviceRules = [
   ...['60-persistent-storage-tape', '80-drivers'],
 ];
 /** The names of the executable. */
-const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
+const programs = ['tink-agent', 'tink-worker', 'flatcar-install', 'nibs-report'];
 
 /**
  * The first files of the machine, unpacked into memory by the kernel: only what mounts the other
@@ -115,8 +116,15 @@ async function addBusybox(tree: Tree, sources: Sources): Promise<void> {
 }
 
 async function addTools(tree: Tree, sources: Sources): Promise<void> {
-  for (const path of tools) await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
+  for (const path of [...tools, ...toolsOfInstaller(sources)]) {
+    await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
+  }
   for (const name of ['modprobe', 'lsmod', 'insmod', 'rmmod', 'modinfo']) tree.link(`bin/${name}`, 'kmod');
+}
+
+/** For an installation without a server; actions have them in their image. */
+function toolsOfInstaller({ packages }: Sources): string[] {
+  return installerTools.map((name) => relative(packages, findProgram(packages, name)));
 }
 
 /** The device manager and the network manager; their libraries are not included. */
@@ -143,7 +151,12 @@ export function managerPrograms({ gnu }: Architecture): string[] {
 }
 
 async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
-  const paths = [...programsOfEngine[sources.engine], ...tools, ...managerPrograms(sources.architecture)];
+  const paths = [
+    ...programsOfEngine[sources.engine],
+    ...tools,
+    ...toolsOfInstaller(sources),
+    ...managerPrograms(sources.architecture),
+  ];
   const programsWithLibraries = paths.map((path) => join(sources.packages, path));
   const libraries = await findLibraries([...programsWithLibraries, sources.executable], sources.packages);
   for (const path of libraries) tree.file(path, await readFile(join(sources.packages, path)), 0o755);

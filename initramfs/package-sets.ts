@@ -13,6 +13,7 @@ export const bootPackages: PackageSet = {
   packages: [
     ...['busybox-static', 'kmod', 'rdate', 'ca-certificates', 'kbd', 'kexec-tools'],
     ...['udev', 'systemd', 'libkmod2'], // device manager and network manager, without the init system
+    ...['util-linux', 'mount', 'btrfs-progs', 'efibootmgr', 'xz-utils', 'kpartx'], // for flatcar-install
     'libgcc-s1', // for the executable
   ],
   dependencies: 'all',

@@ -14,7 +14,7 @@ export interface HttpClientOptions extends HttpAgentsOptions {
 
 export interface HttpRequest {
   readonly url: URL;
-  /** Default: POST with a form, else GET. */
+  /** Default: POST with a form, PUT with an upload, else GET. */
   readonly method?: 'HEAD' | undefined;
   readonly headers?: http.OutgoingHttpHeaders | undefined;
   /**
@@ -23,6 +23,8 @@ export interface HttpRequest {
   readonly privateHeaders?: http.OutgoingHttpHeaders | undefined;
   /** The body. Redirects are not followed then, because a form may contain a password. */
   readonly form?: URLSearchParams | undefined;
+  /** A text that the server is to store at the URL. Redirects are not followed then either. */
+  readonly upload?: string | undefined;
 }
 
 /**
@@ -89,17 +91,18 @@ async function attempt(
   options: HttpClientOptions,
   signal: AbortSignal,
 ): Promise<http.IncomingMessage> {
-  const { form, method = form === undefined ? 'GET' : 'POST' } = request;
+  const { form, upload, method = defaultMethodOf(request) } = request;
   const headers = {
     'user-agent': 'nibs',
     // Signatures and digests are those of the file as the server has it: no compression.
     'accept-encoding': 'identity',
     ...(form && { 'content-type': 'application/x-www-form-urlencoded' }),
+    ...(upload !== undefined && { 'content-type': 'text/plain; charset=utf-8' }),
     ...request.headers,
     ...(url.origin === request.url.origin && request.privateHeaders),
   };
   try {
-    return await sendRequest({ url, method, headers, body: form?.toString() }, agents, options, signal);
+    return await sendRequest({ url, method, headers, body: form?.toString() ?? upload }, agents, options, signal);
   } catch (error) {
     signal.throwIfAborted();
     if (!isNotYetValid(error)) throw toHttpRequestError(url, error);
@@ -108,8 +111,13 @@ async function attempt(
   }
 }
 
-function redirectOf({ form }: HttpRequest, { status, headers }: HttpResponse): string | undefined {
-  return form === undefined && redirectStatuses.has(status) ? headers.location : undefined;
+function defaultMethodOf({ form, upload }: HttpRequest): 'GET' | 'POST' | 'PUT' {
+  if (form !== undefined) return 'POST';
+  return upload === undefined ? 'GET' : 'PUT';
+}
+
+function redirectOf({ form, upload }: HttpRequest, { status, headers }: HttpResponse): string | undefined {
+  return form === undefined && upload === undefined && redirectStatuses.has(status) ? headers.location : undefined;
 }
 
 function toResponse(url: URL, secure: boolean, { method }: HttpRequest, body: http.IncomingMessage): HttpResponse {

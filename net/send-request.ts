@@ -7,7 +7,7 @@ import type { ConnectionOptions, HttpAgents } from './http-agents.ts';
 /** One request without redirects. */
 export interface WireRequest {
   readonly url: URL;
-  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
   readonly headers: http.OutgoingHttpHeaders;
   readonly body: string | undefined;
 }

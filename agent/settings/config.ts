@@ -25,12 +25,17 @@ export type NatsConfig = Config & {
 /** To run a template from a file. */
 export type FileConfig = Config & { readonly transport: 'file'; readonly template: string };
 
-export interface LoadedConfig {
-  readonly config: CompleteConfig;
+/** A configuration that may lack what the agent needs to work. */
+export interface LoadedSettings {
+  readonly config: Config;
   /** Source of each value, for people. Settings without one have their default. */
   readonly sources: ReadonlyMap<SettingKey, string>;
   /** Values that are not used, and what is used instead, a line each; without secrets. */
   readonly warnings: readonly string[];
+}
+
+export interface LoadedConfig extends LoadedSettings {
+  readonly config: CompleteConfig;
 }
 
 /**
@@ -50,6 +55,25 @@ export async function loadConfig(
   environment: Readonly<Record<string, string | undefined>>,
   directory?: string,
 ): Promise<LoadedConfig> {
+  const loaded = await loadSettings(flags, environment, directory);
+  try {
+    return { ...loaded, config: complete(loaded.config) };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    // The missing value may have been given, but invalid.
+    throw new ConfigError([...loaded.warnings, error.message].join('\n'));
+  }
+}
+
+/**
+ * As {@link loadConfig}, for a program that works without a server.
+ * @throws {ConfigError} invalid flags, unreadable files that a flag names
+ */
+export async function loadSettings(
+  flags: Arguments,
+  environment: Readonly<Record<string, string | undefined>>,
+  directory?: string,
+): Promise<LoadedSettings> {
   const { given, problems } = await readSources(flags, environment, directory);
   const sources = new Map<SettingKey, string>();
   const values: [SettingKey, unknown][] = [];
@@ -68,13 +92,7 @@ export async function loadConfig(
   }
   if (refused.length > 0) throw new ConfigError(refused.join('\n'));
   const config = schema.parse(Object.fromEntries(values));
-  try {
-    return { config: complete({ ...config, workerId: config.workerId ?? config.bootMac }), sources, warnings };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    // The missing value may have been given, but invalid.
-    throw new ConfigError([...warnings, error.message].join('\n'));
-  }
+  return { config: { ...config, workerId: config.workerId ?? config.bootMac }, sources, warnings };
 }
 
 interface Choice {

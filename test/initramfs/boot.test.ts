@@ -39,7 +39,7 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   }
   const startedAt = Date.now();
   await using machine = await boot(scratch.directory, {
-    commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 nibs_shell`,
+    commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 modules=nbd,none blacklist=qemu_fw_cfg nibs_shell`,
     disks,
     clock: '2037-01-01T00:00:00',
     watchdog: true,
@@ -61,6 +61,13 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
 
   const shell = openShell(machine);
   match(await shell('ls /dev/vda /dev/sda /dev/sdb /dev/nvme0n1 && echo all'), /all/);
+  match(await shell('ls /dev/disk/by-path | wc -l; ls /dev/disk/by-id'), /[4-9].* nvme-/);
+  match(await shell('ls /run/udev/data | grep -c ^b'), /[1-9]/, 'what udev knows of disks, for actions');
+  match(await shell('ls /dev/nbd0 /dev/net/tun && echo both'), /both/);
+  match(
+    await shell('grep -c -e ^nbd -e ^qemu_fw_cfg /proc/modules; cat /var/log/nibs'),
+    /^1 .*the module none of modules= cannot/s,
+  );
   match(await shell('awk \'$2 == "/" { print $3 }\' /proc/mounts | tail -n 1'), /overlay/);
   match(await shell('test -S /var/run/docker.sock && ls -d /statedir /worker /var/lib/nibs'), /\/var\/lib\/nibs/);
   const card = (

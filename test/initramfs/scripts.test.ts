@@ -1,5 +1,5 @@
 import { deepEqual, equal } from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -144,6 +144,56 @@ test('each registry is trusted by the authority that the kernel command line nam
     certificate('first:443', '/ca.pem'),
     certificate('other:5000', '/other.pem'),
   ]);
+});
+
+test('without a server the installer runs with the options of nibs_install, again after a failure if that is wanted, and the machine restarts', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-install-'));
+  try {
+    const program = async (name: string, script: string) =>
+      await writeFile(join(directory, 'bin', name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    await mkdir(join(directory, 'bin'));
+    const calls = join(directory, 'calls');
+    await program(
+      'flatcar-install',
+      `echo "install $*" >>${calls}; [ -e ${directory}/failed ] && exit 0; : >${directory}/failed; echo "no disk fits"; exit 3`,
+    );
+    await program('nibs-report', `echo "report $*" >>${calls}`);
+    await program('reboot', `echo reboot >>${calls}; kill $PPID`);
+    await writeFile(join(directory, 'active'), 'null\n');
+    await writeFile(
+      join(directory, 'cmdline'),
+      'nibs_install="-s --ignition-url http://a/b?*" nibs_install_retry=0 nibs_report_url=http://c/ quiet\n',
+    );
+    for (const name of ['functions', 'install']) {
+      const script = await readFile(join(library, name), 'utf8');
+      const moved = script.replaceAll(/\/(lib\/nibs|run\/nibs|var\/log)(?=\/)/g, directory);
+      // By its path: busybox has a program of this name, which its shell prefers.
+      await writeFile(join(directory, name), moved.replace('\t$action\n', `\t${directory}/bin/$action\n`));
+    }
+    const command = `mount --bind ${directory}/cmdline /proc/cmdline
+      mount --bind ${directory}/active /sys/class/tty/console/active
+      export PATH=${directory}/bin:$PATH
+      ${busybox} sh ${directory}/install`;
+    // In process IDs of its own, so that it could restart nothing else.
+    await execa('unshare', ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', command], { reject: false });
+    deepEqual((await readFile(calls, 'utf8')).trimEnd().split('\n'), [
+      'install -s --ignition-url http://a/b?*',
+      'report --send',
+      'install -s --ignition-url http://a/b?*',
+      'reboot',
+    ]);
+    const log = (await readFile(join(directory, 'nibs'), 'utf8')).replaceAll(/ \([\d.]+ s\)/g, '');
+    deepEqual(log.trimEnd().split('\n'), [
+      'installing: flatcar-install -s --ignition-url http://a/b?*',
+      'installation failed with status 3: no disk fits',
+      'a report of the machine was sent',
+      'installing again in 0 s',
+      'installing: flatcar-install -s --ignition-url http://a/b?*',
+      'installed: reboot',
+    ]);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 /**

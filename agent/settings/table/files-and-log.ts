@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { settingsOf } from '../names.ts';
-import { authority, choice, logLevel, port, string, syslogHost } from '../values.ts';
+import { authority, choice, httpUrl, logLevel, port, string, syslogHost } from '../values.ts';
 
 const setting = settingsOf('Files and log');
 
@@ -53,6 +53,12 @@ export const filesAndLogSettings = {
       'Format of the messages: RFC 5424 with all fields in the text, which Smee, rsyslog and syslog-ng show in full; RFC 5424 with fields as structured data, which Smee drops; or RFC 3164.',
     value: 'FORMAT',
     kernel: ['syslog_format'],
+  }),
+  reportUrl: setting(httpUrl().optional(), {
+    name: 'report-url',
+    description:
+      'URL to which a report of the machine is sent by HTTP PUT when an action fails: log, devices, network, engine, without secrets. Default: none is sent.',
+    value: 'URL',
   }),
   statusAddress: setting(
     z
