@@ -45,9 +45,9 @@ test('the image reads what is called used, and nothing that is called ignored; t
 /** The names that the scripts of the boot image and the agent ask for. */
 async function argumentsRead(): Promise<ReadonlySet<string>> {
   const names = new Set<string>();
-  const scripts = join(root, 'initramfs/files/system/lib/nibs');
-  for (const file of await readdir(scripts)) {
-    const script = await readFile(join(scripts, file), 'utf8');
+  const files = await readdir(join(root, 'initramfs/files'), { recursive: true, withFileTypes: true });
+  for (const { parentPath, name: file } of files.filter((one) => one.isFile())) {
+    const script = await readFile(join(parentPath, file), 'utf8');
     for (const [, name = ''] of script.matchAll(/\b(?:setting|requested) (\w+)/g)) names.add(name);
     // The loops over names.
     for (const [, list = ''] of script.matchAll(/^\s*for (?:name|key) in ([\w ]+); do$/gm))
