@@ -173,7 +173,7 @@ test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 1
 	test/hosts/debian-13.sh test/hosts/in-debian-13.sh $(TESTS)
 
 .PHONY: bench
-bench: bench-agent bench-decompress bench-install ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
+bench: bench-agent bench-decompress bench-install bench-boot ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
 
 .PHONY: bench-decompress
 bench-decompress: setup build ## Decoding an image: ours, lbzip2, bzip2
@@ -182,6 +182,10 @@ bench-decompress: setup build ## Decoding an image: ours, lbzip2, bzip2
 .PHONY: bench-agent
 bench-agent: setup build ## What the agent costs: its actions against docker run, idle CPU and memory; BENCH_JSON=path too
 	$(NODE) test/bench/agent.ts
+
+.PHONY: bench-boot
+bench-boot: setup build initramfs ## From the start of the kernel to the first answer of the tink server: ours, a bare busybox; memory, sizes, phases; BENCH_JSON=path too
+	$(NODE) test/bench/boot.ts
 
 .PHONY: bench-install
 bench-install: setup build ## Installing an image: ours, wget with lbzip2 or bzip2; BENCH=--quick for a small one
