@@ -155,7 +155,7 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 	@test/install-system-packages.sh test/system-packages-aarch64.txt
 	$(NODE) initramfs/build.ts --arch aarch64 $(addprefix --compression-level ,$(COMPRESSION_LEVEL))
 	$(NODE) initramfs/action-image.ts --arch aarch64 --output build/flatcar-install-aarch64.oci.tar
-	$(NODE) test/run.ts test/initramfs/boot-aarch64.ts
+	$(NODE) test/run.ts test/initramfs/layout-aarch64.ts test/initramfs/boot-aarch64.ts
 
 # Many minutes of emulation; `node test/boot/run.ts ROW…` without building anything.
 .PHONY: test-boot

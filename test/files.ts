@@ -107,7 +107,6 @@ export const ownCode: readonly string[] = [
   'test/initramfs/boot-media/uki.test.ts',
   'test/initramfs/captain-os.test.ts',
   'test/initramfs/clock.test.ts',
-  'test/initramfs/cross-build.test.ts',
   'test/initramfs/libraries.test.ts',
   'test/initramfs/modules.test.ts',
   'test/initramfs/scripts.test.ts',

@@ -4,7 +4,7 @@
 # Ubuntu as host.
 #
 # The checksums of what is built are in build/hosts/debian-13.sha256 afterwards. `make initramfs
-# images COMPRESSION_LEVEL=9` makes the same bytes on each host, so that
+# images COMPRESSION_LEVEL=3` makes the same bytes on each host, so that
 # `cd build; sha256sum --check hosts/debian-13.sha256` finds no difference.
 #
 # `debian-13.sh COMMAND...` runs another command in the clone instead of

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { hostArchitecture } from '../../debian/architecture.ts';
 import { layOutSite, readSiteSource, type SiteSource } from '../../initramfs/site.ts';
 import { readSite } from '../../installer/site.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
@@ -83,5 +84,5 @@ test('make images hands MIRROR, CA and KEY to the image of the actions', async (
     cwd: join(import.meta.dirname, '../..'),
   });
   const expected = '--mirror https://one.example --mirror https://two.example --ca ca.pem --key key.asc';
-  assert.ok(stdout.includes(`initramfs/action-image.ts ${expected}\n`), stdout);
+  assert.ok(stdout.includes(`initramfs/action-image.ts --arch ${hostArchitecture.name} ${expected}\n`), stdout);
 });
