@@ -96,7 +96,7 @@ async function measureBootImage(): Promise<Measured> {
     answerSeconds: numberIn(answered.text),
     memoryBytes: Number(answer.text.match(/"memoryUsedKiB":(\d+)/)?.[1]) * 1024,
     phases: machine.console.lines.flatMap(({ text }) => {
-      const [, phase, seconds] = text.match(/^nibs: (.+) \(([\d.]+) s\)/) ?? [];
+      const [, phase, seconds] = text.match(/nibs: (.+) \(([\d.]+) s\)/) ?? [];
       return phase === undefined ? [] : [[phase, Number(seconds)] as const];
     }),
   };
