@@ -139,7 +139,7 @@ ifdef FILE
 # What the file needs is made first: nothing for a unit test.
 test: node_modules/.package-lock.json
 	@case "$$($(NODE) test/files.ts $(FILE))" in \
-	  *machine*) $(MAKE) --no-print-directory setup build initramfs ;; \
+	  *machine*) $(MAKE) --no-print-directory setup build initramfs iso ;; \
 	  *integration*) $(MAKE) --no-print-directory setup build ;; \
 	esac
 	$(NODE) test/run.ts $(FILE)

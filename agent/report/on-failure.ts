@@ -18,14 +18,17 @@ export async function reportFailure(options: FailureReportOptions, signal: Abort
   const { reportUrl, clock, log, redactor } = options;
   try {
     // An agent whose actions succeed needs none of it.
-    const [{ makeReport }, { sections }, { sendReport }] = await Promise.all([
+    const [{ learnKernelSecrets }, { makeReport }, { sections }, { sendReport }] = await Promise.all([
+      import('./kernel-secrets.ts'),
       import('./report.ts'),
       import('./sections.ts'),
       import('./send.ts'),
     ]);
+    await learnKernelSecrets(redactor);
     const report = await makeReport(sections, redactor, signal);
-    await sendReport(new URL(reportUrl), report, clock, signal);
-    log.info(`a report of the machine was sent to ${redactor.redact(reportUrl)}`);
+    const url = new URL(reportUrl);
+    await sendReport(url, report, clock, signal);
+    log.info(`a report of the machine was sent to ${url.origin}${url.pathname}`);
   } catch (error) {
     if (!signal.aborted) log.warn(`no report of the machine was sent: ${reasonOf(error)}`);
   }

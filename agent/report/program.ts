@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import type { Clock } from '../../clock/clock.ts';
 import { OperationError } from '../../errors/operation-error.ts';
@@ -8,8 +8,8 @@ import { createRedactor, type Redactor } from '../log/redact.ts';
 import { parseArguments } from '../settings/arguments.ts';
 import { loadSettings } from '../settings/config.ts';
 import { secretsFrom } from '../settings/credentials.ts';
-import { parseKernelCommandLine } from '../settings/kernel-cmdline.ts';
 import { exportProxies } from '../settings/proxies.ts';
+import { learnKernelSecrets } from './kernel-secrets.ts';
 import { makeReport } from './report.ts';
 import { sections } from './sections.ts';
 import { sendReport } from './send.ts';
@@ -45,7 +45,7 @@ export async function reportProgram(argv: readonly string[], clock: Clock): Prom
     else if (target === undefined) process.stdout.write(report);
     return 0;
   } catch (error) {
-    const isArgument = error instanceof TypeError && 'code' in error;
+    const isArgument = error instanceof TypeError && 'code' in error && /^ERR_PARSE_ARGS/.test(String(error.code));
     if (!isArgument && !isExpected(error)) throw error;
     process.stderr.write(`nibs-report: ${reasonOf(error)}\n`);
     return isArgument ? 2 : 1;
@@ -66,24 +66,15 @@ function parse(argv: readonly string[]) {
 }
 
 /**
- * The secrets of the agent's configuration are masked, and all that looks like one on the kernel
- * command line, because an invalid value is not part of the configuration.
+ * The secrets of the kernel command line and of the agent's configuration are masked.
  * @returns the URL of the configuration
  */
 async function learnConfiguration(redactor: Redactor): Promise<string | undefined> {
-  const parameters = [...parseKernelCommandLine(await readFile('/proc/cmdline', 'utf8'))];
-  redactor.learnEnvironment(parameters.map(([name, value]) => `${name}=${value}`));
-  for (const [name, value] of parameters)
-    if (/^(nibs_)?registries$/.test(name)) learnPasswords(String(value), redactor);
+  await learnKernelSecrets(redactor);
   const { config } = await loadSettings(parseArguments([]), process.env);
   for (const secret of secretsFrom(config)) redactor.learn(secret);
   exportProxies(config, process.env);
   return config.reportUrl;
-}
-
-/** Of `HOST=NAME:PASSWORD …`. */
-function learnPasswords(accounts: string, redactor: Redactor): void {
-  for (const [, password = ''] of accounts.matchAll(/=[^\s:]*:(\S+)/g)) redactor.learn(password);
 }
 
 function targetOf(url: string | undefined): URL {

@@ -1,7 +1,11 @@
 /** The agent as a program: against a fake server, with a real engine and a real registry. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { createProcessMachine, type ProcessMachine } from '../sandbox/agent-under-test/process-machine.ts';
 import { runAgentProgram } from '../sandbox/agent-under-test/run-agent-program.ts';
@@ -83,7 +87,15 @@ test('an action that exits with 3 is FAILED, with the exit code and its last lin
     { name: 'fails', script: 'echo no space left on /dev/sda >&2; exit 3' },
     { name: 'never', script: 'echo never >> /shared/done' },
   ]);
-  const agent = machine.start(['--finish=reboot']);
+  const sent: string[] = [];
+  const web = createServer(async (request, response) => {
+    sent.push(`${request.method} ${request.url}\n${await text(request)}`);
+    response.end();
+  }).listen(0, '127.0.0.1');
+  test.after(() => web.close());
+  await once(web, 'listening');
+  const { port } = web.address() as AddressInfo;
+  const agent = machine.start(['--finish=reboot', `--report-url=http://127.0.0.1:${port}/report.txt`]);
   const message = await machine.reported(workflow, 'ACTION_FAILED', 'fails');
   assert.match(message, /3/);
   assert.match(message, /no space left on \/dev\/sda/);
@@ -91,6 +103,8 @@ test('an action that exits with 3 is FAILED, with the exit code and its last lin
   await machine.reported(next, 'ACTION_SUCCESS', 'later');
   assert.deepEqual(await machine.done().then((lines) => lines.filter((line) => line !== 'reboot')), []);
   assert.deepEqual(machine.events(workflow), ['fails ACTION_IN_PROGRESS', 'fails ACTION_FAILED']);
+  await pollUntil(() => sent.length > 0, 'the report of the machine');
+  assert.match(sent.join(), /^PUT \/report\.txt\n=== \/proc\/cmdline\n/);
   assert.equal(agent.process.exitCode, null);
 });
 

@@ -92,11 +92,12 @@ describe('the executable', () => {
 
   test('takes the name as its first argument under another name', () => {
     assert.match(run('nibs', 'flatcar-install', '--help').stdout, /^Usage: flatcar-install/);
+    assert.match(run('nibs', 'nibs-report').stdout, /^=== \/proc\/cmdline$/m);
   });
 
   test('under another name and without an argument lists its names', () => {
     const { stderr, status } = run('nibs');
-    assert.match(stderr, /tink-agent \| tink-worker \| flatcar-install/);
+    assert.match(stderr, /tink-agent \| tink-worker \| flatcar-install \| nibs-report/);
     assert.equal(status, 1);
   });
 });

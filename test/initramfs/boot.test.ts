@@ -39,7 +39,7 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   }
   const startedAt = Date.now();
   await using machine = await boot(scratch.directory, {
-    commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 modules=nbd,none blacklist=qemu_fw_cfg nibs_shell`,
+    commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 modules=nbd,none blacklist=qemu_fw_cfg other_token=c4n4ry nibs_shell`,
     disks,
     clock: '2037-01-01T00:00:00',
     watchdog: true,
@@ -82,6 +82,11 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   match(await shell('pidof watchdog > /dev/null && echo fed'), /fed/);
   match(await shell('flatcar-install -h > /dev/null && echo installs'), /installs/);
   match(await shell('kexec --version'), /kexec-tools/);
+  match(
+    await shell('nibs-report >/tmp/report; grep -c ^===./var/log/nibs /tmp/report; grep -c c4n4ry /tmp/report'),
+    /^1 0 /,
+    'the report has the log, and no secret of the kernel command line',
+  );
 
   match(
     await shell('until grep -q 10.0.2.99 /dev/vcs2; do sleep 0.1; done; cat /dev/vcs2'),

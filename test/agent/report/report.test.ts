@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { createRedactor } from '../../../agent/log/redact.ts';
+import { learnKernelSecrets } from '../../../agent/report/kernel-secrets.ts';
 import { makeReport } from '../../../agent/report/report.ts';
 import { sendReport } from '../../../agent/report/send.ts';
 import { systemClock } from '../../../clock/system.ts';
@@ -25,6 +26,18 @@ test('a report has the output of commands and the content of files, without secr
     (await makeReport(sections, redactor, signal)).replaceAll(directory.path, ''),
     '=== a command\n*** https://me:***@host/\n\n=== /one\nfirst\n\n=== /two\nthe password is ***\n',
   );
+});
+
+test('what looks like a secret on the kernel command line is masked, also in what is no valid setting', async () => {
+  await using directory = await makeDirectory({
+    cmdline:
+      'quiet bmc_password=first1 nibs_registries="a:5000=me:second2 b=you:third3 broken" grpc_authority=host:1\n',
+  });
+  const redactor = createRedactor();
+  await learnKernelSecrets(redactor, join(directory.path, 'cmdline'));
+  const sections = [{ title: 'files', directory: directory.path, files: /./ }] as const;
+  const [, line] = (await makeReport(sections, redactor, signal)).split('\n');
+  equal(line, 'quiet bmc_password=*** nibs_registries="a:5000=me:*** b=you:*** broken" grpc_authority=host:1');
 });
 
 test('what cannot be read has its reason in its place', async () => {
