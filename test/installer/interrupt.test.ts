@@ -281,7 +281,7 @@ async function measureRun(): Promise<number> {
 test(`flatcar-install is interrupted at any moment (SEED=${seed})`, async () => {
   const random = randomFrom(seed);
   const longest = await measureRun();
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 5; round++) {
     const [saving, delay] = [random() < 0.5, Math.round(random() * longest)];
     const context = `round ${round}, after ${delay} ms${saving ? ', saving' : ''}`;
     await during({ saving }, async (run) => {
@@ -298,7 +298,7 @@ test(`flatcar-install is interrupted at any moment (SEED=${seed})`, async () => 
 test(`flatcar-install is killed at any moment: the disk boots all or nothing (SEED=${seed})`, async () => {
   const random = randomFrom(seed + 1);
   const longest = await measureRun();
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 4; round++) {
     const [saving, delay] = [round % 2 === 0, Math.round(random() * longest)];
     const context = `round ${round}, after ${delay} ms`;
     await during({ saving }, async (run) => {
