@@ -88,8 +88,15 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 	$(NODE) agent/template/engine/build.ts
 
 .PHONY: initramfs
-initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64, or with ARCH=aarch64 those with that name; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, COMPRESSION=xz for a smaller one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers), ENGINE=docker|podman (default docker)
-	$(NODE) initramfs/build.ts --arch $(ARCH) $(addprefix --compression ,$(COMPRESSION)) $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --engine ,$(ENGINE))
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64, or with ARCH=aarch64 those with that name; COMPRESSION_LEVEL=9 (of 19) for a quick build of a larger one, COMPRESSION=xz for a smaller one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers), ENGINE=docker|podman (default docker), and what a site adds, as for site-initramfs
+	$(NODE) initramfs/build.ts --arch $(ARCH) $(addprefix --compression ,$(COMPRESSION)) $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --engine ,$(ENGINE)) $(ADDITIONS)
+
+# What a site adds to the boot image.
+ADDITIONS = $(addprefix --files ,$(FILES)) $(addprefix --certificate ,$(CERTIFICATES))
+
+.PHONY: site-initramfs
+site-initramfs: setup ## A second initramfs with what a site adds to the boot image: build/site-initramfs-x86_64; FILES=directory (for the root), CERTIFICATES=file (PEM)
+	$(NODE) initramfs/site-initramfs.ts --arch $(ARCH) $(ADDITIONS)
 
 # Kernel arguments of a site, for all media. In the environment, so that the shell does not read quotes in them.
 export KERNEL_ARGS

@@ -4,25 +4,34 @@
  *
  * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
  * [--executable build/nibs-linux-x64] [--compression zstd|xz] [--compression-level 19]
- * [--kernel stable|backports] [--firmware none|servers|all] [--engine docker|podman]` writes
+ * [--kernel stable|backports] [--firmware none|servers|all] [--engine docker|podman]
+ * [--files directory …] [--certificate file …]` writes
  * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
  * of its contents), initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS; for aarch64
  * files with that name. It builds for either architecture on either.
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
- * for each squashfs layer, and the last one with /init, which mounts them. An unchanged layer is
- * taken from build/cache.
+ * for each squashfs layer, and one with /init, which mounts them; then one with what a site adds, if
+ * anything. An unchanged layer is taken from build/cache.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { constants, zstdCompress } from 'node:zlib';
+import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { architectureOf, hostArchitecture } from '../debian/architecture.ts';
+import {
+  type Additions,
+  additionArguments,
+  additionOptions,
+  packAdditions,
+  readAdditions,
+} from './additions/additions.ts';
 import { writeChecksums, writeWhole } from './checksums.ts';
+import { compressedCpio } from './compressed-cpio.ts';
 import { cpio } from './cpio.ts';
+import { exitOnMistake } from './exit-on-mistake.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
 import { engines, firmwareChoices, kernels } from './package-sets.ts';
@@ -35,7 +44,7 @@ const root = resolve(import.meta.dirname, '..');
 
 const cache = join(root, 'build/cache');
 
-await main();
+await exitOnMistake(main);
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -48,6 +57,7 @@ async function main(): Promise<void> {
       kernel: { type: 'string', default: 'stable' },
       firmware: { type: 'string', default: 'servers' },
       engine: { type: 'string', default: defaultEngine },
+      ...additionArguments,
     },
   });
   const architecture = architectureOf(values.arch);
@@ -58,11 +68,13 @@ async function main(): Promise<void> {
   const level = z.coerce.number().int().min(1).max(22).parse(values['compression-level']);
   const compression = z.enum(compressions).parse(values.compression);
   const packing = compression === 'xz' ? xzOptions(architecture) : squashfsOptions(level);
+  const additionsWanted = additionOptions(values);
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
+    const additions = additionsWanted && (await readAdditions(additionsWanted));
     const system = await fetchSystem(cache, { architecture, kernel, firmware, engine });
     const sources = { ...system, executable, scratch };
     const segments = [
@@ -70,8 +82,9 @@ async function main(): Promise<void> {
       await layer('2-engine', await engineTree(sources), sources, packing),
       await layer('3-nibs', await executableTree(sources), sources, packing),
       await early(await earlyTree(sources), sources.timeSeconds),
+      ...(additions === undefined ? [] : [await added(additions.tree, sources.timeSeconds)]),
     ];
-    await writeImage(output, sources, segments);
+    await writeImage(output, sources, segments, additions);
     await forgetOldLayers();
   } finally {
     await rm(scratch, { recursive: true });
@@ -106,16 +119,18 @@ async function layer(
 }
 
 async function early(tree: Tree, timeSeconds: number): Promise<Segment> {
-  const bytes = await promisify(zstdCompress)(cpio(tree, timeSeconds), {
-    params: { [constants.ZSTD_c_compressionLevel]: 19 },
-  });
-  return { name: 'early', bytes, contentBytes: tree.sizeBytes };
+  return { name: 'early', bytes: await compressedCpio(tree, timeSeconds, 19), contentBytes: tree.sizeBytes };
+}
+
+async function added(tree: Tree, timeSeconds: number): Promise<Segment> {
+  return { name: 'site', bytes: await packAdditions(tree, timeSeconds), contentBytes: tree.sizeBytes };
 }
 
 async function writeImage(
   output: string,
   sources: Sources & DebianSystem,
   segments: readonly Segment[],
+  additions: Additions | undefined,
 ): Promise<void> {
   const initramfs = Buffer.concat(segments.map((segment) => segment.bytes));
   const kernel = await readFile(sources.kernelImage);
@@ -129,6 +144,7 @@ async function writeImage(
     replacedPackages: sources.replaced,
     engine: sources.engine,
     firmware: { files: [...sources.firmware.files.keys()], missing: sources.firmware.missing },
+    ...(additions === undefined ? {} : { site: additions.manifest }),
   };
   const { name: arch } = sources.architecture;
   const delivered = new Map<string, Uint8Array>([

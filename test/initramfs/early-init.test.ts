@@ -1,0 +1,125 @@
+import { deepEqual } from 'node:assert/strict';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { execa } from 'execa';
+import { packAdditions, readAdditions } from '../../initramfs/additions/additions.ts';
+import { compressedCpio } from '../../initramfs/compressed-cpio.ts';
+import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
+import { fetchSystem } from '../../initramfs/system.ts';
+import { Tree } from '../../initramfs/tree.ts';
+import { createCertificateAuthority } from '../sandbox/certificates.ts';
+
+const build = resolve(import.meta.dirname, '../../build');
+const files = resolve(import.meta.dirname, '../../initramfs/files');
+
+test('what a second initramfs has below /site is in the root: its files above those of the image, its certificates trusted, its images until they are loaded', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-early-'));
+  try {
+    const { certificate } = await createCertificateAuthority();
+    await writeFile(join(directory, 'ca.pem'), certificate);
+    for (const [path, content] of [
+      ['usr/sbin/added', 'added\n'],
+      ['etc/replaced', 'new\n'],
+    ] as const) {
+      await mkdir(join(directory, 'files', path, '..'), { recursive: true });
+      await writeFile(join(directory, 'files', path), content);
+    }
+    const { tree } = await readAdditions({
+      files: [join(directory, 'files')],
+      certificates: [join(directory, 'ca.pem')],
+    });
+    // As people make one by hand.
+    const byHand = new Tree();
+    byHand.file('site/files/usr/bin/by-hand', 'by hand\n', 0o755);
+    byHand.file('site/files/usr/lib/by-hand', 'by hand\n');
+    byHand.file('site/certificates/none.pem', 'none');
+    byHand.file('site/images/one.tar', 'image\n');
+    const output = await startRoot(
+      directory,
+      [await packAdditions(tree, 0), await compressedCpio(byHand, 0, 1)],
+      [
+        ...['cat /bin/added /bin/by-hand /usr/bin/by-hand /lib/by-hand /etc/replaced /etc/kept', 'readlink /usr/bin'],
+        ...['cat /etc/ssl/certs/ca-certificates.crt', 'cat /site/images/one.tar', 'rm /site/images/one.tar'],
+        'touch /usr/bin/written; ls /site/images /bin/written',
+      ],
+    );
+    deepEqual(output.split('\n'), [
+      'added by the site: none.pem has no certificate in PEM format: ignored',
+      'added by the site: files: 4, files with certificates: 1, images: 1',
+      ...['added', 'by hand', 'by hand', 'by hand', 'new', 'kept', '../bin', 'of Debian', ''],
+      ...certificate.trimEnd().split('\n'),
+      ...['image', '/bin/written', '', '/site/images:'],
+    ]);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('without a second initramfs there is nothing of a site', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-early-'));
+  try {
+    const output = await startRoot(directory, [], ['[ -e /site ] || echo none', 'cat /etc/replaced /etc/kept']);
+    deepEqual(output.split('\n'), ['none', 'old', 'kept']);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+/**
+ * Runs the first process of the boot image in a root of its own, which is a tmpfs as the kernel's
+ * rootfs, with a small image. The kernel of this machine has its drivers already, and its settings
+ * and consoles are left alone.
+ * @param archives further ones of the initramfs
+ * @param commands run in the root, in place of the services
+ * @returns what they printed
+ */
+async function startRoot(
+  directory: string,
+  archives: readonly Uint8Array[],
+  commands: readonly string[],
+): Promise<string> {
+  const { packages, tools, timeSeconds } = await fetchSystem(join(build, 'cache'));
+  const busybox = await readFile(join(packages, 'bin/busybox'));
+  const system = new Tree();
+  const addBusybox = (tree: Tree, names: string) => {
+    tree.file('bin/busybox', busybox, 0o755);
+    for (const name of names.split(' ')) tree.link(`bin/${name}`, 'busybox');
+  };
+  addBusybox(system, 'sh cat ls rm touch find grep wc readlink');
+  for (const link of ['sbin', 'usr/bin', 'usr/sbin']) system.link(link, link.includes('/') ? '../bin' : 'bin');
+  system.link('usr/lib', '../lib');
+  for (const name of ['proc', 'sys', 'dev']) system.directory(name);
+  system.file('etc/replaced', 'old\n');
+  system.file('etc/kept', 'kept\n');
+  system.file('etc/ssl/certs/ca-certificates.crt', 'of Debian\n');
+  system.file('lib/nibs/functions', 'announce() { echo "$*"; }\n');
+  await system.copy(join(files, 'system/lib/nibs/site'), 'lib/nibs/site');
+  const start = ['#!/bin/sh', '[ ! -d /site ] || /lib/nibs/site', ...commands].join('\n');
+  system.file('lib/nibs/start', `${start}\n`, 0o755);
+  const squashfs = join(directory, 'system.squashfs');
+  await writeSquashfs(system, squashfs, timeSeconds, squashfsOptions(1), tools);
+
+  const early = new Tree();
+  const init = await readFile(join(files, 'early/init'), 'utf8');
+  const changed = init
+    .replace(/^\t(restart_after_panic|load_filesystem_drivers|say "init")\n/gm, '')
+    .replace('\tmount -t devtmpfs dev /dev\n', '\tmount --rbind /host-dev /dev\n');
+  early.file('init', changed, 0o755);
+  early.file('layers/1-system.squashfs', await readFile(squashfs));
+  addBusybox(early, 'sh mount mkdir chown chmod cp rm switch_root cat');
+  for (const name of ['proc', 'sys', 'dev', 'host-dev', 'memory', 'root']) early.directory(name);
+  const initramfs = [await compressedCpio(early, timeSeconds, 1), ...archives];
+  const script = `mount --make-rprivate /
+    mount -t tmpfs rootfs ${directory}/root
+    cd ${directory}/root
+    for archive in ${initramfs.map((_, index) => `../${index}.cpio.zst`).join(' ')}; do
+      zstd --quiet --decompress --stdout $archive | cpio --extract --make-directories --quiet
+    done
+    mount --rbind /dev host-dev
+    exec chroot . /init`;
+  await mkdir(join(directory, 'root'));
+  for (const [index, archive] of initramfs.entries()) await writeFile(join(directory, `${index}.cpio.zst`), archive);
+  return (await execa('unshare', ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-e', '-c', script])).stdout;
+}
