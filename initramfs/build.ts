@@ -11,7 +11,7 @@
  * files with that name. It builds for either architecture on either.
  *
  * The initramfs is a sequence of cpio archives, which the kernel unpacks one after the other: one
- * for each squashfs layer, and one with /init, which mounts them; then one with what a site adds, if
+ * for each squashfs layer, one with /init, which mounts them, and one with what a site adds, if
  * anything. An unchanged layer is taken from build/cache.
  */
 import { createHash } from 'node:crypto';

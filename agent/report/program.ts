@@ -36,6 +36,7 @@ export async function reportProgram(argv: readonly string[], clock: Clock): Prom
       process.stdout.write(help);
       return 0;
     }
+    if (url !== undefined && !send) throw new ReportArgumentError('--url is only for --send: give --send too');
     const redactor = createRedactor();
     const configured = await learnConfiguration(redactor);
     const target = send ? targetOf(url ?? configured) : undefined;
@@ -45,11 +46,20 @@ export async function reportProgram(argv: readonly string[], clock: Clock): Prom
     else if (target === undefined) process.stdout.write(report);
     return 0;
   } catch (error) {
-    const isArgument = error instanceof TypeError && 'code' in error && /^ERR_PARSE_ARGS/.test(String(error.code));
+    const isArgument = error instanceof ReportArgumentError || isParseError(error);
     if (!isArgument && !isExpected(error)) throw error;
     process.stderr.write(`nibs-report: ${reasonOf(error)}\n`);
     return isArgument ? 2 : 1;
   }
+}
+
+/** Arguments that do not go together. */
+class ReportArgumentError extends Error {
+  override readonly name = 'ReportArgumentError';
+}
+
+function isParseError(error: unknown): boolean {
+  return error instanceof TypeError && 'code' in error && /^ERR_PARSE_ARGS/.test(String(error.code));
 }
 
 function parse(argv: readonly string[]) {

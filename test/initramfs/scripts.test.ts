@@ -147,54 +147,119 @@ test('each registry is trusted by the authority that the kernel command line nam
 });
 
 test('without a server the installer runs with the options of nibs_install, again after a failure if that is wanted, and the machine restarts', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-install-'));
-  try {
-    const program = async (name: string, script: string) =>
-      await writeFile(join(directory, 'bin', name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-    await mkdir(join(directory, 'bin'));
-    const calls = join(directory, 'calls');
-    await program(
-      'flatcar-install',
-      `echo "install $*" >>${calls}; [ -e ${directory}/failed ] && exit 0; : >${directory}/failed; echo "no disk fits"; exit 3`,
-    );
-    await program('nibs-report', `echo "report $*" >>${calls}`);
-    await program('reboot', `echo reboot >>${calls}; kill $PPID`);
-    await writeFile(join(directory, 'active'), 'null\n');
-    await writeFile(
-      join(directory, 'cmdline'),
-      'nibs_install="-s --ignition-url http://a/b?*" nibs_install_retry=0 nibs_report_url=http://c/ quiet\n',
-    );
-    for (const name of ['functions', 'install']) {
-      const script = await readFile(join(library, name), 'utf8');
-      const moved = script.replaceAll(/\/(lib\/nibs|run\/nibs|var\/log)(?=\/)/g, directory);
-      // By its path: busybox has a program of this name, which its shell prefers.
-      await writeFile(join(directory, name), moved.replace('\t$action\n', `\t${directory}/bin/$action\n`));
-    }
-    const command = `mount --bind ${directory}/cmdline /proc/cmdline
-      mount --bind ${directory}/active /sys/class/tty/console/active
-      export PATH=${directory}/bin:$PATH
-      ${busybox} sh ${directory}/install`;
-    // In process IDs of its own, so that it could restart nothing else.
-    await execa('unshare', ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', command], { reject: false });
-    deepEqual((await readFile(calls, 'utf8')).trimEnd().split('\n'), [
-      'install -s --ignition-url http://a/b?*',
-      'report --send',
-      'install -s --ignition-url http://a/b?*',
-      'reboot',
-    ]);
-    const log = (await readFile(join(directory, 'nibs'), 'utf8')).replaceAll(/ \([\d.]+ s\)/g, '');
-    deepEqual(log.trimEnd().split('\n'), [
-      'installing: flatcar-install -s --ignition-url http://a/b?*',
-      'installation failed with status 3: no disk fits',
-      'a report of the machine was sent',
-      'installing again in 0 s',
-      'installing: flatcar-install -s --ignition-url http://a/b?*',
+  await using machine = await makeInstallingMachine({
+    commandLine: 'nibs_install="-s --ignition-url http://a/b?*" nibs_install_retry=0 nibs_report_url=http://c/ quiet',
+    installer: (directory) =>
+      `[ -e ${directory}/failed ] && exit 0; : >${directory}/failed; echo "no disk fits"; exit 3`,
+  });
+  await machine.run('$install');
+  deepEqual(await machine.calls(), [
+    'install -s --ignition-url http://a/b?*',
+    'report --send',
+    'install -s --ignition-url http://a/b?*',
+    'reboot',
+  ]);
+  deepEqual(await machine.announced(), [
+    'installing: flatcar-install -s --ignition-url http://a/b?*',
+    'installation failed with status 3: no disk fits',
+    'a report of the machine was sent',
+    'installing again in 0 s',
+    'installing: flatcar-install -s --ignition-url http://a/b?*',
+    'installed: reboot',
+  ]);
+});
+
+for (const [what, victims] of [
+  ['the script of nibs_install is killed', '$!'],
+  ['its subshells are killed with it', '$! $(pgrep -P $!)'],
+] as const) {
+  test(`when ${what} amid an installation, its installer is ended, the next one installs, and the machine restarts`, async () => {
+    await using machine = await makeInstallingMachine({
+      commandLine: 'nibs_install=-s',
+      // The first one runs until it is ended. A trap waits for a program in the foreground.
+      installer: (directory) => `[ -e ${directory}/began ] && exit 0
+        trap 'echo ended >>${directory}/calls; kill $!; exit 1' TERM
+        : >${directory}/began
+        sleep 1000 & wait`,
+    });
+    await machine.run(`$install & until [ -e $directory/began ]; do sleep 0.01; done; kill -9 ${victims}; $install`);
+    deepEqual(await machine.calls(), ['install -s', 'ended', 'install -s', 'reboot']);
+    deepEqual(await machine.announced(), [
+      'installing: flatcar-install -s',
+      'the script of the installation was killed: ending its installer',
+      'installing: flatcar-install -s',
       'installed: reboot',
     ]);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+  });
+}
+
+test('what the script of nibs_install has come to is the same when it is started again', async () => {
+  await using machine = await makeInstallingMachine({ commandLine: 'nibs_install=-s', installer: () => 'exit 3' });
+  // Without nibs_install_retry the machine stays as it is.
+  await machine.run(`for start in 1 2; do
+    $install & until [ "$(grep -c "nothing has been" $directory/nibs)" = $start ]; do sleep 0.01; done; kill -9 $!
+  done`);
+  deepEqual(await machine.calls(), ['install -s']);
+  await using installed = await makeInstallingMachine({ commandLine: 'nibs_install=-s', installer: () => 'exit 0' });
+  await installed.run('$install; $install');
+  deepEqual(await installed.calls(), ['install -s', 'reboot', 'reboot']);
 });
+
+interface InstallingMachine extends AsyncDisposable {
+  /**
+   * Runs a shell script in process IDs of its own, so that it could restart nothing else;
+   * `$install` is the script of the boot image.
+   */
+  run(script: string): Promise<void>;
+  /** The programs that were called. */
+  calls(): Promise<string[]>;
+  announced(): Promise<string[]>;
+}
+
+async function makeInstallingMachine({
+  commandLine,
+  installer,
+}: {
+  readonly commandLine: string;
+  readonly installer: (directory: string) => string;
+}): Promise<InstallingMachine> {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-install-'));
+  const calls = join(directory, 'calls');
+  const program = async (name: string, script: string) =>
+    await writeFile(join(directory, 'bin', name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  await mkdir(join(directory, 'bin'));
+  await program('flatcar-install', `echo "install $*" >>${calls}; ${installer(directory)}`);
+  await program('nibs-report', `echo "report $*" >>${calls}`);
+  await program('reboot', `echo reboot >>${calls}; kill $PPID`);
+  await writeFile(join(directory, 'active'), 'null\n');
+  await writeFile(join(directory, 'cmdline'), `${commandLine}\n`);
+  await writeFile(join(directory, 'nibs'), '');
+  for (const name of ['functions', 'install']) {
+    const script = await readFile(join(library, name), 'utf8');
+    const moved = script.replaceAll(/\/(lib\/nibs|run\/nibs|var\/log)(?=\/)/g, directory);
+    // By its path: busybox has a program of this name, which its shell prefers.
+    await writeFile(join(directory, name), moved.replace('\t$action\n', `\t${directory}/bin/$action\n`));
+  }
+  return {
+    async run(script) {
+      const command = `mount -t proc proc /proc
+        mount --bind ${directory}/cmdline /proc/cmdline
+        mount --bind ${directory}/active /sys/class/tty/console/active
+        export PATH=${directory}/bin:$PATH
+        directory=${directory}
+        install="${busybox} sh ${directory}/install"
+        ${script}`;
+      await execa('unshare', ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', command], { reject: false });
+    },
+    calls: async () => lines(await readFile(calls, 'utf8')),
+    announced: async () => lines((await readFile(join(directory, 'nibs'), 'utf8')).replaceAll(/ \([\d.]+ s\)/g, '')),
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
+  };
+}
+
+function lines(text: string): string[] {
+  return text.trimEnd().split('\n');
+}
 
 /**
  * Runs a call of the shared functions in a mount namespace in which the kernel command line and the

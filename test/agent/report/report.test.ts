@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { createRedactor } from '../../../agent/log/redact.ts';
 import { learnKernelSecrets } from '../../../agent/report/kernel-secrets.ts';
+import { reportProgram } from '../../../agent/report/program.ts';
 import { makeReport } from '../../../agent/report/report.ts';
 import { sendReport } from '../../../agent/report/send.ts';
 import { systemClock } from '../../../clock/system.ts';
@@ -67,6 +68,14 @@ for (const status of [301, 405, 500]) {
     );
   });
 }
+
+test('a URL without --send is a mistake, not ignored', async (context) => {
+  const written = context.mock.method(process.stderr, 'write', () => true);
+  const code = await reportProgram(['--url', 'http://127.0.0.1:9/report'], systemClock);
+  written.mock.restore();
+  equal(code, 2);
+  equal(written.mock.calls[0]?.arguments[0], 'nibs-report: --url is only for --send: give --send too\n');
+});
 
 async function makeDirectory(content: Readonly<Record<string, string>>) {
   const path = await mkdtemp(join(tmpdir(), 'nibs-report-'));
