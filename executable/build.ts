@@ -17,6 +17,7 @@ import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
 import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
+import { keyFileName } from '../installer/signing-key.ts';
 import { lockFile } from '../tools/file-lock.ts';
 import { runTool, ToolError } from '../tools/run-tool.ts';
 import { linkLibrary } from './elf/link-library.ts';
@@ -195,12 +196,11 @@ async function commit(): Promise<string> {
 }
 
 /**
- * An armoured OpenPGP key to trust images by, from the file that `SIGNING_KEY` names; empty: none,
- * the installer gets it from elsewhere.
+ * The armoured OpenPGP key to trust images by: Flatcar's, or that in the file which `SIGNING_KEY`
+ * names.
  */
 async function signingKey(): Promise<string> {
-  const file = process.env['SIGNING_KEY'];
-  return file === undefined || file === '' ? '' : readFile(file, 'utf8');
+  return await readFile(process.env['SIGNING_KEY'] || join(root, 'installer', keyFileName), 'utf8');
 }
 
 /**

@@ -5,7 +5,7 @@ import { fetchImage, fetchSmallFile, type Image, openImageFile } from './fetch/f
 import type { InstallPlan } from './plan.ts';
 import type { Report } from './progress.ts';
 import { type ReleaseFiles, releaseFiles } from './release.ts';
-import { flatcarKeySources, type KeySource, keyFileSource } from './signing-key.ts';
+import { embeddedRevocations, flatcarKeySources, type KeySource, keyFileSource } from './signing-key.ts';
 import { createVerifier, type SignedBy, type Verifier } from './verify.ts';
 
 /** An image that is open, and verified while it is read. */
@@ -74,16 +74,16 @@ async function prepareVerifier(
   return await createVerifier({ bytes, origin }, keySources(plan, client), client.options.clock, signal);
 }
 
-/** Sources of the key, in the order in which they are tried. */
+/** Sources of the key. What any of them revokes is revoked. */
 function keySources(
   { keyFile, siteKeyFile, keyFingerprint, release }: InstallPlan,
   client: DownloadClient,
 ): KeySource[] {
-  if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint)];
+  if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint), embeddedRevocations];
   const siteKeys = siteKeyFile === undefined ? [] : [keyFileSource(siteKeyFile, keyFingerprint)];
   // A site with its own keys trusts these alone. With a fingerprint the source of the key does not
   // matter.
-  if (siteKeys.length > 0 && keyFingerprint === undefined) return siteKeys;
+  if (siteKeys.length > 0 && keyFingerprint === undefined) return [...siteKeys, embeddedRevocations];
   const mirrors = (release.baseUrls ?? []).map((base) => new URL(base));
   return [...siteKeys, ...flatcarKeySources(client, mirrors, keyFingerprint)];
 }

@@ -3,6 +3,16 @@ import type { Key, Signature, SignaturePacket, Subkey } from 'openpgp';
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { InstallError } from './errors.ts';
+import { isNotFoundAnywhere } from './fetch/errors.ts';
+import {
+  createKeyRing,
+  fingerprintOf,
+  isArmored,
+  isRevoked,
+  type KeyRing,
+  loadOpenpgp,
+  type Openpgp,
+} from './key-ring.ts';
 import type { KeySource } from './signing-key.ts';
 
 /** The signer. Fingerprints are upper-case hexadecimal digits. */
@@ -38,17 +48,44 @@ interface Candidate {
   readonly signedBy: SignedBy;
 }
 
-/** The library is large, and help and wrong options do not need it. */
-const loadOpenpgp = () => import('openpgp');
-type Openpgp = Awaited<ReturnType<typeof loadOpenpgp>>;
+/** What a signature is judged by. */
+interface Context {
+  readonly openpgp: Openpgp;
+  readonly ring: KeyRing;
+  readonly file: SignatureFile;
+  readonly now: Date;
+}
+
+/** The reason why one signature is refused. */
+class SignatureError extends Error {
+  override readonly name: string = 'SignatureError';
+}
+
+/** No source that was asked so far has the key. */
+class UnknownKeyError extends SignatureError {
+  override readonly name = 'UnknownKeyError';
+  readonly keyName: string;
+
+  constructor(keyName: string) {
+    super(`it is signed by key ${keyName}, which is not known`);
+    this.keyName = keyName;
+  }
+}
+
+class RevokedKeyError extends SignatureError {
+  override readonly name = 'RevokedKeyError';
+}
 
 /**
- * Prepares to verify `signature` with the keys of the first of `sources` that has a matching one.
- * What can be decided without the signed bytes is refused here, before anything is written: no
- * signature by a trusted key, a revoked key, a key that was not valid when the signature was made,
- * a weak hash algorithm. As in gpg, a key that expired after it made the signature is accepted.
- * Unlike with gpg's exit code, a revoked key is refused for every reason of revocation.
- * @throws {InstallError} with the reason for each of `sources`
+ * Prepares to verify `signature` with the keys of all `sources` together. What can be decided
+ * without the signed bytes is refused here, before anything is written: no signature by a trusted
+ * key, a revoked key, a key that was not valid when the signature was made, a weak hash algorithm.
+ * As in gpg, a key that expired after it made the signature is accepted. Unlike with gpg's exit
+ * code, a revoked key is refused for every reason of revocation.
+ *
+ * Every source is asked. Servers that have not answered when a key is found do so while the bytes
+ * are read: the verdict at the end is by what all have.
+ * @throws {InstallError} with the reason for each signature and for each source without a key
  */
 export async function createVerifier(
   signature: SignatureFile,
@@ -57,20 +94,36 @@ export async function createVerifier(
   signal: AbortSignal,
 ): Promise<Verifier> {
   const openpgp = await loadOpenpgp();
+  const ring = createKeyRing(openpgp);
+  const context: Context = { openpgp, ring, file: signature, now: clock.now() };
   const parsed = await readSignature(openpgp, signature);
-  const refusals: string[] = [];
-  for (const source of sources) {
+  const failures = new Map<KeySource, InstallError>();
+  const add = async (source: KeySource, read: (signal: AbortSignal) => Promise<Uint8Array>) => {
     try {
-      const keys = await readKeys(openpgp, source, signal);
-      const candidates = await findCandidates(openpgp, parsed, keys, source, signature, clock.now());
-      return watchFor(openpgp, candidates, signature);
+      await ring.add(source, await read(signal));
+      failures.delete(source);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof InstallError)) throw error;
-      refusals.push(error.target === signature.origin ? error.why : error.message);
+      failures.set(source, error);
     }
+  };
+  for (const source of sources.filter(({ ask }) => ask === undefined)) await add(source, source.read);
+  const servers = sources.flatMap(({ ask, ...source }) => (ask === undefined ? [] : [{ ask, source }]));
+  const answers = Promise.all(servers.map(({ ask, source }) => add(source, ask)));
+  answers.catch(() => {}); // awaited where its failure counts
+  const retries = servers.map(({ source }) => async () => {
+    if (!isNotFoundAnywhere(failures.get(source)?.cause)) await add(source, source.read);
+  });
+  let refusals: Error[] = [];
+  for (const learnMore of [async () => {}, () => answers, ...retries]) {
+    await learnMore();
+    const found = await findCandidates(parsed, context);
+    if (found.candidates.length > 0) return watchFor(found.candidates, answers, context);
+    refusals = found.refusals;
+    if (!refusals.some((refusal) => refusal instanceof UnknownKeyError)) break;
   }
-  throw refused(signature, refusals.join('; '), 'give the right key with -k FILE');
+  throw refused(signature, describe(refusals, [...failures.values()], ring), hintFor(refusals));
 }
 
 async function readSignature(openpgp: Openpgp, { bytes, origin }: SignatureFile): Promise<Signature> {
@@ -89,100 +142,75 @@ async function readSignature(openpgp: Openpgp, { bytes, origin }: SignatureFile)
   }
 }
 
-async function readKeys(openpgp: Openpgp, source: KeySource, signal: AbortSignal): Promise<Key[]> {
-  const bytes = await source.read(signal);
-  const unusable = (why: string, cause?: unknown) =>
-    new InstallError({ what: 'use the signing key of', target: source.origin, why, cause });
-  let keys: Key[];
-  try {
-    keys = isArmored(bytes)
-      ? await openpgp.readKeys({ armoredKeys: new TextDecoder().decode(bytes) })
-      : await openpgp.readKeys({ binaryKeys: bytes });
-  } catch (cause) {
-    throw unusable(`it is not an OpenPGP public key: ${reasonOf(cause)}`, cause);
-  }
-  const pin = source.pinnedFingerprint;
-  const trusted = pin === undefined ? keys : keys.filter((key) => fingerprintOf(key) === pin);
-  if (trusted.length === 0) throw unusable(`it has no key with the fingerprint ${pin ?? '(any)'}`);
-  return trusted;
-}
-
-function isArmored(bytes: Uint8Array): boolean {
-  return new TextDecoder('latin1').decode(bytes.subarray(0, 1024)).includes('-----BEGIN PGP');
-}
-
+/** Judges each signature by the keys that are known now. */
 async function findCandidates(
-  openpgp: Openpgp,
   signature: Signature,
-  keys: readonly Key[],
-  source: KeySource,
-  file: SignatureFile,
-  now: Date,
-): Promise<Candidate[]> {
+  context: Context,
+): Promise<{ candidates: Candidate[]; refusals: Error[] }> {
   const candidates: Candidate[] = [];
-  const refusals: string[] = [];
-  for (const packet of signature.packets.filterByTag(openpgp.enums.packet.signature)) {
+  const refusals: Error[] = [];
+  for (const packet of signature.packets.filterByTag(context.openpgp.enums.packet.signature)) {
     try {
-      candidates.push(await checkWithoutBytes(openpgp, packet, keys, source, now));
+      candidates.push(await checkWithoutBytes(packet, context));
     } catch (error) {
-      refusals.push(reasonOf(error));
+      if (!(error instanceof SignatureError)) throw error;
+      refusals.push(error);
     }
   }
-  if (candidates.length > 0) return candidates;
-  throw refused(file, refusals.length === 0 ? 'there is no signature in it' : refusals.join('; '));
+  return { candidates, refusals };
 }
 
-/**
- * @throws {Error} with the reason why the signature cannot be valid for any signed bytes
- */
-async function checkWithoutBytes(
-  openpgp: Openpgp,
-  packet: SignaturePacket,
-  keys: readonly Key[],
-  source: KeySource,
-  now: Date,
-): Promise<Candidate> {
+/** @throws {SignatureError} the reason why the signature cannot be valid for any signed bytes */
+async function checkWithoutBytes(packet: SignaturePacket, { openpgp, ring, now }: Context): Promise<Candidate> {
   const { issuerKeyID: keyId, hashAlgorithm, created, version, signatureType } = packet;
   const keyName = keyId.toHex().toUpperCase();
-  const key = keys.find((key) => key.getKeys(keyId).length > 0);
-  if (key === undefined) throw new Error(`it is signed by key ${keyName}, which is not in ${source.origin}`);
+  const key = ring.find(keyId);
+  if (key === undefined) throw new UnknownKeyError(keyName);
   if (hashAlgorithm === null || openpgp.config.rejectMessageHashAlgorithms.has(hashAlgorithm)) {
-    throw new Error(`its hash algorithm is too weak`);
+    throw new SignatureError(`its hash algorithm is too weak`);
   }
   if (version !== 4 || signatureType !== openpgp.enums.signature.binary || created === null) {
-    throw new Error('it is not a version 4 signature of a binary file');
+    throw new SignatureError('it is not a version 4 signature of a binary file');
   }
   if (created > now) {
-    throw new Error(
+    throw new SignatureError(
       `it was made at ${created.toISOString()}, but the clock of this machine says ${now.toISOString()} (set the clock)`,
     );
   }
-  if (await isRevoked(openpgp, key, packet)) throw new Error(`its key ${keyName} was revoked`);
+  if (await isRevoked(openpgp, key, keyId)) throw new RevokedKeyError(`its key ${keyName} was revoked`);
   try {
     const signingKey = await key.getSigningKey(keyId, created);
     const signedBy = { primaryFingerprint: fingerprintOf(key), signingFingerprint: fingerprintOf(signingKey), created };
     const hashName = openpgp.enums.read(openpgp.enums.hash, hashAlgorithm).replace('_', '-');
     return { packet, signingKey, hash: createHash(hashName), signedBy };
   } catch (cause) {
-    throw new Error(`its key ${keyName} was not valid when it was made: ${reasonOf(cause)}`, { cause });
+    // A server may have answered meanwhile.
+    if (await isRevoked(openpgp, key, keyId)) throw new RevokedKeyError(`its key ${keyName} was revoked`);
+    throw new SignatureError(`its key ${keyName} was not valid when it was made: ${reasonOf(cause)}`, { cause });
   }
 }
 
-/** The library accepts signatures from before a key was retired. Here every revocation is final. */
-async function isRevoked(openpgp: Openpgp, key: Key, packet: SignaturePacket): Promise<boolean> {
-  const endOfTime = new Date(Date.UTC(9999, 0));
-  if (await key.isRevoked(undefined, undefined, endOfTime)) return true;
-  const revocations = key.getSubkeys(packet.issuerKeyID).flatMap((subkey) =>
-    subkey.revocationSignatures.map((revocation) => {
-      const revoked = { key: key.keyPacket, bind: subkey.keyPacket };
-      return revocation.verify(key.keyPacket, openpgp.enums.signature.subkeyRevocation, revoked, endOfTime);
-    }),
-  );
-  // Only a revocation that the primary key really made counts.
-  return (await Promise.allSettled(revocations)).some(({ status }) => status === 'fulfilled');
+function describe(refusals: readonly Error[], failures: readonly InstallError[], { origins }: KeyRing): string {
+  const unknown = (keyName: string) => `it is signed by key ${keyName}, which is not in ${origins.join(' or ')}`;
+  const reasons = refusals.flatMap((refusal) => {
+    if (!(refusal instanceof UnknownKeyError)) return [refusal.message];
+    return origins.length === 0 ? [] : [unknown(refusal.keyName)];
+  });
+  if (refusals.length === 0) reasons.push('there is no signature in it');
+  // Other sources change nothing about what is wrong with a signature by a known key.
+  if (refusals.some((refusal) => refusal instanceof UnknownKeyError))
+    reasons.push(...failures.map(({ message }) => message));
+  return reasons.join('; ');
 }
 
-function watchFor(openpgp: Openpgp, candidates: readonly Candidate[], file: SignatureFile): Verifier {
+function hintFor(refusals: readonly Error[]): string {
+  return refusals.some((refusal) => refusal instanceof RevokedKeyError)
+    ? 'do not install this image; use another mirror'
+    : 'give the right key with -k FILE';
+}
+
+/** @param answers settled when all servers with keys have been asked */
+function watchFor(candidates: readonly Candidate[], answers: Promise<unknown>, context: Context): Verifier {
   const verified = Promise.withResolvers<SignedBy>();
   // After a read error the error is reported instead, and verified() may never be awaited.
   verified.promise.catch(() => {});
@@ -193,26 +221,32 @@ function watchFor(openpgp: Openpgp, candidates: readonly Candidate[], file: Sign
           for (const { hash } of candidates) hash.update(chunk);
           yield chunk;
         }
-        verified.resolve(findValid(openpgp, candidates, file));
+        verified.resolve(answers.then(() => findValid(candidates, context)));
       } finally {
-        verified.reject(refused(file, 'the signed data was not read to its end'));
+        verified.reject(refused(context.file, 'the signed data was not read to its end'));
       }
     },
     verified: () => verified.promise,
   };
 }
 
-/** One valid signature by a trusted key is enough; the others are ignored. */
-async function findValid(openpgp: Openpgp, candidates: readonly Candidate[], file: SignatureFile): Promise<SignedBy> {
-  const failures: unknown[] = [];
+/**
+ * One valid signature by a trusted key is enough; the others are ignored.
+ * @throws {InstallError} there is none, also because of what a server sent meanwhile
+ */
+async function findValid(candidates: readonly Candidate[], context: Context): Promise<SignedBy> {
+  const { file } = context;
+  const failures: Error[] = [];
   for (const candidate of candidates) {
     try {
-      await checkDigest(openpgp, candidate);
-      return candidate.signedBy;
+      await checkDigest(context.openpgp, candidate);
+      return (await checkWithoutBytes(candidate.packet, context)).signedBy;
     } catch (error) {
-      failures.push(error);
+      failures.push(error instanceof Error ? error : new Error(reasonOf(error)));
     }
   }
+  const refusals = failures.filter((failure) => failure instanceof SignatureError);
+  if (refusals.length > 0) throw refused(file, refusals.map(reasonOf).join('; '), hintFor(refusals));
   const keys = candidates.map(({ signedBy }) => signedBy.signingFingerprint).join(', ');
   throw new InstallError({
     what: 'verify',
@@ -237,10 +271,6 @@ async function checkDigest(openpgp: Openpgp, { packet, signingKey, hash }: Candi
   Object.assign(packet, { hashed });
   const nothing = new openpgp.LiteralDataPacket();
   await packet.verify(signingKey.keyPacket, openpgp.enums.signature.binary, nothing, undefined, true);
-}
-
-function fingerprintOf(key: { getFingerprint(): string }): string {
-  return key.getFingerprint().toUpperCase();
 }
 
 function refused(file: SignatureFile, why: string, hint?: string): InstallError {

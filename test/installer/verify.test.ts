@@ -190,6 +190,114 @@ test('createVerifier() takes the subkey of a new year under the same pinned prim
   assert.deepEqual([primaryFingerprint, signingFingerprint], [primary, rotated]);
 });
 
+/** A server with keys: it is asked at each verification, and answers when `answer` is settled. */
+function keyServer(answer: Promise<Uint8Array> | Uint8Array, pinnedFingerprint: string): KeySource {
+  const read = async () => await answer;
+  return { origin: 'http://mirror/keys.asc', pinnedFingerprint, read, ask: read };
+}
+
+/** Keys of one primary key as they were before and after its subkey was revoked. */
+async function revocation(name: string) {
+  const primary = await gpg.createPrimary(name);
+  const subkey = await gpg.addSubkey(primary);
+  const signature = await gpg.sign(image, [subkey]);
+  const before = await gpg.exportKeys(primary);
+  await gpg.revokeSubkey(primary, subkey, 2);
+  return { primary, signature, before, after: await gpg.exportKeys(primary) };
+}
+
+test('createVerifier() refuses a key that one source revoked, whatever the others have and in any order', async () => {
+  const { primary, signature, before, after } = await revocation('merged');
+  const [file, server] = [keySource, keyServer];
+  for (const sources of [
+    [file(after, primary), server(before, primary)],
+    [file(before, primary), server(after, primary)],
+    [server(before, primary), server(after, primary)],
+    [server(after, primary), server(before, primary)],
+    [file(before), { ...file(after), revocationsOnly: true }],
+    [{ ...file(after), revocationsOnly: true }, file(before)],
+  ])
+    await assert.rejects(
+      verify(signature, sources),
+      /its key \w{16} was revoked \(do not install this image; use another mirror\)/,
+    );
+  await verify(signature, [file(before, primary), server(before, primary)]);
+  await assert.rejects(verify(signature, [{ ...file(before), revocationsOnly: true }]), /cannot trust the signature/);
+});
+
+test('createVerifier() refuses at the end of the image what a slow server revoked meanwhile', async () => {
+  const { primary, signature, before, after } = await revocation('late-news');
+  const answer = Promise.withResolvers<Uint8Array>();
+  const sources = [keySource(before, primary), keyServer(answer.promise, primary)];
+  const verifier = await createVerifier({ bytes: signature, origin: 'image.sig' }, sources, systemClock, never);
+  await Array.fromAsync(verifier.watch(pieces(image)));
+  answer.resolve(after);
+  await assert.rejects(verifier.verified(), /its key \w{16} was revoked/);
+});
+
+test('createVerifier() is not stopped by a server without the key, or with a revocation by another key', async () => {
+  const { primary, signature, before } = await revocation('denied');
+  const { PacketList, PublicKey, readKey } = await import('openpgp');
+  const other = await revocation('denier');
+  const [own, foreign] = await Promise.all(
+    [before, other.after].map(async (key) => readKey({ armoredKey: key.toString() })),
+  );
+  assert.ok(own !== undefined && foreign !== undefined);
+  own.subkeys[0]?.revocationSignatures.push(...(foreign.subkeys[0]?.revocationSignatures ?? []));
+  const packets = new PacketList<ReturnType<typeof own.toPacketList>[number]>();
+  packets.push(...own.toPacketList());
+  const forged = new PublicKey(packets).write();
+  for (const answer of [forged, other.before, Buffer.from('<html>')]) {
+    assert.equal(
+      (await verify(signature, [keySource(before, primary), keyServer(answer, primary)])).primaryFingerprint,
+      primary,
+    );
+  }
+});
+
+test('createVerifier() goes by the newest expiry of a subkey, though a source has an older one', async () => {
+  const primary = await gpg.createPrimary('shortened', { at: '20200101T000000' });
+  const subkey = await gpg.addSubkey(primary, { at: '20200101T000000' });
+  const before = await gpg.exportKeys(primary);
+  const signature = await gpg.sign(image, [subkey], { at: '20220101T000000' });
+  await gpg.expireSubkey(primary, subkey, '20210101T000000');
+  const after = await gpg.exportKeys(primary);
+  for (const sources of [
+    [keySource(after, primary), keyServer(before, primary)],
+    [keySource(before, primary), keyServer(after, primary)],
+  ])
+    await assert.rejects(verify(signature, sources), /was not valid when it was made: .*expired/i);
+});
+
+test('createVerifier() takes all armoured keys of a file, as gpg does', async () => {
+  const [first, second] = [await gpg.createPrimary('block-a'), await gpg.createPrimary('block-b')];
+  const subkeys = [await gpg.addSubkey(first), await gpg.addSubkey(second)];
+  const blocks = [
+    await gpg.exportKeys(first),
+    Buffer.from('\nKey of the second mirror:\n\n'),
+    await gpg.exportKeys(second),
+  ];
+  const keys = Buffer.concat(blocks);
+  for (const subkey of subkeys) {
+    const verdict = await bothVerdicts(keys, await gpg.sign(image, [subkey]));
+    assert.deepEqual(verdict, { good: true, says: subkey, gpg: ['GOODSIG'] });
+  }
+  const damaged = Buffer.from(keys.toString().replace(/^m(\w)/m, 'mA'));
+  const signature = await gpg.sign(image, subkeys.slice(1));
+  await assert.rejects(verify(signature, [keySource(damaged)]), /keys\.asc: it is not an OpenPGP public key/);
+});
+
+test('createVerifier() heeds a revocation certificate in a file of keys, as gpg does', async () => {
+  const primary = await gpg.createPrimary('certificate');
+  const subkey = await gpg.addSubkey(primary);
+  const signature = await gpg.sign(image, [subkey]);
+  const keys = await gpg.exportKeys(primary);
+  const certificate = await gpg.revocationCertificate(primary);
+  const verdict = await bothVerdicts(Buffer.concat([keys, certificate]), signature);
+  assert.deepEqual([verdict.good, verdict.gpg], [false, ['REVKEYSIG']]);
+  assert.match(verdict.says, /its key \w{16} was revoked/);
+});
+
 test('createVerifier() does not take a subkey that the primary did not certify', async () => {
   const [pinned, attacker] = [await gpg.createPrimary('victim'), await gpg.createPrimary('attacker')];
   const stranger = await gpg.addSubkey(attacker);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -34,6 +34,8 @@ export interface Gpg extends AsyncDisposable {
   sign(bytes: Uint8Array, signers: readonly string[], options?: SignOptions): Promise<Buffer>;
   /** The public keys with all subkeys, armoured. */
   exportKeys(...primaries: string[]): Promise<Buffer>;
+  /** The armoured certificate that gpg made with the primary key, for the day when it is lost. */
+  revocationCertificate(primary: string): Promise<Buffer>;
   /** The private key with its subkeys, armoured, without a passphrase. */
   exportPrivateKey(primary: string): Promise<Buffer>;
   /**
@@ -138,6 +140,11 @@ export async function createGpg(): Promise<Gpg> {
     async exportKeys(...primaries) {
       const { stdout } = await gpg(['--armor', '--export', ...primaries]);
       return Buffer.from(stdout);
+    },
+    async revocationCertificate(primary) {
+      const text = await readFile(join(home, 'openpgp-revocs.d', `${primary}.rev`), 'utf8');
+      // gpg writes a colon before it, so that it is not imported by accident.
+      return Buffer.from(text.slice(text.indexOf(':-----BEGIN') + 1));
     },
     async exportPrivateKey(primary) {
       const { stdout } = await gpg(['--armor', '--export-secret-keys', primary]);
