@@ -53,7 +53,7 @@ export function fingerprintOf(key: { getFingerprint(): string }): string {
   return key.getFingerprint().toUpperCase();
 }
 
-/** As gpg decides it: the first byte of an OpenPGP packet has its highest bit set (RFC 4880, 4.2). */
+/** As gpg decides it: the first byte of a packet has its highest bit set (RFC 4880, 4.2). */
 export function isArmored(bytes: Uint8Array): boolean {
   return (bytes[0] ?? 0) < 0x80;
 }
