@@ -169,6 +169,12 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 test-boot: setup build iso netboot ## Virtual machines that start in every way, to the first poll of the agent: BIOS, UEFI, Secure Boot; ROWS="uefi-iso-cd …" for some
 	$(NODE) test/boot/run.ts $(ROWS)
 
+# What is not about Docker's own networks and log drivers, or the end of containers with their engine.
+ENGINE_TESTS := $(addprefix test/agent/runtime/,container-runtime images hostname credentials pull-failures adoption flood)
+.PHONY: test-podman
+test-podman: setup build ## The tests of engines with Docker's API, with the Podman of the boot image in place of Docker
+	TEST_ENGINE=podman $(NODE) test/run.ts $(addsuffix .test.ts,$(ENGINE_TESTS))
+
 # npm is the machine's, on its own Node.
 .PHONY: test-hosts
 test-hosts: export PATH := $(MACHINE_PATH)

@@ -1,13 +1,13 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import Docker from 'dockerode';
 import { execa } from 'execa';
-import { pack } from 'tar-stream';
 import { type Daemon, startDaemon } from './daemon.ts';
+import { engineUnderTest } from './engine-under-test.ts';
 import type { Image } from './image.ts';
+import { loadImage } from './load-image.ts';
+import { startPodman } from './podman.ts';
 import { privilegedRunc } from './privileged-runc.ts';
 import { unmountBelow } from './scratch-mount.ts';
 
@@ -56,9 +56,10 @@ export interface Engine extends AsyncDisposable {
 
 /**
  * Starts an engine and waits until it answers (about a second). Needs root and the packages
- * docker.io, containerd and runc.
+ * docker.io, containerd and runc. With `TEST_ENGINE=podman` it is Podman.
  */
 export async function startEngine(options: EngineOptions = {}): Promise<Engine> {
+  if (engineUnderTest() === 'podman') return await startPodman(options);
   // Short: a socket path has at most 107 characters.
   const directory = await mkdtemp(join(tmpdir(), 'nibs-engine-'));
   const at = (name: string) => join(directory, name);
@@ -117,27 +118,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<Engine> 
   return {
     ...{ socketPath, host: `unix://${socketPath}`, docker, logPath: at('dockerd.log'), start, stop },
     stopDockerd: () => stopDockerd(),
-    load: (reference, image) => load(docker, reference, image),
+    load: (reference, image) => loadImage(docker, reference, image),
     [Symbol.asyncDispose]: dispose,
   };
-}
-
-/**
- * Format: the archive that `docker save` writes (image specification v1.2, "Combined Image JSON +
- * Filesystem Changeset Format").
- */
-async function load(docker: Docker, reference: string, image: Image): Promise<void> {
-  const archive = pack();
-  const content = buffer(archive);
-  const layers = image.layers.map((_, index) => `${index}.tar.gz`);
-  archive.entry(
-    { name: 'manifest.json' },
-    JSON.stringify([{ Config: 'c.json', RepoTags: [reference], Layers: layers }]),
-  );
-  archive.entry({ name: 'c.json' }, image.configuration);
-  image.layers.forEach((layer, index) => void archive.entry({ name: `${index}.tar.gz` }, layer));
-  archive.finalize();
-  const answer = await docker.loadImage(Readable.from([await content]));
-  const text = (await buffer(answer)).toString();
-  if (!text.includes('Loaded image')) throw new Error(`the engine did not take the image ${reference}: ${text}`);
 }

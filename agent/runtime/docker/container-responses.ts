@@ -8,8 +8,20 @@ const labels = z
   .nullish()
   .transform((given) => given ?? {});
 
-/** States of the list ("List containers") that count as running. */
-const runningStates: ReadonlySet<string> = new Set(['running', 'paused', 'restarting']);
+/**
+ * States of the list ("List containers"). Podman has two more than Docker: a container that is
+ * being stopped is `stopping`, one that has ended is `stopped` until Podman has cleaned up after
+ * it.
+ */
+const statuses: Readonly<Record<string, ContainerSummary['status']>> = {
+  created: 'created',
+  running: 'running',
+  paused: 'running',
+  restarting: 'running',
+  stopping: 'running',
+  stopped: 'exited',
+  exited: 'exited',
+};
 
 /** Engine API, "List containers". */
 export const containerList = z.array(
@@ -23,7 +35,7 @@ export const containerList = z.array(
         name: names.find((name) => !name.includes('/')) ?? Id,
         image: Image,
         labels: Labels,
-        status: runningStates.has(State) ? 'running' : State === 'created' || State === 'exited' ? State : 'unknown',
+        status: statuses[State] ?? 'unknown',
       };
     }),
 );
@@ -34,6 +46,7 @@ export const containerDetails = z
     Id: z.string(),
     Config: z.object({ Labels: labels }),
     State: z.object({
+      Status: z.string().default(''),
       Running: z.boolean(),
       ExitCode: z.number(),
       OOMKilled: z.boolean().default(false),
@@ -43,10 +56,12 @@ export const containerDetails = z
     }),
   })
   .transform(({ Id, Config, State }): ContainerDetails => {
-    const { Running, ExitCode, OOMKilled, Error: error, StartedAt: startedAt, FinishedAt: exitedAt } = State;
+    // Podman says of one that is stopping that it does not run.
+    const isRunning = State.Running || State.Status === 'stopping';
+    const { ExitCode, OOMKilled, Error: error, StartedAt: startedAt, FinishedAt: exitedAt } = State;
     const base = { id: Id, labels: Config.Labels };
-    if (startedAt.getTime() <= 0) return { ...base, state: Running ? { status: 'running', startedAt } : created };
-    if (Running) return { ...base, state: { status: 'running', startedAt } };
+    if (startedAt.getTime() <= 0) return { ...base, state: isRunning ? { status: 'running', startedAt } : created };
+    if (isRunning) return { ...base, state: { status: 'running', startedAt } };
     const end = { exitedAt, exitCode: ExitCode, outOfMemory: OOMKilled, error: plainReason(error) };
     return { ...base, state: { status: 'exited', startedAt, ...end } };
   });

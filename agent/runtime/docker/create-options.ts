@@ -5,10 +5,13 @@ import type { ContainerSpec } from '../container-spec.ts';
 /**
  * A container in words of the engine's API ("Create a container").
  * @param logDriver that of the engine, which the container gets. `undefined`: not known.
+ * @param joinsHostname on the network of another container the hostname has to be asked for, too:
+ * Podman does not take it from there by itself. Default: false.
  */
 export async function createOptions(
   spec: ContainerSpec,
   logDriver: string | undefined,
+  joinsHostname = false,
 ): Promise<ContainerCreateOptions> {
   return {
     name: spec.name,
@@ -23,6 +26,7 @@ export async function createOptions(
       Binds: [...spec.volumes],
       Mounts: spec.mounts.map(({ source, target }) => ({ Type: 'bind', Source: source, Target: target })),
       NetworkMode: spec.network,
+      ...(joinsHostname && { UTSMode: spec.network }),
       ...(spec.pidMode && { PidMode: spec.pidMode }),
       ...extraHosts(spec),
       ...(logDriver === 'json-file' && { LogConfig: boundedJsonFile }),
@@ -42,8 +46,13 @@ const boundedJsonFile = { Type: 'json-file', Config: { 'max-size': '8m', 'max-fi
  * On the network of another container the hostname is that container's: the engine refuses another
  * one.
  */
-function hostnameOf({ name, network }: ContainerSpec): Pick<ContainerCreateOptions, 'Hostname'> {
-  return network.startsWith('container:') ? {} : { Hostname: name };
+function hostnameOf(spec: ContainerSpec): Pick<ContainerCreateOptions, 'Hostname'> {
+  return sharesNetwork(spec) ? {} : { Hostname: spec.name };
+}
+
+/** Whether the container is on the network of another one. */
+export function sharesNetwork({ network }: ContainerSpec): boolean {
+  return network.startsWith('container:');
 }
 
 /** The engine lists the hostname in /etc/hosts only with an address of the container's own. */

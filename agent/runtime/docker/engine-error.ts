@@ -11,6 +11,8 @@ export interface Operation {
    * `refused`.
    */
   readonly meanings?: Readonly<Record<number, EngineFailure>>;
+  /** What words of the response mean, whatever its status. The first that match count. */
+  readonly meaningsOfWords?: readonly (readonly [RegExp, EngineFailure])[];
 }
 
 /**
@@ -30,14 +32,16 @@ export async function request<Result>(operation: Operation, send: () => Promise<
  * The same failure as an {@link EngineError}; of a request that was aborted, the reason of its
  * signal; an error that has another origin stays what it is.
  */
-export function toEngineError({ what, target, meanings = {} }: Operation, error: unknown): unknown {
+export function toEngineError(operation: Operation, error: unknown): unknown {
+  const { what, target, meanings = {}, meaningsOfWords = [] } = operation;
   if (error instanceof EngineError || !(error instanceof Error)) return error;
   // Of Node's HTTP client: the cause is the reason of the signal.
   if (error.name === 'AbortError' && error.cause !== undefined) return error.cause;
   const status = statusOf(error);
   if (status !== undefined) {
     const why = plainReason(error.message);
-    const meaning = status === 503 ? 'unavailable' : (meanings[status] ?? 'refused');
+    const ofWords = meaningsOfWords.find(([words]) => words.test(why))?.[1];
+    const meaning = status === 503 ? 'unavailable' : (ofWords ?? meanings[status] ?? 'refused');
     // The status is that of a missing network, too.
     const isOfOther = meaning === 'no-such-container' && !/no such container/i.test(why);
     return new EngineError(isOfOther ? 'refused' : meaning, { what, target, why, cause: error });
@@ -56,10 +60,23 @@ export function statusOf(error: unknown): number | undefined {
   return error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : undefined;
 }
 
-/** What dockerode, and the Docker Engine for errors of its own parts, put around a reason. */
-const wrappings = [/^\(HTTP code \d+\) [^-]* - /, /^Error response from daemon: /];
+/**
+ * What dockerode, and the engines for errors of their own parts, put around a reason. Podman
+ * prepares a container when it is attached to.
+ */
+const wrappings = [
+  /^\(HTTP code \d+\) [^-]* - /,
+  /^Error response from daemon: /,
+  /^(?:container create|fill out specgen): /,
+  /^preparing container \S+ for attach: /,
+  /^crun: /,
+];
+
+/** What Podman adds to the reason of its runtime. */
+const podmanClass =
+  /: OCI (?:runtime error|runtime attempted to invoke a command that was not found|permission denied)$/;
 
 /** The reason inside an error message of dockerode. */
 export function plainReason(message: string): string {
-  return innermostReason(message, wrappings);
+  return innermostReason(message, wrappings).replace(podmanClass, '');
 }

@@ -9,11 +9,12 @@ import { abortable } from './abortable.ts';
 import { withAcceptedCapabilities } from './accepted-capabilities.ts';
 import { createDockerClient, type DockerClient } from './client.ts';
 import { containerDetails, containerList } from './container-responses.ts';
-import { createOptions } from './create-options.ts';
+import { createOptions, sharesNetwork } from './create-options.ts';
 import { type DialRequest, dial } from './dial.ts';
 import { type Operation, request, statusOf, toEngineError } from './engine-error.ts';
 import { containerEvents, eventParameters } from './events.ts';
 import { demultiplex } from './frames.ts';
+import { canMakeNetworks, isPodman } from './podman.ts';
 import { pullImage } from './pull.ts';
 import { waitForExit } from './wait.ts';
 
@@ -53,8 +54,10 @@ class DockerEngine implements Engine {
 
   async createContainer(spec: ContainerSpec, abortSignal: AbortSignal): Promise<string> {
     const meanings: Operation['meanings'] = { 409: 'name-taken' };
-    return await request({ what: 'create', target: `the container ${spec.name}`, meanings }, async () => {
-      const options = await createOptions(spec, await this.#logDriver(abortSignal));
+    const operation: Operation = { what: 'create', target: `the container ${spec.name}`, meanings, meaningsOfWords };
+    return await request(operation, async () => {
+      const joinsHostname = sharesNetwork(spec) && (await isPodman(this.#docker, abortSignal));
+      const options = await createOptions(spec, await this.#logDriver(abortSignal), joinsHostname);
       const { id } = await withAcceptedCapabilities(options.HostConfig ?? {}, this.#refusedCapabilities, (HostConfig) =>
         this.#docker.createContainer({ ...options, HostConfig, abortSignal }),
       );
@@ -73,7 +76,9 @@ class DockerEngine implements Engine {
 
   async attach(id: string, abortSignal: AbortSignal): Promise<Output> {
     const operation = onContainer('read the output of', id);
-    const parameters = { stream: true, stdout: true, stderr: true, abortSignal };
+    // Without `stdin: false`, Podman passes the body of the request to the container. A container
+    // that exits before it has read it ends the connection with an error, and output is lost.
+    const parameters = { stream: true, stdin: false, stdout: true, stderr: true, abortSignal };
     const source = await request(operation, () => this.#container(id).attach(parameters));
     return readParts(operation, demultiplex(source as unknown as Readable), abortSignal);
   }
@@ -137,8 +142,11 @@ class DockerEngine implements Engine {
 
   async hasDefaultNetwork(abortSignal: AbortSignal): Promise<boolean> {
     const filters = { driver: ['bridge'] };
-    const operation = { what: 'list', target: 'the networks' };
-    return (await request(operation, () => this.#docker.listNetworks({ filters, abortSignal }))).length > 0;
+    return await request({ what: 'list', target: 'the networks' }, async () => {
+      const bridges = await this.#docker.listNetworks({ filters, abortSignal });
+      if (bridges.length === 0) return false;
+      return !(await isPodman(this.#docker, abortSignal)) || (await canMakeNetworks(this.#docker, abortSignal));
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -158,6 +166,9 @@ class DockerEngine implements Engine {
     return this.#knownLogDriver.name;
   }
 }
+
+/** Podman has no status of its own for a name that is taken. */
+const meaningsOfWords: NonNullable<Operation['meaningsOfWords']> = [[/\bname is already in use\b/, 'name-taken']];
 
 const simpleStatusCodes = { 200: true, 500: 'server error' } as const;
 const ping: DialRequest = { method: 'GET', path: '/_ping', statusCodes: simpleStatusCodes };

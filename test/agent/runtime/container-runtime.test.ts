@@ -127,21 +127,25 @@ for (const kind of engineKinds)
 
     test('an action that cannot start fails with the plain reason of the engine', async () => {
       const reasons: [Parameters<typeof shell>[1], string[], RegExp][] = [
-        [{}, ['/does/not/exist'], /^could not be run: exec: "\/does\/not\/exist": stat .*: no such file or directory$/],
+        [
+          {},
+          ['/does/not/exist'],
+          /^could not be run: (?:exec: "\/does\/not\/exist": stat .*: no such file or directory|executable file `\/does\/not\/exist` not found: No such file or directory)$/,
+        ],
         [
           { volumes: ['x:'] },
           ['true'],
-          /could not be run: (?:invalid volume specification: 'x:'|cannot bind "x:": it is not of the form source:target\[:options\])$/,
+          /could not be run: (?:invalid volume specification: 'x:'|cannot bind "x:": it is not of the form source:target\[:options\]|container directory cannot be empty)$/,
         ],
         [
           { environment: ['=x'] },
           ['true'],
-          /could not be run: (?:invalid environment variable: =x|cannot set the environment variable =x: it has no name)$/,
+          /could not be run: (?:invalid (?:environment )?variable: "?=x"?|cannot set the environment variable =x: it has no name)$/,
         ],
         [
           { networkMode: 'nonsense' },
           ['true'],
-          /^could not be run: (?:network nonsense not found|cannot use the network nonsense: with containerd .*)$/,
+          /^could not be run: (?:network nonsense not found|unable to find network with name or ID nonsense: network not found|cannot use the network nonsense: with containerd .*)$/,
         ],
         [{ image: 'UPPER' }, ['true'], /could not be run: ".*\/UPPER" is not the name of an image: .*lower case/],
       ];

@@ -56,6 +56,7 @@ const requests: Requests = [
 /** Answers `GET /info` where that is not what is awaited, and nothing else. */
 const server = http.createServer((request, response) => {
   const path = `${request.method} ${request.url?.replace(/\?.*/, '')}`;
+  server.emit('sent', request.url);
   if (path === 'GET /info' && awaited !== path) response.setHeader('content-type', 'application/json').end('{}');
   else server.emit('held', path, response);
 });
@@ -147,3 +148,18 @@ for (const [name, request, path] of requests) {
     await rejected;
   });
 }
+
+test('attach asks for no standard input: Podman passes the body of the request on as that', async () => {
+  await using engine = createDockerEngine(join(directory, 'socket'));
+  const sent = once(server, 'sent') as Promise<[string]>;
+  const held = once(server, 'held') as Promise<[string, ServerResponse]>;
+  const attached = engine.attach('id', new AbortController().signal);
+  const [url] = await sent;
+  (await held)[1].writeHead(200).end();
+  await drain(await attached);
+  const { searchParams } = new URL(url, 'http://engine');
+  assert.deepEqual(
+    ['stdin', 'stdout', 'stderr', 'stream'].map((name) => searchParams.get(name)),
+    ['false', 'true', 'true', 'true'],
+  );
+});
