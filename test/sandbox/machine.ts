@@ -151,7 +151,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     ...[
       '-accel',
       acceleration === 'tcg' ? emulation : acceleration,
-      ...(acceleration === 'kvm' ? ['-cpu', 'host'] : []),
+      ...(isArm ? [] : ['-cpu', acceleration === 'kvm' ? 'host' : emulatedProcessor]),
       ...(countsInstructions ? ['-icount', instructionClock] : []),
     ],
     ...['-m', String(options.memoryMiB ?? 2048), '-smp', String(cpus)],
@@ -284,6 +284,12 @@ async function connectMonitor(path: string, signal: AbortSignal): Promise<Monito
 function x86Machine({ screen, firmware }: MachineOptions): string[] {
   return ['-machine', `q35,graphics=${screen === true ? 'on' : 'off'}${firmware === 'secure-boot' ? ',smm=on' : ''}`];
 }
+
+/**
+ * QEMU's usual one, and the instruction that a server's processor has for random numbers: without
+ * it the kernel gathers them for seconds, and programs that need some wait.
+ */
+const emulatedProcessor = 'qemu64,+rdrand';
 
 /** The signatures of pointers as QEMU makes them, not the standard, whose emulation is slow. */
 const armMachine: readonly string[] = ['-machine', 'virt', '-cpu', 'max,pauth-impdef=on'];
