@@ -1,4 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { LoopEvent } from './action/observe.ts';
 import type { RuntimeEvent } from './runtime/event.ts';
 
@@ -12,24 +13,32 @@ export interface MemoryCare {
 const linesWorthCompiling = 1000;
 
 /**
- * Sets the flags of V8 for a process that mostly waits. By default V8 collects garbage so seldom
- * that a process which needs 20 MB has 250 MB after some thousand polls.
+ * Sets the flags of V8 for a process that mostly waits, when the server has answered for the first
+ * time. By default V8 collects garbage so seldom that a process which needs 20 MB has 250 MB after
+ * some thousand polls. Before that the modules are loaded: with other flags than those that Node
+ * was built with, V8 refuses the compiled code of Node's own ninety modules, and the start takes
+ * half as long again.
  *
  * - The optimizing compilers leave some 20 MB behind and take a tenth of the CPU of an action that
  *   prints little. An agent that copies much output is four times as fast with them. They are off
  *   until an action has printed 1,000 lines, and off again when it has ended.
  * - The start and each action leave some 10 MB of garbage, which V8 would collect when as much
  *   again has come up: hours later, in an agent that waits for work. The first idle poll after them
- *   collects it. Only the executable has the function for that (`--expose-gc`,
- *   executable/build.ts).
+ *   collects it.
+ *
+ * @param collect collects all garbage
  */
-export function startMemoryCare(): MemoryCare {
-  setFlagsFromString('--optimize-for-size');
-  setOptimizingCompilers(false);
+export function startMemoryCare(collect: () => void = collectGarbage): MemoryCare {
+  let isSet = false;
   let lines = 0;
   let isCollected = false;
   return {
     observe(event) {
+      if (!isSet) {
+        isSet = true;
+        setFlagsFromString('--optimize-for-size');
+        setOptimizingCompilers(false);
+      }
       if (event.kind === 'begun' || event.kind === 'ended') {
         if (lines >= linesWorthCompiling) setOptimizingCompilers(false);
         lines = 0;
@@ -37,7 +46,7 @@ export function startMemoryCare(): MemoryCare {
       if (event.kind === 'begun') isCollected = false;
       if (event.kind !== 'asked' || event.answer !== 'idle' || isCollected) return;
       isCollected = true;
-      globalThis.gc?.();
+      collect();
     },
     observeRuntime({ kind }) {
       if (kind !== 'output') return;
@@ -45,6 +54,17 @@ export function startMemoryCare(): MemoryCare {
       if (lines === linesWorthCompiling) setOptimizingCompilers(true);
     },
   };
+}
+
+let exposedCollector: (() => void) | undefined;
+
+/** By the function that `--expose-gc` gives to contexts made after it. */
+function collectGarbage(): void {
+  if (exposedCollector === undefined) {
+    setFlagsFromString('--expose-gc');
+    exposedCollector = runInNewContext('gc') as () => void;
+  }
+  exposedCollector();
 }
 
 function setOptimizingCompilers(on: boolean): void {

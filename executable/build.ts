@@ -39,12 +39,13 @@ const bundleDirectory = '/tmp/nibs-executable';
 /**
  * Options of Node that the executable always has. What both programs allocate much of is
  * short-lived; V8 would let 16 MiB of it gather before it looks, several times over. With 1 MiB an
- * agent spends a tenth of the CPU of an action on looking. Its first looks at what is long-lived
- * come when that has just been loaded and nothing of it can be given back; an agent that waits for
- * work would spend more on them, and on tidying up whenever little happens, than on waiting; it
- * says itself when to look (agent/memory-care.ts).
+ * agent spends a tenth of the CPU of an action on looking. An agent that waits for work would spend
+ * more on tidying up whenever little happens than on waiting; it says itself when to look
+ * (agent/memory-care.ts). Options that change how V8 compiles, or its interface (`--expose-gc`),
+ * must not be here: with them V8 refuses the compiled code of Node's own modules. The start then
+ * takes half as long again.
  */
-const execArgv = ['--max-semi-space-size=4', '--initial-old-space-size=18', '--no-memory-reducer', '--expose-gc'];
+const execArgv = ['--max-semi-space-size=4', '--no-memory-reducer'];
 
 /**
  * The engine is never reached over SSH, but dockerode loads a client for that at its start, which
