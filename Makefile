@@ -92,10 +92,10 @@ initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initram
 	$(NODE) initramfs/build.ts --arch $(ARCH) $(addprefix --compression ,$(COMPRESSION)) $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --engine ,$(ENGINE)) $(ADDITIONS)
 
 # What a site adds to the boot image.
-ADDITIONS = $(addprefix --files ,$(FILES)) $(addprefix --certificate ,$(CERTIFICATES))
+ADDITIONS = $(addprefix --files ,$(FILES)) $(addprefix --certificate ,$(CERTIFICATES)) $(addprefix --image ,$(IMAGES))
 
 .PHONY: site-initramfs
-site-initramfs: setup ## A second initramfs with what a site adds to the boot image: build/site-initramfs-x86_64; FILES=directory (for the root), CERTIFICATES=file (PEM)
+site-initramfs: setup ## A second initramfs with what a site adds to the boot image: build/site-initramfs-x86_64; FILES=directory (for the root), CERTIFICATES=file (PEM), IMAGES=file (container images, which need no registry)
 	$(NODE) initramfs/site-initramfs.ts --arch $(ARCH) $(ADDITIONS)
 
 # Kernel arguments of a site, for all media. In the environment, so that the shell does not read quotes in them.

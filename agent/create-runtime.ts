@@ -22,6 +22,7 @@ export async function createRuntime(
   const options: ContainerRuntimeOptions = {
     clock,
     workDirectory: config.workDirectory,
+    imageDirectory: config.imageDirectory,
     network: config.network === 'auto' ? undefined : config.network,
     registry: config.dockerRegistry,
     prefix: config.registryPrefix === 'auto' ? undefined : config.registryPrefix,

@@ -5,7 +5,7 @@
  * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
  * [--executable build/nibs-linux-x64] [--compression zstd|xz] [--compression-level 19]
  * [--kernel stable|backports] [--firmware none|servers|all] [--engine docker|podman]
- * [--files directory …] [--certificate file …]` writes
+ * [--files directory …] [--certificate file …] [--image file …]` writes
  * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
  * of its contents), initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS; for aarch64
  * files with that name. It builds for either architecture on either.
@@ -74,7 +74,7 @@ async function main(): Promise<void> {
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
-    const additions = additionsWanted && (await readAdditions(additionsWanted));
+    const additions = additionsWanted && (await readAdditions(additionsWanted, architecture));
     const system = await fetchSystem(cache, { architecture, kernel, firmware, engine });
     const sources = { ...system, executable, scratch };
     const segments = [
@@ -151,13 +151,15 @@ async function writeImage(
     [`vmlinuz-${arch}`, kernel],
     [`initramfs-${arch}`, initramfs],
   ]);
-  const files = [...delivered].map(([name, content]) => ({ name, sha256: sha256(content), sha1: sha1(content) }));
+  const described = [...delivered, ...(additions === undefined ? [] : contentsOf(additions.tree))];
+  const files = described.map(([name, content]) => ({ name, sha256: sha256(content), sha1: sha1(content) }));
   const { list: packages, timeSeconds } = sources;
   delivered.set(`initramfs-${arch}.manifest.json`, Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
   const bill = sbom({
     files,
     packages,
     npmPackages: await npmPackages(sources.architecture),
+    containerImages: additions?.manifest.images ?? [],
     licences: sources.firmware.licences,
     timeSeconds,
   });
@@ -170,6 +172,11 @@ async function writeImage(
   process.stdout.write(
     `vmlinuz-${arch} ${mebibytes(kernel.length)} MiB, initramfs-${arch} ${mebibytes(initramfs.length)} MiB\n`,
   );
+}
+
+/** The files of a tree. */
+function contentsOf(tree: Tree): [path: string, content: Uint8Array][] {
+  return tree.entries.flatMap(([path, entry]) => (entry.kind === 'file' ? [[path, entry.content]] : []));
 }
 
 function existing(executable: string): string {

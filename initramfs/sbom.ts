@@ -13,6 +13,8 @@ export interface Contents {
   readonly packages: readonly Package[];
   /** npm packages in the executable. */
   readonly npmPackages: readonly NpmPackage[];
+  /** Container images that a site has added. Default: none. */
+  readonly containerImages?: readonly ContainerImage[];
   /** Debian package → the text of its licences, for those whose licences ask to be passed on. */
   readonly licences?: ReadonlyMap<string, string>;
   /** Seconds since 1970. */
@@ -24,6 +26,12 @@ export interface DeliveredFile {
   readonly name: string;
   readonly sha256: string;
   readonly sha1: string;
+}
+
+/** A container image: its names, and `sha256:…` of its configuration. */
+export interface ContainerImage {
+  readonly names: readonly string[];
+  readonly id: string;
 }
 
 /** An npm package as the lock file of npm describes it. */
@@ -70,13 +78,18 @@ export async function npmPackages({ node }: Architecture): Promise<NpmPackage[]>
  * Same contents, same bytes: its namespace is derived from the files. Debian does not list licences
  * in a form that SPDX can name: those of its packages are not asserted, or their text is given.
  */
-export function sbom({ files, packages, npmPackages, licences = new Map(), timeSeconds }: Contents): string {
+export function sbom(contents: Contents): string {
+  const { files, packages, npmPackages, containerImages = [], licences = new Map(), timeSeconds } = contents;
   const texts = [...new Set(licences.values())];
   const licenceOf = (name: string): string => {
     const text = licences.get(name);
     return text === undefined ? 'NOASSERTION' : `LicenseRef-${texts.indexOf(text) + 1}`;
   };
-  const elements = [...packages.map((one) => debianElement(one, licenceOf(one.name))), ...npmPackages.map(npmElement)];
+  const elements = [
+    ...packages.map((one) => debianElement(one, licenceOf(one.name))),
+    ...npmPackages.map(npmElement),
+    ...containerImages.map(imageElement),
+  ];
   const name = 'nibs-boot-image';
   const image = {
     SPDXID: identifier('Package', name),
@@ -140,6 +153,15 @@ function npmElement(one: NpmPackage) {
   const purl = `pkg:npm/${one.name.split('/').map(purlPart).join('/')}@${purlPart(one.version)}`;
   return {
     ...element('npm', one.name, one.version, one.license ?? 'NOASSERTION', purl),
+    supplier: 'NOASSERTION',
+  };
+}
+
+/** Its layers are not taken apart. */
+function imageElement({ names: [name = ''], id }: ContainerImage) {
+  const repository = name.slice(name.lastIndexOf('/') + 1).replace(/:.*$/, '');
+  return {
+    ...element('image', name, id, 'NOASSERTION', `pkg:oci/${purlPart(repository)}@${purlPart(id)}`),
     supplier: 'NOASSERTION',
   };
 }

@@ -3,7 +3,7 @@
  * several.
  *
  *     node initramfs/site-initramfs.ts [--arch x86_64|aarch64] [--output build]
- *       [--files directory …] [--certificate file …]
+ *       [--files directory …] [--certificate file …] [--image [name:tag=]file …]
  *
  * It writes site-initramfs-x86_64 and site-initramfs-x86_64.manifest.json. The same inputs give the
  * same bytes.
@@ -32,11 +32,12 @@ async function main(): Promise<void> {
   if (options === undefined)
     throw new OperationError({
       ...{ what: 'make', target: 'a second initramfs', why: 'there is nothing to add' },
-      hint: 'give FILES=, CERTIFICATES=, …',
+      hint: 'give FILES=, CERTIFICATES= or IMAGES=',
     });
-  const { tree, manifest } = await readAdditions(options);
+  const architecture = architectureOf(values.arch);
+  const { tree, manifest } = await readAdditions(options, architecture);
   const initramfs = await packAdditions(tree, timeSeconds());
-  const name = `site-initramfs-${architectureOf(values.arch).name}`;
+  const name = `site-initramfs-${architecture.name}`;
   const sha256 = createHash('sha256').update(initramfs).digest('hex');
   const described = { initramfs: { sizeBytes: initramfs.length, sha256 }, site: manifest };
   const output = resolve(values.output);

@@ -42,6 +42,10 @@ export function createRuntimeLog(log: Log, { output, clock = systemClock }: Runt
           { ...logFields(event.action), image: event.image },
           `image pulled in ${event.seconds.toFixed(1)} s`,
         );
+      case 'images-loaded': {
+        const { archive, images, seconds } = event;
+        return log.info({ archive, images }, `images loaded in ${seconds.toFixed(1)} s: ${images.join(', ')}`);
+      }
       case 'started':
         return log.info(
           { ...logFields(event.action), container: event.container },

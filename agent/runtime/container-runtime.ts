@@ -10,6 +10,7 @@ import type { Engine } from './engine.ts';
 import { connectEngine, type EngineConnection } from './engine-connection.ts';
 import { EngineError } from './engine-error.ts';
 import type { ActionName, OnRuntimeEvent, Role, RuntimeEvent } from './event.ts';
+import { type ImageArchives, loadImageArchives } from './image-archives.ts';
 import { ensureImage, type ImageOptions, type PullEvents } from './images.ts';
 import { Leftovers } from './leftovers.ts';
 import { messageOf, verdictOf } from './outcome.ts';
@@ -27,6 +28,11 @@ export interface ContainerRuntimeOptions extends ImageOptions {
    * same path for the engine.
    */
   readonly workDirectory: string;
+  /**
+   * Directory with archives of images, which are loaded into the engine at once, and deleted. No
+   * image is looked for before. Default: none.
+   */
+  readonly imageDirectory?: string | undefined;
   /** Takes events; secrets in their texts are masked, except in output lines. */
   readonly onEvent: OnRuntimeEvent;
   /** Masks secrets in a text. */
@@ -55,6 +61,7 @@ interface ActionRun {
   readonly unreachable: UnreachableRegistries;
   readonly defaultNetwork: (signal: AbortSignal) => Promise<string>;
   readonly leftovers: Leftovers;
+  readonly archives: ImageArchives | undefined;
   readonly options: ContainerRuntimeOptions;
   /** Containers that this process works with, or keeps until they are released: no leftovers. */
   readonly active: Map<string, Container>;
@@ -64,7 +71,8 @@ interface ActionRun {
 }
 
 /**
- * Makes the runtime for an engine, which it disposes of. Nothing is sent before the first action.
+ * Makes the runtime for an engine, which it disposes of. Nothing is sent before the first action,
+ * except archives of images.
  * @param host Where the engine is, for messages.
  */
 export function createContainerRuntime(
@@ -79,10 +87,14 @@ export function createContainerRuntime(
   const unreachable = new UnreachableRegistries(clock);
   const defaultNetwork = rememberDefaultNetwork(connection);
   const leftovers = new Leftovers(connection);
+  const archives =
+    options.imageDirectory === undefined
+      ? undefined
+      : loadImageArchives(connection, options.imageDirectory, options.onEvent);
   const active = new Map<string, Container>();
   const prepare = (action: Action, signal: AbortSignal): ActionRun => {
     const name = { workflowId: action.workflowId, taskName: action.taskName, name: action.name, id: action.id };
-    return { connection, unreachable, defaultNetwork, leftovers, options, active, action, name, signal };
+    return { connection, unreachable, defaultNetwork, leftovers, archives, options, active, action, name, signal };
   };
   return {
     async run(action, signal) {
@@ -104,7 +116,10 @@ export function createContainerRuntime(
       active.delete(keyOf(action));
       await container?.[Symbol.asyncDispose]();
     },
-    [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await archives?.[Symbol.asyncDispose]();
+      await engine[Symbol.asyncDispose]();
+    },
   };
 }
 
@@ -206,6 +221,7 @@ async function createContainer(
   image?: string,
 ): Promise<Container> {
   const { connection, unreachable, options, action, signal } = current;
+  await current.archives?.loaded(signal);
   const limitSeconds = role === 'action' ? limitOf(current) : (options.reactionTimeoutSeconds ?? 600);
   const spec = containerSpec(action, {
     role,

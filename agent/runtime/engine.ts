@@ -117,6 +117,13 @@ export interface Engine extends AsyncDisposable {
    * @throws {PullError} at once or amid the progress; {EngineError} `unavailable` at once
    */
   pullImage(name: string, login: RegistryLogin | undefined, signal: AbortSignal): Promise<AsyncIterable<PullProgress>>;
+  /**
+   * Loads the images of an archive, as `docker save` writes it.
+   * @param path of the archive, for this process
+   * @returns their names; their ids if they have none
+   * @throws {EngineError} `refused`: it is no archive of images, or cannot be read
+   */
+  loadImages(path: string, signal: AbortSignal): Promise<readonly string[]>;
   /** Whether it has a network for containers that name none: `default`. */
   hasDefaultNetwork(signal: AbortSignal): Promise<boolean>;
 }

@@ -23,6 +23,13 @@ export type RuntimeEvent =
       readonly totalBytes: number;
     }
   | { readonly kind: 'pulled'; readonly action: ActionName; readonly image: string; readonly seconds: number }
+  /** Images of an archive in the directory that is configured for them. */
+  | {
+      readonly kind: 'images-loaded';
+      readonly archive: string;
+      readonly images: readonly string[];
+      readonly seconds: number;
+    }
   /** `adopted`: the container was started by an earlier agent. */
   | {
       readonly kind: 'started';

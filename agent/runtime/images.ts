@@ -86,6 +86,12 @@ interface Pull {
 const maxDelaySeconds = 15;
 
 /**
+ * Names of images in the boot image itself, as in HookOS: a local copy counts also where a registry
+ * is put in front of every image.
+ */
+const embeddedPrefix = '127.0.0.1/embedded/';
+
+/**
  * Makes sure that the engine has an action's image: pulls it from the first mirror or registry that
  * has it, unless it is named by digest and present. When it cannot be pulled, a local copy with
  * that name is used. A registry that cannot be reached is not asked again for a while.
@@ -104,7 +110,8 @@ export async function ensureImage(
   const prefix = options.prefix ?? registryPrefix;
   const reference = parseReference(withRegistry(image, options.registry, prefix));
   const mirrors = mirrorsOf(reference, options.mirrors ?? []);
-  const copy = once((limited) => firstPresent(connection, [...mirrors, reference], limited));
+  const local = [...mirrors, reference, ...(image.startsWith(embeddedPrefix) ? [parseReference(image)] : [])];
+  const copy = once((limited) => firstPresent(connection, local, limited));
   const isReachable = [...mirrors, reference].some(({ host }) => !unreachable.has(host));
   if (reference.digest !== undefined || !isReachable) {
     const present = await copy(signal);

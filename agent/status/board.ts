@@ -133,6 +133,8 @@ export function createStatusBoard({
         case 'pulled':
           action = action && { ...action, phase: 'preparing', progress: undefined };
           break;
+        case 'images-loaded':
+          return;
         case 'started':
           action = action && { ...action, phase: 'running', progress: undefined };
           break;

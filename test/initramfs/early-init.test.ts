@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
+import { hostArchitecture } from '../../debian/architecture.ts';
 import { packAdditions, readAdditions } from '../../initramfs/additions/additions.ts';
 import { compressedCpio } from '../../initramfs/compressed-cpio.ts';
 import { squashfsOptions, writeSquashfs } from '../../initramfs/squashfs.ts';
@@ -26,10 +27,8 @@ test('what a second initramfs has below /site is in the root: its files above th
       await mkdir(join(directory, 'files', path, '..'), { recursive: true });
       await writeFile(join(directory, 'files', path), content);
     }
-    const { tree } = await readAdditions({
-      files: [join(directory, 'files')],
-      certificates: [join(directory, 'ca.pem')],
-    });
+    const given = { files: [join(directory, 'files')], certificates: [join(directory, 'ca.pem')], images: [] };
+    const { tree } = await readAdditions(given, hostArchitecture);
     // As people make one by hand.
     const byHand = new Tree();
     byHand.file('site/files/usr/bin/by-hand', 'by hand\n', 0o755);

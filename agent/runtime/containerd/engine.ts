@@ -212,6 +212,14 @@ class ContainerdEngine implements Engine {
     return await request({ what: 'pull', target: name }, () => startPull(this.#parts.images, name, login, signal));
   }
 
+  /** Its clients unpack archives themselves (`ctr images import`): its API has no such request. */
+  async loadImages(path: string): Promise<never> {
+    throw new EngineError('refused', {
+      ...{ what: 'load', target: `the images in ${path}`, why: 'containerd has no request for it' },
+      hint: 'import them with ctr --namespace NAME images import',
+    });
+  }
+
   async hasDefaultNetwork(signal: AbortSignal): Promise<boolean> {
     return await request({ what: 'load', target: 'the network' }, () => this.#parts.networks.isAvailable(signal));
   }

@@ -14,6 +14,7 @@ import { type DialRequest, dial } from './dial.ts';
 import { type Operation, request, statusOf, toEngineError } from './engine-error.ts';
 import { containerEvents, eventParameters } from './events.ts';
 import { demultiplex } from './frames.ts';
+import { loadImages } from './load-images.ts';
 import { canMakeNetworks, isPodman } from './podman.ts';
 import { pullImage } from './pull.ts';
 import { waitForExit } from './wait.ts';
@@ -138,6 +139,10 @@ class DockerEngine implements Engine {
     signal: AbortSignal,
   ): Promise<AsyncIterable<PullProgress>> {
     return await pullImage(this.#docker, name, login, signal);
+  }
+
+  async loadImages(path: string, signal: AbortSignal): Promise<readonly string[]> {
+    return await loadImages(this.#docker, path, signal);
   }
 
   async hasDefaultNetwork(abortSignal: AbortSignal): Promise<boolean> {

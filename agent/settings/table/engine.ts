@@ -52,6 +52,12 @@ export const engineSettings = {
       'Which image names get the registry as prefix: all, those that name no registry, or none. auto: all with servers up to v0.12, as tink-worker; none with current ones, as tink-agent, where the registry is for credentials only; with a template from a file, those that name no registry.',
     value: 'auto|always|unqualified|never',
   }),
+  imageDirectory: setting(string().optional(), {
+    name: 'image-directory',
+    description:
+      'Directory with archives of images (docker save), which are loaded into the engine when the agent starts, and deleted. No action looks for its image before. Not with containerd. Default: none.',
+    value: 'DIRECTORY',
+  }),
   registryMirrors: setting(mirrors().optional(), {
     name: 'registry-mirrors',
     description:

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createSocketServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,11 +11,14 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { PrefixRule } from '../../../agent/action/image-reference.ts';
 import { createDockerEngine } from '../../../agent/runtime/docker/engine.ts';
+import { createDockerRuntime } from '../../../agent/runtime/docker/runtime.ts';
 import { connectEngine } from '../../../agent/runtime/engine-connection.ts';
+import type { RuntimeEvent } from '../../../agent/runtime/event.ts';
 import { ensureImage, type ImageOptions } from '../../../agent/runtime/images.ts';
 import { PullError } from '../../../agent/runtime/pull-error.ts';
 import { UnreachableRegistries } from '../../../agent/runtime/unreachable-registries.ts';
 import { systemClock } from '../../../clock/system.ts';
+import { writeDockerArchive } from '../../../initramfs/additions/write-docker-archive.ts';
 import { addLoopbackAddress } from '../../sandbox/added-address.ts';
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { type Engine, startEngine } from '../../sandbox/engine.ts';
@@ -24,6 +27,7 @@ import type { Image } from '../../sandbox/image.ts';
 import { loopbackAddress } from '../../sandbox/loopback-address.ts';
 import { type Registry, startRegistry } from '../../sandbox/registry.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
+import { shell } from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
 let engine: Engine;
@@ -374,4 +378,53 @@ test('the action says which images the registry stands in front of, unless it is
   assert.equal(unqualified.reason, 'timed-out');
   assert.match(unqualified.message, /^cannot pull docker.io\/library\/no-such-image:latest: no success within 0.2 s/);
   assert.match(unqualified.message, /is not put in front of images that a current server sends: name them in full/);
+});
+
+test('the archives of a directory are loaded and deleted before an action looks for its image, and no registry is needed', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-archives-'));
+  const { configuration, layers } = image;
+  const { rootfs } = JSON.parse(configuration.toString());
+  const archive = await writeDockerArchive([
+    {
+      names: ['127.0.0.1/embedded/tools:1', 'second/name:2'],
+      ...{ id: image.digest, configuration },
+      layers: layers.map((gzipped, index) => ({ diffId: rootfs.diff_ids[index], gzipped })),
+    },
+  ]);
+  await writeFile(join(directory, 'broken.tar'), 'no archive');
+  await writeFile(join(directory, 'tools.tar'), archive);
+  const events: RuntimeEvent[] = [];
+  const options = {
+    ...{ host: engine.host, workDirectory: join(directory, 'worker'), imageDirectory: directory },
+    registry: '127.0.0.1:1',
+    ...({ privileges: 'all-available', pullAttempts: 100, redact: (text: string) => text } as const),
+    onEvent: (event: RuntimeEvent) => void events.push(event),
+  };
+  try {
+    await using runtime = createDockerRuntime(options);
+    const action = shell('echo fine', { image: '127.0.0.1/embedded/tools:1', registryPrefix: 'always' });
+    const outcome = await runtime.run(action, never);
+    await runtime.release(action);
+    assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
+    assert.deepEqual(await readdir(directory), ['broken.tar', 'worker']);
+    const loaded = events.flatMap((event) => (event.kind === 'images-loaded' ? event.images : []));
+    assert.deepEqual(loaded.sort(), ['127.0.0.1/embedded/tools:1', 'second/name:2']);
+    const warnings = events.flatMap((event) => (event.kind === 'engine-warning' ? event.message : []));
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0] ?? '', /^cannot load the images in \S+broken\.tar: /);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('a directory for archives that is missing is as an empty one', async () => {
+  await using runtime = createDockerRuntime({
+    ...{ host: engine.host, workDirectory: '/none', imageDirectory: '/none', registry: registry.host },
+    ...({ credentials: [registry], privileges: 'all-available' } as const),
+    redact: (text) => text,
+    onEvent: () => {},
+  });
+  const action = shell('true');
+  assert.equal((await runtime.run(action, never)).verdict, 'SUCCESS');
+  await runtime.release(action);
 });

@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
-import { hostArchitecture } from '../../../debian/architecture.ts';
+import { architectureOf, hostArchitecture } from '../../../debian/architecture.ts';
 import { additionOptions, packAdditions, readAdditions } from '../../../initramfs/additions/additions.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 
 const root = join(import.meta.dirname, '../../..');
-const nothing = { files: [], certificates: [] };
+const nothing = { files: [], certificates: [], images: [] };
+const amd64 = architectureOf('x86_64');
 
 let directory: string;
 before(async () => {
@@ -35,10 +36,8 @@ test('files are added with their modes, where the image has their directories', 
   await chmod(join(directory, 'one/etc'), 0o700);
   await symlink('tool', join(directory, 'one/usr/sbin/link'));
   await write('two/etc/both', 'second');
-  const { tree, manifest } = await readAdditions({
-    ...nothing,
-    files: ['one', 'two'].map((name) => join(directory, name)),
-  });
+  const given = { ...nothing, files: ['one', 'two'].map((name) => join(directory, name)) };
+  const { tree, manifest } = await readAdditions(given, amd64);
   const found = tree.entries.map(([path, entry]) =>
     entry.kind === 'link' ? `${path} → ${entry.target}` : `${path} ${entry.mode.toString(8)}`,
   );
@@ -53,7 +52,7 @@ test('files are added with their modes, where the image has their directories', 
 });
 
 test('the archive can be followed by one that is not compressed, and its bytes depend on its files only', async () => {
-  const { tree } = await readAdditions({ ...nothing, certificates: [join(directory, 'ca.pem')] });
+  const { tree } = await readAdditions({ ...nothing, certificates: [join(directory, 'ca.pem')] }, amd64);
   const packed = await packAdditions(tree, 5);
   equal(packed.length % 4, 0);
   deepEqual(packed, await packAdditions(tree, 5));
@@ -72,8 +71,8 @@ for (const [what, wrong, message] of [
   test(`it refuses ${what}`, async () => {
     const options: { files?: readonly string[]; certificates?: readonly string[] } = wrong;
     const paths = (names: readonly string[] = []) => names.map((name) => join(directory, name));
-    const given = { files: paths(options.files), certificates: paths(options.certificates) };
-    await rejects(readAdditions(given), { name: 'OperationError', message });
+    const given = { ...nothing, files: paths(options.files), certificates: paths(options.certificates) };
+    await rejects(readAdditions(given, amd64), { name: 'OperationError', message });
   });
 }
 
@@ -81,21 +80,21 @@ test('it refuses files that the machine would not see, and what is no file', asy
   for (const path of ['hidden/var/run/x', 'covered/var/lib/docker/x']) await write(path, '');
   const message = /the machine mounts a file system at \/(run|var\/lib\/docker) /;
   for (const name of ['hidden', 'covered'])
-    await rejects(readAdditions({ ...nothing, files: [join(directory, name)] }), { message });
+    await rejects(readAdditions({ ...nothing, files: [join(directory, name)] }, amd64), { message });
   await mkdir(join(directory, 'socket'));
   await using server = createServer();
   await new Promise<void>((resolve) => server.listen(join(directory, 'socket/s'), resolve));
   const given = { ...nothing, files: [join(directory, 'socket')] };
-  await rejects(readAdditions(given), { message: /it is neither a file nor a directory nor a link/ });
+  await rejects(readAdditions(given, amd64), { message: /it is neither a file nor a directory nor a link/ });
 });
 
 test('nothing is added unless something is given', () => {
-  equal(additionOptions({ files: [], certificate: [] }), undefined);
+  equal(additionOptions({ files: [], certificate: [], image: [] }), undefined);
 });
 
 test('make passes what a site adds to the boot image and to a second initramfs', async () => {
-  const variables = ['FILES=one two', 'CERTIFICATES=ca.pem'];
-  const expected = '--files one --files two --certificate ca.pem';
+  const variables = ['FILES=one two', 'CERTIFICATES=ca.pem', 'IMAGES=a.tar b:1=c.tar'];
+  const expected = '--files one --files two --certificate ca.pem --image a.tar --image b:1=c.tar';
   for (const [target, script] of [
     ['initramfs', 'build'],
     ['site-initramfs', 'site-initramfs'],

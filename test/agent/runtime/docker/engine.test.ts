@@ -50,6 +50,7 @@ const requests: Requests = [
     (engine, signal) => engine.pullImage('docker.io/library/image:1', undefined, signal),
     'POST /images/create',
   ],
+  ['loadImages', (engine, signal) => engine.loadImages(import.meta.filename, signal), 'POST /images/load'],
   ['hasDefaultNetwork', (engine, signal) => engine.hasDefaultNetwork(signal), 'GET /networks'],
 ];
 
@@ -110,6 +111,7 @@ const streams: Requests = [
     async (engine, signal) => drain(await engine.pullImage('docker.io/library/image:1', undefined, signal)),
     'POST /images/create',
   ],
+  ['loadImages', (engine, signal) => engine.loadImages(import.meta.filename, signal), 'POST /images/load'],
 ];
 
 for (const [name, request, path] of streams) {

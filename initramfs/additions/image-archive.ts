@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { promisify } from 'node:util';
+import { gunzip, gzip, zstdDecompress } from 'node:zlib';
+import { extract } from 'tar-stream';
+import { z } from 'zod';
+import type { DebianArchitecture } from '../../debian/package.ts';
+
+/** A container image with its layers, lowest first. */
+export interface ArchivedImage {
+  /** `name:tag`; empty if the archive gives none. */
+  readonly names: readonly string[];
+  /** `sha256:…` of the configuration. */
+  readonly id: string;
+  /** JSON. */
+  readonly configuration: Buffer;
+  readonly layers: readonly Layer[];
+}
+
+interface Layer {
+  /** `sha256:…` of the tar. */
+  readonly diffId: string;
+  readonly gzipped: Buffer;
+}
+
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
+const DockerManifest = z
+  .array(z.object({ Config: z.string(), RepoTags: z.array(z.string()).nullish(), Layers: z.array(z.string()) }))
+  .min(1);
+const Descriptor = z.object({ digest, annotations: z.record(z.string(), z.string()).optional() });
+const OciIndex = z.object({ manifests: z.array(Descriptor) });
+const OciManifest = z.object({ config: Descriptor, layers: z.array(Descriptor) });
+const Configuration = z.object({
+  architecture: z.string(),
+  os: z.string(),
+  rootfs: z.object({ diff_ids: z.array(digest) }),
+});
+
+/**
+ * Reads the images of an archive: that of `docker save` (image specification v1.2) or an OCI
+ * archive (OCI Image Format Specification 1.0, "image-layout"), also compressed. Of an image for
+ * several platforms, the one for Linux on the architecture.
+ * @throws {Error} it has no image, one for another architecture, or one whose parts are missing or
+ *   damaged
+ */
+export async function readImageArchive(archive: Buffer, architecture: DebianArchitecture): Promise<ArchivedImage[]> {
+  const files = await filesOf(await decompressed(archive)).catch((cause: unknown) => {
+    throw new Error('it is no tar archive', { cause });
+  });
+  const read = async (path: string) => {
+    const content = files.get(posix.normalize(path));
+    if (content === undefined) throw new Error(`it is incomplete: ${path} is missing`);
+    return content;
+  };
+  if (files.has('manifest.json')) return await readDockerArchive(read, architecture);
+  if (files.has('index.json')) return await readOciArchive(read, architecture);
+  throw new Error('it is no archive of container images: it has neither manifest.json nor index.json');
+}
+
+type Read = (path: string) => Promise<Buffer>;
+
+async function readDockerArchive(read: Read, architecture: DebianArchitecture): Promise<ArchivedImage[]> {
+  const images = parse(DockerManifest, 'manifest.json', await read('manifest.json'));
+  const found: ArchivedImage[] = [];
+  for (const { Config, RepoTags, Layers } of images) {
+    const platform = await readPlatform(await read(Config));
+    if (platform !== architecture) throw otherPlatform(platform, architecture);
+    const layers = await Promise.all(Layers.map(read));
+    found.push(await toImage(RepoTags ?? [], await read(Config), layers));
+  }
+  return found;
+}
+
+async function readOciArchive(read: Read, architecture: DebianArchitecture): Promise<ArchivedImage[]> {
+  const blob = (name: string) => read(`blobs/${name.replace(':', '/')}`);
+  const found: ArchivedImage[] = [];
+  const others = new Set<string>();
+  const visit = async (content: Buffer, path: string, names: readonly string[]): Promise<void> => {
+    const value: unknown = json(path, content);
+    if (OciIndex.safeParse(value).success) {
+      for (const { digest, annotations } of OciIndex.parse(value).manifests)
+        await visit(await blob(digest), digest, nameIn(annotations) ?? names);
+      return;
+    }
+    const manifest = parse(OciManifest, path, content);
+    const configuration = await blob(manifest.config.digest);
+    const platform = await readPlatform(configuration);
+    if (platform !== architecture) return void others.add(platform);
+    const layers = await Promise.all(manifest.layers.map((layer) => blob(layer.digest)));
+    found.push(await toImage(names, configuration, layers));
+  };
+  await visit(await read('index.json'), 'index.json', []);
+  if (found.length === 0) throw otherPlatform([...others].join(' and ') || 'no platform', architecture);
+  return found;
+}
+
+/** containerd writes the whole name; others write it, or only the tag, where OCI wants a name. */
+function nameIn(annotations: Readonly<Record<string, string>> = {}): string[] | undefined {
+  const name = annotations['io.containerd.image.name'] ?? annotations['org.opencontainers.image.ref.name'];
+  return name !== undefined && /[:/]/.test(name) ? [name] : undefined;
+}
+
+/** @returns that of Linux as Debian calls it: `arm64`; of others with the system: `windows/x` */
+async function readPlatform(configuration: Buffer): Promise<string> {
+  const { architecture, os } = parse(Configuration, 'the configuration of the image', configuration);
+  return os === 'linux' ? architecture : `${os}/${architecture}`;
+}
+
+function otherPlatform(found: string, wanted: DebianArchitecture): Error {
+  return new Error(`its image is for ${found}, the boot image is for ${wanted}`);
+}
+
+async function toImage(
+  names: readonly string[],
+  configuration: Buffer,
+  layers: readonly Buffer[],
+): Promise<ArchivedImage> {
+  const { rootfs } = parse(Configuration, 'the configuration of the image', configuration);
+  if (rootfs.diff_ids.length !== layers.length)
+    throw new Error(`its image has ${layers.length} layers, its configuration names ${rootfs.diff_ids.length}`);
+  const packed: Layer[] = [];
+  for (const [index, diffId] of rootfs.diff_ids.entries()) {
+    const layer = layers[index] ?? Buffer.alloc(0);
+    const tar = await decompressed(layer).catch((cause: unknown) => {
+      throw new Error(`its layer ${index + 1} is damaged`, { cause });
+    });
+    if (sha256(tar) !== diffId) throw new Error(`its layer ${index + 1} is damaged`);
+    packed.push({ diffId, gzipped: isGzip(layer) ? layer : await promisify(gzip)(tar) });
+  }
+  return { names, id: sha256(configuration), configuration, layers: packed };
+}
+
+/** `docker save` of earlier versions has links in place of layers that are there already. */
+async function filesOf(archive: Buffer): Promise<Map<string, Buffer>> {
+  const files = new Map<string, Buffer>();
+  const links = new Map<string, string>();
+  const entries = Readable.from([archive]).pipe(extract());
+  for await (const entry of entries) {
+    const { name, type, linkname } = entry.header;
+    const path = posix.normalize(name);
+    if (type === 'symlink' && linkname) links.set(path, posix.join(posix.dirname(path), linkname));
+    if (type === 'link' && linkname) links.set(path, posix.normalize(linkname));
+    const content = await buffer(entry);
+    if (type === 'file') files.set(path, content);
+  }
+  for (const [path, target] of links) {
+    const content = files.get(target);
+    if (content !== undefined) files.set(path, content);
+  }
+  return files;
+}
+
+async function decompressed(bytes: Buffer): Promise<Buffer> {
+  if (isGzip(bytes)) return await promisify(gunzip)(bytes);
+  return bytes.subarray(0, 4).toString('hex') === '28b52ffd' ? await promisify(zstdDecompress)(bytes) : bytes;
+}
+
+function isGzip(bytes: Buffer): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, what: string, content: Buffer): z.output<Schema> {
+  const { data, error } = schema.safeParse(json(what, content));
+  if (error === undefined) return data;
+  const [issue] = error.issues;
+  throw new Error(`${what} is not as expected: ${issue?.path.join('.')}: ${issue?.message}`, { cause: error });
+}
+
+function json(what: string, content: Buffer): unknown {
+  try {
+    return JSON.parse(content.toString());
+  } catch (cause) {
+    throw new Error(`${what} is not JSON`, { cause });
+  }
+}
+
+function sha256(content: Buffer): string {
+  return `sha256:${createHash('sha256').update(content).digest('hex')}`;
+}
