@@ -125,6 +125,7 @@ class Agent {
     if (next.kind === 'idle' && next.mayContinue === true) return next;
     // Workflows that the server is done with are forgotten: a later one may have the same name.
     const current = next.kind === 'action' ? next.action.workflowId : undefined;
+    this.#dependencies.redactor.forgetWorkflows(current);
     await this.#retryForever('compact the journal', () => this.#dependencies.journal.compact(current));
     return next;
   }
@@ -176,7 +177,7 @@ class Agent {
     const { journal, redactor, interrupted, log, observe } = this.#dependencies;
     const { action } = next;
     this.#idleReason = undefined;
-    redactor.learnEnvironment(action.environment);
+    await redactor.learnEnvironment(action.environment, action.workflowId);
     const wasInterrupted = next.alreadyStarted || journal.stateOf(action).kind === 'started';
     const startedAt = this.#clock.now();
 

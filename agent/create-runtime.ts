@@ -34,6 +34,7 @@ export async function createRuntime(
     stopGraceSeconds: config.stopGraceSeconds,
     privileges: config.privileged ? 'privileged' : 'all-available',
     redact: redactor.redact,
+    redactParts: redactor.redactParts,
     onEvent,
   };
   switch (config.runtime) {

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import type { OnRuntimeEvent, RuntimeEvent } from '../runtime/event.ts';
-import { type Log, logFields, withoutSecretFields } from './log.ts';
+import { type Log, logFields } from './log.ts';
 
 /** Interval between log lines on the progress of a pull. */
 const progressIntervalSeconds = 5;
@@ -15,7 +15,6 @@ export interface RuntimeLogOptions {
 
 /** Logs the events of the runtime. */
 export function createRuntimeLog(log: Log, { output, clock = systemClock }: RuntimeLogOptions): OnRuntimeEvent {
-  const outputLog = withoutSecretFields(log);
   let progressToldAt = Number.NEGATIVE_INFINITY;
 
   function mayTellProgress(): boolean {
@@ -54,7 +53,7 @@ export function createRuntimeLog(log: Log, { output, clock = systemClock }: Runt
             : `${event.role}: container started`,
         );
       case 'output':
-        if (output) outputLog.info({ ...logFields(event.action), stream: event.stream }, event.line);
+        if (output) log.info({ ...logFields(event.action), stream: event.stream }, event.line);
         return;
       case 'ended':
         // The loop logs the end of the action itself, with its result.

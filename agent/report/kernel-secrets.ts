@@ -11,7 +11,7 @@ import { parseKernelCommandLine } from '../settings/kernel-cmdline.ts';
  */
 export async function learnKernelSecrets(redactor: Redactor, path = '/proc/cmdline'): Promise<void> {
   const parameters = [...parseKernelCommandLine(await readFile(path, 'utf8'))];
-  redactor.learnEnvironment(parameters.map(([name, value]) => `${name}=${value}`));
+  await redactor.learnEnvironment(parameters.map(([name, value]) => `${name}=${value}`));
   for (const [name, value] of parameters) {
     if (/^(nibs_)?registries$/.test(name)) learnPasswords(String(value), redactor);
   }

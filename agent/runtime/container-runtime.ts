@@ -37,6 +37,8 @@ export interface ContainerRuntimeOptions extends ImageOptions {
   readonly onEvent: OnRuntimeEvent;
   /** Masks secrets in a text. */
   readonly redact: (text: string) => string;
+  /** Masks secrets in a text that comes in parts; `continues`: another part follows. */
+  readonly redactParts: () => (part: string, continues: boolean) => string;
   /** `all-available`: for kernels that refuse privileged containers. Default: `privileged`. */
   readonly privileges?: Privileges | undefined;
   /**
@@ -298,6 +300,7 @@ function runOptions(current: ActionRun, role: Role, limitSeconds: number, contai
     },
     onLine: (line) => options.onEvent({ kind: 'output', action, role, ...line }),
     onWarning: (message) => warn(current, message),
+    masking: options,
     onLeftover: () => current.leftovers.markPossible(),
   };
 }

@@ -2,12 +2,13 @@ import { reasonOf } from '../../errors/reason.ts';
 import type { Output } from './engine.ts';
 import type { EngineConnection } from './engine-connection.ts';
 import { EngineError, isEngineError } from './engine-error.ts';
-import { createOutputReader, type OutputLine, type OutputReader } from './output.ts';
+import { createOutputReader, type OutputLine, type OutputMasking, type OutputReader } from './output.ts';
 
 export interface OutputCopyOptions {
   /** A promise applies back-pressure to the container while it runs. */
   onLine(line: OutputLine): void | Promise<void>;
   onWarning(message: string): void;
+  readonly masking: OutputMasking;
 }
 
 /** Without a line for this time after the exit, the rest of the output is given up. */
@@ -46,7 +47,7 @@ export class OutputCopy {
       this.#lastLineAt = clock.now();
       return this.#whileRunning(options.onLine(line));
     };
-    this.#reader = createOutputReader({ clock, onLine });
+    this.#reader = createOutputReader({ clock, onLine, masking: options.masking });
   }
 
   /** Called before the container starts, so that nothing is lost. */

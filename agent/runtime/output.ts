@@ -23,7 +23,20 @@ export interface OutputOptions {
    * the container.
    */
   readonly onLine: (line: OutputLine) => void | Promise<void>;
+  /**
+   * Masks secrets in what is cut: lines that come in parts, and the last lines. Other lines are
+   * masked where they are written. Default: nothing is masked.
+   */
+  readonly masking?: OutputMasking;
 }
+
+export interface OutputMasking {
+  readonly redact: (text: string) => string;
+  /** For one text in parts; `continues`: another part follows. */
+  readonly redactParts: () => (part: string, continues: boolean) => string;
+}
+
+const noMasking: OutputMasking = { redact: (text) => text, redactParts: () => (part) => part };
 
 /**
  * Turns what a container prints into lines, with a fixed amount of memory. Survives a change of the
@@ -47,11 +60,22 @@ export interface OutputReader {
 type StreamName = OutputChunk['stream'];
 
 /** Makes a reader for the output of one container. */
-export function createOutputReader({ clock, maxLineBytes = 16 * 1024, onLine }: OutputOptions): OutputReader {
-  const tail = new Tail(clock);
-  const pass = (stream: StreamName) => (line: string, continues: boolean) => {
-    tail.add(stream, line, continues);
-    return onLine({ stream, line, continues });
+export function createOutputReader({
+  clock,
+  maxLineBytes = 16 * 1024,
+  onLine,
+  masking = noMasking,
+}: OutputOptions): OutputReader {
+  const tail = new Tail(clock, masking.redact);
+  const pass = (stream: StreamName) => {
+    let redactPart: ReturnType<OutputMasking['redactParts']> | undefined;
+    return (text: string, continues: boolean) => {
+      if (continues) redactPart ??= masking.redactParts();
+      const line = redactPart?.(text, continues) ?? text;
+      if (!continues) redactPart = undefined;
+      tail.add(stream, line, continues);
+      return onLine({ stream, line, continues });
+    };
   };
   const splitters = {
     stdout: new LineSplitter(maxLineBytes, pass('stdout')),
@@ -154,8 +178,11 @@ class Tail {
   readonly #kept: Record<StreamName, KeptLine[]> = { stdout: [], stderr: [] };
   readonly #inside = { stdout: false, stderr: false };
 
-  constructor(clock: Clock) {
+  readonly #redact: (text: string) => string;
+
+  constructor(clock: Clock, redact: (text: string) => string) {
     this.#clock = clock;
+    this.#redact = redact;
   }
 
   add(stream: StreamName, line: string, continues: boolean): void {
@@ -169,13 +196,14 @@ class Tail {
 
   lines(): readonly string[] {
     const presentable = this.#inOrder().map((line) =>
-      stripVTControlCharacters(line)
+      stripVTControlCharacters(this.#redact(line))
         .replaceAll(/[\p{Cc}\p{Zs}]+/gu, ' ')
         .trim(),
     );
     return presentable
       .filter((line) => line !== '')
       .slice(-5)
+      .map(this.#redact) // again: a control character may have been within a secret
       .map((line) => (line.length > 300 ? `${line.slice(0, 299)}…` : line));
   }
 

@@ -1,4 +1,4 @@
-import { looksSecret } from '../log/redact.ts';
+import { looksSecret } from '../log/secret-names.ts';
 import type { Config } from './settings.ts';
 import { RegistryAccounts } from './values.ts';
 

@@ -101,12 +101,14 @@ export function createStatusBoard({
           break;
         case 'begun':
           state = 'working';
-          workflow = event.action.workflowId;
-          action = begin(event.action, event.image, event.at);
+          workflow = redact(event.action.workflowId);
+          action = begin(event.action, event.image, event.at, redact);
           break;
         case 'ended':
           action = undefined;
-          lastAction = { name: event.action.name, verdict: event.verdict, seconds: event.seconds };
+          // The secrets of the workflow may be forgotten before the lines are read.
+          lines.splice(0, lines.length, ...lines.map(redact));
+          lastAction = { name: redact(event.action.name), verdict: event.verdict, seconds: event.seconds };
           if (event.verdict !== 'SUCCESS') fail(`${event.action.name}: ${event.verdict}: ${event.message}`);
           break;
         case 'acknowledged':
@@ -122,7 +124,7 @@ export function createStatusBoard({
     observeRuntime(event) {
       switch (event.kind) {
         case 'pulling':
-          action = action && { ...action, image: event.image, phase: 'pulling' };
+          action = action && { ...action, image: redact(event.image), phase: 'pulling' };
           break;
         case 'pull-progress':
           action = action && {
@@ -176,6 +178,12 @@ export function createStatusBoard({
   };
 }
 
-function begin({ name, taskName }: ActionName, image: string, at: Date): CurrentAction {
-  return { name, task: taskName, image, startedAt: at.toISOString(), phase: 'preparing', progress: undefined };
+function begin(
+  { name, taskName }: ActionName,
+  image: string,
+  at: Date,
+  redact: (text: string) => string,
+): CurrentAction {
+  const masked = { name: redact(name), task: redact(taskName), image: redact(image) };
+  return { ...masked, startedAt: at.toISOString(), phase: 'preparing', progress: undefined };
 }

@@ -43,10 +43,10 @@ export async function startStatusServer({
       case '/healthz':
         return answer(response, 200, 'text/plain; charset=utf-8', 'ok\n');
       case '/status':
-        return answer(response, 200, 'application/json', redact(`${JSON.stringify(board.current(), undefined, 2)}\n`));
+        return answer(response, 200, 'application/json', `${JSON.stringify(board.current(), undefined, 2)}\n`);
       case '/metrics':
         return void metrics.text().then(
-          (text) => answer(response, 200, metrics.contentType, redact(text)),
+          (text) => answer(response, 200, metrics.contentType, text),
           (error: unknown) => answer(response, 500, 'text/plain; charset=utf-8', redact(`${String(error)}\n`)),
         );
       default:

@@ -429,6 +429,13 @@ describe('trouble', () => {
     assert.equal(server.events(workflow).at(-1)?.message, 'login with *** on /dev/sda failed');
     assert.match(machine.log.join('\n'), /login with \*\*\* on/);
     assert.doesNotMatch(machine.log.join('\n'), /canary/);
+
+    // They are forgotten with their workflow: a word that was a secret there is none here.
+    const next = server.createWorkflow(server.createTemplate('next', templateOf(['task', 'one', ['canary-4711']])), {
+      one: MACHINE_ONE.mac,
+    });
+    await recorded(next, 'FAILED', 'canary-4711');
+    assert.match(machine.log.join('\n'), /\[canary-4711\] the action starts/);
   });
 });
 

@@ -30,6 +30,16 @@ const canaries = {
   userData: 'canary-of-the-user-data-4',
 };
 
+/** Credentials that the agent never learned, in the forms of headers, URLs and options. */
+const unlearned = [
+  `Authorization: Basic ${Buffer.from('bob:canary-of-another-5').toString('base64')}`,
+  'got 401 for Bearer canary-of-a-bearer-6',
+  'GET /v2/token?token=canary-of-a-query-7&scope=x',
+  'run --password=canary-of-an-option-8',
+  '{"password":"canary-of-a-field-9"}',
+  'clone https://canary-of-a-user-10@host/x',
+];
+
 const template = `version: "0.1"
 name: canary
 global_timeout: 600
@@ -59,7 +69,22 @@ function createLoudRuntime({ onRuntimeEvent, log }: Telemetry, { redact }: Redac
       await tell({ kind: 'pulling', action, image: `user:${canaries.registryPassword}@registry/installer` });
       await tell({ kind: 'warning', action, message: redact(`login failed: ${shout}`) });
       await tell({ kind: 'started', action, role: 'action', container: 'c0ffee', adopted: false });
-      for (const line of [shout, JSON.stringify(canaries), encodeURIComponent(shout), `x${'.'.repeat(8000)}${shout}`]) {
+      const encoded = Object.values(canaries).flatMap((secret) => [
+        `refused: Basic ${Buffer.from(`bob:${secret}`).toString('base64')}`,
+        ...['', 'x', 'xy'].map((before) => Buffer.from(before + secret).toString('base64url')),
+        Buffer.from(secret).toString('hex').toUpperCase(),
+        JSON.stringify({ secret: `/${secret}` }).replaceAll('/', '\\/'),
+        [...secret].map((character) => `\\u00${character.charCodeAt(0).toString(16)}`).join(''),
+      ]);
+      for (const unknown of unlearned) log.warn({ detail: unknown }, unknown);
+      for (const cut of [1, 9, 17]) encoded.push(`${'.'.repeat(16 * 1024 - cut)}${shout}`);
+      for (const line of [
+        ...encoded,
+        shout,
+        JSON.stringify(canaries),
+        encodeURIComponent(shout),
+        `x${'.'.repeat(8000)}${shout}`,
+      ]) {
         await tell({ kind: 'output', action, role: 'action', stream: 'stderr', line, continues: false });
       }
       log.warn({ action: action.name, detail: { shout } }, 'a library says too much');
@@ -70,6 +95,17 @@ function createLoudRuntime({ onRuntimeEvent, log }: Telemetry, { redact }: Redac
     resume: async () => undefined,
     release: async () => {},
   };
+}
+
+/** What a reader gets who tries Base64, hexadecimal digits and escapes. */
+function decodings(text: string): string {
+  const runs = [...text.matchAll(/[\w+/-]{8,}/g)].map(([run]) => run);
+  const base64 = runs.flatMap((run) =>
+    [0, 1, 2, 3].map((skip) => Buffer.from(run.slice(skip), 'base64').toString('latin1')),
+  );
+  const hex = runs.filter((run) => /^[\da-f]+$/i.test(run)).map((run) => Buffer.from(run, 'hex').toString('latin1'));
+  const escapes = text.replace(/\\+u00(..)/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+  return [...base64, ...hex, escapes].join('\n');
 }
 
 async function freePort(): Promise<number> {
@@ -162,6 +198,7 @@ test('no secret leaves the agent, wherever it comes from', async (t) => {
   assert.match(outputs.log, /the server answers \(memoryUsedKiB=\d+\)/);
   for (const [name, text] of Object.entries(outputs)) {
     assert.match(text, /\*\*\*/, `nothing was masked in ${name}, so nothing was tried`);
+    assert.doesNotMatch(decodings(text), /canary-of/, name);
     for (const form of ['canary-of', encodeURIComponent(canaries.registryPassword)]) {
       const at = text.indexOf(form);
       assert.ok(at < 0, `${name}: …${text.slice(Math.max(0, at - 200), at + 100)}…`);

@@ -92,7 +92,11 @@ class Machine implements AsyncDisposable {
         createDockerRuntime({
           ...{ host: engine.host, registry: registry.host, credentials: [registry], privileges: 'all-available' },
           ...{ workDirectory: this.#workDirectory, stopGraceSeconds: 1, pullAttempts: 2 },
-          ...{ redact: redactor.redact, onEvent: createRuntimeLog(log, { output: true }) },
+          ...{
+            redact: redactor.redact,
+            redactParts: redactor.redactParts,
+            onEvent: createRuntimeLog(log, { output: true }),
+          },
           ...runtime,
         }),
       ...parts,

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { root } from './pages.ts';
 
 const text = readFileSync(join(root, 'docs/invariants.md'), 'utf8');
+const security = readFileSync(join(root, 'docs/security.md'), 'utf8');
 
 /** The names of the tests in a file; what differs from case to case is `…`. */
 function namesIn(source: string): Set<string> {
@@ -14,8 +15,8 @@ function namesIn(source: string): Set<string> {
   );
 }
 
-test('each test that docs/invariants.md names is in the file that it names', () => {
-  const rows = [...text.matchAll(/^\| `(test\/[^`]+)` \| (.+) \|$/gm)];
+test('each test that docs/invariants.md and docs/security.md name is in the file that they name', () => {
+  const rows = [...`${text}\n${security}`.matchAll(/^\| `(test\/[^`]+)` \| (.+) \|$/gm)];
   assert.ok(rows.length > 30, `${rows.length} tests`);
   const missing = rows.filter(([, path = '', name = '']) => !namesIn(readFileSync(join(root, path), 'utf8')).has(name));
   assert.deepEqual(

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLog, type LogOptions, messageOf, withoutSecretFields } from '../../../agent/log/log.ts';
+import { createLog, type LogOptions, messageOf } from '../../../agent/log/log.ts';
 import { createRedactor } from '../../../agent/log/redact.ts';
 
 function logOf(options: Partial<LogOptions>) {
@@ -77,9 +77,25 @@ test('messageOf() puts an error and its causes on one line, and says nothing twi
   assert.equal(messageOf(new TypeError('')), 'TypeError');
 });
 
-test('withoutSecretFields() still masks secrets by their value', () => {
-  const { log, lines } = logOf({});
-  withoutSecretFields(log).info({ stream: 'stdout' }, 'the password is hunter22');
-  const { time: _, ...rest } = JSON.parse(lines[0] ?? '');
-  assert.deepEqual(rest, { level: 'info', stream: 'stdout', msg: 'the password is ***' });
+test('createLog() writes lines of JSON whatever the secrets are', async () => {
+  for (const secret of [
+    '","level":"',
+    '"msg"',
+    '{"level":"info"',
+    '\\\\\\\\',
+    'info',
+    'msg"',
+    '2026',
+    '":"a"}',
+    'action',
+  ]) {
+    const redactor = createRedactor();
+    await redactor.learnEnvironment([`TOKEN=${secret}`], 'w1');
+    const { log, lines } = logOf({ redactor });
+    log.info({ action: 'install', count: 2026 }, `before ${secret} after`);
+    const { time, ...rest } = JSON.parse(lines[0] ?? '');
+    assert.ok(!Number.isNaN(Date.parse(time)), lines[0]);
+    const action = secret.includes('install') ? '***' : 'install';
+    assert.deepEqual(rest, { level: 'info', action, count: secret === '2026' ? '***' : 2026, msg: 'before *** after' });
+  }
 });

@@ -9,6 +9,7 @@ const [location = '', workDirectory = '', registry = '', action = ''] = process.
 await using runtime = createRuntime(JSON.parse(location) as EngineLocation, {
   ...{ workDirectory, registry, privileges: 'all-available' },
   redact: (text) => text,
+  redactParts: () => (part) => part,
   onEvent: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`),
 });
 const parsed = JSON.parse(action) as Action;

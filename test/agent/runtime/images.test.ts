@@ -397,7 +397,12 @@ test('the archives of a directory are loaded and deleted before an action looks 
   const options = {
     ...{ host: engine.host, workDirectory: join(directory, 'worker'), imageDirectory: directory },
     registry: '127.0.0.1:1',
-    ...({ privileges: 'all-available', pullAttempts: 100, redact: (text: string) => text } as const),
+    ...({
+      privileges: 'all-available',
+      pullAttempts: 100,
+      redact: (text: string) => text,
+      redactParts: () => (part: string) => part,
+    } as const),
     onEvent: (event: RuntimeEvent) => void events.push(event),
   };
   try {
@@ -422,6 +427,7 @@ test('a directory for archives that is missing is as an empty one', async () => 
     ...{ host: engine.host, workDirectory: '/none', imageDirectory: '/none', registry: registry.host },
     ...({ credentials: [registry], privileges: 'all-available' } as const),
     redact: (text) => text,
+    redactParts: () => (part) => part,
     onEvent: () => {},
   });
   const action = shell('true');

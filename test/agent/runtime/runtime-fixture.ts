@@ -118,6 +118,7 @@ async function makeFixture(control: EngineControl, registry: Registry): Promise<
     privileges: 'all-available',
     stopGraceSeconds: 1,
     redact: (text) => text.replaceAll('canary', '***'),
+    redactParts: () => (part) => part.replaceAll('canary', '***'),
     onEvent(event) {
       events.push(event);
       changes.dispatchEvent(new Event('event'));
