@@ -1,10 +1,11 @@
-import { copyFile, type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { PlacedFileError, readPlacedFile } from '../files/read-placed-file.ts';
 import type { Action, Outcome } from './action/action.ts';
 
 /** The journal cannot be read or written. */
@@ -238,11 +239,15 @@ class FileJournal implements Journal {
   }
 }
 
+/** It is compacted when a workflow ends, and has some hundred bytes for each action. */
+const maxJournalBytes = 256 * 1024 * 1024;
+
 async function readIfPresent(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readPlacedFile(path, maxJournalBytes)).toString('utf8');
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    if (error instanceof PlacedFileError) throw new Error(`it ${error.message}`, { cause: error });
     throw error;
   }
 }
@@ -336,7 +341,9 @@ function reportable(action: ActionRecord): Action {
  */
 async function rewrite(path: string, state: State): Promise<FileHandle> {
   const unfinished = `${path}.new`;
-  const file = await open(unfinished, 'w', 0o600);
+  // Not through a link, should the directory be one that others can write to.
+  await rm(unfinished, { force: true });
+  const file = await open(unfinished, 'wx', 0o600);
   try {
     await file.writeFile(recordsOf(state).map(line).join(''));
     await file.sync();

@@ -46,7 +46,9 @@ async function downloadOnce(
   using image = await openImage(plan, client, report, signal);
   report.phase('download', `Downloading ${image.origin} to ${path}`);
   try {
-    await pipeline(image.bytes, createWriteStream(partial), { signal });
+    // Made anew: in a directory that others can write to, something else may have that name.
+    await rm(partial, { force: true });
+    await pipeline(image.bytes, createWriteStream(partial, { flags: 'wx', flush: true }), { signal });
     const signedBy = await image.verified();
     if (signedBy !== undefined)
       report.phase(
@@ -56,7 +58,7 @@ async function downloadOnce(
     await putInPlace(partial, path);
     return { path, release, signedBy };
   } catch (cause) {
-    await rm(partial, { force: true });
+    await rm(partial, { force: true }).catch(() => {});
     signal.throwIfAborted();
     if (cause instanceof OperationError) throw cause;
     throw new InstallError({ what: 'save', target: path, why: reasonOf(cause), cause });
@@ -64,8 +66,6 @@ async function downloadOnce(
 }
 
 async function putInPlace(partial: string, path: string): Promise<void> {
-  await using file = await open(partial, 'r');
-  await file.sync();
   await rename(partial, path);
   await using directory = await open(dirname(path), 'r');
   await directory.sync();

@@ -1,4 +1,4 @@
-import { access, rm, writeFile } from 'node:fs/promises';
+import { lstat, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
@@ -74,7 +74,7 @@ export function createPower({
 
   return {
     async rebootRequested() {
-      return access(requestFile).then(
+      return lstat(requestFile).then(
         () => true,
         () => false,
       );
@@ -82,7 +82,8 @@ export function createPower({
 
     async finish(wanted, signal) {
       // Removed first: with the directory on a disk the machine would reboot again and again.
-      await rm(requestFile, { force: true });
+      // Whatever the action has made: a directory is a request too.
+      await rm(requestFile, { recursive: true, force: true });
       if (wanted === 'kexec') warn(`kexec failed, rebooting instead: ${await tryKexec(signal)}`);
       const how = wanted === 'kexec' ? 'reboot' : wanted;
       // A command line of words without quoting.

@@ -10,7 +10,19 @@ import { test } from 'node:test';
 import { root } from './pages.ts';
 
 /** Folders whose comments are checked. */
-const checked = ['agent', 'clock', 'errors', 'executable', 'initramfs', 'installer', 'net', 'test', 'tools'];
+const checked = [
+  'agent',
+  'clock',
+  'errors',
+  'executable',
+  'files',
+  'initramfs',
+  'installer',
+  'net',
+  'test',
+  'text',
+  'tools',
+];
 
 const maxColumns = 100;
 const comment = /^\s*(?:\/\/|\/\*\*|\*|#\s)/;

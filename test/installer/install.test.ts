@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { copyFile, mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
@@ -503,9 +503,14 @@ test('flatcar-install -f installs a local image without the network, and says th
 test('flatcar-install -D keeps an image only when its signature is good', async () => {
   await using mirror = await startRelease();
   const path = join(release.directory, 'flatcar_production_image.bin.bz2');
+  // As another user can place it in a directory like /tmp.
+  const victim = join(release.directory, 'victim');
+  await writeFile(victim, 'untouched');
+  await symlink('victim', `${path}.partial`);
   const ran = await flatcarInstall('-D', ...fromMirror(mirror));
   assert.deepEqual([ran.exitCode, ran.stdout], [0, `Success! ${path} is downloaded and verified\n`], ran.stderr);
   assert.ok(release.compressed.equals(await readFile(path)));
+  assert.equal(await readFile(victim, 'utf8'), 'untouched');
   await rm(path);
 
   mirror.put(imageFile, Buffer.concat([release.compressed, Buffer.of(0)]));

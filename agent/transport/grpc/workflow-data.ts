@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { chmod, chown, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { reasonOf } from '../../../errors/reason.ts';
+import { PlacedFileError, readPlacedFile } from '../../../files/read-placed-file.ts';
 import type { Action } from '../../action/action.ts';
 import { TransportError } from '../transport.ts';
 import { RpcError } from './channel.ts';
@@ -51,11 +52,7 @@ export class WorkflowData {
       await mkdir(path.dirname(file), { recursive: true });
       // Not overwritten in place: a reader could see the end of the old content after shorter new
       // content.
-      const partial = `${file}.partial`;
-      await rm(partial, { force: true });
-      await writeFile(partial, data);
-      await copyOwnership(file, partial);
-      await rename(partial, file);
+      await replaceFile(file, data);
     } catch (error) {
       const target = `the data of workflow ${workflowId} to ${file}`;
       throw new TransportError({ what: 'write', target, why: reasonOf(error), cause: error });
@@ -91,14 +88,11 @@ export class WorkflowData {
       return undefined;
     };
     try {
-      await using handle = await open(this.#file(workflowId));
-      const { size } = await handle.stat();
-      if (size > limit) return refuse(`has ${size} bytes, more than ${limit}`);
-      const data = await handle.readFile();
+      const data = await readPlacedFile(this.#file(workflowId), limit);
       return isJsonObject(data) ? data : refuse('is not a JSON object');
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      return refuse(`cannot be read: ${reasonOf(error)}`);
+      return refuse(error instanceof PlacedFileError ? error.message : `cannot be read: ${reasonOf(error)}`);
     }
   }
 
@@ -111,15 +105,23 @@ export class WorkflowData {
 const temporaryCodes: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
 
 /**
- * An action may have given the file another mode or owner. Without a file yet: readable for all.
+ * The directory is that of the actions, which may have placed anything there under the names of
+ * these files: it is replaced, and no link is followed. An action may have given the file another
+ * mode or owner, which it keeps. Without a file yet: readable for all.
  */
-async function copyOwnership(file: string, target: string): Promise<void> {
-  const { mode, uid, gid } = await stat(file).catch((error: NodeJS.ErrnoException) => {
+async function replaceFile(file: string, data: Uint8Array): Promise<void> {
+  const before = await lstat(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
-    return { mode: 0o644, uid: undefined, gid: undefined };
+    return undefined;
   });
-  if (uid !== undefined && gid !== undefined) await chown(target, uid, gid);
-  await chmod(target, mode & 0o7777);
+  const partial = `${file}.partial`;
+  await rm(partial, { recursive: true, force: true });
+  await using handle = await open(partial, 'wx', 0o600);
+  await handle.writeFile(data);
+  if (before?.isFile() === true) await handle.chown(before.uid, before.gid);
+  await handle.chmod(before?.isFile() === true ? before.mode & 0o777 : 0o644);
+  if (before?.isDirectory() === true) await rm(file, { recursive: true, force: true });
+  await rename(partial, file);
 }
 
 function isJsonObject(data: Buffer): boolean {

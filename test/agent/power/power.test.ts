@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -84,4 +84,19 @@ test('rebootRequested() sees the file that an action writes, and finish() takes 
   await assert.rejects(power.finish('reboot', never), PowerError);
   await assert.rejects(access(join(directory, 'reboot')));
   assert.equal(await power.rebootRequested(), false);
+});
+
+test('rebootRequested() and finish() take whatever has that name for a request, and remove it', async () => {
+  const power = powerOf('true');
+  const request = join(directory, 'reboot');
+  for (const make of [
+    () => mkdir(join(request, 'below'), { recursive: true }),
+    () => symlink('nowhere', request),
+    () => symlink('/', request),
+  ]) {
+    await make();
+    assert.equal(await power.rebootRequested(), true);
+    await assert.rejects(power.finish('reboot', never), /succeeded, but the machine is still up/);
+    assert.equal(await power.rebootRequested(), false);
+  }
 });

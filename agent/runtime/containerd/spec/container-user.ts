@@ -1,5 +1,6 @@
-import { lstat, readFile, readlink } from 'node:fs/promises';
+import { lstat, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PlacedFileError, readPlacedFile } from '../../../../files/read-placed-file.ts';
 import { ignoreMissing } from '../ignore-missing.ts';
 import { SpecError } from './spec-error.ts';
 
@@ -48,13 +49,21 @@ function idOf(text: string): number | undefined {
   return isNumber(text) && Number(text) < 2 ** 31 ? Number(text) : undefined;
 }
 
+/** Some ten thousand users. An image of half a megabyte can have a file of any size. */
+const maxUserFileBytes = 1024 * 1024;
+
 /** The lines of passwd(5) or group(5), or none. */
 async function entriesOf(rootfs: string, path: string): Promise<[string, ...string[]][]> {
   const real = await realPathWithin(rootfs, path);
-  // A pipe or a device in an image must not be read.
-  if (!(await ignoreMissing(lstat(real)))?.isFile()) return [];
-  const lines = (await readFile(real, 'utf8')).split('\n');
-  return lines.map((line) => line.trim().split(':') as [string, ...string[]]);
+  try {
+    const content = await ignoreMissing(readPlacedFile(real, maxUserFileBytes));
+    const lines = content?.toString('utf8').split('\n') ?? [];
+    return lines.map((line) => line.trim().split(':') as [string, ...string[]]);
+  } catch (error) {
+    if (!(error instanceof PlacedFileError)) throw error;
+    if (error.reason === 'not-regular') return [];
+    throw new SpecError({ what: 'read', target: `${path} in the image`, why: `it ${error.message}`, cause: error });
+  }
 }
 
 /** Follows links as if the directory were `/`, like chroot(2). */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -194,5 +194,46 @@ describe('the data of a workflow', () => {
     await first.write(a, '{"a": 1}');
     assert.equal((await first.end(a)).kind, 'acknowledged');
     assert.deepEqual(first.notices, []);
+  });
+
+  it('never sends what is no regular file, and puts the data in its place', async (test) => {
+    const { server, workflowId } = await start(test);
+    const one = await worker(test, server);
+    const first = await one.begin();
+    await writeFile(path.join(one.path(first), '../secret'), '{"secret":true}');
+    await rm(one.path(first), { force: true });
+    await symlink('secret', one.path(first));
+    await one.end(first);
+    assert.match(one.notices.join(), /is not sent to the server: .*data is a symbolic link/);
+    assert.equal(await versions(test, server, workflowId), 0);
+
+    const second = await one.begin();
+    await one.write(second, '{}').catch(() => {});
+    await rm(one.path(second), { force: true });
+    await mkdir(one.path(second));
+    await one.end(second);
+    assert.match(one.notices.join(), /data is not a regular file/);
+  });
+
+  it('puts the data of the server in the place of whatever has its name', async (test) => {
+    const { server } = await start(test);
+    const one = await worker(test, server);
+    const first = await one.begin();
+    await one.write(first, '{"by":"one"}');
+    await one.end(first);
+    const second = await one.begin();
+    const [file, victim] = [one.path(second), path.join(one.path(second), '../victim')];
+    await writeFile(victim, 'untouched');
+    for (const name of [file, `${file}.partial`]) {
+      await rm(name, { force: true });
+      await symlink('victim', name);
+      await one.start(second);
+      await rm(name, { force: true });
+      await mkdir(path.join(name, 'below'), { recursive: true });
+      await one.start(second);
+      assert.deepEqual(JSON.parse(await one.read(second)), { by: 'one' });
+    }
+    assert.equal(await readFile(victim, 'utf8'), 'untouched');
+    assert.deepEqual((await one.files(second)).sort(), ['data', 'victim']);
   });
 });

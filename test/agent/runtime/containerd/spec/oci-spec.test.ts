@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -10,6 +10,7 @@ import { makeSpec, type SpecInput } from '../../../../../agent/runtime/container
 import { withMounted } from '../../../../../agent/runtime/containerd/spec/snapshot-mount.ts';
 import type { SpecError } from '../../../../../agent/runtime/containerd/spec/spec-error.ts';
 import { startContainerd } from '../../../../sandbox/containerd.ts';
+import { assertLoopIsFree } from '../../../../sandbox/event-loop.ts';
 import { unmountBelow } from '../../../../sandbox/scratch-mount.ts';
 
 const id = `abcdef0123456789${process.pid}`;
@@ -387,6 +388,16 @@ test('resolveUser() reads no file but regular ones of the image', async () => {
   await rm(passwd);
   await execa('mkfifo', [passwd]);
   await assert.rejects(resolveUser('ana', rootfs), /the image has no user ana/);
+  await rm(passwd);
+  // Half a megabyte of an image.
+  await writeFile(passwd, '');
+  await truncate(passwd, 400e6);
+  await assertLoopIsFree('400 MB of /etc/passwd', () =>
+    assert.rejects(resolveUser('ana', rootfs), {
+      name: 'SpecError',
+      message: 'cannot read /etc/passwd in the image: it has 400000000 bytes, more than 1048576',
+    }),
+  );
 });
 
 test('withMounted() mounts layers read-only while the work runs, also very many and when it fails', async () => {
