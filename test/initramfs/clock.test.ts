@@ -125,6 +125,29 @@ const cases: readonly Case[] = [
     ],
   },
   {
+    title: 'a server that sends without end takes no memory: the shell has 64 MiB',
+    commandLine: smee,
+    servers: [`endless,127.0.0.4,7080,${web}`],
+    set: [web],
+    announced: [/^clock set by http:\/\/127\.0\.0\.4:7080: /],
+  },
+  {
+    title: 'a date with other text around it is none',
+    commandLine: smee,
+    servers: [`misdated,127.0.0.4,7080,${web}`, `http,127.0.0.4,7171,${web + 60}`],
+    set: [web + 60],
+    announced: [/^clock set by http:\/\/127\.0\.0\.4:7171: /],
+  },
+  {
+    title: 'no server makes it later than twenty years after the image',
+    commandLine: `${smee} ntp_servers=127.0.0.3`,
+    servers: [`http,127.0.0.4,7080,${made + 30 * 366 * 86400}`, `http,127.0.0.4,7171,${web}`],
+    set: [web],
+    announced: [
+      /^the time of http:\/\/127\.0\.0\.4:7080, 20\d\d-.* UTC, is more than 20 years after the time of this image: ignored$/,
+    ],
+  },
+  {
     title: 'a clock that is right within a minute is not set by a web server',
     commandLine: smee,
     servers: [`http,127.0.0.4,7080,${web + 40}`],
@@ -208,7 +231,8 @@ async function setClock(
     cp ${directory}/time-servers /run/nibs/ntp-servers
     : >${directory}/ready
     ${serversStartLater ? '' : startServers}
-    TZ=UTC ${busybox} sh -c '
+    (ulimit -v 65536 # KiB
+    TZ=UTC exec ${busybox} sh -c '
       . ${library}/functions; . ${library}/clock
       announce() { echo "$*"; }
       now() { cat ${directory}/clock; }
@@ -222,7 +246,7 @@ async function setClock(
       echo "went on: $before $after"
       : >${directory}/went-on
       until [ -e /run/nibs/clock ]; do sleep 0.1; done
-      wait' &
+      wait') &
     running=$!
     ${serversStartLater ? `until [ -e ${directory}/went-on ]; do sleep 0.1; done; ${startServers}` : ''}
     wait $running

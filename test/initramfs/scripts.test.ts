@@ -146,6 +146,43 @@ test('each registry is trusted by the authority that the kernel command line nam
   ]);
 });
 
+test('a certificate without end takes a megabyte of memory, and is not trusted', async (test) => {
+  const chunk = Buffer.alloc(1024 ** 2, 'x');
+  const server = createServer((_request, answer) => {
+    answer.write('-----BEGIN CERTIFICATE-----\n');
+    const send = () => {
+      while (answer.writable && answer.write(chunk));
+    };
+    answer.on('drain', send).on('error', () => {});
+    send();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  test.after(() => server.close());
+  const call = [
+    ...['mount -t tmpfs -o size=4m none /etc', `registry=first certificate=/etc/ca.crt`],
+    `url=http://127.0.0.1:${(server.address() as AddressInfo).port}/ca.pem`,
+    ...[`. ${library}/registry`, 'fetch_certificate >/dev/null 2>&1 && echo trusted', 'wc -c </etc/ca.crt.new'],
+  ].join('; ');
+  equal(await runWithCommandLine('quiet', call), '1048576');
+});
+
+for (const [key, pattern, sent, used] of [
+  ['DOMAINS', '$domain_name', 'one.example TWO.example. -x', 'one.example TWO.example.'],
+  ['DOMAINS', '$domain_name', "a;reboot b'c $(reboot) ../x a..b \u001b[31m \\032x", ''],
+  ['DOMAINS', '$domain_name', 'a b c d e f g h a', 'a b c d e f'],
+  ['DOMAINS', '$domain_name', `${'x'.repeat(64)}.example ${'x'.repeat(63)}.example`, `${'x'.repeat(63)}.example`],
+  ['DNS', '$ip_address', '10.0.0.1 fe80::1%eth0 name.example ::', '10.0.0.1 fe80::1%eth0 ::'],
+  ['NTP', '$ip_address|$domain_name', '-oProxy 10.0.0.1 time.example', '10.0.0.1 time.example'],
+] as const) {
+  test(`of ${key}=${sent.replaceAll('\u001b', 'ESC')} of the network these are used: ${used || 'none'}`, async (test) => {
+    const directory = await mkdtemp(join(tmpdir(), 'nibs-network-'));
+    test.after(() => rm(directory, { recursive: true }));
+    await writeFile(join(directory, 'link'), `ADMIN_STATE=up\n${key}=${sent}\n`);
+    const call = `. ${library}/network-state; links=${directory}/link; values ${key} "${pattern}" 6`;
+    equal(await runWithCommandLine('quiet', call), used);
+  });
+}
+
 test('without a server the installer runs with the options of nibs_install, again after a failure if that is wanted, and the machine restarts', async () => {
   await using machine = await makeInstallingMachine({
     commandLine: 'nibs_install="-s --ignition-url http://a/b?*" nibs_install_retry=0 nibs_report_url=http://c/ quiet',

@@ -6,12 +6,15 @@
  * - `http`, `https`: whatever is asked for is refused (401), with the time as `Date` header. The
  *   certificate is self-signed, and the client may be as old in its ways as busybox's (TLS 1.2
  *   without signature algorithms, which Go 1.24 and older takes).
+ * - `endless`: as `http`, with a body that has no end;
+ * - `misdated`: as `http`, with other text around the time.
  * SECONDS: since 1970.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import { createServer as createSocketServer } from 'node:net';
 import type { TlsOptions } from 'node:tls';
 import { createCertificateAuthority } from './certificates.ts';
 
@@ -27,11 +30,29 @@ process.stdout.write('ready\n');
 
 async function start(kind: string, address: string, port: number, seconds: number): Promise<void> {
   if (kind === 'ntp') return await startNtp(address, port, seconds);
+  if (kind === 'endless') return await startEndless(address, port, seconds);
   const refuse: RequestListener = (_request, response) => {
     response.sendDate = false;
-    response.writeHead(401, { date: new Date(seconds * 1000).toUTCString() }).end('authentication required\n');
+    const date = new Date(seconds * 1000).toUTCString();
+    response.writeHead(401, { date: kind === 'misdated' ? `${date}; $(reboot) GMT` : date });
+    response.end('authentication required\n');
   };
-  const server = kind === 'http' ? createServer(refuse) : createTlsServer(await identityOf(address), refuse);
+  const server = kind === 'https' ? createTlsServer(await identityOf(address), refuse) : createServer(refuse);
+  server.listen(port, address);
+  await once(server, 'listening');
+}
+
+/** A body for a HEAD request, from a server that does not keep to the protocol. */
+async function startEndless(address: string, port: number, seconds: number): Promise<void> {
+  const lines = Buffer.alloc(1024 ** 2, `${'x'.repeat(63)}\n`);
+  const server = createSocketServer((socket) => {
+    const send = () => {
+      while (socket.writable && socket.write(lines));
+    };
+    socket.on('error', () => {}).on('drain', send);
+    socket.write(`HTTP/1.0 200 OK\r\nDate: ${new Date(seconds * 1000).toUTCString()}\r\n\r\n`);
+    send();
+  });
   server.listen(port, address);
   await once(server, 'listening');
 }
