@@ -105,10 +105,9 @@ async function writeOnce(
   using source = await openImage(plan, client, report, signal);
   report.phase('write', `Writing ${source.origin} to ${disk.path}`);
   const onWarning = (message: string) => report.warn(message);
-  const image = await writeImage(decompress(source.bytes, { signal, onWarning }), disk, {
-    signal,
-    readBack: plan.readBack,
-  });
+  const { readBack, zstdWindowBytes } = plan;
+  const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes });
+  const image = await writeImage(decoded, disk, { signal, readBack });
   report.detail(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
   );

@@ -37,6 +37,8 @@ export interface Options {
   readonly offline?: boolean;
   readonly insecure?: boolean;
   readonly json?: boolean;
+  /** Bytes. */
+  readonly zstdWindow?: number;
   readonly tries: number;
   readonly timeout: number;
 }
@@ -125,6 +127,11 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       '--no-zero-offload',
       'write zeroes instead of punching them, for disks whose write-zeroes command is unreliable',
     )
+    .option(
+      '--zstd-window <size>',
+      'memory for the window of a zstd image, up to 2GiB (default: 128MiB)',
+      parseZstdWindow,
+    )
     .option('--json', 'report progress and result as JSON lines on standard output')
     .option('--tries <number>', 'attempts without progress before a download fails', parsePositive, 10)
     .option('--timeout <seconds>', 'seconds without data from the server before the next attempt', parsePositive, 20)
@@ -163,6 +170,13 @@ function parseSize(text: string): number {
   const factor = sizeUnits[unit];
   if (number === '' || factor === undefined) throw new InvalidArgumentError('Give a size such as 20GB or 16GiB.');
   return Math.round(Number(number) * factor);
+}
+
+/** From the smallest window to the largest of libzstd (`ZSTD_WINDOWLOG_MAX`). */
+function parseZstdWindow(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes >= 2 ** 10 && bytes <= 2 ** 31) return bytes;
+  throw new InvalidArgumentError('Give a size from 1KiB to 2GiB.');
 }
 
 function parseFingerprint(text: string): string {

@@ -27,6 +27,8 @@ export interface InstallPlan {
   readonly reread: boolean;
   /** Let the disk zero long ranges itself if it supports that. */
   readonly zeroOffload: boolean;
+  /** Largest window of a zstd image. Default: 128 MiB. */
+  readonly zstdWindowBytes?: number | undefined;
 }
 
 export type Target =
@@ -92,6 +94,7 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
     readBack: options.readBack === true,
     reread: options.reread,
     zeroOffload: options.zeroOffload,
+    ...(options.zstdWindow !== undefined && { zstdWindowBytes: options.zstdWindow }),
   };
 }
 

@@ -48,6 +48,9 @@ interface Candidate {
   readonly signedBy: SignedBy;
 }
 
+/** A release has one, and a second one while its key changes. */
+const maxSignatures = 8;
+
 /** What a signature is judged by. */
 interface Context {
   readonly openpgp: Openpgp;
@@ -97,6 +100,9 @@ export async function createVerifier(
   const ring = createKeyRing(openpgp);
   const context: Context = { openpgp, ring, file: signature, now: clock.now() };
   const parsed = await readSignature(openpgp, signature);
+  // Each costs a hash of the whole image.
+  const { length } = parsed.packets.filterByTag(openpgp.enums.packet.signature);
+  if (length > maxSignatures) throw refused(signature, `it has ${length} signatures, more than ${maxSignatures}`);
   const failures = new Map<KeySource, InstallError>();
   const add = async (source: KeySource, read: (signal: AbortSignal) => Promise<Uint8Array>) => {
     try {

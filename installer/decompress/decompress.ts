@@ -10,6 +10,8 @@ export interface DecompressOptions {
   readonly signal?: AbortSignal;
   /** Threads that decode bzip2. Default: one for each core, fewer if memory is short. */
   readonly workers?: number;
+  /** Largest window of a zstd image, in bytes. Default: 128 MiB. */
+  readonly zstdWindowBytes?: number | undefined;
   /** Called with non-fatal warnings, for example about bytes after the end. */
   readonly onWarning?: (message: string) => void;
 }
@@ -37,7 +39,8 @@ const decoded = {
   bzip2: (bytes: AsyncIterable<Uint8Array>, options: DecompressOptions) => bzip2(bytes, options),
   gzip: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => gzip(bytes, signal),
   xz: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => xz(bytes, signal),
-  zstd: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => zstd(bytes, signal),
+  zstd: (bytes: AsyncIterable<Uint8Array>, { signal, zstdWindowBytes }: DecompressOptions) =>
+    zstd(bytes, signal, zstdWindowBytes),
   raw: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => raw(bytes, signal),
 };
 

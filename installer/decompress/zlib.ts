@@ -11,15 +11,21 @@ export function gzip(source: AsyncIterable<Uint8Array>, signal: AbortSignal | un
   return transformed('gzip', createGunzip({ chunkSize: chunkBytes }), source, signal);
 }
 
+/** The decoder keeps as much of its output in memory. The same default as that of `zstd -d`. */
+const defaultWindowBytes = 128 * 1024 * 1024;
+
 /**
- * Decodes zstd (RFC 8878), all frames of the file; windows of up to 2 GiB, as `zstd --long=31`
- * makes them.
+ * Decodes zstd (RFC 8878), all frames of the file.
+ *
+ * @param maxWindowBytes largest window of a frame, up to 2 GiB, which `zstd --long=31` makes.
+ *   Default: 128 MiB
  */
 export async function* zstd(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
+  maxWindowBytes = defaultWindowBytes,
 ): AsyncGenerator<Extent> {
-  let frame = new ZstdFrame();
+  let frame = new ZstdFrame(maxWindowBytes);
   try {
     for await (const chunk of source) {
       for (let rest: Uint8Array = chunk; rest.length > 0; ) {
@@ -28,7 +34,7 @@ export async function* zstd(
         rest = rest.subarray(rest.length - frame.leftBytes);
         if (rest.length === 0) break;
         frame.destroy();
-        frame = new ZstdFrame();
+        frame = new ZstdFrame(maxWindowBytes);
       }
     }
     yield* frame.end();
@@ -42,16 +48,19 @@ export async function* zstd(
  * with the next frame.
  */
 class ZstdFrame {
-  readonly #decoder = createZstdDecompress({
-    chunkSize: chunkBytes,
-    params: { [constants.ZSTD_d_windowLogMax]: 31 },
-  });
+  readonly #decoder: ReturnType<typeof createZstdDecompress>;
+  readonly #maxWindowBytes: number;
   #givenBytes = 0;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
   #ended = false;
 
-  constructor() {
+  constructor(maxWindowBytes: number) {
+    this.#maxWindowBytes = maxWindowBytes;
+    this.#decoder = createZstdDecompress({
+      chunkSize: chunkBytes,
+      params: { [constants.ZSTD_d_windowLogMax]: Math.floor(Math.log2(maxWindowBytes)) },
+    });
     const wake = () => this.#wake?.();
     this.#decoder.on('readable', wake);
     this.#decoder.on('end', () => {
@@ -89,6 +98,18 @@ class ZstdFrame {
     this.#decoder.destroy();
   }
 
+  #explained(failure: Error): DecompressError {
+    if (!('code' in failure) || failure.code !== windowTooLarge) return damaged('zstd', failure);
+    const limit = `${Math.floor(this.#maxWindowBytes / 1024 ** 2)} MiB`;
+    const hint = 'allow it with --zstd-window 2GiB, or compress the image without --long';
+    return new DecompressError(
+      `cannot decode the image: zstd needs a window of more than ${limit} of memory (${hint})`,
+      {
+        cause: failure,
+      },
+    );
+  }
+
   /** The output of the decoder until `done()`, which one of its events makes true. */
   async *#outputUntil(done: () => boolean): AsyncGenerator<Extent> {
     for (let last = false; !last; ) {
@@ -96,13 +117,15 @@ class ZstdFrame {
       for (let bytes = this.#decoder.read(); bytes; bytes = this.#decoder.read()) {
         yield { kind: 'data', bytes, release() {} };
       }
-      if (this.#failure) throw damaged('zstd', this.#failure);
+      if (this.#failure) throw this.#explained(this.#failure);
       const woken = Promise.withResolvers<void>();
       this.#wake = woken.resolve;
       if (!last && !done()) await woken.promise;
     }
   }
 }
+
+const windowTooLarge = 'ZSTD_error_frameParameter_windowTooLarge';
 
 function damaged(format: string, cause: Error): DecompressError {
   return new DecompressError(`cannot decode the image as ${format}: ${cause.message}`, { cause });

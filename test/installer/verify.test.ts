@@ -166,6 +166,16 @@ test('createVerifier() is content with one good signature among several', async 
   );
 });
 
+test('createVerifier() refuses a file of hundreds of signatures, each of which would hash the image', async () => {
+  const primary = await gpg.createPrimary('many');
+  const subkey = await gpg.addSubkey(primary);
+  const signature = await gpg.sign(image, [subkey]);
+  const keys = keySource(await gpg.exportKeys(primary));
+  const times = (count: number) => Buffer.concat(Array<Buffer>(count).fill(signature));
+  assert.equal((await verify(times(8), [keys])).signingFingerprint, subkey);
+  await assert.rejects(verify(times(500), [keys]), /it has 500 signatures, more than 8/);
+});
+
 test('createVerifier() does not take a good signature by a key outside the pinned primary', async () => {
   const [pinned, other] = [await gpg.createPrimary('pinned'), await gpg.createPrimary('unpinned')];
   await gpg.addSubkey(pinned);

@@ -94,9 +94,20 @@ describe('decompress() tells the format by the first bytes and decodes', () => {
     assert.ok(image.equals(await collect(decompress(chunks(file, 65_536)))));
   });
 
-  test('zstd with a long window', async () => {
+  test('zstd with a long window, if it is allowed', async () => {
     const file = run(['zstd', '-c', '-q', '--long=31'], image);
-    assert.ok(image.equals(await collect(decompress(chunks(file, 65_536)))));
+    assert.ok(image.equals(await collect(decompress(chunks(file, 65_536), { zstdWindowBytes: 2 ** 31 }))));
+  });
+
+  test('zstd with a window of 128 MiB, and of no more unless it is allowed', async () => {
+    // RFC 8878, section 3.1.1.1: a frame of one empty block that asks for a window of 2^log bytes.
+    const frame = (log: number) => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3, 1, 0, 0]);
+    assert.equal((await collect(decompress(chunks(frame(27), 64)))).length, 0);
+    await assert.rejects(collect(decompress(chunks(frame(28), 64))), {
+      name: 'DecompressError',
+      message:
+        'cannot decode the image: zstd needs a window of more than 128 MiB of memory (allow it with --zstd-window 2GiB, or compress the image without --long)',
+    });
   });
 
   for (const check of ['none', 'crc32', 'crc64', 'sha256']) {
