@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
+import { threadFile } from '../agent/transport/nats/read-list.ts';
 import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
 import { keyFileName } from '../installer/signing-key.ts';
@@ -57,19 +58,6 @@ const withoutSsh: Plugin = {
     const contents =
       'module.exports = () => { throw new Error("this build has no SSH: name a socket or a TCP address"); };';
     builder.onLoad({ filter: /\/docker-modem\/lib\/ssh\.js$/ }, () => ({ contents }));
-  },
-};
-
-/**
- * The disks of Windows, whose texts come in a hundred encodings, are listed by a part of
- * node-disk-info that is half a megabyte.
- */
-const withoutWindows: Plugin = {
-  name: 'without-windows',
-  setup(builder) {
-    builder.onLoad({ filter: /\/node-disk-info\/dist\/platforms\/windows\.js$/ }, () => ({
-      contents: 'exports.Windows = class {};',
-    }));
   },
 };
 
@@ -170,17 +158,39 @@ async function bundleSources(): Promise<Bundles> {
       'import.meta.dirname': '__dirname',
     },
     banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [decompressPlugin(), withoutSsh, withoutWindows, withoutProtoLoader, onlyEnglish],
+    plugins: [decompressPlugin(), withoutSsh, withoutProtoLoader, onlyEnglish],
     logLevel: 'warning',
   });
+  await bundleThread();
   const assets = ['agent.cjs', 'installer.cjs', ...PACKAGES_APART.map(bundleOf)];
   return {
     main: join(bundleDirectory, 'main.cjs'),
     assets: {
       ...Object.fromEntries(assets.map((name) => [name, join(bundleDirectory, name)])),
+      [threadFile]: join(bundleDirectory, threadFile),
       [engineFile]: join(root, 'agent/template/engine', engineFile),
     },
   };
+}
+
+/**
+ * The thread that reads lists of actions: a bundle with all its packages, because it has no others.
+ */
+async function bundleThread(): Promise<void> {
+  await build({
+    entryPoints: [join(root, 'agent/transport/nats/read-list-thread.ts')],
+    outfile: join(bundleDirectory, threadFile),
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    minify: true,
+    keepNames: true,
+    charset: 'ascii',
+    legalComments: 'none',
+    absWorkingDir: root,
+    logLevel: 'warning',
+  });
 }
 
 /**

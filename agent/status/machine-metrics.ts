@@ -1,4 +1,5 @@
 import { Gauge, type Registry } from 'prom-client';
+import { createFreeSpaceReader } from './file-systems.ts';
 import { usedMemoryBytes } from './used-memory.ts';
 
 /**
@@ -7,6 +8,7 @@ import { usedMemoryBytes } from './used-memory.ts';
  */
 export function addMachineMetrics(registry: Registry): void {
   const registers = [registry];
+  const readFreeSpace = createFreeSpaceReader();
   new Gauge({
     name: 'nibs_machine_memory_available_bytes',
     help: 'Available memory of the machine.',
@@ -38,15 +40,13 @@ export function addMachineMetrics(registry: Registry): void {
   });
   new Gauge({
     name: 'nibs_machine_filesystem_available_bytes',
-    help: 'Free space of a file system, by its mount point; absent without the program df.',
+    help: 'Free space of a local file system, by its mount point.',
     labelNames: ['mountpoint'],
     registers,
     async collect() {
-      const { getDiskInfo } = await import('node-disk-info');
-      // It runs `df -P`, which counts in KiB. The container image of the agent has no df.
-      const fileSystems = await getDiskInfo().catch(() => []);
+      const fileSystems = await readFreeSpace();
       this.reset();
-      for (const { mounted, available } of fileSystems) this.set({ mountpoint: mounted }, available * 1024);
+      for (const { mountPoint, availableBytes } of fileSystems) this.set({ mountpoint: mountPoint }, availableBytes);
     },
   });
 }

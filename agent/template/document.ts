@@ -1,4 +1,15 @@
-import { type Document, isAlias, isMap, isPair, isScalar, isSeq, type ParsedNode, parseDocument, Scalar } from 'yaml';
+import {
+  type Alias,
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  type ParsedNode,
+  parseDocument,
+  Scalar,
+  visit,
+} from 'yaml';
 import type { EngineNode } from './engine/engine.ts';
 import type { Diagnostic } from './problem.ts';
 
@@ -46,37 +57,78 @@ export function engineDocument(nodes: readonly EngineNode[], errors: readonly Di
 export function parseYaml(text: string): YamlDocument {
   const document = parseDocument(text, { schema: 'failsafe', uniqueKeys: false, prettyErrors: false });
   const errors = document.errors.map(({ pos, message }) => ({ offset: pos[0], message: message.replace(/\s+/g, ' ') }));
-  return { root: errors.length > 0 ? undefined : fromLibrary(document, document.contents, 0), errors };
+  if (errors.length > 0) return { root: undefined, errors };
+  return { root: new LibraryReader(targetsOf(document)).read(document.contents, 0), errors };
 }
 
-type LibraryDocument = Document.Parsed;
+type Targets = ReadonlyMap<Alias, ParsedNode>;
 
-/** @param fallback Where to point to if the node does not say */
-function fromLibrary(document: LibraryDocument, node: ParsedNode | null | undefined, fallback: number): YamlNode {
-  const offset = node?.range?.[0] ?? fallback;
-  const made = { offset, value: '', null: false, merge: false, integer: undefined };
-  if (isAlias(node)) {
-    const target = node.resolve(document) as ParsedNode | undefined;
-    return { ...made, kind: 'alias', children: () => [fromLibrary(document, target, offset)] };
+/**
+ * What each alias stands for: the last node before it with the anchor of that name. The library
+ * looks through the whole document for each.
+ */
+function targetsOf(document: Parameters<typeof visit>[0]): Targets {
+  const [anchors, targets] = [new Map<string, ParsedNode>(), new Map<Alias, ParsedNode>()];
+  visit(document, {
+    Node(_key, node) {
+      if (isAlias(node)) {
+        const target = anchors.get(node.source);
+        if (target !== undefined) targets.set(node, target);
+      } else if (node.anchor !== undefined) anchors.set(node.anchor, node as ParsedNode);
+    },
+  });
+  return targets;
+}
+
+/** Makes nodes of those of the library, each once, however many aliases stand for it. */
+class LibraryReader {
+  readonly #targets: Targets;
+  readonly #made = new Map<ParsedNode, YamlNode>();
+
+  constructor(targets: Targets) {
+    this.#targets = targets;
   }
-  if (isMap(node) || isSeq(node)) {
-    const children = () =>
-      node.items.flatMap((item) => (isPair(item) ? [item.key, item.value] : [item])) as (ParsedNode | null)[];
-    return {
-      ...made,
-      kind: isMap(node) ? 'mapping' : 'sequence',
-      children: () => children().map((child) => fromLibrary(document, child, offset)),
-    };
+
+  /** @param fallback Where to point to if the node does not say */
+  read(node: ParsedNode | null | undefined, fallback: number): YamlNode {
+    const known = node && this.#made.get(node);
+    if (known) return known;
+    const made = this.#make(node, fallback);
+    if (node) this.#made.set(node, made);
+    return made;
   }
+
+  #make(node: ParsedNode | null | undefined, fallback: number): YamlNode {
+    const offset = node?.range?.[0] ?? fallback;
+    const made = { offset, value: '', null: false, merge: false, integer: undefined };
+    if (isAlias(node)) {
+      const target = this.#targets.get(node);
+      return { ...made, kind: 'alias', children: () => [this.read(target, offset)] };
+    }
+    if (isMap(node) || isSeq(node)) {
+      let children: readonly YamlNode[] | undefined;
+      return {
+        ...made,
+        kind: isMap(node) ? 'mapping' : 'sequence',
+        children: () => {
+          children ??= node.items
+            .flatMap((item) => (isPair(item) ? [item.key, item.value] : [item]) as (ParsedNode | null)[])
+            .map((child) => this.read(child, offset));
+          return children;
+        },
+      };
+    }
+    return { ...made, ...scalarOf(node), kind: 'scalar', children: () => [] };
+  }
+}
+
+function scalarOf(node: ParsedNode | null | undefined): Pick<YamlNode, 'value' | 'null' | 'merge' | 'integer'> {
   const value = isScalar(node) ? String(node.value) : '';
   const plain = !isScalar(node) || node.type === Scalar.PLAIN || node.type === undefined;
   return {
-    ...made,
-    kind: 'scalar',
     value,
     null: plain && ['', '~', 'null', 'Null', 'NULL'].includes(value),
     merge: plain && value === '<<',
     integer: plain && /^[+-]?\d{1,15}$/.test(value) ? Number(value) : undefined,
-    children: () => [],
   };
 }

@@ -14,6 +14,15 @@ export interface YamlValue {
 }
 
 /**
+ * Most nodes that are read, those behind an alias each time. A document of some hundred characters
+ * can stand for millions: yaml.v3 refuses such ones too.
+ */
+const maxNodes = 100_000;
+
+/** Most characters of all texts that are read, those behind an alias each time. */
+const maxCharacters = 4 * 1024 * 1024;
+
+/**
  * Reads a YAML document the way Go's yaml.v3 decodes into structures: every scalar is the text it
  * was written as, nothing (`key:`, `~`, `null`) is as if the key were absent, and `<<` merges
  * mappings. Remarks are collected, so that a person learns of all of them at once; what cannot be
@@ -23,6 +32,8 @@ export class YamlReader {
   readonly errors: Diagnostic[] = [];
   readonly warnings: Diagnostic[] = [];
   readonly #root: YamlNode | undefined;
+  #nodesLeft = maxNodes;
+  #charactersLeft = maxCharacters;
 
   constructor({ root, errors }: YamlDocument) {
     this.#root = root;
@@ -69,7 +80,7 @@ export class YamlReader {
       this.#refuse(value, `${what} must be a list, not ${kindOf(value)}`);
       return [];
     }
-    const items = value.node.children().map(resolved);
+    const items = this.#childrenOf(value.node).map(resolved);
     for (const { offset } of items.filter(isNull)) this.warn(offset, `an item of ${what} is nothing; ignored`);
     return items.filter((item) => !isNull(item));
   }
@@ -81,7 +92,7 @@ export class YamlReader {
 
   text(value: YamlValue | undefined, what: string): string | undefined {
     if (value === undefined) return undefined;
-    if (value.node.kind === 'scalar') return isNull(value) ? '' : value.node.value;
+    if (value.node.kind === 'scalar') return isNull(value) ? '' : this.#bounded(value);
     return this.#refuse(value, `${what} must be text, not ${kindOf(value)}`);
   }
 
@@ -104,7 +115,7 @@ export class YamlReader {
   #entriesOf(mapping: YamlNode, what: string, merging: readonly number[]): Map<string, Entry> {
     const own = new Map<string, Entry>();
     const merged: YamlValue[] = [];
-    const children = mapping.children();
+    const children = this.#childrenOf(mapping);
     for (let index = 0; index < children.length; index += 2) {
       const [key, content] = [children[index], children[index + 1]].map((node) => node && resolved(node));
       if (key === undefined || content === undefined) continue;
@@ -130,7 +141,7 @@ export class YamlReader {
   #mergedEntries(value: YamlValue, what: string, merging: readonly number[]): [string, Entry][] {
     const { node } = value;
     if (node.kind === 'mapping' && !merging.includes(node.offset)) return [...this.#entriesOf(node, what, merging)];
-    const items = node.kind === 'sequence' ? node.children().map(resolved) : [];
+    const items = node.kind === 'sequence' ? this.#childrenOf(node).map(resolved) : [];
     if (
       node.kind !== 'sequence' ||
       items.some((item) => item.node.kind !== 'mapping' || merging.includes(item.node.offset))
@@ -139,6 +150,25 @@ export class YamlReader {
       return [];
     }
     return items.flatMap((item) => [...this.#entriesOf(item.node, what, merging)]);
+  }
+
+  /** Nothing after {@link maxCharacters}, which is an error. */
+  #bounded({ node }: YamlValue): string {
+    if (this.#charactersLeft < 0) return '';
+    this.#charactersLeft -= node.value.length;
+    if (this.#charactersLeft >= 0) return node.value;
+    this.error(0, `with its aliases the document has more than ${maxCharacters} characters`);
+    return '';
+  }
+
+  /** None after {@link maxNodes}, which is an error. */
+  #childrenOf(node: YamlNode): readonly YamlNode[] {
+    const children = node.children();
+    if (this.#nodesLeft < 0) return [];
+    this.#nodesLeft -= children.length;
+    if (this.#nodesLeft >= 0) return children;
+    this.error(0, `with its aliases the document has more than ${maxNodes} values`);
+    return [];
   }
 
   #refuse(value: YamlValue, message: string): undefined {

@@ -2,6 +2,7 @@ import { type Client, type ClientReadableStream, Metadata, status } from '@grpc/
 import type { Clock } from '../../clock/clock.ts';
 import { type Deadline, startDeadline } from '../../clock/deadline.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { BoundedReader } from './bounded-reader.ts';
 import { GrpcError, toGrpcError } from './grpc-error.ts';
 import type { Method } from './method.ts';
 
@@ -12,6 +13,8 @@ export interface CallOptions {
   readonly timeoutSeconds?: number | undefined;
   /** Sent with the request. Default: nothing. */
   readonly metadata?: Readonly<Record<string, string>> | undefined;
+  /** A response with more fields is an error, those of nested messages included. Default: none. */
+  readonly maxFields?: number | undefined;
 }
 
 /**
@@ -30,7 +33,7 @@ export async function callUnary<Request, Response>(
 ): Promise<Response> {
   options.signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
-  const { serialize, deserialize } = codecOf(method);
+  const { serialize, deserialize } = codecOf(method, options);
   const call = client.makeUnaryRequest(
     path,
     serialize,
@@ -64,7 +67,7 @@ export async function* callServerStream<Request, Response>(
   options: CallOptions,
 ): AsyncGenerator<Response, void, undefined> {
   options.signal.throwIfAborted();
-  const { serialize, deserialize } = codecOf(method);
+  const { serialize, deserialize } = codecOf(method, options);
   const call = client.makeServerStreamRequest(path, serialize, deserialize, request, metadataOf(options));
   using guard = new CallGuard(call, options);
   yield* responsesOf(call, guard);
@@ -95,7 +98,7 @@ export function openBidirectional<Request, Response>(
   options: CallOptions,
 ): BidirectionalCall<Request, Response> {
   options.signal.throwIfAborted();
-  const { serialize, deserialize } = codecOf(method);
+  const { serialize, deserialize } = codecOf(method, options);
   const call = client.makeBidiStreamRequest(path, serialize, deserialize, metadataOf(options));
   const guard = new CallGuard(call, options);
   // The call may fail while the responses are not read.
@@ -176,12 +179,16 @@ function metadataOf({ metadata = {}, timeoutSeconds }: CallOptions): Metadata {
   return sent;
 }
 
-function codecOf<Request, Response>({ requestType, responseType }: Method<Request, Response>) {
+function codecOf<Request, Response>(
+  { requestType, responseType }: Method<Request, Response>,
+  { maxFields }: Pick<CallOptions, 'maxFields'>,
+) {
   return {
     serialize: (message: Request) => {
       const bytes = requestType.encode(message).finish();
       return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     },
-    deserialize: (bytes: Buffer) => responseType.decode(bytes),
+    deserialize: (bytes: Buffer) =>
+      responseType.decode(maxFields === undefined ? bytes : new BoundedReader(bytes, maxFields)),
   };
 }

@@ -1,7 +1,9 @@
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
+
 /** Encoder and decoder of a message, as ts-proto generates them. */
 interface MessageType<Message> {
   encode(message: Message): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): Message;
+  decode(bytes: BinaryReader | Uint8Array): Message;
 }
 
 /** A method of a service, as ts-proto generates it. */

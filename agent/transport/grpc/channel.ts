@@ -55,7 +55,7 @@ export interface ChannelOptions {
    * often that a Go server takes without closing the connection for "too many pings".
    */
   readonly keepaliveSeconds?: number | undefined;
-  /** Largest message to receive, in bytes. Default: 16 MiB. */
+  /** Largest message to receive, in bytes. Default: 4 MiB, as with gRPC for Go. */
   readonly maxReceiveBytes?: number | undefined;
   /** Largest message to send, in bytes. Default: 4 MiB, the most that tink servers take. */
   readonly maxSendBytes?: number | undefined;
@@ -77,6 +77,14 @@ export class RpcError extends TransportError {
 }
 
 const defaultRpcTimeoutSeconds = 20;
+
+/**
+ * Most fields of a message, and most messages of a stream. A workflow of a hundred actions has some
+ * thousand fields; to decode this many takes some milliseconds.
+ */
+const maxFields = 20_000;
+const maxStreamedMessages = 1000;
+
 /** So long a server that does not understand us has to show that it speaks TLS. */
 const probeTimeoutSeconds = 5;
 
@@ -117,7 +125,7 @@ export class Channel implements AsyncDisposable {
     timeoutSeconds = this.#timeoutSeconds,
   ): Promise<Response> {
     const client = await this.#connect(signal);
-    const options = { clock: this.clock, timeoutSeconds, signal };
+    const options = { clock: this.clock, timeoutSeconds, signal, maxFields };
     try {
       return await callUnary(client, `/${service}/${method.name}`, method, request, options);
     } catch (error) {
@@ -137,9 +145,15 @@ export class Channel implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<Response[]> {
     const client = await this.#connect(signal);
-    const options = { clock: this.clock, timeoutSeconds: this.#timeoutSeconds, signal };
+    const options = { clock: this.clock, timeoutSeconds: this.#timeoutSeconds, signal, maxFields };
     try {
-      return await Array.fromAsync(callServerStream(client, `/${service}/${method.name}`, method, request, options));
+      const messages: Response[] = [];
+      for await (const message of callServerStream(client, `/${service}/${method.name}`, method, request, options)) {
+        if (messages.length === maxStreamedMessages)
+          throw new GrpcError(status.RESOURCE_EXHAUSTED, `the stream has more than ${maxStreamedMessages} messages`);
+        messages.push(message);
+      }
+      return messages;
     } catch (error) {
       throw await this.#explain(method.name, error, signal);
     }
@@ -256,7 +270,7 @@ export class Channel implements AsyncDisposable {
   }
 
   #grpcOptions(): GrpcChannelOptions {
-    const { keepaliveSeconds = 300, maxReceiveBytes = 16 * 1024 ** 2, maxSendBytes = 4 * 1024 ** 2 } = this.#options;
+    const { keepaliveSeconds = 300, maxReceiveBytes = 4 * 1024 ** 2, maxSendBytes = 4 * 1024 ** 2 } = this.#options;
     return {
       'grpc.keepalive_time_ms': keepaliveSeconds * 1000,
       'grpc.keepalive_timeout_ms': 20_000,

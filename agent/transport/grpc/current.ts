@@ -8,6 +8,7 @@ import {
 } from '../../../proto/agent.pb.ts';
 import type { Action, Event } from '../../action/action.ts';
 import type { AgentAttributes } from '../../hardware/attributes.ts';
+import { acceptAction } from '../accept-action.ts';
 import { toMessage } from '../message.ts';
 import { type Acknowledgement, type CancelState, type Next, type Transport, TransportError } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';
@@ -141,12 +142,12 @@ function saysGone({ code, details }: Pick<RpcError, 'code' | 'details'>): boolea
 function toAction(response: ActionResponse, workerId: string): Action {
   const { workflowId, taskId, actionId, name, image } = response;
   if (!workflowId || !taskId || !actionId || !name || !image) {
-    const given = JSON.stringify({ workflowId, taskId, actionId, name, image });
+    const given = JSON.stringify({ workflowId, taskId, actionId, name, image }).slice(0, 1000);
     const target = `the action ${given} of the server`;
     throw new TransportError({ what: 'run', target, why: 'it lacks an image, a name or an id' });
   }
   const { timeout = 0, namespaces } = response;
-  return {
+  return acceptAction({
     workflowId,
     // Tasks have no name here.
     taskName: taskId,
@@ -164,7 +165,7 @@ function toAction(response: ActionResponse, workerId: string): Action {
     networkMode: namespaces?.network || undefined,
     onTimeout: [],
     onFailure: [],
-  };
+  });
 }
 
 /**

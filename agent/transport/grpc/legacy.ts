@@ -1,7 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../../../clock/clock.ts';
 import type { WorkflowAction } from '../../../proto/tink.pb.ts';
+import { printable } from '../../../text/printable.ts';
 import type { Action, Event } from '../../action/action.ts';
+import { acceptAction } from '../accept-action.ts';
 import { toMessage } from '../message.ts';
 import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
 import { type Channel, RpcError } from './channel.ts';
@@ -61,6 +63,9 @@ interface View extends Overview {
  */
 const freshSeconds = 0.25;
 
+/** Of the reason why there is nothing to do: a server may have many workflows for other workers. */
+const maxReasonCharacters = 4000;
+
 class LegacyTransport implements Transport {
   readonly #client: LegacyClient;
   readonly #clock: Clock;
@@ -109,7 +114,8 @@ class LegacyTransport implements Transport {
           : `workflow ${position.workflowId} has no action to run`,
       );
     }
-    return { kind: 'idle', reason: reasons.join('; ') || `the server has no workflow for worker ${this.#workerId}` };
+    const reason = printable(reasons.join('; '), maxReasonCharacters);
+    return { kind: 'idle', reason: reason || `the server has no workflow for worker ${this.#workerId}` };
   }
 
   async report(event: Event, signal: AbortSignal): Promise<Acknowledgement> {
@@ -248,7 +254,7 @@ function locate(
 }
 
 function toAction(workflowId: string, action: WorkflowAction, index: number): Action {
-  return {
+  return acceptAction({
     workflowId,
     taskName: action.taskName,
     name: action.name,
@@ -267,7 +273,7 @@ function toAction(workflowId: string, action: WorkflowAction, index: number): Ac
     networkMode: undefined,
     onTimeout: action.onTimeout,
     onFailure: action.onFailure,
-  };
+  });
 }
 
 function toReport(event: Event): Report {

@@ -2,11 +2,13 @@
  * Lists of actions, as the current agent takes them where no server keeps workflows: a YAML list
  * (JSON is YAML) of `spec.Action` of tinkerbell/tinkerbell, `tink/agent/internal/spec/spec.go`.
  */
+import { LineCounter } from 'yaml';
 import type { Action } from '../../action/action.ts';
 import { ImageReferenceError, parseReference } from '../../action/image-reference.ts';
 import { parseYaml } from '../../template/document.ts';
-import { type Diagnostic, describeProblem, type Problem } from '../../template/problem.ts';
+import { type Diagnostic, describeProblem } from '../../template/problem.ts';
 import { type Mapping, YamlReader } from '../../template/yaml.ts';
+import { lengthProblem } from '../accept-action.ts';
 
 /** An action of a list. */
 export interface ListedAction {
@@ -34,9 +36,15 @@ export interface ActionListOptions {
   readonly source: string;
 }
 
+/** More actions than this are no list that a site makes. */
+const maxActions = 1000;
+
+/** More problems than this are counted. */
+const maxProblems = 20;
+
 /**
  * A list that cannot be used. The message has one line for each problem, as `source:line:column:
- * …`.
+ * …`, at most 20.
  */
 export class ActionListError extends Error {
   override readonly name = 'ActionListError';
@@ -45,17 +53,37 @@ export class ActionListError extends Error {
 /** @throws {ActionListError} with everything that is wrong */
 export function readActionList(text: string, options: ActionListOptions): ActionList {
   const yaml = new YamlReader(parseYaml(text));
-  const describe = (remarks: readonly Diagnostic[]) =>
-    remarks
-      .toSorted((a, b) => a.offset - b.offset)
-      .map(({ offset, message }) => describeProblem(options.source, { ...placeOf(text, offset), message }));
+  const describe = describer(text, options.source);
   const root = yaml.root();
   const listed = yaml.mappings(root, 'the list of actions', 'an action', knownKeys);
   if (listed.length === 0 && yaml.errors.length === 0) yaml.error(root?.offset ?? 0, 'the list has no actions');
-  const actions = listed.map((fields, index) => new ActionReader(yaml, fields).read(index, options));
+  if (listed.length > maxActions)
+    yaml.error(root?.offset ?? 0, `the list has ${listed.length} actions, more than ${maxActions}`);
+  const actions = listed
+    .slice(0, maxActions)
+    .map((fields, index) => new ActionReader(yaml, fields).read(index, options));
   for (const index of repeated(actions)) yaml.error(listed[index]?.offset ?? 0, 'an earlier action has the same id');
   if (yaml.errors.length > 0) throw new ActionListError(describe(yaml.errors).join('\n'));
   return { actions, warnings: describe(yaml.warnings) };
+}
+
+/** Problems in the order of the text, with their places; of many the first ones. */
+function describer(text: string, source: string): (problems: readonly Diagnostic[]) => string[] {
+  return (problems) => {
+    if (problems.length === 0) return [];
+    const lines = new LineCounter();
+    lines.addNewLine(0);
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lines.addNewLine(at + 1);
+    const described = problems
+      .toSorted((a, b) => a.offset - b.offset)
+      .slice(0, maxProblems)
+      .map(({ offset, message }) => {
+        const { line, col: column } = lines.linePos(offset);
+        return describeProblem(source, { line, column, message });
+      });
+    const more = problems.length - described.length;
+    return more === 0 ? described : [...described, `${source}: ${more} more of these`];
+  };
 }
 
 const knownKeys = [
@@ -100,6 +128,8 @@ class ActionReader {
       onTimeout: [],
       onFailure: [],
     };
+    const tooLong = lengthProblem(action);
+    if (tooLong !== undefined) this.#yaml.error(this.#fields.offset, tooLong);
     return { action, attempts: Math.max(1, this.#count('retries')) };
   }
 
@@ -160,11 +190,6 @@ function repeated(actions: readonly ListedAction[]): number[] {
     seen.add(key);
     return [];
   });
-}
-
-function placeOf(text: string, offset: number): Pick<Problem, 'line' | 'column'> {
-  const before = text.slice(0, offset).split('\n');
-  return { line: before.length, column: (before.at(-1) ?? '').length + 1 };
 }
 
 const attemptSuffix = /\.attempt-(\d+)$/;

@@ -81,7 +81,7 @@ export interface BusOptions {
   readonly name: string;
   readonly listenOn: string;
   readonly publishOn: string;
-  readonly onMessage: (text: string) => void;
+  readonly onMessage: (content: Uint8Array) => void;
   /** Called with errors from the server, once per reason and connection. */
   readonly onProblem: (text: string) => void;
   readonly onState: (state: 'connected' | 'disconnected') => void;
@@ -221,7 +221,7 @@ export class Bus implements AsyncDisposable {
     let refusal: Error | undefined;
     connection.subscribe(listenOn, {
       callback: (error, message) => {
-        if (error === null) return onMessage(message.string());
+        if (error === null) return onMessage(message.data);
         refusal = error;
         // A subscription that was refused is not made again by itself.
         if (this.#connection === connection) void this.#close(connection);
@@ -297,6 +297,9 @@ const serverInfo = z.looseObject({
   tls_available: z.boolean().default(false),
 });
 
+/** INFO names the servers of a cluster; a kilobyte is usual. */
+const maxGreetingCharacters = 64 * 1024;
+
 type ServerInfo = z.output<typeof serverInfo>;
 
 /**
@@ -312,6 +315,7 @@ async function greeting(address: Address, clock: Clock, signal: AbortSignal): Pr
     let text = '';
     for await (const chunk of socket) {
       text += String(chunk);
+      if (text.length > maxGreetingCharacters) throw new Error('the peer is not a NATS server: its INFO has no end');
       // NATS client protocol: the server speaks first.
       if (!'INFO '.startsWith(text.slice(0, 5))) throw new Error('the peer is not a NATS server');
       const [, json] = /^INFO (.*)\r?\n/.exec(text) ?? [];

@@ -4,8 +4,9 @@ import { reasonOf } from '../../../errors/reason.ts';
 import type { Action, Event, Outcome } from '../../action/action.ts';
 import { toMessage } from '../message.ts';
 import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
-import { idOfAttempt, type ListedAction, parseAttemptId, readActionList } from './action-list.ts';
+import { idOfAttempt, type ListedAction, parseAttemptId } from './action-list.ts';
 import { Bus, NatsOptionsError, type NatsTls, parseAddress } from './bus.ts';
+import { maxListBytes, readList } from './read-list.ts';
 
 export { NatsOptionsError };
 
@@ -67,6 +68,8 @@ export function openNats(options: NatsOptions): Transport {
 
 /** More pending lists than this are refused. */
 const maxWaitingLists = 16;
+/** So much text of lists waits to be read. */
+const maxUnreadBytes = 8 * maxListBytes;
 const maxMessageCharacters = 4000;
 
 class NatsTransport implements Transport {
@@ -77,6 +80,9 @@ class NatsTransport implements Transport {
   readonly #lists: ListInWork[] = [];
   /** Aborted by what ends the wait for a list: a list, or the loss of the connection. */
   #news = new AbortController();
+  /** Settled when all texts that have come are read, in their order. */
+  #reading: Promise<void> = Promise.resolve();
+  #unreadBytes = 0;
   readonly #stop = new AbortController();
   #hasEnded = false;
   /** A list has ended since the last answer to a question for work. */
@@ -93,7 +99,7 @@ class NatsTransport implements Transport {
       name: workerId,
       listenOn: subjectOf(stream, workerId, actionsSubject),
       publishOn: subjectOf(stream, workerId, eventsSubject),
-      onMessage: (text) => this.#receive(text),
+      onMessage: (bytes) => this.#receive(bytes),
       onProblem: (text) => this.#warn(text),
       onState: (state) => {
         options.onState(state);
@@ -104,6 +110,7 @@ class NatsTransport implements Transport {
 
   /** Waits for a list, if there is none. */
   async next(signal: AbortSignal): Promise<Next> {
+    await this.#untilRead(signal);
     if (this.#lists.length === 0 && !this.#endIsNews) await this.#awaitList(signal);
     this.#endIsNews = false;
     const current = this.#lists[0]?.current();
@@ -132,6 +139,7 @@ class NatsTransport implements Transport {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('the transport is closed'));
     await this.#bus[Symbol.asyncDispose]();
+    await this.#reading;
     for (const list of this.#lists) this.#warn(`${list.describe()} is given up; it must be sent again`);
   }
 
@@ -145,16 +153,49 @@ class NatsTransport implements Transport {
     if (this.#lists.length === 0) await this.#bus.connect(signal);
   }
 
-  #receive(text: string): void {
+  #receive(bytes: Uint8Array): void {
+    const tooMuch = this.#excessOf(bytes);
+    if (tooMuch !== undefined) {
+      this.#refuse(`the list cannot be used: ${tooMuch}`);
+      return;
+    }
+    this.#unreadBytes += bytes.length;
+    const text = new TextDecoder().decode(bytes);
+    this.#reading = this.#reading.then(async () => {
+      await this.#read(text);
+      this.#unreadBytes -= bytes.length;
+    });
+  }
+
+  #excessOf({ length }: Uint8Array): string | undefined {
+    if (length > maxListBytes) return `it has ${length} bytes, more than ${maxListBytes}`;
+    return this.#unreadBytes + length > maxUnreadBytes ? 'too many others are still to be read' : undefined;
+  }
+
+  /** Never rejects: what is wrong with a list is reported. */
+  async #read(text: string): Promise<void> {
     const { workerId } = this.#options;
     try {
-      const source = `list on ${this.#bus.listenOn}`;
-      const { actions, warnings } = readActionList(text, { workerId, listId: `nats-${crypto.randomUUID()}`, source });
+      const options = { workerId, listId: `nats-${crypto.randomUUID()}`, source: `list on ${this.#bus.listenOn}` };
+      const { actions, warnings } = await readList(text, options, this.#clock, this.#stop.signal);
       for (const warning of warnings) this.#warn(warning);
       this.#accept(new ListInWork(actions));
     } catch (error) {
-      // Whatever it is: thrown from here, it would end the library's reading without a word.
-      this.#refuse(`the list cannot be used: ${reasonOf(error)}`);
+      if (!this.#stop.signal.aborted) this.#refuse(`the list cannot be used: ${reasonOf(error)}`);
+    }
+  }
+
+  /** A list that has come counts as one that waits, also while it is read. */
+  async #untilRead(signal: AbortSignal): Promise<void> {
+    if (this.#lists.length > 0) return;
+    const stopped = Promise.withResolvers<never>();
+    const stop = () => stopped.reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    try {
+      await Promise.race([this.#reading, stopped.promise]);
+    } finally {
+      signal.removeEventListener('abort', stop);
     }
   }
 
