@@ -1,12 +1,14 @@
 import type { Clock } from '../clock/clock.ts';
 import { createInventory, takeInventory } from './hardware/hardware.ts';
 import type { Journal } from './journal.ts';
+import { knownCertificates } from './known-certificates.ts';
 import type { Log } from './log/log.ts';
 import type { Redactor } from './log/redact.ts';
 import { workflowDirectory } from './runtime/workflow-directory.ts';
 import { ConfigError, type NatsConfig, type ServerConfig } from './settings/config.ts';
 import { proxyRulesFrom } from './settings/proxies.ts';
 import { readTlsFiles } from './settings/tls-files.ts';
+import type { securityFor } from './transport/grpc/server.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface TransportDependencies {
@@ -40,17 +42,24 @@ async function createGrpcTransport(
   config: ServerConfig,
   { clock, log, onDialect }: TransportDependencies,
 ): Promise<Transport> {
-  const { createServerTransport } = await import('./transport/grpc/server.ts');
-  return createServerTransport({
-    clock,
-    authority: config.grpcAuthority,
-    workerId: config.workerId,
+  const { createServerTransport, securityFor } = await import('./transport/grpc/server.ts');
+  const { grpcAuthority: authority } = config;
+  const protection = {
     dialect: config.dialect,
     certificateUrl: config.certUrl,
     ...(await readTlsFiles(config)),
-    proxy: proxyRulesFrom(config),
     tls: config.tls,
     verify: !config.insecureTls,
+  };
+  warnOfProtection(securityFor(protection), authority, log);
+  return createServerTransport({
+    clock,
+    authority,
+    workerId: config.workerId,
+    ...protection,
+    certificateMemory: knownCertificates(config.stateDirectory, authority),
+    acceptChangedCertificate: config.certificateChange === 'accept',
+    proxy: proxyRulesFrom(config),
     onDialect,
     attributes: config.attributeDetection ? createInventory(() => takeInventory('/', clock)) : undefined,
     workflowData: {
@@ -58,6 +67,16 @@ async function createGrpcTransport(
       notice: (text) => log.warn(text),
     },
   });
+}
+
+const commanders = 'anyone in the network in between can run actions on this machine';
+
+/** The server commands the machine, and so does anyone who can pretend to be the server. */
+function warnOfProtection(security: ReturnType<typeof securityFor>, authority: string, log: Log): void {
+  if (security === 'plaintext')
+    log.warn(`the connection to ${authority} is not encrypted: ${commanders} (set tinkerbell_tls=true)`);
+  if (security === 'unverified')
+    log.warn(`the certificate of ${authority} is not verified: ${commanders} (remove tinkerbell_insecure_tls)`);
 }
 
 async function createNatsTransport(
@@ -76,6 +95,7 @@ async function createNatsTransport(
       workerId: config.workerId,
       redact: redactor.redact,
       onWarning: (message) => log.warn(message),
+      onPlaintext: () => log.warn(`the connection to the NATS server is not encrypted: ${commanders} (use tls://)`),
       onState: (state) => log.info(`${state} ${state === 'connected' ? 'to' : 'from'} the NATS server`),
       powerActionPending: () => journal.powerActionPending(),
     });

@@ -343,15 +343,20 @@ const serverFaults: readonly Fault[] = [
   },
   {
     fault: 'the server gets another certificate, of another authority',
-    expected: 'it is fetched anew from the certificate URL',
-    pattern: twoSuccesses,
+    expected: 'it is refused, and that is logged with both fingerprints; nothing is lost',
+    pattern:
+      /^one RUNNING; cannot .*: it has changed: its SHA-256 fingerprint was [\dA-F:]{95}.* and is now [\dA-F:]{95}/,
     async provoke(machine) {
       const workflow = machine.createWorkflow(patient('one'), script('two', 'true'));
       await machine.start();
       await machine.agent.logged(/\[one\] up/);
+      const trusted = machine.server.certificate;
       await machine.server.changeCertificate(await makeCertificate([machine.server.address]));
       await machine.go(workflow);
-      return await machine.ended(workflow, 'two');
+      const seen = `${recorded(machine, workflow)}; ${await machine.agent.logged(/cannot .*it has changed: .*/)}`;
+      await machine.server.changeCertificate(trusted);
+      assert.match(await machine.ended(workflow, 'two'), twoSuccesses);
+      return seen;
     },
   },
   {

@@ -76,10 +76,15 @@ export const serverSettings = {
     environment: ['TINKERBELL_CERT_URL'],
     kernel: ['grpc_cert_url'],
   }),
+  certificateChange: setting(choice(['refuse', 'accept']).default('refuse'), {
+    name: 'certificate-change',
+    description:
+      'What to do if the certificates of a certificate URL without HTTPS are others than those of the first time, which are kept in the state directory: accept replaces them.',
+    value: 'refuse|accept',
+  }),
   tls: setting(boolean().optional(), {
     name: 'tls',
-    description:
-      'Whether to use TLS. Default: TLS if a certificate is named; else by protocol version (current plaintext, all others TLS); with the dialect auto, TLS if the server supports it.',
+    description: 'Whether to use TLS. Default: TLS, but with --dialect current and no certificate plaintext.',
     flags: ['tinkerbell-tls', 'grpc-tls'],
     environment: ['AGENT_GRPC_TLS', 'TINKERBELL_TLS'],
     kernel: ['tinkerbell_tls'],

@@ -18,7 +18,7 @@ const maxBundleBytes = 1024 * 1024;
  * The URL is usually plain HTTP, so this is trust on first use and not an identity; the protocol
  * has nothing better.
  *
- * @returns the certificates as PEM, one after the other.
+ * @returns the certificates as PEM, one after the other, and whether they came over TLS alone.
  * @throws {TransportError} the URL cannot be fetched within `timeoutSeconds`, answers another
  *   status than 200, or has no certificate.
  */
@@ -26,7 +26,7 @@ export async function fetchCertificates(
   url: string,
   options: { readonly clock: Clock; readonly timeoutSeconds: number; readonly proxy: ProxyRules },
   signal: AbortSignal,
-): Promise<string> {
+): Promise<{ readonly pem: string; readonly isAuthentic: boolean }> {
   const problem = (why: string, cause?: unknown) =>
     new TransportError({ what: "fetch the server's certificate from", target: url, why, cause });
   const { clock, timeoutSeconds } = options;
@@ -34,13 +34,13 @@ export async function fetchCertificates(
   using deadline = startDeadline(clock, { seconds: timeoutSeconds, awaited: 'response' }, signal);
   try {
     const response = await client.request({ url: new URL(url) }, deadline.signal);
-    const { status, statusText, body } = response;
+    const { status, statusText, body, secure: isAuthentic } = response;
     if (status !== 200) {
       response.discard();
       throw problem(`HTTP status ${status} ${statusText} (check the certificate URL)`);
     }
     const limits = { clock, idleTimeoutSeconds: timeoutSeconds, maxBytes: maxBundleBytes };
-    return parseBundle((await readWholeBody(body, limits, deadline.signal)).toString('latin1'));
+    return { pem: parseBundle((await readWholeBody(body, limits, deadline.signal)).toString('latin1')), isAuthentic };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TransportError) throw error;

@@ -22,6 +22,7 @@ import { TransportError } from '../transport.ts';
 import { fetchCertificates } from './certificate.ts';
 import { TrackedCredentials } from './connections.ts';
 import { adviceFor, isPlaintext, mayBeTls, type Spoken } from './failure.ts';
+import { type CertificateMemory, checkUnchanged } from './known-certificate.ts';
 import { speaksTls } from './speaks-tls.ts';
 
 export interface ChannelOptions {
@@ -34,9 +35,14 @@ export interface ChannelOptions {
   readonly authority: string;
   /**
    * HTTP(S) URL of the PEM certificates to trust, and only these; fetched before each connection is
-   * made, so a server may change its certificate. Default: none.
+   * made. Those of the first time are kept: others are refused, unless they come over HTTPS.
+   * Default: none.
    */
   readonly certificateUrl?: string | undefined;
+  /** Keeps the certificates of the URL. Default: the memory of the process. */
+  readonly certificateMemory?: CertificateMemory | undefined;
+  /** Whether changed certificates of the URL are trusted from now on. Default: false. */
+  readonly acceptChangedCertificate?: boolean | undefined;
   /**
    * PEM certificates to trust, and only these (together with those of `certificateUrl`). Default:
    * the system's and Node's own.
@@ -224,21 +230,28 @@ export class Channel implements AsyncDisposable {
   }
 
   /**
-   * The server's certificate as it is now; the one we know if only the place to fetch it from is
-   * down.
+   * The server's certificate as it is now, if it is the one we know; the one we know also if only
+   * the place to fetch it from is down.
    */
   async #fetchTrusted(url: string, signal: AbortSignal): Promise<string> {
+    const memory = this.#options.certificateMemory;
+    const known = this.#trusted ?? (await memory?.read());
+    let fetched: Awaited<ReturnType<typeof fetchCertificates>>;
     try {
       const options = {
         clock: this.clock,
         timeoutSeconds: this.#timeoutSeconds,
         proxy: this.#options.proxy ?? (() => undefined),
       };
-      return await fetchCertificates(url, options, signal);
+      fetched = await fetchCertificates(url, options, signal);
     } catch (error) {
-      if (this.#trusted === undefined || !(error instanceof TransportError)) throw error;
-      return this.#trusted;
+      if (known === undefined || !(error instanceof TransportError)) throw error;
+      return known;
     }
+    const mayChange = fetched.isAuthentic || this.#options.acceptChangedCertificate === true;
+    if (known !== undefined && !mayChange) return checkUnchanged(known, fetched.pem, { url, place: memory?.place });
+    if (known !== fetched.pem) await memory?.write(fetched.pem);
+    return fetched.pem;
   }
 
   #credentials(trusted: string | undefined): ChannelCredentials {

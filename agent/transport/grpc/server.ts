@@ -1,7 +1,6 @@
-import { status } from '@grpc/grpc-js';
 import type { Action, Event } from '../../action/action.ts';
 import { type Acknowledgement, type CancelState, type Next, type Transport, TransportError } from '../transport.ts';
-import { Channel, type ChannelOptions, RpcError } from './channel.ts';
+import { Channel, type ChannelOptions } from './channel.ts';
 import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';
 import { detectDialect, isUnimplemented } from './detect.ts';
 import type { Dialect } from './dialect.ts';
@@ -18,8 +17,8 @@ export interface ServerTransportOptions extends Omit<ChannelOptions, 'tls'>, Omi
   readonly dialect?: Dialect | 'auto' | undefined;
   /**
    * Default: as the generation's own worker: `current` plaintext, all others TLS, and TLS wherever
-   * a certificate is named. `auto`: TLS, or plaintext if the server has no TLS; once it has
-   * answered with TLS, never again plaintext.
+   * a certificate is named. `auto`: TLS. That a server has no TLS is no reason for plaintext:
+   * anyone in the network can make it seem so.
    */
   readonly tls?: boolean | undefined;
   /** Whether the server's certificate is verified. Default: true. */
@@ -48,15 +47,14 @@ interface Session {
 
 class ServerTransport implements Transport {
   readonly #options: ServerTransportOptions;
-  readonly #channels = new Map<Security, Channel>();
-  /** In the order in which they are tried. */
-  #securities: readonly [Security, Security?];
+  #channel: Channel | undefined;
+  readonly #security: Security;
   #session: Session | undefined;
   #lastDialect: Dialect | undefined;
 
   constructor(options: ServerTransportOptions) {
     this.#options = options;
-    this.#securities = securitiesFor(options);
+    this.#security = securityFor(options);
   }
 
   next(signal: AbortSignal): Promise<Next> {
@@ -77,7 +75,7 @@ class ServerTransport implements Transport {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const channel of this.#channels.values()) await channel[Symbol.asyncDispose]();
+    await this.#channel?.[Symbol.asyncDispose]();
   }
 
   /**
@@ -86,14 +84,13 @@ class ServerTransport implements Transport {
    */
   async #withSession<Result>(work: (session: Session) => Promise<Result>, signal: AbortSignal): Promise<Result> {
     const isNew = this.#session === undefined;
-    this.#session ??= await this.#connect(signal);
+    this.#session ??= await this.#openSession(signal);
     try {
       return await work(this.#session);
     } catch (error) {
       if (this.#isFixed) throw error;
-      // A server that spoke plaintext may have TLS after a restart.
-      if (isUnimplemented(error) || (isUnavailable(error) && this.#securities.length > 1)) this.#session = undefined;
       if (!isUnimplemented(error)) throw error;
+      this.#session = undefined;
       if (!isNew) return await this.#withSession(work, signal);
       throw new TransportError({
         what: 'get work from',
@@ -109,27 +106,12 @@ class ServerTransport implements Transport {
     return (this.#options.dialect ?? 'auto') !== 'auto';
   }
 
-  async #connect(signal: AbortSignal): Promise<Session> {
-    const [security, fallback] = this.#securities;
-    try {
-      return await this.#openSession(security, signal);
-    } catch (error) {
-      if (fallback === undefined || !hasNoTls(error)) throw error;
-      return await this.#openSession(fallback, signal).catch(() => {
-        signal.throwIfAborted();
-        // The reason was not a lack of TLS.
-        throw error;
-      });
-    }
-  }
-
   /** Finds the dialect, unless it is configured, and the adapter for it. */
-  async #openSession(security: Security, signal: AbortSignal): Promise<Session> {
+  async #openSession(signal: AbortSignal): Promise<Session> {
     const { dialect: wanted = 'auto', workerId, onDialect } = this.#options;
-    const channel = this.#channels.get(security) ?? new Channel({ ...this.#options, tls: security });
-    this.#channels.set(security, channel);
+    this.#channel ??= new Channel({ ...this.#options, tls: this.#security });
+    const channel = this.#channel;
     const dialect = wanted === 'auto' ? await detectDialect(channel, workerId, signal) : wanted;
-    if (security !== 'plaintext') this.#securities = [security];
     if (dialect !== this.#lastDialect) onDialect?.(dialect);
     this.#lastDialect = dialect;
     const transport =
@@ -145,25 +127,15 @@ class ServerTransport implements Transport {
   }
 }
 
-function securitiesFor(options: ServerTransportOptions): [Security, Security?] {
+/** How the connection to the server is protected; see {@link ServerTransportOptions.tls}. */
+export function securityFor(
+  options: Pick<
+    ServerTransportOptions,
+    'tls' | 'verify' | 'dialect' | 'certificateUrl' | 'certificateAuthority' | 'clientCertificate'
+  >,
+): Security {
   const { tls, verify = true, dialect = 'auto', certificateUrl, certificateAuthority, clientCertificate } = options;
-  const encrypted = verify ? 'verified' : 'unverified';
   const isNamed = (certificateUrl ?? certificateAuthority ?? clientCertificate) !== undefined;
-  if (tls === false) return ['plaintext'];
-  if (tls === true || isNamed) return [encrypted];
-  if (dialect === 'current') return ['plaintext'];
-  return dialect === 'auto' ? [encrypted, 'plaintext'] : [encrypted];
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof RpcError && error.code === status.UNAVAILABLE;
-}
-
-/** The peer does not answer TLS with TLS. An untrusted certificate is another case. */
-function hasNoTls(error: unknown): boolean {
-  return (
-    error instanceof RpcError &&
-    isUnavailable(error) &&
-    /wrong version number|disconnected before secure TLS|ECONNRESET/.test(error.details)
-  );
+  if (tls === false || (tls === undefined && !isNamed && dialect === 'current')) return 'plaintext';
+  return verify ? 'verified' : 'unverified';
 }

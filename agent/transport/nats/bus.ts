@@ -82,6 +82,8 @@ export interface BusOptions {
   readonly listenOn: string;
   readonly publishOn: string;
   readonly onMessage: (content: Uint8Array) => void;
+  /** Called once, before a connection is made without TLS. */
+  readonly onPlaintext: () => void;
   /** Called with errors from the server, once per reason and connection. */
   readonly onProblem: (text: string) => void;
   readonly onState: (state: 'connected' | 'disconnected') => void;
@@ -103,6 +105,7 @@ export class Bus implements AsyncDisposable {
   #opening: Promise<NatsConnection> | undefined;
   #watching: Promise<void> = Promise.resolve();
   #isConnected = false;
+  #isPlaintextKnown = false;
   #refusal: Error | undefined;
   #lastProblem = '';
 
@@ -200,6 +203,8 @@ export class Bus implements AsyncDisposable {
     const isAskedFor = address.tls || tls.required;
     if (!isRequired && !isAvailable) {
       if (isAskedFor) throw new Error('the server does not support TLS, which is required');
+      if (!this.#isPlaintextKnown) this.#options.onPlaintext();
+      this.#isPlaintextKnown = true;
       return undefined;
     }
     if (tls.certificateAuthority === undefined) trustSystemCertificates();

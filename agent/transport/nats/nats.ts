@@ -32,6 +32,8 @@ export interface NatsOptions {
   readonly redact: (text: string) => string;
   /** Takes what is wrong with a list, and what becomes of it. */
   readonly onWarning: (message: string) => void;
+  /** Called once, before a connection is made without TLS. Default: nothing. */
+  readonly onPlaintext?: (() => void) | undefined;
   /** Told once per change; at the beginning it is disconnected. */
   readonly onState: (state: 'connected' | 'disconnected') => void;
   /**
@@ -100,6 +102,7 @@ class NatsTransport implements Transport {
       listenOn: subjectOf(stream, workerId, actionsSubject),
       publishOn: subjectOf(stream, workerId, eventsSubject),
       onMessage: (bytes) => this.#receive(bytes),
+      onPlaintext: options.onPlaintext ?? (() => {}),
       onProblem: (text) => this.#warn(text),
       onState: (state) => {
         options.onState(state);

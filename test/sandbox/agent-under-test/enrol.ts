@@ -16,5 +16,5 @@ export function enrol(server: TinkServer, machine: typeof MACHINE_ONE = MACHINE_
   }
   // These servers call a worker what the template calls it, and serve no certificate.
   const certificateAuthority = server.tls ? server.certificate.bundle : undefined;
-  return { ...common, workerId: machine.mac, certificateAuthority };
+  return { ...common, workerId: machine.mac, certificateAuthority, tls: server.tls };
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -12,6 +13,7 @@ import { status } from '@grpc/grpc-js';
 import { execa } from 'execa';
 import { messageOf } from '../../../../agent/log/log.ts';
 import { Channel, type ChannelOptions, RpcError } from '../../../../agent/transport/grpc/channel.ts';
+import type { CertificateMemory } from '../../../../agent/transport/grpc/known-certificate.ts';
 import { TransportError } from '../../../../agent/transport/transport.ts';
 import { createProxyRules } from '../../../../net/proxy.ts';
 import { WorkflowServiceDefinition } from '../../../../proto/tink.pb.ts';
@@ -251,12 +253,51 @@ describe('a channel does not trust', () => {
 });
 
 describe('the certificate', () => {
-  it('is fetched again when the server has changed it', async (test) => {
+  /** The file of the state directory, without one. */
+  function createMemory(): CertificateMemory & { pem: string | undefined } {
+    return {
+      place: '/state/server.pem',
+      pem: undefined,
+      async read() {
+        return this.pem;
+      },
+      async write(pem) {
+        this.pem = pem;
+      },
+    };
+  }
+
+  it('is kept from the first time, and another one is refused with both fingerprints', async (test) => {
     const server = await serve(test);
-    const channel = open(test, server);
+    const certificateMemory = createMemory();
+    const channel = open(test, server, { certificateMemory });
     await ask(channel);
-    await server.changeCertificate(await makeCertificate(['127.0.0.1']));
+    assert.match(certificateMemory.pem ?? '', /BEGIN CERTIFICATE/);
+    const [before, after] = [usual, await makeCertificate(['127.0.0.1'])];
+    await server.changeCertificate(after);
     await assert.rejects(ask(channel), RpcError);
+    const [was, is] = [before, after].map(({ bundle }) => new X509Certificate(bundle).fingerprint256);
+    const refusal = new RegExp(
+      `cannot trust the server's certificate from \\S+: it has changed: .* was ${was}.* and is now ${is}.*nibs_certificate_change=accept .*/state/server\\.pem`,
+    );
+    await assert.rejects(ask(channel), refusal);
+    await assert.rejects(ask(open(test, server, { certificateMemory })), refusal, 'after a restart too');
+    const accepting = open(test, server, { certificateMemory, acceptChangedCertificate: true });
+    await ask(accepting);
+    await ask(open(test, server, { certificateMemory }));
+  });
+
+  it('may be renewed by an authority that is known from the first time', async (test) => {
+    const authority = await createCertificateAuthority();
+    const issue = async () => {
+      const leaf = await authority.issue(['127.0.0.1']);
+      return { ...leaf, bundle: `${leaf.certificate}${authority.certificate}` };
+    };
+    const server = await serve(test, await issue());
+    const channel = open(test, server, { certificateMemory: createMemory() });
+    await ask(channel);
+    await server.changeCertificate(await issue());
+    await ask(channel).catch(() => undefined);
     await ask(channel);
   });
 

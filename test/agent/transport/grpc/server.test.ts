@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createConnection, createServer } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { createServerTransport, type ServerTransportOptions } from '../../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../../agent/transport/transport.ts';
@@ -50,9 +52,43 @@ describe('TLS that is not configured', () => {
     await assert.rejects(transport.next(never), /certificate/);
   });
 
-  it('is done without if the server has none', async (test) => {
-    assert.equal((await connect(test, await serve(test, { dialect: 'current' })).next(never)).kind, 'idle');
-    assert.equal((await connect(test, await serve(test, { dialect: 'v0.9' })).next(never)).kind, 'idle');
+  it('is not done without if the server has none', async (test) => {
+    for (const dialect of ['current', 'v0.9'] as const) {
+      const server = await serve(test, { dialect });
+      await assert.rejects(
+        connect(test, server).next(never),
+        /the server does not speak TLS: set tinkerbell_tls=false/,
+      );
+      assert.equal((await connect(test, server, { tls: false }).next(never)).kind, 'idle');
+    }
+  });
+
+  it('is not done without if its connections are reset, though the server has plaintext for it', async (test) => {
+    const server = await serve(test, { dialect: 'current' });
+    const [host = '', port = ''] = server.authority.split(':');
+    let [resets, others] = [0, 0];
+    const attacker = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', (first) => {
+        if (first[0] === 0x16) {
+          resets++;
+          socket.resetAndDestroy();
+          return;
+        }
+        others++;
+        const onwards = createConnection(Number(port), host).on('error', () => undefined);
+        onwards.write(first);
+        socket.pipe(onwards).pipe(socket);
+      });
+    }).listen(0, '127.0.0.1');
+    test.after(() => attacker.close());
+    await once(attacker, 'listening');
+    const authority = `127.0.0.1:${(attacker.address() as AddressInfo).port}`;
+    const transport = connect(test, server, { authority });
+    await assert.rejects(transport.next(never), /UNAVAILABLE/);
+    await assert.rejects(transport.next(never), /UNAVAILABLE/);
+    assert.ok(resets >= 2, `${resets} handshakes`);
+    assert.equal(others, 0, 'nothing was sent in plaintext');
   });
 
   it('is insisted on once the server has answered with it, or when a certificate is named', async (test) => {
