@@ -92,11 +92,11 @@ initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initram
 	$(NODE) initramfs/build.ts --arch $(ARCH) $(addprefix --compression ,$(COMPRESSION)) $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --engine ,$(ENGINE)) $(ADDITIONS)
 
 # What a site adds to the boot image.
-ADDITIONS = $(addprefix --files ,$(FILES)) $(addprefix --certificate ,$(CERTIFICATES)) $(addprefix --image ,$(IMAGES))
+ADDITIONS = $(addprefix --files ,$(FILES)) $(addprefix --certificate ,$(CERTIFICATES)) $(addprefix --image ,$(IMAGES)) $(addprefix --package ,$(PACKAGES)) $(addprefix --module ,$(MODULES)) $(addprefix --authorized-keys ,$(AUTHORIZED_KEYS)) $(addprefix --ssh ,$(SSH))
 
 .PHONY: site-initramfs
-site-initramfs: setup ## A second initramfs with what a site adds to the boot image: build/site-initramfs-x86_64; FILES=directory (for the root), CERTIFICATES=file (PEM), IMAGES=file (container images, which need no registry)
-	$(NODE) initramfs/site-initramfs.ts --arch $(ARCH) $(ADDITIONS)
+site-initramfs: setup ## A second initramfs with what a site adds to the boot image: build/site-initramfs-x86_64; FILES=directory (for the root), CERTIFICATES=file (PEM), IMAGES=file (container images, which need no registry), PACKAGES=name (of Debian), MODULES=name, AUTHORIZED_KEYS=file (log in by ssh), SSH=dropbear (for nibs_ssh_key=)
+	$(NODE) initramfs/site-initramfs.ts --arch $(ARCH) $(addprefix --kernel ,$(KERNEL)) $(addprefix --engine ,$(ENGINE)) $(ADDITIONS)
 
 # Kernel arguments of a site, for all media. In the environment, so that the shell does not read quotes in them.
 export KERNEL_ARGS

@@ -5,7 +5,8 @@
  * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
  * [--executable build/nibs-linux-x64] [--compression zstd|xz] [--compression-level 19]
  * [--kernel stable|backports] [--firmware none|servers|all] [--engine docker|podman]
- * [--files directory …] [--certificate file …] [--image file …]` writes
+ * [--files directory …] [--certificate file …] [--image [name:tag=]file …] [--package name …]
+ * [--module name …] [--authorized-keys file] [--ssh dropbear]` writes
  * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
  * of its contents), initramfs-x86_64.spdx.json (the bill of materials) and SHA256SUMS; for aarch64
  * files with that name. It builds for either architecture on either.
@@ -21,13 +22,9 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { architectureOf, hostArchitecture } from '../debian/architecture.ts';
-import {
-  type Additions,
-  additionArguments,
-  additionOptions,
-  packAdditions,
-  readAdditions,
-} from './additions/additions.ts';
+import type { Package } from '../debian/package.ts';
+import { type Additions, manifestOf, packAdditions, readAdditions } from './additions/additions.ts';
+import { additionArguments, additionOptions } from './additions/options.ts';
 import { writeChecksums, writeWhole } from './checksums.ts';
 import { compressedCpio } from './compressed-cpio.ts';
 import { cpio } from './cpio.ts';
@@ -74,8 +71,10 @@ async function main(): Promise<void> {
   await mkdir(cache, { recursive: true });
   const scratch = await mkdtemp(join(cache, 'initramfs-')); // beside the packages: modules are hard links to theirs
   try {
-    const additions = additionsWanted && (await readAdditions(additionsWanted, architecture));
-    const system = await fetchSystem(cache, { architecture, kernel, firmware, engine });
+    const fetching = once(() => fetchSystem(cache, { architecture, kernel, firmware, engine }));
+    const ofSite = { architecture, system: fetching, cache, scratch: join(scratch, 'site') };
+    const additions = additionsWanted && (await readAdditions(additionsWanted, ofSite));
+    const system = await fetching();
     const sources = { ...system, executable, scratch };
     const segments = [
       await layer('1-system', await systemTree(sources), sources, packing),
@@ -144,7 +143,7 @@ async function writeImage(
     replacedPackages: sources.replaced,
     engine: sources.engine,
     firmware: { files: [...sources.firmware.files.keys()], missing: sources.firmware.missing },
-    ...(additions === undefined ? {} : { site: additions.manifest }),
+    ...(additions === undefined ? {} : { site: manifestOf(additions) }),
   };
   const { name: arch } = sources.architecture;
   const delivered = new Map<string, Uint8Array>([
@@ -157,9 +156,9 @@ async function writeImage(
   delivered.set(`initramfs-${arch}.manifest.json`, Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
   const bill = sbom({
     files,
-    packages,
+    packages: withAdded(packages, additions?.packages ?? []),
     npmPackages: await npmPackages(sources.architecture),
-    containerImages: additions?.manifest.images ?? [],
+    containerImages: additions?.images ?? [],
     licences: sources.firmware.licences,
     timeSeconds,
   });
@@ -172,6 +171,17 @@ async function writeImage(
   process.stdout.write(
     `vmlinuz-${arch} ${mebibytes(kernel.length)} MiB, initramfs-${arch} ${mebibytes(initramfs.length)} MiB\n`,
   );
+}
+
+function once<Value>(make: () => Promise<Value>): () => Promise<Value> {
+  let made: Promise<Value> | undefined;
+  return () => (made ??= make());
+}
+
+/** A package that is in the image in part may be added as a whole. */
+function withAdded(packages: readonly Package[], added: readonly Package[]): Package[] {
+  const key = ({ name, version }: Package) => `${name} ${version}`;
+  return [...new Map([...packages, ...added].map((one) => [key(one), one])).values()];
 }
 
 /** The files of a tree. */

@@ -123,7 +123,7 @@ async function addTools(tree: Tree, sources: Sources): Promise<void> {
 }
 
 /** For an installation without a server; actions have them in their image. */
-function toolsOfInstaller({ packages }: Sources): string[] {
+function toolsOfInstaller({ packages }: Pick<Sources, 'packages'>): string[] {
   return installerTools.map((name) => relative(packages, findProgram(packages, name)));
 }
 
@@ -151,15 +151,29 @@ export function managerPrograms({ gnu }: Architecture): string[] {
 }
 
 async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
+  const programs = [...programsWithLibraries(sources), sources.executable];
+  for (const path of await findLibraries(programs, sources.packages))
+    tree.file(path, await readFile(join(sources.packages, path)), 0o755);
+}
+
+/**
+ * The libraries that the image has beside those of the executable, as paths in the unpacked
+ * packages.
+ */
+export async function librariesOfImage(system: ProgramSources): Promise<string[]> {
+  return await findLibraries(programsWithLibraries(system), system.packages);
+}
+
+type ProgramSources = Pick<Sources, 'packages' | 'engine' | 'architecture'>;
+
+function programsWithLibraries({ packages, engine, architecture }: ProgramSources): string[] {
   const paths = [
-    ...programsOfEngine[sources.engine],
+    ...programsOfEngine[engine],
     ...tools,
-    ...toolsOfInstaller(sources),
-    ...managerPrograms(sources.architecture),
+    ...toolsOfInstaller({ packages }),
+    ...managerPrograms(architecture),
   ];
-  const programsWithLibraries = paths.map((path) => join(sources.packages, path));
-  const libraries = await findLibraries([...programsWithLibraries, sources.executable], sources.packages);
-  for (const path of libraries) tree.file(path, await readFile(join(sources.packages, path)), 0o755);
+  return paths.map((path) => join(packages, path));
 }
 
 async function addModules(tree: Tree, sources: Sources, list: readonly string[], name: string): Promise<void> {

@@ -44,6 +44,9 @@ export function enginePackages(engine: Engine): PackageSet {
   return packagesOfEngine[engine];
 }
 
+/** The SSH server, which only images have that ask for it. */
+export const sshPackages: PackageSet = { name: 'ssh', packages: ['dropbear-bin'], dependencies: 'all' };
+
 /** Which kernel the boot image has: that of the release, or a newer one, for newer machines. */
 export const kernels = ['stable', 'backports'] as const;
 
@@ -129,6 +132,7 @@ export function productSets(architecture: DebianArchitecture): PackageSet[] {
   return [
     bootPackages,
     ...engines.map(enginePackages),
+    sshPackages,
     firmwarePackages,
     toolPackages,
     mediaToolPackages,

@@ -46,6 +46,12 @@ export class Tree {
     this.#put(path, { kind: 'link', target });
   }
 
+  /** Adds the entries of another tree; its files replace those of the same path. */
+  add(other: Tree): void {
+    for (const [path, entry] of other.entries)
+      if (entry.kind !== 'directory' || !this.#entries.has(path)) this.#put(path, entry);
+  }
+
   /**
    * Copies a file, a link, or a directory with its contents from the build host. Modes become 755
    * or 644.

@@ -29,9 +29,14 @@ export function pathInImage(path: string): string {
 /**
  * Adds the files below a directory to the root of the image, with their modes; they are owned by
  * root.
+ * @param isLeftOut of a path below the directory. Default: nothing is
  * @throws {OperationError} it is no directory, or has what the machine would not see
  */
-export async function addRootFiles(tree: Tree, directory: string): Promise<void> {
+export async function addRootFiles(
+  tree: Tree,
+  directory: string,
+  isLeftOut: (path: string) => boolean = () => false,
+): Promise<void> {
   const refused = (target: string, why: string, cause?: unknown) =>
     new OperationError({ what: 'use', target, why, hint: 'give FILES= a directory of files for the root', cause });
   const status = await stat(directory).catch((cause: unknown) => {
@@ -41,6 +46,7 @@ export async function addRootFiles(tree: Tree, directory: string): Promise<void>
   await add(directory, '');
 
   async function add(source: string, name: string): Promise<void> {
+    if (isLeftOut(name)) return;
     const path = pathInImage(name);
     const mountPoint = mountPoints.find((one) => path.startsWith(`${one}/`));
     if (mountPoint !== undefined) throw refused(source, `the machine mounts a file system at /${mountPoint}`);

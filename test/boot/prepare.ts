@@ -10,7 +10,8 @@ import { runTool } from '../../tools/run-tool.ts';
 import type { MachineDisk, MachineOptions } from '../sandbox/machine.ts';
 import { serveAsSmee } from '../sandbox/smee-iso.ts';
 import type { Row } from './rows.ts';
-import { machineArguments, machineMac, type ServedFiles, siteAddress } from './site.ts';
+import { embeddedImage, fileContent, makeSecondInitramfs } from './second-initramfs.ts';
+import { machineArguments, machineMac, type ServedFiles, type SiteAction, siteAddress } from './site.ts';
 
 const build = resolve(import.meta.dirname, '../../build');
 const cache = join(build, 'cache');
@@ -22,6 +23,8 @@ const noFile = 'none';
 export interface Prepared {
   readonly machine: Pick<MachineOptions, 'boot'> & { readonly disks: readonly MachineDisk[] };
   readonly served: ServedFiles;
+  /** What the machine runs. Default: nothing. */
+  readonly action?: SiteAction;
 }
 
 /**
@@ -38,10 +41,21 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
       const names = ['vmlinuz', 'initramfs'].map((name) => `/${name}-${row.architecture}`);
       const [kernel = '', initramfs = ''] = names;
       const url = `http://${siteAddress}`;
-      const ipxeScript = `kernel ${url}${kernel} ${machineArguments}\ninitrd ${url}${initramfs}\nboot`;
+      const http = { [kernel]: image.kernel, [initramfs]: image.initramfs };
+      const lines = [`kernel ${url}${kernel} ${machineArguments}`, `initrd ${url}${initramfs}`];
+      if (row.hasSecondInitramfs !== true) {
+        return { machine: fromNetwork, served: { http, ipxeScript: [...lines, 'boot'].join('\n') } };
+      }
+      const second = await makeSecondInitramfs(directory);
+      const ipxeScript = [...lines, `initrd ${url}/site-initramfs`, 'boot'].join('\n');
       return {
         machine: fromNetwork,
-        served: { http: { [kernel]: image.kernel, [initramfs]: image.initramfs }, ipxeScript },
+        served: { http: { ...http, '/site-initramfs': second.path }, ipxeScript },
+        action: {
+          image: embeddedImage,
+          volumes: ['/etc/site-file:/site-file', '/etc/ssl/certs/ca-certificates.crt:/ca.crt'],
+          command: ['sh', '-ec', `grep '${fileContent}' /site-file; grep -F '${second.certificateLine}' /ca.crt`],
+        },
       };
     }
     case 'ipxe-uki': {

@@ -26,8 +26,13 @@ export interface Row {
   readonly disk: NonNullable<MachineDisk['bus']>;
   readonly memoryMiB: number;
   readonly architecture: 'x86_64';
-  /** The agent's first poll, or a line of the console that refuses what must not start. */
-  readonly until: 'first poll' | RegExp;
+  /**
+   * The agent's first poll, the success of an action, or a line of the console that refuses what
+   * must not start.
+   */
+  readonly until: 'first poll' | 'success' | RegExp;
+  /** True: a second initramfs of a site, with iPXE only; no registry can be reached. */
+  readonly hasSecondInitramfs?: boolean;
   /** What is changed in the files that the machine loads. Default: nothing. */
   readonly change?: 'kernel' | 'no signature';
 }
@@ -38,6 +43,10 @@ const polls = { ...usual, until: 'first poll' } as const;
 /** The rows that `make test-boot` runs, in this order. */
 export const rows: readonly Row[] = [
   { ...polls, name: 'bios-ipxe', firmware: 'bios', way: 'ipxe' },
+  {
+    ...{ ...usual, name: 'bios-ipxe-two-initrds', firmware: 'bios', way: 'ipxe' },
+    ...{ hasSecondInitramfs: true, until: 'success' },
+  },
   { ...polls, name: 'uefi-ipxe', firmware: 'uefi', way: 'ipxe', card: 'e1000' },
   { ...polls, name: 'uefi-ipxe-uki', firmware: 'uefi', way: 'ipxe-uki' },
   { ...polls, name: 'uefi-disk-uki', firmware: 'uefi', way: 'disk-uki', disk: 'nvme' },

@@ -4,7 +4,7 @@ import { startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/progress-limits.ts';
 import { makeEmptyDisk, prepare } from './prepare.ts';
 import type { Row } from './rows.ts';
-import { machineMac, startSite } from './site.ts';
+import { machineMac, type Site, startSite } from './site.ts';
 
 /** What the kernel prints when it has started, and when Secure Boot has locked it down. */
 const started = /Linux version/;
@@ -19,9 +19,9 @@ const lockedDown = /Kernel is locked down from EFI Secure Boot/;
  * @throws {Error} it came to something else
  */
 export async function runRow(row: Row, directory: string, tap: string, signal: AbortSignal): Promise<number> {
-  const { machine: way, served } = await prepare(row, directory);
+  const { machine: way, served, action } = await prepare(row, directory);
   const empty = await makeEmptyDisk(directory, row.disk);
-  await using site = await startSite(directory, served);
+  await using site = await startSite(directory, served, action);
   const poweredOnAt = performance.now();
   await using machine = await startMachine({
     ...{ name: 'machine', directory, firmware: row.firmware, memoryMiB: row.memoryMiB, endsOnReboot: true, signal },
@@ -32,7 +32,7 @@ export async function runRow(row: Row, directory: string, tap: string, signal: A
       { mac: machineMac, model: row.card, optionRom: startsByIpxe(row), network: { kind: 'tap', interface: tap } },
     ],
   });
-  await whileProgressing(machine, { tap, signal }, (limit) => waitUntil(row, machine, site.waitForPoll, limit));
+  await whileProgressing(machine, { tap, signal }, (limit) => waitUntil(row, machine, site, limit));
   const seconds = (performance.now() - poweredOnAt) / 1000;
   await machine[Symbol.asyncDispose]();
   for (const { path } of [...way.disks, empty]) await rm(path);
@@ -43,19 +43,14 @@ function startsByIpxe({ way }: Row): boolean {
   return way === 'ipxe' || way === 'ipxe-uki';
 }
 
-async function waitUntil(
-  { until, firmware }: Row,
-  machine: Machine,
-  waitForPoll: (signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-): Promise<void> {
+async function waitUntil({ until, firmware }: Row, machine: Machine, site: Site, signal: AbortSignal): Promise<void> {
   const isPrinted = (pattern: RegExp) => machine.console.lines.some(({ text }) => pattern.test(text));
-  if (until !== 'first poll') {
+  if (until instanceof RegExp) {
     await machine.console.waitForLine(until, { signal });
     if (isPrinted(started)) throw new Error('the kernel has started');
     return;
   }
-  await waitForPoll(signal);
+  await (until === 'success' ? site.waitForSuccess(signal) : site.waitForPoll(signal));
   if (isPrinted(lockedDown) !== (firmware === 'secure-boot'))
     throw new Error(`the kernel is ${firmware === 'secure-boot' ? 'not ' : ''}locked down`);
 }

@@ -74,7 +74,7 @@ async function run(row: Row, tap: string, signal: AbortSignal): Promise<{ isGood
   await mkdir(ofRow, { recursive: true });
   try {
     const seconds = await runRow(row, ofRow, tap, signal);
-    const what = row.until === 'first poll' ? 'first poll' : 'refused';
+    const what = row.until instanceof RegExp ? 'refused' : row.until;
     return { isGood: true, text: `${what} after ${seconds.toFixed(1)} s` };
   } catch (error) {
     process.stderr.write(`${row.name}: ${error instanceof Error ? error.stack : String(error)}\n`);

@@ -23,8 +23,17 @@ export interface ServedFiles extends Pick<DhcpOptions, 'uefiFile' | 'httpBootUrl
   readonly ipxeScript?: string;
 }
 
+/** An action of a workflow for the machine. */
+export interface SiteAction {
+  readonly image: string;
+  readonly volumes: readonly string[];
+  readonly command: readonly string[];
+}
+
 /** The servers for one machine. */
 export interface Site extends AsyncDisposable {
+  /** Until the server has the success of the action. */
+  waitForSuccess(signal: AbortSignal): Promise<void>;
   /** Until an agent asks for work. */
   waitForPoll(signal: AbortSignal): Promise<void>;
 }
@@ -34,7 +43,7 @@ export interface Site extends AsyncDisposable {
  * process.
  * @param directory takes logs
  */
-export async function startSite(directory: string, served: ServedFiles): Promise<Site> {
+export async function startSite(directory: string, served: ServedFiles, action?: SiteAction): Promise<Site> {
   await using started = new AsyncDisposableStack();
   const log = createWriteStream(join(directory, 'site.log'));
   started.adopt(log, () => new Promise<void>((resolve) => log.end(resolve)));
@@ -42,6 +51,8 @@ export async function startSite(directory: string, served: ServedFiles): Promise
   const tink = started.use(
     await startTinkServer({ dialect: 'v0.9', address: siteAddress, grpcPort: 42113, httpPort: 42114, tls: false }),
   );
+  const workflow =
+    action && tink.createWorkflow(tink.createTemplate('example', templateOf(action)), { machine1: machineMac });
   tink.interfere = (rpc, request) => {
     log.write(`${rpc} ${JSON.stringify(request)}\n`);
     if (JSON.stringify(request).includes(machineMac)) polled.resolve();
@@ -67,6 +78,13 @@ export async function startSite(directory: string, served: ServedFiles): Promise
   );
   const running = started.move();
   return {
+    async waitForSuccess(signal) {
+      if (workflow === undefined) throw new Error('there is no action');
+      const isOver = (status: string) => status !== 'ACTION_IN_PROGRESS';
+      const events = await tink.waitFor(workflow, (all) => all.some((one) => isOver(one.status)), Infinity, signal);
+      const [end] = events.filter((one) => isOver(one.status));
+      if (end?.status !== 'ACTION_SUCCESS') throw new Error(`the action ended with ${JSON.stringify(end)}`);
+    },
     async waitForPoll(signal) {
       const stopped = Promise.withResolvers<never>();
       signal.addEventListener('abort', () => stopped.reject(signal.reason), { once: true });
@@ -74,4 +92,10 @@ export async function startSite(directory: string, served: ServedFiles): Promise
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
+}
+
+function templateOf(action: SiteAction): string {
+  const actions = [{ name: 'check', timeout: 600, ...action }];
+  const tasks = [{ name: 'provision', worker: '{{.machine1}}', actions }];
+  return JSON.stringify({ version: '0.1', name: 'example', global_timeout: 3600, tasks });
 }

@@ -94,6 +94,22 @@ for (const [line, expected] of [
   });
 }
 
+for (const [line, key, expected] of [
+  ['quiet', '', 'none'],
+  ['nibs_ssh_key=', '', 'none'],
+  ['nibs_ssh_key="ssh-ed25519 AAAA me"', '', '::respawn:/lib/nibs/ssh'],
+  ['quiet', 'ssh-ed25519 AAAA me', '::respawn:/lib/nibs/ssh'],
+] as const) {
+  test(`an SSH server with ${line} on the kernel command line and ${key || 'no key'} of the site: ${expected}`, async () => {
+    const call = [
+      ...['mount -t tmpfs none /etc', 'mount -t tmpfs none /mnt', `[ -z "${key}" ] || echo ${key} >/mnt/keys`],
+      `sed "/^main$/d; s,/site/ssh/authorized_keys,/mnt/keys,; /functions$/d" ${library}/start >/mnt/start`,
+      ...['. /mnt/start', 'offer_ssh', 'cat /etc/inittab 2>/dev/null || echo none'],
+    ].join('; ');
+    equal(await runWithCommandLine(line, call), expected);
+  });
+}
+
 test('log keeps the last part of what it is given, never more than 8 MiB', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-log-'));
   try {
