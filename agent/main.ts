@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
+import { printable } from '../text/printable.ts';
 import { type AgentDependencies, runAgent } from './agent.ts';
 import { createRuntime } from './create-runtime.ts';
 import { createTransport } from './create-transport.ts';
@@ -55,7 +56,7 @@ export async function main(argv: readonly string[], program: Program, clock: Clo
   } catch (error) {
     const code = exitCodeOf(error);
     if (code === undefined || !(error instanceof Error)) throw error;
-    for (const line of error.message.split('\n')) process.stderr.write(`${program.name}: ${line}\n`);
+    for (const line of error.message.split('\n')) process.stderr.write(`${program.name}: ${printable(line)}\n`);
     return code;
   }
 }

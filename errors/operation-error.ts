@@ -1,3 +1,5 @@
+import { printable, printableLines } from '../text/printable.ts';
+
 /**
  * Parts of a failure, worded so that `cannot {what} {target}: {why} ({hint})` reads as a sentence.
  */
@@ -14,7 +16,8 @@ export interface Problem {
 
 /**
  * A failure that a person should read. `message` is complete in itself; `cause` keeps what was
- * underneath.
+ * underneath. Target and reason may come from outside: they have no control characters, and
+ * only the reason has several lines.
  */
 export class OperationError extends Error {
   override readonly name: string = 'OperationError';
@@ -25,10 +28,11 @@ export class OperationError extends Error {
 
   constructor(problem: Problem) {
     const hint = problem.hint === undefined ? '' : ` (${problem.hint})`;
-    super(`cannot ${problem.what} ${problem.target}: ${problem.why}${hint}`, { cause: problem.cause });
+    const [target, why] = [printable(problem.target), printableLines(problem.why)];
+    super(`cannot ${problem.what} ${target}: ${why}${hint}`, { cause: problem.cause });
     this.what = problem.what;
-    this.target = problem.target;
-    this.why = problem.why;
+    this.target = target;
+    this.why = why;
     this.hint = problem.hint;
   }
 }

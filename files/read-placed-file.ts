@@ -34,13 +34,14 @@ export async function readPlacedFile(path: string, maxBytes: number): Promise<Bu
     new PlacedFileError('too-large', `has ${sizeBytes} bytes, more than ${maxBytes}`);
   if (stat.size > maxBytes) throw tooLarge(stat.size);
   // It may grow meanwhile; files of the kernel have a size of 0.
-  const content = Buffer.alloc(Math.min(maxBytes, Math.max(stat.size, 4096)) + 1);
+  const chunks: Buffer[] = [];
   let length = 0;
-  while (length < content.length) {
-    const { bytesRead } = await file.read(content, length, content.length - length, length);
-    if (bytesRead === 0) break;
+  for (;;) {
+    const chunk = Buffer.alloc(Math.min(Math.max(stat.size - length, 4096), maxBytes - length + 1));
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, length);
+    if (bytesRead === 0) return Buffer.concat(chunks, length);
+    chunks.push(chunk.subarray(0, bytesRead));
     length += bytesRead;
+    if (length > maxBytes) throw tooLarge(length);
   }
-  if (length > maxBytes) throw tooLarge(length);
-  return content.subarray(0, length);
 }

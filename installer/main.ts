@@ -3,6 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { printable, printableLines } from '../text/printable.ts';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
 import { InstallError } from './errors.ts';
 import { type Options, parseOptions } from './options.ts';
@@ -192,7 +193,7 @@ function ignore(): void {}
 
 function succeed({ options, system }: Invocation, message: string, result: object): void {
   if (options.json) writeJson(system, { event: 'success', message, ...result });
-  else system.stdout.write(`${message}\n`);
+  else system.stdout.write(`${printable(message)}\n`);
 }
 
 function fail(error: unknown, options: Options, system: System): 1 {
@@ -200,7 +201,7 @@ function fail(error: unknown, options: Options, system: System): 1 {
     const { what, target, why, hint } = error instanceof OperationError ? error : { why: reasonOf(error) };
     writeJson(system, { event: 'error', message: reasonOf(error), what, target, why, hint });
   }
-  if (options.verbose) system.stderr.write(`${inspect(error)}\n`);
+  if (options.verbose) system.stderr.write(`${printableLines(inspect(error))}\n`);
   return complain(
     system,
     error instanceof OperationError ? error.message : `${reasonOf(error)} (internal error; run with -v for the stack)`,
@@ -208,10 +209,11 @@ function fail(error: unknown, options: Options, system: System): 1 {
 }
 
 function complain(system: System, message: string): 1 {
-  system.stderr.write(`Error: ${message}\n`);
+  system.stderr.write(`Error: ${printableLines(message)}\n`);
   return 1;
 }
 
 function writeJson(system: System, object: object): void {
-  system.stdout.write(`${JSON.stringify(object)}\n`);
+  const clean = (_name: string, value: unknown) => (typeof value === 'string' ? printableLines(value) : value);
+  system.stdout.write(`${JSON.stringify(object, clean)}\n`);
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
+import { printableLines } from '../text/printable.ts';
 
 /** The phases of an installation, in order. */
 type Phase = 'prepare' | 'write' | 'download' | 'verify' | 'configure' | 'commit' | 'finish';
@@ -49,7 +50,9 @@ export interface ReportOptions {
 
 export function createReport(options: ReportOptions): Report {
   const now = () => options.clock.monotonicSeconds();
-  const view = views[options.style](options);
+  const plain = views[options.style](options);
+  // Servers and mirrors have a say in messages.
+  const view: View = { ...plain, say: (kind, message, phase) => plain.say(kind, printableLines(message), phase) };
   const meter = createMeter(now);
   let phase: Phase = 'prepare';
   let shown: Transfer | undefined;

@@ -36,3 +36,31 @@ export function printable(text: string, limit = maxCharacters): string {
 function cleaned(text: string): string {
   return text.replace(sequences, '').replace(controls, ' ').toWellFormed();
 }
+
+/**
+ * As {@link printable}, for a text of several lines. All but the first are indented, so that none
+ * looks like a line of the program's own.
+ */
+export function printableLines(text: string): string {
+  return text
+    .split(/\r?\n/)
+    .map((line, index) =>
+      index === 0 || line === '' || line.startsWith('  ') ? printable(line) : `  ${printable(line)}`,
+    )
+    .join('\n');
+}
+
+/** More of a text is not even looked at for secrets. */
+const maxMasked = 4 * maxCharacters;
+
+/**
+ * A function that masks secrets in a text from outside, and then makes it {@link printable}. What
+ * stood within a secret and is removed must not make it readable: then it is masked again.
+ */
+export function createCleaner(redact: (text: string) => string, limit = maxCharacters): (text: string) => string {
+  return (text) => {
+    const masked = redact(text.length > maxMasked ? text.slice(0, maxMasked) : text);
+    const shown = printable(masked, limit);
+    return shown === masked ? masked : redact(shown);
+  };
+}

@@ -2,6 +2,7 @@ import { type Logger, pino } from 'pino';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { createCleaner } from '../../text/printable.ts';
 import type { Action } from '../action/action.ts';
 import { maskFields } from './mask-values.ts';
 import type { Redactor } from './redact.ts';
@@ -37,9 +38,11 @@ const secretFields = new Set([
 
 /**
  * Creates the log. Secrets are masked in all values of an event, so that no field, message or
- * nested error escapes, and before the event is encoded: what is masked cannot break its form.
+ * nested error escapes, and before the event is encoded: what is masked cannot break its form. No
+ * value has control characters, so that none forges a line or commands a terminal.
  */
 export function createLog({ clock = systemClock, level, format, redactor, write, forward }: LogOptions): Log {
+  const clean = createCleaner(redactor.redact);
   return pino(
     {
       level,
@@ -50,7 +53,7 @@ export function createLog({ clock = systemClock, level, format, redactor, write,
     {
       write(line: string) {
         const { level, time, ...fields }: LogRecord = JSON.parse(line);
-        const masked: LogRecord = { level, time, ...maskFields(fields, redactor.redact, secretFields) };
+        const masked: LogRecord = { level, time, ...maskFields(fields, clean, secretFields) };
         const json = `${JSON.stringify(masked)}\n`;
         write(format === 'json' ? json : asText(masked));
         forward?.(json);
@@ -91,7 +94,7 @@ function asText({ level, time, msg = '', ...fields }: LogRecord): string {
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const who = action === undefined ? '' : `[${action}] `;
   const text = rest.length === 0 ? msg : `${msg} (${rest.join(', ')})`;
-  return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${who}${text.replaceAll('\n', '\n  ')}\n`;
+  return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${who}${text}\n`;
 }
 
 /** Fields of every event about an action. */

@@ -4,6 +4,7 @@ import type { Clock } from '../../clock/clock.ts';
 import { OperationError } from '../../errors/operation-error.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { HttpRequestError } from '../../net/http-error.ts';
+import { printable } from '../../text/printable.ts';
 import { createRedactor, type Redactor } from '../log/redact.ts';
 import { parseArguments } from '../settings/arguments.ts';
 import { loadSettings } from '../settings/config.ts';
@@ -48,7 +49,7 @@ export async function reportProgram(argv: readonly string[], clock: Clock): Prom
   } catch (error) {
     const isArgument = error instanceof ReportArgumentError || isParseError(error);
     if (!isArgument && !isExpected(error)) throw error;
-    process.stderr.write(`nibs-report: ${reasonOf(error)}\n`);
+    process.stderr.write(`nibs-report: ${printable(reasonOf(error))}\n`);
     return isArgument ? 2 : 1;
   }
 }

@@ -1,9 +1,14 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../errors/reason.ts';
+import { readPlacedFile } from '../../files/read-placed-file.ts';
+import { printable } from '../../text/printable.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { Redactor } from '../log/redact.ts';
 import type { Section } from './sections.ts';
+
+/** The log of a program has at most 8 MiB. */
+const maxFileBytes = 16 * 1024 * 1024;
 
 /** Each command may take so long; what does not answer is a finding, too. */
 const commandSeconds = 20;
@@ -19,7 +24,7 @@ export async function makeReport(
 ): Promise<string> {
   const parts: string[] = [];
   for (const section of sections) parts.push(await describe(section, signal));
-  return redactor.redact(parts.join('\n'));
+  return redactor.redact(printableLog(redactor.redact(parts.join('\n'))));
 }
 
 async function describe(section: Section, signal: AbortSignal): Promise<string> {
@@ -55,7 +60,7 @@ async function list(directory: string): Promise<string[] | string> {
 
 async function contentOf(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readPlacedFile(path, maxFileBytes)).toString('utf8');
   } catch (error) {
     return `[${reasonOf(error)}]`;
   }
@@ -63,4 +68,12 @@ async function contentOf(path: string): Promise<string> {
 
 function part(title: string, content: string): string {
   return `=== ${title}\n${content.trimEnd()}\n`;
+}
+
+/** Logs hold what devices, servers and actions have written. */
+function printableLog(text: string): string {
+  return text
+    .split(/\r?\n/)
+    .map((line) => printable(line))
+    .join('\n');
 }

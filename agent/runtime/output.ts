@@ -1,5 +1,5 @@
-import { stripVTControlCharacters } from 'node:util';
 import type { Clock } from '../../clock/clock.ts';
+import { printable } from '../../text/printable.ts';
 import type { Output, OutputChunk } from './engine.ts';
 
 /** A line of a container's output, without its line end. */
@@ -196,8 +196,8 @@ class Tail {
 
   lines(): readonly string[] {
     const presentable = this.#inOrder().map((line) =>
-      stripVTControlCharacters(this.#redact(line))
-        .replaceAll(/[\p{Cc}\p{Zs}]+/gu, ' ')
+      printable(this.#redact(line))
+        .replaceAll(/\p{Zs}+/gu, ' ')
         .trim(),
     );
     return presentable

@@ -1,5 +1,6 @@
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
+import { createCleaner } from '../../text/printable.ts';
 import type { ActionName, Verdict } from '../action/action.ts';
 import type { LoopEvent } from '../action/observe.ts';
 import type { RuntimeEvent } from '../runtime/event.ts';
@@ -68,10 +69,11 @@ const maxLineCharacters = 500;
 /** Makes a board without events. */
 export function createStatusBoard({
   clock = systemClock,
-  redact,
+  redact: mask,
   dialect,
   ...identity
 }: StatusBoardOptions): StatusBoard {
+  const redact = createCleaner(mask);
   const startedAt = clock.now().toISOString();
   const listeners = new Set<() => void>();
   let state: Status['state'] = 'connecting';

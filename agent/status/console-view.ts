@@ -1,10 +1,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
-import { stripVTControlCharacters } from 'node:util';
 import type { Clock, Timer } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { printable } from '../../text/printable.ts';
 import type { Status, StatusBoard } from './board.ts';
 
 /** Size of the smallest text console. */
@@ -168,10 +168,6 @@ function progressOf({ action }: Status): string {
 function lastLine({ lastAction }: Status): string {
   if (lastAction === undefined) return '-';
   return `${lastAction.name}: ${lastAction.verdict} after ${lastAction.seconds.toFixed(1)} s`;
-}
-
-function printable(text: string): string {
-  return stripVTControlCharacters(text).replace(/\p{Cc}+/gu, ' ');
 }
 
 /** Three dots: the font of a PC's text console has no ellipsis. */

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
+import { printable } from '../../text/printable.ts';
 import { DiskError } from './errors.ts';
 import { readSignature, readWwn } from './identity.ts';
 import { backingLoops, isClaimed } from './in-use.ts';
@@ -95,7 +96,7 @@ export function describeCandidates(candidates: readonly Candidate[]): string {
     disk.path,
     formatGigabytes(disk.sizeBytes),
     disk.type,
-    [disk.transport, disk.model, disk.serial].filter((part) => part !== undefined).join(' ') || '-',
+    printable([disk.transport, disk.model, disk.serial].filter((part) => part !== undefined).join(' ')) || '-',
     verdict === 'chosen' ? `chosen: ${reason}` : `${verdict === 'larger' ? '' : 'not usable: '}${reason}`,
   ]);
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)));

@@ -17,7 +17,7 @@ test('createLog() writes one line of JSON an event', () => {
   assert.equal(lines.length, 1);
   assert.match(lines[0] ?? '', /^[^\n]*\n$/);
   const { time, ...rest } = JSON.parse(lines[0] ?? '');
-  assert.deepEqual(rest, { level: 'info', action: 'install', msg: 'two\nlines' });
+  assert.deepEqual(rest, { level: 'info', action: 'install', msg: 'two lines' });
   assert.ok(!Number.isNaN(Date.parse(time)));
 });
 
