@@ -125,7 +125,7 @@ async function workForServer(
 function kexecFrom(config: Config): KexecOptions {
   const { kexecCommand: command, kexecKernel, kexecDevice, kexecFsType, kexecInitrd, kexecCmdline } = config;
   if (kexecKernel === undefined) return { command, kernel: undefined };
-  const files = { device: kexecDevice, filesystem: kexecFsType, kernel: kexecKernel, initrd: kexecInitrd };
+  const files = { device: kexecDevice, filesystem: kexecFsType, kernel: kexecKernel, initrds: kexecInitrd ?? [] };
   return { command, kernel: { ...files, commandLine: kexecCmdline } };
 }
 

@@ -1,7 +1,10 @@
-import { mkdtemp, readFile, rmdir } from 'node:fs/promises';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { appendFile, mkdtemp, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { OperationError } from '../../errors/operation-error.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { runCommand } from './run-command.ts';
 
@@ -21,8 +24,11 @@ export interface KexecKernel {
   readonly filesystem: string | undefined;
   /** Path of the kernel within the file system. */
   readonly kernel: string;
-  /** Path of the initial RAM file system within the file system. Default: the kernel has none. */
-  readonly initrd: string | undefined;
+  /**
+   * Paths of the initial RAM file systems within the file system. The kernel unpacks them in this
+   * order. Empty: it has none.
+   */
+  readonly initrds: readonly string[];
   /** Default: empty. */
   readonly commandLine: string | undefined;
 }
@@ -105,16 +111,47 @@ async function mount(device: string, filesystem: string | undefined, directory: 
   if (failure !== undefined) throw new KexecError({ what: 'mount', target: device, why: failure });
 }
 
-async function load(
-  { kernel, initrd, commandLine }: KexecKernel,
+async function load(kernel: KexecKernel, root: string, options: KexecOptions, signal: AbortSignal): Promise<void> {
+  const [first, ...others] = kernel.initrds.map((path) => join(root, path));
+  if (first === undefined || others.length === 0) return await loadWithInitrd(kernel, root, first, options, signal);
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-initrd-'));
+  try {
+    const joined = join(directory, 'initrd');
+    await joinInitrds([first, ...others], joined);
+    await loadWithInitrd(kernel, root, joined, options, signal);
+  } finally {
+    // The loaded initrd is in memory.
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Writes one file after the other, as boot loaders do: kexec takes one. Each begins at a multiple
+ * of four bytes (kernel document driver-api/early-userspace/buffer-format).
+ * @throws {KexecError} one of them cannot be read
+ */
+async function joinInitrds(paths: readonly string[], joined: string): Promise<void> {
+  for (const path of paths) {
+    try {
+      await pipeline(createReadStream(path), createWriteStream(joined, { flags: 'a' }));
+    } catch (cause) {
+      throw new KexecError({ what: 'read', target: `the initrd ${path}`, why: reasonOf(cause), cause });
+    }
+    await appendFile(joined, Buffer.alloc(-(await stat(joined)).size & 3));
+  }
+}
+
+async function loadWithInitrd(
+  { kernel, commandLine }: KexecKernel,
   root: string,
+  initrd: string | undefined,
   { command, lockdownFile }: KexecOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const parameters = [
     // By file where the kernel can do that: under lockdown it is the only way.
     ...['--load', join(root, kernel), '--kexec-syscall-auto'],
-    ...(initrd === undefined ? [] : [`--initrd=${join(root, initrd)}`]),
+    ...(initrd === undefined ? [] : [`--initrd=${initrd}`]),
     `--command-line=${commandLine ?? ''}`,
   ];
   const failure = await runCommand(command, parameters, signal);

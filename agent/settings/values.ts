@@ -12,6 +12,13 @@ export const string = () => z.string('must be text').trim().min(1, 'must not be 
 
 export const absolutePath = () => string().startsWith('/', 'must be a path from the root, for example /boot/vmlinuz');
 
+/** Several with commas between them, as in the kernel command line, or each in its own flag. */
+export const absolutePaths = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(/[,\0]/) : value),
+    z.array(absolutePath()).min(1, 'must not be empty'),
+  );
+
 /** A host and perhaps a port, which shows itself as it is written. */
 class HostAndPort implements Authority {
   /** Without brackets. */

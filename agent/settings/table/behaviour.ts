@@ -1,5 +1,5 @@
 import { settingsOf } from '../names.ts';
-import { absolutePath, boolean, choice, string } from '../values.ts';
+import { absolutePath, absolutePaths, boolean, choice, string } from '../values.ts';
 
 const setting = settingsOf('Behaviour');
 
@@ -33,10 +33,12 @@ export const behaviourSettings = {
       'Kernel to start (KERNEL_PATH), a path on that device. Default: only a kernel that an action has loaded is started.',
     value: 'PATH',
   }),
-  kexecInitrd: setting(absolutePath().optional(), {
+  kexecInitrd: setting(absolutePaths().optional(), {
     name: 'kexec-initrd',
-    description: 'Initramfs of that kernel (INITRD_PATH), a path on that device. Default: none.',
+    description:
+      'Initramfs of that kernel (INITRD_PATH), a path on that device. May be repeated, or a list separated by commas: the kernel unpacks them in this order. Default: none.',
     value: 'PATH',
+    repeatable: true,
   }),
   kexecCmdline: setting(string().optional(), {
     name: 'kexec-cmdline',

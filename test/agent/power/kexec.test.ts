@@ -61,7 +61,7 @@ async function finish(options: { kernel?: KexecKernel; program?: string; loaded?
 }
 
 const onDevice = (device: string): KexecKernel => ({
-  ...{ device, filesystem: undefined, kernel: '/boot/vmlinuz', initrd: '/boot/initrd.img' },
+  ...{ device, filesystem: undefined, kernel: '/boot/vmlinuz', initrds: ['/boot/initrd.img'] },
   commandLine: 'root=LABEL=ROOT console=ttyS0 quiet',
 });
 
@@ -75,6 +75,23 @@ async function makeDevice(): Promise<LoopDevice> {
   await execa('mke2fs', ['-q', '-t', 'ext4', '-d', content, device.path]);
   return device;
 }
+
+test('several initrds are loaded as one, each at a multiple of four bytes', async () => {
+  await script('kexec', obedient);
+  const names = ['first', 'second', 'third'];
+  for (const [index, name] of names.entries()) await writeFile(join(directory, name), 'x'.repeat(4 - index));
+  const kernel = {
+    ...{ device: undefined, filesystem: undefined, kernel: join(directory, 'first'), commandLine: undefined },
+    initrds: names.map((name) => join(directory, name)),
+  };
+  const { calls, initrd } = await finish({ loaded: false, kernel });
+  assert.equal(initrd, 'xxxxxxx\0xx\0\0');
+  const [, path = ''] = /--initrd=(\S+)/.exec(calls[0] ?? '') ?? [];
+  await assert.rejects(access(path), 'it is removed: the loaded one is in memory');
+
+  const missing = await finish({ loaded: false, kernel: { ...kernel, initrds: [join(directory, 'none'), '/'] } });
+  assert.match(missing.warnings.join(), /cannot read the initrd \S+\/none: ENOENT/);
+});
 
 test('finish("kexec") starts the kernel that an action has loaded, and loads nothing', async () => {
   await script('kexec', obedient);
@@ -102,7 +119,7 @@ test('finish("kexec") loads a kernel of the running system where no device is na
   await script('kexec', obedient);
   const path = join(directory, 'vmlinuz');
   await writeFile(path, 'a kernel');
-  const kernel = { device: undefined, filesystem: undefined, kernel: path, initrd: undefined, commandLine: undefined };
+  const kernel = { device: undefined, filesystem: undefined, kernel: path, initrds: [], commandLine: undefined };
   const { calls, kernel: content } = await finish({ kernel });
   assert.deepEqual(calls, [`--load ${path} --kexec-syscall-auto --command-line=`, '--exec', 'reboot']);
   assert.equal(content, 'a kernel');

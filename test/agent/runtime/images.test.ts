@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, mkdtempDisposable, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createSocketServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -423,8 +423,10 @@ test('the archives of a directory are loaded and deleted before an action looks 
 });
 
 test('a directory for archives that is missing is as an empty one', async () => {
+  await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-archives-'));
+  const [workDirectory, imageDirectory] = [directory.path, join(directory.path, 'none')];
   await using runtime = createDockerRuntime({
-    ...{ host: engine.host, workDirectory: '/none', imageDirectory: '/none', registry: registry.host },
+    ...{ host: engine.host, workDirectory, imageDirectory, registry: registry.host },
     ...({ credentials: [registry], privileges: 'all-available' } as const),
     redact: (text) => text,
     redactParts: () => (part) => part,
