@@ -98,6 +98,8 @@ export async function engineTree(sources: Sources): Promise<Tree> {
   tree.link('bin/unpigz', 'pigz');
   // Podman does not start without its program for networks of containers, which there are none of.
   if (sources.engine === 'podman') tree.link('lib/podman/netavark', '../../bin/false');
+  // For a person in a shell: its commands are those of Docker's CLI.
+  if (sources.engine === 'podman') tree.link('bin/docker', 'podman');
   return tree;
 }
 

@@ -8,7 +8,8 @@ import type { BuildTools } from './build-tools.ts';
 /**
  * Kernel modules of the image on every architecture, as paths below
  * lib/modules/<version>/kernel: a directory with all its modules, or one module without `.ko`;
- * with `?` at the end what only some kernels have. Their dependencies are added. The aim is every
+ * with `?` at the end what only some kernels have, with `!` before it what is left out of the
+ * directories. Their dependencies are added. The aim is every
  * network card and every disk of a server: without the driver of its card a machine cannot be
  * installed.
  */
@@ -30,6 +31,9 @@ const modulesOfAll = [
   // cards.
   ...['drivers/ata', 'drivers/nvme/host', 'drivers/scsi', 'drivers/message', 'drivers/block', 'drivers/pci/controller'],
   ...['drivers/mmc', 'drivers/usb/host', 'drivers/usb/storage', 'drivers/cdrom', 'drivers/nvdimm', 'drivers/md'],
+  // Disks of other machines, and what makes this machine a disk of others: a MB when packed.
+  ...['!drivers/block/drbd', '!drivers/block/rbd', '!drivers/md/md-cluster', '!drivers/scsi/qla2xxx/tcm_qla2xxx'],
+  '!drivers/md/dm-vdo',
   ...['drivers/virtio', 'drivers/hv', 'drivers/char/virtio_console', 'drivers/firmware/qemu_fw_cfg'],
   // File systems of installed systems and of the image's own root, and their algorithms.
   ...['fs/ext4', 'fs/btrfs', 'fs/xfs', 'fs/fat', 'fs/overlayfs', 'fs/squashfs', 'fs/isofs', 'fs/efivarfs', 'fs/fuse'],
@@ -88,8 +92,12 @@ export function moduleList({ name }: Architecture): readonly string[] {
 export async function selectModules(directory: string, list: readonly string[]): Promise<string[]> {
   const dependencies = await readDependencies(directory);
   const builtin = new Set((await readFile(join(directory, 'modules.builtin'), 'utf8')).split('\n'));
+  const leftOut = list.filter((entry) => entry.startsWith('!')).map((entry) => `kernel/${entry.slice(1)}`);
+  const isLeftOut = (module: string) =>
+    leftOut.some((path) => uncompressed(module) === `${path}.ko` || module.startsWith(`${path}/`));
   const selected = new Set<string>();
   for (const entry of list) {
+    if (entry.startsWith('!')) continue;
     const path = `kernel/${entry.replace(/\?$/, '')}`;
     const matches = [...dependencies.keys()].filter(
       (one) => uncompressed(one) === `${path}.ko` || one.startsWith(`${path}/`),
@@ -97,7 +105,7 @@ export async function selectModules(directory: string, list: readonly string[]):
     const isBuiltin = [...builtin].some((one) => one === `${path}.ko` || one.startsWith(`${path}/`));
     if (matches.length === 0 && !isBuiltin && !entry.endsWith('?'))
       throw new Error(`the kernel has no module ${entry} (initramfs/modules.ts)`);
-    for (const match of matches) select(match);
+    for (const match of matches) if (!isLeftOut(match)) select(match);
   }
   return [...selected].sort();
 

@@ -81,6 +81,7 @@ export const ownCode: readonly string[] = [
   // Registries of our own, name servers, message servers.
   'test/agent/runtime/containerd/image/pull.test.ts',
   'test/agent/runtime/containerd/registry/repository.test.ts',
+  'test/agent/runtime/docker/podman.test.ts',
   'test/agent/runtime/hostname.test.ts',
   'test/agent/runtime/pull-failures.test.ts',
   'test/agent/transport/nats/nats.test.ts',

@@ -12,7 +12,7 @@ export async function writeDockerArchive(images: readonly ArchivedImage[]): Prom
     const Config = `${id.replace('sha256:', '')}.json`;
     files.set(Config, configuration);
     for (const { diffId, gzipped } of layers) files.set(layerName(diffId), gzipped);
-    return { Config, RepoTags: names, Layers: layers.map(({ diffId }) => layerName(diffId)) };
+    return { Config, RepoTags: names.map(inFull), Layers: layers.map(({ diffId }) => layerName(diffId)) };
   });
   const archive = pack();
   const content = buffer(archive);
@@ -21,6 +21,13 @@ export async function writeDockerArchive(images: readonly ArchivedImage[]): Prom
   for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) archive.entry({ name, mtime }, bytes);
   archive.finalize();
   return await content;
+}
+
+/** Images of Docker Hub by their full name: Podman takes `name:tag` for `localhost/name:tag`. */
+function inFull(name: string): string {
+  const [first = '', ...rest] = name.split('/');
+  if (rest.length === 0) return `docker.io/library/${name}`;
+  return first === 'localhost' || /[.:]/.test(first) ? name : `docker.io/${name}`;
 }
 
 function layerName(diffId: string): string {

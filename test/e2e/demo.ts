@@ -4,7 +4,7 @@
  * and lets the key of its configuration log in.
  *
  *     node test/e2e/demo.ts [--template blog|seed|standard] [--firmware bios|uefi] \
- *       [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec]
+ *       [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec] [--memory MIB]
  *
  * `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and boots must
  * have been built (`make demo` does).
@@ -35,6 +35,8 @@ const { values: options } = parseArgs({
     firmware: { type: 'string', default: 'bios' },
     dialect: { type: 'string' },
     finish: { type: 'string' },
+    /** Of the machine, in MiB. */
+    memory: { type: 'string', default: '2048' },
     /**
      * Set when this program runs itself inside the network namespace, to the device the machine is
      * plugged into.
@@ -43,18 +45,19 @@ const { values: options } = parseArgs({
   },
 });
 
-const { workflow, dialect, firmware, finish } = readOptions();
+const { workflow, dialect, firmware, finish, memoryMiB } = readOptions();
 
 process.exitCode = options['inside-with-tap'] === undefined ? await main() : await inside(options['inside-with-tap']);
 
 /** @throws {Error} for a combination that cannot be */
 function readOptions() {
-  const { template, firmware, dialect, finish } = z
+  const { template, firmware, dialect, finish, memory } = z
     .object({
       template: z.enum(['blog', 'seed', 'standard']),
       firmware: z.enum(['bios', 'uefi']),
       dialect: z.enum(SERVER_DIALECTS).optional(),
       finish: z.enum(['reboot', 'kexec']).optional(),
+      memory: z.coerce.number().int().positive(),
     })
     .parse(options);
   const workflow = { blog: () => blogWorkflow(finish ?? 'reboot'), seed: seedWorkflow, standard: standardWorkflow }[
@@ -68,7 +71,7 @@ function readOptions() {
       `--template ${template} has no --finish: the machine is restarted by ${workflow.restartedBy === 'person' ? 'a person' : 'its last action'}`,
     );
   }
-  return { workflow, dialect: dialect ?? workflow.dialects[0], firmware, finish };
+  return { workflow, dialect: dialect ?? workflow.dialects[0], firmware, finish, memoryMiB: memory };
 }
 
 /**
@@ -122,6 +125,7 @@ async function inside(tap: string): Promise<number> {
     address,
     tap,
     firmware,
+    memoryMiB,
     dialect,
     workflow,
     withoutReset: finish === 'kexec',

@@ -20,6 +20,7 @@ export interface DemoOptions {
   /** What the machine's card is plugged into. */
   readonly tap: string;
   readonly firmware: 'bios' | 'uefi';
+  readonly memoryMiB: number;
   readonly dialect: ServerDialect;
   readonly workflow: SandboxWorkflow;
   /**
@@ -191,7 +192,7 @@ function powerOn(name: string, options: DemoOptions, disks: readonly DemoDisk[])
     directory: options.directory,
     boot: { kind: 'firmware', order: ['network', 'disks'] },
     firmware: options.firmware,
-    memoryMiB: 2048,
+    memoryMiB: options.memoryMiB,
     disks: disks.map(({ path, serial, role }) => ({ path, serial, bootFirst: role === 'smallest that fits' })),
     cards: [{ mac: machineOfTheSeed.mac, network: { kind: 'tap', interface: options.tap } }],
     signal: options.signal,

@@ -26,6 +26,15 @@ test('selectModules() takes the drivers of the network cards and disks that serv
   for (const name of `${cards} ${disks} ${rest}`.split(' ')) ok(names.has(name), `${name} is missing`);
 });
 
+test('selectModules() leaves out what is marked so, and what only that needs', async () => {
+  const names = (await selectModules(directory, moduleList(system.architecture))).map(moduleName);
+  const leftOut = 'drbd rbd libceph md-cluster dlm tcm_qla2xxx target_core_mod dm-vdo'.split(' ');
+  deepEqual(
+    names.filter((name) => leftOut.includes(name)),
+    [],
+  );
+});
+
 test('the kernel knows the cards of current servers, and the image has their drivers', async () => {
   const selected = new Set((await selectModules(directory, moduleList(system.architecture))).map(moduleName));
   // Identifiers that Debian 12's kernel 6.1 does not know.

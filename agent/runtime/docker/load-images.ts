@@ -33,16 +33,17 @@ export async function loadImages(docker: Docker, path: string, abortSignal: Abor
 }
 
 /**
- * `Loaded image: name:tag` of each; `Loaded image ID: sha256:…` of one without a name. An error of
- * the archive comes amid the response.
+ * `Loaded image: name:tag` of each, where Podman has all names of an image in one line;
+ * `Loaded image ID: sha256:…` of one without a name. An error of the archive comes amid the
+ * response.
  */
 async function namesOf(source: Readable, operation: { what: string; target: string }): Promise<string[]> {
   const names: string[] = [];
   for await (const value of jsonLines(source)) {
     const { stream = '', error } = loadLine.parse(value);
     if (error !== undefined) throw new EngineError('refused', { ...operation, why: plainReason(error) });
-    const name = /^Loaded image(?: ID)?: (\S+)/.exec(stream)?.[1];
-    if (name !== undefined) names.push(name);
+    const loaded = /^Loaded image(?: ID)?: (\S+)/.exec(stream)?.[1];
+    if (loaded !== undefined) names.push(...loaded.split(','));
   }
   return names;
 }
