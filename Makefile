@@ -166,7 +166,7 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 
 # Many minutes of emulation; `node test/boot/run.ts ROW…` without building anything.
 .PHONY: test-boot
-test-boot: setup build iso netboot ## Virtual machines that start in every way, to the first poll of the agent: BIOS, UEFI, Secure Boot; ROWS="uefi-iso-cd …" for some
+test-boot: setup build iso netboot ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent; ROWS="uefi-iso-cd …" for some
 	$(NODE) test/boot/run.ts $(ROWS)
 
 # What is not about Docker's own networks and log drivers, or the end of containers with their engine.

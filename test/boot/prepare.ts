@@ -37,6 +37,13 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
     ({ machine: { boot: { kind: 'firmware', order: ['disks'] }, disks: [disk] }, served: { http: {} } }) as const;
   const image = await findBootImage(build, row.architecture);
   switch (row.way) {
+    case 'kernel': {
+      const { kernel, initramfs } = image;
+      return {
+        machine: { boot: { kind: 'kernel', kernel, initramfs, commandLine: machineArguments }, disks: [] },
+        served: { http: {} },
+      };
+    }
     case 'ipxe': {
       const names = ['vmlinuz', 'initramfs'].map((name) => `/${name}-${row.architecture}`);
       const [kernel = '', initramfs = ''] = names;

@@ -11,8 +11,18 @@ import type { MachineCard, MachineDisk, MachineOptions } from '../sandbox/machin
  * - `http-uki`: UEFI HTTP boot loads the unified kernel image.
  * - `iso-cd`, `iso-usb`: the ISO image, served as by smee, in a CD drive or as a USB stick.
  * - `disk-uki`: the unified kernel image, in the EFI system partition of a disk.
+ * - `kernel`: started directly, without firmware: what matters comes after that.
  */
-export type Way = 'ipxe' | 'ipxe-uki' | 'shim' | 'http-shim' | 'http-uki' | 'iso-cd' | 'iso-usb' | 'disk-uki';
+export type Way =
+  | 'kernel'
+  | 'ipxe'
+  | 'ipxe-uki'
+  | 'shim'
+  | 'http-shim'
+  | 'http-uki'
+  | 'iso-cd'
+  | 'iso-usb'
+  | 'disk-uki';
 
 /** A virtual machine, and what it must come to. */
 export interface Row {
@@ -27,8 +37,8 @@ export interface Row {
   readonly memoryMiB: number;
   readonly architecture: 'x86_64';
   /**
-   * The agent's first poll, the success of an action, or a line of the console that refuses what
-   * must not start.
+   * The agent's first poll, when the disk is there by its identifier; the success of an action; or
+   * a line of the console that refuses what must not start.
    */
   readonly until: 'first poll' | 'success' | RegExp;
   /** True: a second initramfs of a site, with iPXE only; no registry can be reached. */
@@ -42,6 +52,13 @@ const polls = { ...usual, until: 'first poll' } as const;
 
 /** The rows that `make test-boot` runs, in this order. */
 export const rows: readonly Row[] = [
+  ...(['e1000', 'e1000e', 'vmxnet3', 'rtl8139'] as const).map(
+    (card): Row => ({ ...polls, name: `card-${card}`, firmware: 'bios', way: 'kernel', card }),
+  ),
+  ...(['virtio', 'sata', 'scsi', 'megasas', 'pvscsi', 'nvme', 'usb', 'sd'] as const).map(
+    (disk): Row => ({ ...polls, name: `disk-${disk}`, firmware: 'bios', way: 'kernel', disk }),
+  ),
+  { ...polls, name: 'memory-1-gib', firmware: 'bios', way: 'kernel', memoryMiB: 1024 },
   { ...polls, name: 'bios-ipxe', firmware: 'bios', way: 'ipxe' },
   {
     ...{ ...usual, name: 'bios-ipxe-two-initrds', firmware: 'bios', way: 'ipxe' },

@@ -32,15 +32,30 @@ export async function runRow(row: Row, directory: string, tap: string, signal: A
       { mac: machineMac, model: row.card, optionRom: startsByIpxe(row), network: { kind: 'tap', interface: tap } },
     ],
   });
-  await whileProgressing(machine, { tap, signal }, (limit) => waitUntil(row, machine, site, limit));
+  await whileProgressing(machine, { tap, signal }, async (limit) => {
+    await waitUntil(row, machine, site, limit);
+    if (row.until === 'first poll') await findDisk(diskName(row, way.disks.length), machine, limit);
+  });
   const seconds = (performance.now() - poweredOnAt) / 1000;
   await machine[Symbol.asyncDispose]();
   for (const { path } of [...way.disks, empty]) await rm(path);
   return seconds;
 }
 
+/** In the shell of the serial console. */
+async function findDisk(name: string, machine: Machine, signal: AbortSignal): Promise<void> {
+  machine.type(`\nuntil ls /dev/disk/by-id | grep -e '${name}'; do sleep 0.1; done; echo found "it"\n`);
+  await machine.console.waitForLine(/found it$/, { signal });
+}
+
 function startsByIpxe({ way }: Row): boolean {
   return way === 'ipxe' || way === 'ipxe-uki';
+}
+
+/** The name of the empty disk in /dev/disk/by-id, by its bus and its place in the machine. */
+function diskName({ disk }: Row, position: number): string {
+  // QEMU's card has no serial number of its own.
+  return disk === 'sd' ? 'mmc-' : `disk${position}`;
 }
 
 async function waitUntil({ until, firmware }: Row, machine: Machine, site: Site, signal: AbortSignal): Promise<void> {

@@ -9,10 +9,10 @@ export const siteAddress = '192.168.1.1';
 
 export const machineMac = '08:00:27:00:00:01';
 
-/** What the machine needs to find the tink server, as smee and boots give it. */
+/** What the machine needs to find the tink server, as smee and boots give it, and a shell. */
 export const machineArguments = [
   `grpc_authority=${siteAddress}:42113`,
-  ...['tinkerbell_tls=false', `worker_id=${machineMac}`, 'console=tty0', 'console=ttyS0,115200'],
+  ...['tinkerbell_tls=false', `worker_id=${machineMac}`, 'nibs_shell', 'console=tty0', 'console=ttyS0,115200'],
 ].join(' ');
 
 /** What a way of booting needs of the servers. */

@@ -13,10 +13,11 @@ export interface MachineDisk {
   /** The raw image; the machine writes into it. */
   readonly path: string;
   /**
-   * What the guest sees: virtio /dev/vdX; sata, scsi and usb /dev/sdX; nvme /dev/nvmeXn1; cd
+   * What the guest sees: virtio /dev/vdX; sata, scsi, usb, megasas (LSI MegaRAID) and pvscsi
+   * (VMware) /dev/sdX; nvme /dev/nvmeXn1; sd (a card) /dev/mmcblkX, without the serial number; cd
    * /dev/srX, read-only. Default: virtio.
    */
-  readonly bus?: 'virtio' | 'sata' | 'scsi' | 'nvme' | 'usb' | 'cd';
+  readonly bus?: 'virtio' | 'sata' | 'scsi' | 'megasas' | 'pvscsi' | 'nvme' | 'usb' | 'sd' | 'cd';
   /** Serial number that the guest reads, at most 20 characters. Default: `disk<position>`. */
   readonly serial?: string;
   /**
@@ -29,7 +30,7 @@ export interface MachineDisk {
 export interface MachineCard {
   readonly mac: string;
   /** QEMU's device name. Default: virtio-net-pci. */
-  readonly model?: 'virtio-net-pci' | 'e1000' | 'e1000e' | 'vmxnet3';
+  readonly model?: 'virtio-net-pci' | 'e1000' | 'e1000e' | 'vmxnet3' | 'rtl8139';
   /** False: UEFI boots by its own drivers and not by iPXE in the card. Default: true. */
   readonly optionRom?: boolean;
   readonly network:
@@ -333,15 +334,22 @@ function diskArguments(disk: MachineDisk, position: number, options: MachineOpti
   const device = {
     virtio: ['-device', `virtio-blk-pci,${common}`],
     sata: ['-device', `ide-hd,bus=ide.${position},${common}`],
-    scsi: ['-device', `virtio-scsi-pci,id=scsi${position}`, '-device', `scsi-hd,bus=scsi${position}.0,${common}`],
+    scsi: scsiDisk('virtio-scsi-pci', position, common),
+    megasas: scsiDisk('megasas', position, common),
+    pvscsi: scsiDisk('pvscsi', position, common),
     nvme: ['-device', `nvme,${common}`],
     usb: ['-device', `qemu-xhci,id=usb${position}`, '-device', `usb-storage,bus=usb${position}.0,${common}`],
+    sd: ['-device', `sdhci-pci,id=sd${position}`, '-device', `sd-card,drive=${id}`],
     cd: ['-device', `ide-cd,bus=ide.${position},${common}`],
   }[disk.bus ?? 'virtio'];
   // discard=unmap: a hole that the guest punches is a hole in the file too; cache=unsafe: no test
   // outlives the host's power.
   const access = disk.bus === 'cd' ? 'media=cdrom,readonly=on' : 'discard=unmap,cache=unsafe';
   return ['-drive', `if=none,id=${id},format=raw,${access},file=${disk.path}`, ...device];
+}
+
+function scsiDisk(controller: string, position: number, common: string): string[] {
+  return ['-device', `${controller},id=scsi${position}`, '-device', `scsi-hd,bus=scsi${position}.0,${common}`];
 }
 
 function cardArguments(card: MachineCard, position: number, options: MachineOptions): string[] {
