@@ -4,13 +4,14 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { refuseOlder } from './age.ts';
 import { InstallError } from './errors.ts';
 import { openImage } from './image.ts';
 import type { InstallContext } from './install.ts';
 import type { InstallPlan } from './plan.ts';
 import { imageFileName, type Release, resolveRelease } from './release.ts';
 import { restartIfChanged } from './restart.ts';
-import type { SignedBy } from './verify.ts';
+import { describeSigner, type SignedBy } from './verify.ts';
 
 export interface Downloaded {
   readonly path: string;
@@ -50,11 +51,8 @@ async function downloadOnce(
     await rm(partial, { force: true });
     await pipeline(image.bytes, createWriteStream(partial, { flags: 'wx', flush: true }), { signal });
     const signedBy = await image.verified();
-    if (signedBy !== undefined)
-      report.phase(
-        'verify',
-        `Good signature by ${signedBy.signingFingerprint} (primary key ${signedBy.primaryFingerprint})`,
-      );
+    if (signedBy !== undefined) report.phase('verify', describeSigner(signedBy));
+    refuseOlder(image.origin, plan.notOlderThan, { signedBy, version: undefined });
     await putInPlace(partial, path);
     return { path, release, signedBy };
   } catch (cause) {

@@ -1,3 +1,4 @@
+import { refuseOlder } from './age.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { isNotFoundAnywhere } from './fetch/errors.ts';
@@ -71,7 +72,12 @@ async function prepareVerifier(
     return undefined;
   }
   const origin = files.signatures.map(({ href }) => href).join(' or ');
-  return await createVerifier({ bytes, origin }, keySources(plan, client), client.options.clock, signal);
+  const verifier = await createVerifier({ bytes, origin }, keySources(plan, client), client.options.clock, signal);
+  // Before anything is written; the signature that is valid is judged again.
+  const newest = verifier.signers.toSorted((a, b) => b.created.getTime() - a.created.getTime())[0];
+  if (plan.notOlderThan?.kind === 'date')
+    refuseOlder(origin, plan.notOlderThan, { signedBy: newest, version: undefined });
+  return verifier;
 }
 
 /** Sources of the key. What any of them revokes is revoked. */

@@ -1,7 +1,9 @@
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { isSameVersion, isVersion, refuseOlder } from './age.ts';
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
+import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
@@ -14,7 +16,7 @@ import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
 import { restartIfChanged } from './restart.ts';
 import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from './target.ts';
-import type { SignedBy } from './verify.ts';
+import { describeSigner, type SignedBy } from './verify.ts';
 
 /** What an installation uses besides the disk. */
 export interface InstallContext {
@@ -28,8 +30,10 @@ export interface InstallContext {
 export interface Installed {
   /** Path of the device itself, not of a link to it. */
   readonly disk: string;
-  /** What was installed; `version` is never `current`. */
+  /** What was asked for; `version` is never `current`, and what the server says that it is. */
   readonly release: Release;
+  /** As the installed image says; `undefined` if that cannot be read. */
+  readonly provenVersion: string | undefined;
   readonly imageFile?: string | undefined;
   readonly imageBytes: number;
   readonly writtenBytes: number;
@@ -56,8 +60,10 @@ export async function install(
   const release = await findRelease(plan, client, signal);
 
   const { image, signedBy } = await writeVerified({ ...plan, release }, disk, context);
+  let version: string | undefined;
   await untilCommitted(disk, signal, async () => {
     await readBack(image, disk, report);
+    version = await checkVersion({ ...plan, release }, signedBy, disk);
     await writeConfiguration(disk, configuration, report, signal);
     signal.throwIfAborted();
     report.phase('commit', `Writing the partition table of ${disk.path}`);
@@ -68,7 +74,8 @@ export async function install(
   if (plan.reread) await rescanTable(disk, report);
   if (plan.configuration.uefiEntry) await addEfiEntry(disk, release, report);
   const { sizeBytes: imageBytes, writtenBytes, zeroedBytes } = image;
-  return { disk: disk.path, release, imageFile: plan.imageFile, imageBytes, writtenBytes, zeroedBytes, signedBy };
+  const installed = { disk: disk.path, release, provenVersion: version, imageFile: plan.imageFile, signedBy };
+  return { ...installed, imageBytes, writtenBytes, zeroedBytes };
 }
 
 /** Claims the disk that the plan names, or the smallest unused one, without changing it. */
@@ -112,11 +119,7 @@ async function writeOnce(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
   );
   const signedBy = await source.verified();
-  if (signedBy !== undefined)
-    report.phase(
-      'verify',
-      `Good signature by ${signedBy.signingFingerprint} (primary key ${signedBy.primaryFingerprint})`,
-    );
+  if (signedBy !== undefined) report.phase('verify', describeSigner(signedBy));
   return { image, signedBy };
 }
 
@@ -137,6 +140,33 @@ async function readBack(image: WrittenImage, disk: TargetDisk, report: Report): 
   if (image.readBack === undefined) return;
   report.phase('verify', `Reading back ${disk.path}`);
   await image.readBack((doneBytes) => report.transferred(doneBytes, image.sizeBytes));
+}
+
+/**
+ * A mirror can serve an old image, whose signature is good, under the name of a new one.
+ * @returns the version that the image on the disk says it is; `undefined` if that cannot be read
+ * @throws {InstallError} it is another version than was asked for, or an older one than is accepted
+ */
+async function checkVersion(
+  plan: InstallPlan,
+  signedBy: SignedBy | undefined,
+  disk: TargetDisk,
+): Promise<string | undefined> {
+  const { imageFile, release, notOlderThan } = plan;
+  const isAsked = imageFile === undefined || notOlderThan?.kind === 'version';
+  const read = isAsked ? await readWrittenVersion(disk) : undefined;
+  const version = read !== undefined && isVersion(read) ? read : undefined;
+  const target = imageFile ?? `the image of ${release.version}`;
+  if (imageFile === undefined && version !== undefined && !isSameVersion(version, release.version)) {
+    throw new InstallError({
+      what: 'install',
+      target,
+      why: `the server sent version ${version} in its place`,
+      hint: `use another mirror, or give -V ${version} if that is wanted`,
+    });
+  }
+  refuseOlder(target, notOlderThan, { signedBy, version });
+  return version;
 }
 
 async function rescanTable(disk: TargetDisk, report: Report): Promise<void> {

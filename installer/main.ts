@@ -106,7 +106,8 @@ async function installNow(plan: InstallPlan & { readonly target: Target }, invoc
     clock: invocation.system.clock,
   });
   const { channel, version, oem } = installed.release;
-  const name = plan.imageFile ?? `Flatcar Container Linux ${channel} ${version}${oem === '' ? '' : ` (${oem})`}`;
+  const claimed = installed.provenVersion === undefined ? `${version} (as the server claims)` : installed.provenVersion;
+  const name = plan.imageFile ?? `Flatcar Container Linux ${channel} ${claimed}${oem === '' ? '' : ` (${oem})`}`;
   succeed(invocation, `Success! ${name} is installed on ${installed.disk}`, installed);
 }
 

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { isVersion, type OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import { noSite, type SiteDefaults } from './site.ts';
 
@@ -27,6 +28,7 @@ export interface Options {
   readonly minSize?: number;
   readonly savePartlabel?: readonly string[];
   readonly keyFingerprint?: string;
+  readonly notOlderThan?: OldestImage;
   readonly ignitionUrl?: string;
   readonly ignitionHash?: string;
   readonly appendKarg?: readonly string[];
@@ -104,6 +106,11 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .optionsGroup('Trust:')
     .option('-k, --key <file>', `trust the signing keys in this file instead of Flatcar's${ofSite(site.keyFile)}`)
     .option('--key-fingerprint <fingerprint>', 'trust only the primary key with this fingerprint', parseFingerprint)
+    .option(
+      '--not-older-than <version|date>',
+      'refuse an image of an older version, or with an older signature, such as 4230.2.1 or 2025-10-01',
+      parseOldest,
+    )
     .option('--insecure', 'accept an image without a signature; a bad signature is still refused')
     .optionsGroup('Configuration of the installed system:')
     .option('-i, --ignition <file>', 'Ignition config, - for standard input')
@@ -183,6 +190,13 @@ function parseFingerprint(text: string): string {
   const digits = text.replaceAll(' ', '').toUpperCase();
   if (/^(0X)?([0-9A-F]{40}|[0-9A-F]{64})$/.test(digits)) return digits.replace(/^0X/, '');
   throw new InvalidArgumentError('Give all 40 hexadecimal digits, as gpg --fingerprint shows them.');
+}
+
+function parseOldest(text: string): OldestImage {
+  if (isVersion(text)) return { kind: 'version', version: text };
+  const date = /^\d{4}-\d\d-\d\d(T[\d:.]+Z)?$/.test(text) ? new Date(text) : undefined;
+  if (date !== undefined && !Number.isNaN(date.getTime())) return { kind: 'date', date };
+  throw new InvalidArgumentError('Give a version such as 4230.2.1 or a date such as 2025-10-01.');
 }
 
 function parsePositive(text: string): number {

@@ -1,3 +1,4 @@
+import type { OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import { InstallError } from './errors.ts';
 import type { Options } from './options.ts';
@@ -16,6 +17,7 @@ export interface InstallPlan {
   readonly siteKeyFile?: string | undefined;
   /** The only primary key to trust, in place of Flatcar's or among those of the key file. */
   readonly keyFingerprint?: string | undefined;
+  readonly notOlderThan?: OldestImage | undefined;
   readonly acceptUnsigned: boolean;
   readonly configuration: ConfigurationPlan;
   readonly download: DownloadPlan;
@@ -81,6 +83,7 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
     keyFile: options.key,
     siteKeyFile: options.key === undefined ? site.keyFile : undefined,
     keyFingerprint: options.keyFingerprint,
+    notOlderThan: options.notOlderThan,
     acceptUnsigned: options.insecure === true,
     configuration: {
       ...chooseIgnition(options),

@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+import { isVersion } from './age.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
@@ -74,6 +76,10 @@ export async function resolveRelease(release: Release, client: DownloadClient, s
   const version = /^FLATCAR_VERSION=["']?([^"'\r\n]*)/m.exec(text)?.[1]?.trim();
   if (version === undefined || version === '') {
     const why = 'version.txt unavailable: the file has no FLATCAR_VERSION';
+    throw new InstallError({ what: wording.what, target: urls.join(' or '), why, hint: 'name a version with -V' });
+  }
+  if (!isVersion(version)) {
+    const why = `version.txt unavailable: FLATCAR_VERSION in it is not a version: ${inspect(version.slice(0, 40))}`;
     throw new InstallError({ what: wording.what, target: urls.join(' or '), why, hint: 'name a version with -V' });
   }
   return { ...release, version };

@@ -23,8 +23,15 @@ export interface SignedBy {
   readonly created: Date;
 }
 
+/** For people. The date is the only thing signed that tells an old image from a new one. */
+export function describeSigner({ signingFingerprint, primaryFingerprint, created }: SignedBy): string {
+  return `Good signature by ${signingFingerprint} (primary key ${primaryFingerprint}), made at ${created.toISOString()}`;
+}
+
 /** Verifies one detached signature of a stream that is not kept in memory. */
 export interface Verifier {
+  /** Those whose signature it is, if it is valid: one of them is what {@link verified} returns. */
+  readonly signers: readonly SignedBy[];
   /** Passes the bytes of `source` through while they are hashed. Can be called once. */
   watch(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
   /**
@@ -221,6 +228,7 @@ function watchFor(candidates: readonly Candidate[], answers: Promise<unknown>, c
   // After a read error the error is reported instead, and verified() may never be awaited.
   verified.promise.catch(() => {});
   return {
+    signers: candidates.map(({ signedBy }) => signedBy),
     async *watch(source) {
       try {
         for await (const chunk of source) {

@@ -75,7 +75,7 @@ export async function canMount(filesystem: Filesystem): Promise<boolean> {
  * Old kernels mount the first device that they saw with the UUID, which may be another disk.
  * Source: proc(5), mountinfo.
  */
-async function refuseOtherDevice(directory: string, device: string): Promise<void> {
+export async function refuseOtherDevice(directory: string, device: string): Promise<void> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
   const mounted = mounts.findLast((fields) => fields[4] === directory);
   // The fields from the separator on: type, source, options.

@@ -39,7 +39,8 @@ export async function editPartition(disk: TargetDisk, label: string, edit: Edit,
   await disk.sync();
 }
 
-async function readFilesystem(disk: TargetDisk, partition: Partition): Promise<Filesystem | undefined> {
+/** `undefined`: neither btrfs nor ext4. */
+export async function readFilesystem(disk: TargetDisk, partition: Partition): Promise<Filesystem | undefined> {
   const start = Buffer.from(await disk.read(partition.offsetBytes, 68 * 1024));
   // Super blocks: btrfs at 64 KiB with its magic 64 bytes in; ext4 at 1 KiB with its magic 56 bytes
   // in.

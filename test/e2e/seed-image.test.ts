@@ -29,7 +29,10 @@ test('the actions of the blog post install from the release server of a site, wh
   const output = await runInNetwork([directory, disk.path, releases, release.keyPath]);
 
   assert.match(output, new RegExp(`Good signature by ${release.subkey} `));
-  assert.match(output, /Success! Flatcar Container Linux stable 1\.2\.3 is installed on \/dev\/loop/);
+  assert.match(
+    output,
+    /Success! Flatcar Container Linux stable 1\.2\.3 \(as the server claims\) is installed on \/dev\/loop/,
+  );
   const questions = await readFile(join(directory, 'dnsmasq.log'), 'utf8');
   assert.match(questions, /query\[A\] stable\.release\.flatcar-linux\.net from 192\.168\.1\.1/);
 

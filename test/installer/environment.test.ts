@@ -192,7 +192,10 @@ test('flatcar-install takes the subkey of a new year, found on the mirror, under
   mirror.put('/Flatcar_Image_Signing_Key.asc', await release.gpg.exportKeys(release.primary));
   const after = await startInstaller(args);
   assert.equal(after.exitCode, 0, after.stderr);
-  assert.match(after.stderr, new RegExp(`^Good signature by ${rotated} \\(primary key ${release.primary}\\)$`, 'm'));
+  assert.match(
+    after.stderr,
+    new RegExp(`^Good signature by ${rotated} \\(primary key ${release.primary}\\), made at `, 'm'),
+  );
 });
 
 test('flatcar-install -i - reads the Ignition config from standard input, and can be interrupted meanwhile', async () => {

@@ -85,13 +85,16 @@ test('flatcar-install installs the image byte by byte and says so in the words o
   const ran = await flatcarInstall('-d', disk.path, ...fromMirror(mirror));
   assert.deepEqual(
     [ran.exitCode, ran.stdout],
-    [0, `Success! Flatcar Container Linux stable ${releaseVersion} is installed on ${disk.path}\n`],
+    [
+      0,
+      `Success! Flatcar Container Linux stable ${releaseVersion} (as the server claims) is installed on ${disk.path}\n`,
+    ],
     ran.stderr,
   );
   assert.match(ran.stderr, /^Writing http:\S+\/1\.2\.3\/flatcar_production_image\.bin\.bz2 to \/dev\/loop/m);
   assert.match(
     ran.stderr,
-    new RegExp(`^Good signature by ${release.subkey} \\(primary key ${release.primary}\\)$`, 'm'),
+    new RegExp(`^Good signature by ${release.subkey} \\(primary key ${release.primary}\\), made at 20\\d\\d-.*Z$`, 'm'),
   );
   await execa('cmp', ['--bytes', `${release.imageBytes}`, disk.path, release.imagePath]);
   const { backup } = await hasTable(disk);
@@ -116,7 +119,10 @@ test('flatcar-install puts the Ignition config on the OEM partition, beside what
   );
   assert.deepEqual(
     [ran.exitCode, ran.stdout],
-    [0, `Success! Flatcar Container Linux beta ${releaseVersion} is installed on ${disk.path}\n`],
+    [
+      0,
+      `Success! Flatcar Container Linux beta ${releaseVersion} (as the server claims) is installed on ${disk.path}\n`,
+    ],
     ran.stderr,
   );
   assert.equal(await readOemFile(disk, 'config.ign'), ignitionConfig);

@@ -41,7 +41,10 @@ test('flatcar-install does what the original could not, all at once', async () =
   );
   assert.deepEqual(
     [ran.exitCode, ran.stdout],
-    [0, `Success! Flatcar Container Linux stable ${releaseVersion} is installed on ${disk.path}\n`],
+    [
+      0,
+      `Success! Flatcar Container Linux stable ${releaseVersion} (as the server claims) is installed on ${disk.path}\n`,
+    ],
     ran.stderr,
   );
   assert.match(

@@ -39,6 +39,13 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'exit code …': 'how a program ended',
     'an unknown status': 'a program that fails without a word or a status',
   },
+  'age.ts': {
+    'use a mirror with a newer image, or another --not-older-than': 'hint: --not-older-than',
+    'without a signature its age is not known': '--not-older-than with -f or --insecure',
+    'it was signed at …, before …': '--not-older-than with a date',
+    'its version cannot be read from the disk': '--not-older-than on a machine that cannot mount it',
+    'it is version …, older than …': '--not-older-than with a version',
+  },
   'configuration.ts': {
     'download the Ignition config': 'what: --ignition-url',
     'the Ignition config': 'what: a config that cannot be read',
@@ -245,6 +252,9 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '… HAS NO SIGNATURE; installing it anyway (--insecure)': 'warning: --insecure, in capitals to be seen',
   },
   'install.ts': {
+    'the image of …': 'target: an image of another version',
+    'the server sent version … in its place': 'a mirror that serves an old image under a new name',
+    'use another mirror, or give -V … if that is wanted': 'hint: an image of another version',
     'this system does not see the new partitions (…); the installation itself is complete':
       'warning: after the installation',
     '…; the installation itself is complete': '-u fails after the installation',
@@ -259,6 +269,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'the armour has no bytes in it': 'a fault of the library',
   },
   'main.ts': {
+    '… (as the server claims)': 'a version that the image could not confirm',
     'the command line': 'target: options that are not understood, with --json',
     'Flatcar Container Linux … ……': 'what was installed',
     'Success! … is installed on …': "the original's last line",
@@ -295,6 +306,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   'progress.ts': { '… % of …, …': 'progress', '…, …:… left': 'progress, where the remaining time is known' },
   'release.ts': {
     'read the current version from': 'what: version.txt',
+    'version.txt unavailable: FLATCAR_VERSION in it is not a version: …': 'a mirror that is broken, or hostile',
     'version.txt unavailable: the file has no FLATCAR_VERSION': 'a login page in place of version.txt',
     'name a version with -V': 'hint: a login page in place of version.txt',
     'it is not an HTTP URL': '-b ftp://…, or a channel with spaces',
@@ -323,6 +335,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
       'warning: another disk with a Flatcar',
   },
   'verify.ts': {
+    'it has … signatures, more than …': 'a file that would keep the machine busy',
+    'Good signature by … (primary key …), made at …': 'what was verified',
     'give the right key with -k FILE': 'hint: no key fits the signature',
     'read the signature': 'what: a signature that is none',
     'it is not an OpenPGP signature': 'a page of an error in place of a signature',

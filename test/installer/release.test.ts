@@ -74,3 +74,27 @@ test('resolveRelease() asks the next mirror where one does not know its current 
   const baseUrls = [without.url, mirror.url];
   assert.equal((await resolveRelease({ ...stable, version: 'current', baseUrls }, client, never)).version, '4152.2.1');
 });
+
+for (const hostile of [
+  '../1.0.0',
+  '%2e%2e/1.0.0',
+  '1.0.0/../2',
+  '4152.2.1\u001b[2J',
+  '1',
+  '1.0.0 x',
+  `1.0.0+${'a'.repeat(90)}`,
+]) {
+  test(`resolveRelease() refuses ${JSON.stringify(hostile).slice(0, 30)} as a version, and does not print it as it is`, async () => {
+    await using mirror = await startMirror();
+    mirror.put('/current/version.txt', Buffer.from(`FLATCAR_VERSION=${hostile}\n`));
+    using client = createDownloadClient();
+    const resolved = resolveRelease({ ...stable, version: 'current', baseUrls: [mirror.url] }, client, never);
+    await assert.rejects(resolved, (error: Error) => {
+      assert.match(error.message, /FLATCAR_VERSION in it is not a version/);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be there
+      assert.doesNotMatch(error.message, /[\u0000-\u001f\u007f-\u009f]/);
+      return true;
+    });
+    assert.equal(mirror.requests.length, 1);
+  });
+}

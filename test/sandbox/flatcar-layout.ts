@@ -16,6 +16,8 @@ export interface FlatcarLayoutOptions {
   readonly rootFiles?: Readonly<Record<string, string>>;
   /** Bytes of noise on USR-A, in place of an operating system. Default: 3 MiB. */
   readonly usrBytes?: number;
+  /** Files on USR-A, on ext4 in place of the noise. */
+  readonly usrFiles?: Readonly<Record<string, string>>;
   /** Sizes of partitions in MiB by label. Default: as small as their file systems allow. */
   readonly sizes?: PartitionSizes;
 }
@@ -82,7 +84,10 @@ export async function makeFlatcarImage(options: FlatcarLayoutOptions): Promise<n
     const sizeBytes = await makeTable(options.path, layout);
     const contents: Record<string, string> = {
       'EFI-SYSTEM': await makeEfi(work, layout),
-      'USR-A': await makeNoise(work, options.usrBytes ?? 3 * mebibyte),
+      'USR-A':
+        options.usrFiles === undefined
+          ? await makeNoise(work, options.usrBytes ?? 3 * mebibyte)
+          : await makeExt4(work, layout, 'USR-A', options.usrFiles),
       OEM: await makeOem(work, layout, options),
       ROOT: await makeExt4(work, layout, 'ROOT', options.rootFiles ?? {}),
     };

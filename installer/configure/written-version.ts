@@ -1,0 +1,77 @@
+import { constants } from 'node:fs';
+import { mkdtemp, open, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
+import { findPartition, type Partition } from '../disk/gpt.ts';
+import type { TargetDisk } from '../disk/target-disk.ts';
+import { ConfigurationError } from './errors.ts';
+import { refuseOtherDevice } from './mount.ts';
+import { readFilesystem } from './partition.ts';
+
+/** The partition with the operating system of a new image. */
+const systemLabel = 'USR-A';
+
+const maxFileBytes = 64 * 1024;
+
+/**
+ * The version of the Flatcar that was written, as its own files say. What is signed is an image, not
+ * its name: a mirror can serve another version under the name of the one that was asked for.
+ * @returns `undefined`: this machine cannot read it, or the image does not say
+ */
+export async function readWrittenVersion(disk: TargetDisk): Promise<string | undefined> {
+  const table = await disk.readTable();
+  if (table.partitions.filter(({ label }) => label === systemLabel).length !== 1) return undefined;
+  const partition = findPartition(table, systemLabel, disk.path);
+  const filesystem = await readFilesystem(disk, partition);
+  if (filesystem === undefined) return undefined;
+  try {
+    return await withMounted(disk, partition, filesystem, versionIn);
+  } catch (error) {
+    // Without loop devices or the file system, the version stays a claim.
+    if (error instanceof ToolError || error instanceof ConfigurationError) return undefined;
+    throw error;
+  }
+}
+
+async function versionIn(usr: string): Promise<string | undefined> {
+  const release = await variablesIn(join(usr, 'share/flatcar/release'));
+  const system = await variablesIn(join(usr, 'lib/os-release'));
+  return release['FLATCAR_RELEASE_VERSION'] ?? (system['ID'] === 'flatcar' ? system['VERSION_ID'] : undefined);
+}
+
+/** A regular file only: a link could lead to a file of this machine. */
+async function variablesIn(path: string): Promise<Record<string, string | undefined>> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const stats = await file.stat();
+    if (!stats.isFile() || stats.size > maxFileBytes) return {};
+    return parseEnv(await file.readFile('utf8'));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return {};
+    throw error;
+  }
+}
+
+/**
+ * Mounts without writing a byte, unlike the partitions that get the configuration: the system checks
+ * this one against a hash (dm-verity).
+ */
+async function withMounted<Result>(
+  disk: TargetDisk,
+  partition: Partition,
+  filesystem: string,
+  read: (directory: string) => Promise<Result>,
+): Promise<Result> {
+  await using undo = new AsyncDisposableStack();
+  const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
+  const loop = (await runTool('losetup', ['--find', '--show', '--read-only', ...range, disk.path])).stdout;
+  undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
+  const directory = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
+  undo.defer(() => rmdir(directory));
+  await runTool('mount', ['-t', filesystem, '-o', 'ro,nosuid,nodev,noexec', loop, directory]);
+  undo.defer(async () => void (await runTool('umount', [directory])));
+  await refuseOtherDevice(directory, loop);
+  return await read(directory);
+}

@@ -1,0 +1,63 @@
+/** A mirror that serves an old image, whose signature is good, under the name of a new one. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { makeFlatcarImage } from '../sandbox/flatcar-layout.ts';
+import { createLoopDevice } from '../sandbox/loop-device.ts';
+import { startMirror } from '../sandbox/mirror.ts';
+import { compress, makeSignedRelease, type SignedRelease } from '../sandbox/signed-release.ts';
+import { runInstaller } from './run.ts';
+
+const version = '1.0.0';
+
+let release: SignedRelease;
+let imageBytes: number;
+let compressed: Buffer;
+let signature: Buffer;
+before(async () => {
+  release = await makeSignedRelease();
+  const path = join(release.directory, 'usr.bin');
+  const usrFiles = { 'share/flatcar/release': `FLATCAR_RELEASE_VERSION=${version}\nFLATCAR_RELEASE_BOARD=amd64-usr\n` };
+  imageBytes = await makeFlatcarImage({ path, usrFiles });
+  compressed = await compress(path);
+  signature = await release.gpg.sign(compressed, [release.subkey]);
+});
+after(async () => {
+  await release[Symbol.asyncDispose]();
+});
+
+async function install(asked: string, ...args: string[]) {
+  await using mirror = await startMirror();
+  const image = `/${asked}/flatcar_production_image.bin.bz2`;
+  mirror.put(image, compressed);
+  mirror.put(`${image}.sig`, signature);
+  await using disk = await createLoopDevice({ sizeBytes: imageBytes });
+  const key = ['-k', release.keyPath, '--tries', '1'];
+  const ran = await runInstaller(release.directory, ['-d', disk.path, '-b', mirror.url, '-V', asked, ...key, ...args]);
+  const start = (await readFile(disk.path)).subarray(0, 1024 * 1024);
+  return { ...ran, isBootable: start.some((byte) => byte !== 0), requests: mirror.requests.length };
+}
+
+test('flatcar-install names the version that the image itself has, and the date of its signature', async () => {
+  const ran = await install(version, '--not-older-than', version);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.match(ran.stdout, /^Success! Flatcar Container Linux stable 1\.0\.0 is installed on /);
+  assert.match(ran.stderr, /^Good signature by \w+ \(primary key \w+\), made at \d{4}-\d\d-\d\dT[\d:.]+Z$/m);
+});
+
+test('flatcar-install refuses an image of another version than was asked for; the disk does not boot', async () => {
+  const ran = await install('9.9.9');
+  assert.equal(ran.exitCode, 1);
+  assert.match(ran.stderr, /cannot install the image of 9\.9\.9: the server sent version 1\.0\.0 in its place/m);
+  assert.equal(ran.isBootable, false);
+});
+
+test('flatcar-install --not-older-than refuses an older version on the disk, and an older signature before it writes', async () => {
+  const older = await install(version, '--not-older-than', '1.0.1');
+  assert.match(older.stderr, /cannot install the image of 1\.0\.0: it is version 1\.0\.0, older than 1\.0\.1/m);
+  assert.equal(older.isBootable, false);
+  const early = await install(version, '--not-older-than', '2999-01-01');
+  assert.match(early.stderr, /^Error: cannot install \S+: it was signed at .*, before 2999-01-01T00:00:00\.000Z/m);
+  assert.doesNotMatch(early.stderr, /Writing/);
+});
