@@ -141,7 +141,11 @@ async function updateFromOneMirror(
   for (const mirror of await archive.mirrors()) {
     await writeFile(sourcesFile, sourcesOf(archive, mirror));
     try {
-      await runTool('apt-get', ['update', '--quiet=2', '--error-on=any', ...options], { ...asLongAsItTakes, signal });
+      await runTool('apt-get', ['update', '--quiet=2', '--error-on=any', ...options], {
+        ...asLongAsItTakes,
+        signal,
+        environment: { ...process.env, LC_ALL: 'C' }, // proxies
+      });
       return;
     } catch (error) {
       signal.throwIfAborted();

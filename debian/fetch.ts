@@ -94,7 +94,11 @@ async function download(
   try {
     // The sandbox user of apt cannot write into this directory.
     const options = ['--option=APT::Sandbox::User=root', 'download-file', ...triples];
-    await runTool('/usr/lib/apt/apt-helper', options, { signal, timeoutSeconds: Number.POSITIVE_INFINITY });
+    await runTool('/usr/lib/apt/apt-helper', options, {
+      signal,
+      timeoutSeconds: Number.POSITIVE_INFINITY,
+      environment: { ...process.env, LC_ALL: 'C' }, // proxies
+    });
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
     failure = error; // some files may have arrived

@@ -52,7 +52,7 @@ export function isVersion(text: string): boolean {
   return /^\d{1,6}\.\d{1,6}\.\d{1,6}(?:[-+][\w.+-]{1,80})?$/.test(text);
 }
 
-/** Whether an image of version `is` is what `wanted` names; names of directories are not compared. */
+/** Whether an image is what `wanted` names; names of directories are not compared. */
 export function isSameVersion(is: string, wanted: string): boolean {
   return !isVersion(wanted) || compareVersions(is, wanted) === 0;
 }

@@ -3,6 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { maskPasswords } from '../net/mask-passwords.ts';
 import { printable, printableLines } from '../text/printable.ts';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
 import { InstallError } from './errors.ts';
@@ -50,13 +51,14 @@ export async function main(
   environment: NodeJS.ProcessEnv,
   overrides: Partial<System> = {},
 ): Promise<number> {
+  const { stdout = process.stdout, stderr = process.stderr, ...others } = overrides;
   const system: System = {
-    stdout: process.stdout,
-    stderr: process.stderr,
+    stdout: withoutPasswords(stdout),
+    stderr: withoutPasswords(stderr),
     root: '/',
     workingDirectory: '.',
     clock: systemClock,
-    ...overrides,
+    ...others,
   };
   const found = await Promise.all([readDefaults(system.root), readSite(system.root)]).catch(reasonOf);
   if (typeof found === 'string') return complain(system, found);
@@ -86,6 +88,19 @@ export async function main(
   } catch (error) {
     return fail(error, options, system);
   }
+}
+
+/** Errors, progress and settings name URLs: nothing is printed with the password of one. */
+function withoutPasswords(screen: Screen): Screen {
+  return {
+    write: (text) => screen.write(maskPasswords(text)),
+    get isTTY() {
+      return screen.isTTY ?? false;
+    },
+    get columns() {
+      return screen.columns ?? 0;
+    },
+  };
 }
 
 async function run(invocation: Invocation): Promise<void> {

@@ -107,8 +107,8 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('-k, --key <file>', `trust the signing keys in this file instead of Flatcar's${ofSite(site.keyFile)}`)
     .option('--key-fingerprint <fingerprint>', 'trust only the primary key with this fingerprint', parseFingerprint)
     .option(
-      '--not-older-than <version|date>',
-      'refuse an image of an older version, or with an older signature, such as 4230.2.1 or 2025-10-01',
+      '--not-older-than <limit>',
+      'refuse an image older than this version, such as 4230.2.1, or signed before this date, such as 2025-10-01',
       parseOldest,
     )
     .option('--insecure', 'accept an image without a signature; a bad signature is still refused')

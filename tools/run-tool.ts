@@ -9,7 +9,7 @@ export interface ToolOptions {
   readonly acceptedExitCodes?: readonly number[];
   /** Where it runs. Default: the directory of this process. */
   readonly workingDirectory?: string;
-  /** Variables besides those of this process; `undefined` removes one. */
+  /** Variables besides those that every tool gets; `undefined` removes one. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Its standard input. Default: empty. */
   readonly input?: Readable | string;
@@ -56,6 +56,13 @@ interface ToolErrorDetails {
   readonly cause: unknown;
 }
 
+/** What tools get of the environment of this process. */
+const inherited = [
+  ...['HOME', 'USER', 'LOGNAME', 'SHELL', 'TERM', 'TMPDIR', 'TZ', 'LD_LIBRARY_PATH'],
+  // Of builds.
+  ...['SOURCE_DATE_EPOCH', 'APT_CONFIG', 'GNUPGHOME'],
+];
+
 /**
  * Runs a tool of the system (util-linux, btrfs-progs, kexec-tools, apt) to its end, without a
  * shell. The PATH of a boot image may lack the sbin directories, so they are always searched. A
@@ -77,7 +84,10 @@ export async function runTool(tool: string, args: readonly string[], options: To
     // Ctrl-C on a terminal must reach this process alone: some of its tools clean up and must not
     // be interrupted.
     detached: true,
+    // The environment of this process has passwords, of registries and proxies.
+    extendEnv: false,
     env: {
+      ...Object.fromEntries(inherited.map((name) => [name, process.env[name]])),
       LC_ALL: 'C',
       PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
       ...environment,

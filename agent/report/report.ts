@@ -41,7 +41,13 @@ async function describe(section: Section, signal: AbortSignal): Promise<string> 
 
 async function outputOf([program, ...args]: readonly [string, ...string[]], signal: AbortSignal): Promise<string> {
   try {
-    return (await runTool(program, args, { signal, timeoutSeconds: commandSeconds })).stdout;
+    return (
+      await runTool(program, args, {
+        signal,
+        timeoutSeconds: commandSeconds,
+        environment: { DOCKER_HOST: process.env['DOCKER_HOST'] },
+      })
+    ).stdout;
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof ToolError)) throw error;

@@ -1,3 +1,4 @@
+import { maskCredentials } from '../log/credential-patterns.ts';
 import type { Arguments } from './arguments.ts';
 import { type Config, type SettingKey, schema, settings } from './settings.ts';
 import { ConfigError, type Given, readSources } from './sources.ts';
@@ -126,7 +127,7 @@ function mistakeIn(key: SettingKey, value: unknown): string | undefined {
 
 function instead(key: SettingKey, chosen: Given | undefined): string {
   const value: unknown = schema.shape[key].parse(chosen?.value);
-  return `used instead: ${String(value ?? '(not set)')} (${chosen?.source ?? 'default'})`;
+  return `used instead: ${shownValue(value)} (${chosen?.source ?? 'default'})`;
 }
 
 /** Never shown; may contain any character. */
@@ -151,9 +152,20 @@ function isUnexpanded(key: SettingKey, value: unknown): boolean {
   return typeof value === 'string' && variable.test(value);
 }
 
-/** Without user name and password of a URL. */
+/** Without what looks like a secret, and not more than a person needs to find the mistake. */
 function shown(key: SettingKey, value: unknown): string {
-  return secretSettings.has(key) ? '***' : JSON.stringify(value).replace(/[^\s/"]*@/, '***@');
+  if (secretSettings.has(key)) return '***';
+  // All between scheme and last @: in an invalid URL nothing tells where the password ends.
+  const json = JSON.stringify(value) ?? '';
+  const text = maskCredentials(json.replace(/((?:(?<=")[a-z][\w+.-]{0,30}:\/\/)?)[^\s"]*@/gi, '$1***@'));
+  return text.length <= maxShownCharacters ? text : `${text.slice(0, maxShownCharacters)}…`;
+}
+
+const maxShownCharacters = 200;
+
+/** A valid value, which may be a URL with a password. */
+function shownValue(value: unknown): string {
+  return maskCredentials(String(value ?? '(not set)'));
 }
 
 function nameOf(key: SettingKey): string {
@@ -200,7 +212,7 @@ const noWorkerId =
  */
 export function describeConfig({ config, sources, warnings }: LoadedConfig): string {
   const lines = settings.map(
-    ({ key, names }) => `${names.flags[0]} = ${String(config[key] ?? '(not set)')}  # ${sources.get(key) ?? 'default'}`,
+    ({ key, names }) => `${names.flags[0]} = ${shownValue(config[key])}  # ${sources.get(key) ?? 'default'}`,
   );
   return [...warnings.map((warning) => `# warning: ${warning}`), ...lines].map((line) => `${line}\n`).join('');
 }

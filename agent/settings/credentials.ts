@@ -1,4 +1,5 @@
 import { looksSecret } from '../log/secret-names.ts';
+import { passwordsInUrls } from '../log/secrets-in-value.ts';
 import type { Config } from './settings.ts';
 import { RegistryAccounts } from './values.ts';
 
@@ -38,11 +39,15 @@ export function secretsFrom(config: Config): string[] {
     httpProxy,
     httpsProxy,
     templateVariables,
+    dockerHost,
+    certUrl,
+    reportUrl,
   } = config;
   const passwords = [registryPassword, ...[...registries.values()].map(({ password }) => password)];
   return [
     ...passwords.flatMap((password) => password?.reveal() ?? []),
     ...[natsServer, httpProxy, httpsProxy].flatMap((url) => url?.secrets() ?? []),
+    ...[dockerHost, certUrl, reportUrl].flatMap((url) => passwordsInUrls(url ?? '')),
     ...[...(templateVariables ?? [])].flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
   ];
 }

@@ -172,8 +172,9 @@ class ProxyAddress {
   constructor(text: string) {
     const url = parseProxy(text);
     this.url = new Secret(url.href);
-    this.#password = url.password;
+    this.#password = url.password || url.username;
     if (url.password !== '') url.password = '***';
+    else if (url.username !== '') url.username = '***';
     this.#shown = url.href;
   }
 

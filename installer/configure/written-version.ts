@@ -16,8 +16,8 @@ const systemLabel = 'USR-A';
 const maxFileBytes = 64 * 1024;
 
 /**
- * The version of the Flatcar that was written, as its own files say. What is signed is an image, not
- * its name: a mirror can serve another version under the name of the one that was asked for.
+ * The version of the Flatcar that was written, as its own files say. What is signed is an image,
+ * not its name: a mirror can serve another version under the name of the one that was asked for.
  * @returns `undefined`: this machine cannot read it, or the image does not say
  */
 export async function readWrittenVersion(disk: TargetDisk): Promise<string | undefined> {
@@ -55,8 +55,8 @@ async function variablesIn(path: string): Promise<Record<string, string | undefi
 }
 
 /**
- * Mounts without writing a byte, unlike the partitions that get the configuration: the system checks
- * this one against a hash (dm-verity).
+ * Mounts without writing a byte, unlike the partitions that get the configuration: the system
+ * checks this one against a hash (dm-verity).
  */
 async function withMounted<Result>(
   disk: TargetDisk,

@@ -245,8 +245,17 @@ describe('the command line', () => {
   test('--print-config shows what is in force, without secrets', async () => {
     const { exitCode, stdout } = await runAgentProgram(['--id=w', '-grpc-server', 'h:1', '--print-config'], {
       REGISTRY_PASSWORD: 'canary',
+      HTTP_PROXY: 'http://bob:canary@proxy:3128',
+      HTTPS_PROXY: 'http://canary@proxy:3128',
+      DOCKER_HOST: 'tcp://bob:canary@engine:2375',
+      TINKERBELL_CERT_URL: 'http://server/cert?token=canary',
+      NIBS_REPORT_URL: 'https://bob:canary@server/',
+      NIBS_TLS: 'http://bob:can/ary@x/y', // invalid
+      NIBS_INTERRUPTED: 'password=canary', // invalid
     });
     assert.equal(exitCode, 0);
+    assert.doesNotMatch(stdout, /can\/ary/);
+    assert.match(stdout, /^https-proxy = http:\/\/\*\*\*@proxy:3128/m);
     assert.match(stdout, /^worker-id = w {2}# flag --id$/m);
     assert.doesNotMatch(stdout, /canary/);
   });

@@ -43,6 +43,18 @@ test('flatcar-install -y and an installation warn of another disk that carries t
   }
 });
 
+test('flatcar-install shows no password of a mirror, in no form of its output', async () => {
+  const secret = 'canary-of-a-mirror';
+  const base = `http://bob:${secret}@127.0.0.1:9/images`;
+  const usual = ['-D', '-b', base, '-b', `http://${secret}@127.0.0.1:9`, '--tries', '2', '-V', '1.0.0'];
+  for (const args of [['-y'], ['-y', '--json'], [], ['--json'], ['-v'], ['-h']]) {
+    const { stdout, stderr } = await runInstaller(directory, [...usual, ...args]);
+    assert.doesNotMatch(stdout + stderr, new RegExp(secret), args.join(' '));
+    if (args.includes('--json')) for (const line of stdout.trim().split('\n')) JSON.parse(line);
+    if (args[0] === '-y') assert.match(stdout, /bob:\*\*\*@127\.0\.0\.1/);
+  }
+});
+
 test('flatcar-install -y warns of a file system without a table that a Flatcar would boot by', async () => {
   await using disk = await createLoopDevice({ sizeBytes: 64 * mebibyte });
   await using other = await createLoopDevice({ sizeBytes: 64 * mebibyte });

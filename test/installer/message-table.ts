@@ -340,7 +340,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'give the right key with -k FILE': 'hint: no key fits the signature',
     'read the signature': 'what: a signature that is none',
     'it is not an OpenPGP signature': 'a page of an error in place of a signature',
-    'it has … signatures, more than …': 'a mirror with a file of hundreds of signatures',
     'check the mirror of -b, or use another': 'hint: a signature that is none',
     'do not install this image; use another mirror': 'hint: a revoked subkey or key',
     'it is signed by key …, which is not known': 'the reason before the sources are named',

@@ -37,6 +37,21 @@ test('runTool() gives a tool its input, its working directory and its environmen
   assert.equal((await runTool('sh', ['-c', script], options)).stdout, '/ given C\n first second');
 });
 
+test('runTool() gives a tool no variable of this process that it does not need', async (t) => {
+  const secrets = {
+    REGISTRY_PASSWORD: 'hunter22',
+    HTTPS_PROXY: 'http://bob:hunter22@proxy:3128',
+    API_TOKEN: 'hunter22',
+  };
+  Object.assign(process.env, secrets);
+  t.after(() => {
+    for (const name of Object.keys(secrets)) delete process.env[name];
+  });
+  const { stdout } = await runTool('env', []);
+  assert.doesNotMatch(stdout, /hunter22/);
+  assert.match(stdout, /^PATH=/m);
+});
+
 test('runTool() ends a tool that takes too long, or whose signal is aborted', async () => {
   const started = performance.now();
   await assert.rejects(runTool('sleep', ['20'], { timeoutSeconds: 0.1 }), /it did not end within 0.1 s$/);
