@@ -77,7 +77,14 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
           throw new HttpRequestError(url, 'redirect', `more than ${maxRedirects} redirects`);
         if (!URL.canParse(location, url.href))
           throw new HttpRequestError(url, 'redirect', 'redirected to something that is not a URL');
-        url = new URL(location, url);
+        const next = new URL(location, url);
+        if (next.protocol !== 'http:' && next.protocol !== 'https:')
+          throw new HttpRequestError(
+            url,
+            'redirect',
+            `redirected to a URL of ${next.protocol.slice(0, 20)} instead of HTTP`,
+          );
+        url = next;
       }
     },
     [Symbol.dispose]: () => agents[Symbol.dispose](),

@@ -15,6 +15,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   '../net/http-client.ts': {
     'more than … redirects': 'servers that redirect in a circle',
     'redirected to something that is not a URL': 'a broken server',
+    'redirected to a URL of … instead of HTTP': 'a broken or hostile server',
   },
   '../net/read-body.ts': { 'larger than … bytes': 'a signature, key or version.txt that is something else' },
   '../net/pem.ts': {

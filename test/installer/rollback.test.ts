@@ -1,30 +1,40 @@
 /** A mirror that serves an old image, whose signature is good, under the name of a new one. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFlatcarImage } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';
-import { compress, makeSignedRelease, type SignedRelease } from '../sandbox/signed-release.ts';
+import { compress } from '../sandbox/signed-release.ts';
+import { createGpg, type Gpg } from '../sandbox/signing.ts';
 import { runInstaller } from './run.ts';
 
 const version = '1.0.0';
 
-let release: SignedRelease;
+let directory: string;
+let gpg: Gpg;
+let keyPath: string;
 let imageBytes: number;
 let compressed: Buffer;
 let signature: Buffer;
 before(async () => {
-  release = await makeSignedRelease();
-  const path = join(release.directory, 'usr.bin');
+  directory = await mkdtemp(join(tmpdir(), 'nibs-rollback-'));
+  gpg = await createGpg();
+  const primary = await gpg.createPrimary('release');
+  const subkey = await gpg.addSubkey(primary);
+  keyPath = join(directory, 'key.asc');
+  await writeFile(keyPath, await gpg.exportKeys(primary));
+  const path = join(directory, 'usr.bin');
   const usrFiles = { 'share/flatcar/release': `FLATCAR_RELEASE_VERSION=${version}\nFLATCAR_RELEASE_BOARD=amd64-usr\n` };
   imageBytes = await makeFlatcarImage({ path, usrFiles });
   compressed = await compress(path);
-  signature = await release.gpg.sign(compressed, [release.subkey]);
+  signature = await gpg.sign(compressed, [subkey]);
 });
 after(async () => {
-  await release[Symbol.asyncDispose]();
+  await gpg[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true });
 });
 
 async function install(asked: string, ...args: string[]) {
@@ -33,8 +43,8 @@ async function install(asked: string, ...args: string[]) {
   mirror.put(image, compressed);
   mirror.put(`${image}.sig`, signature);
   await using disk = await createLoopDevice({ sizeBytes: imageBytes });
-  const key = ['-k', release.keyPath, '--tries', '1'];
-  const ran = await runInstaller(release.directory, ['-d', disk.path, '-b', mirror.url, '-V', asked, ...key, ...args]);
+  const key = ['-k', keyPath, '--tries', '1'];
+  const ran = await runInstaller(directory, ['-d', disk.path, '-b', mirror.url, '-V', asked, ...key, ...args]);
   const start = (await readFile(disk.path)).subarray(0, 1024 * 1024);
   return { ...ran, isBootable: start.some((byte) => byte !== 0), requests: mirror.requests.length };
 }

@@ -62,12 +62,14 @@ function basicAuthorization(login: RegistryLogin | undefined): string | undefine
 const tokenResponse = z
   .object({ token: z.string().optional(), access_token: z.string().optional() })
   .transform(({ token, access_token: accessToken }) => token || accessToken)
-  .pipe(z.string());
+  // What can stand in a header (RFC 6750, 2.1, and the tokens of services that are not so strict).
+  .pipe(z.string().regex(/^[\x21-\x7e]+$/));
 
 async function fetchToken(challenge: Challenge['parameters'], context: AuthorizationContext): Promise<string> {
   const { realm = '', service } = challenge;
-  if (!URL.canParse(realm)) throw new RegistryError(`the registry names no valid token service: "${realm}"`);
-  const url = new URL(realm);
+  const url = URL.parse(realm);
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:'))
+    throw new RegistryError(`the registry names no valid token service: ${JSON.stringify(realm.slice(0, 100))}`);
   const scopes = new Set([
     `repository:${context.repository}:pull`,
     ...(challenge['scope'] ? [challenge['scope']] : []),

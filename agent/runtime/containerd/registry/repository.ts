@@ -194,6 +194,7 @@ class Endpoint implements Disposable {
     const response = await this.#get({ ...resource, method: 'HEAD' }, signal);
     response.discard();
     const digest = response.headers['docker-content-digest'];
+    if (typeof digest === 'string') algorithmOf(digest);
     return typeof digest === 'string' ? { digest, mediaType: mediaTypeOf(response) } : undefined;
   }
 
@@ -202,7 +203,8 @@ class Endpoint implements Disposable {
     const response = await this.#get(resource, signal);
     const stated = response.headers['docker-content-digest'];
     const expected = isDigest ? name : typeof stated === 'string' ? stated : undefined;
-    const hash = createHash(algorithmOf(expected ?? 'sha256:'));
+    const algorithm = expected === undefined ? 'sha256' : this.#algorithmOf(expected, response);
+    const hash = createHash(algorithm);
     const read: Buffer[] = [];
     let sizeBytes = 0;
     for await (const chunk of response.chunks()) {
@@ -212,7 +214,7 @@ class Endpoint implements Disposable {
       read.push(chunk);
       hash.update(chunk);
     }
-    const digest = `${algorithmOf(expected ?? 'sha256:')}:${hash.digest('hex')}`;
+    const digest = `${algorithm}:${hash.digest('hex')}`;
     if (expected !== undefined && digest !== expected) throw mismatch(response, digest, expected);
     return { bytes: Buffer.concat(read), digest, mediaType: mediaTypeOf(response) };
   }
@@ -222,6 +224,7 @@ class Endpoint implements Disposable {
     receive: (content: AsyncIterable<Buffer>) => Promise<Result>,
     signal: AbortSignal,
   ): Promise<Result> {
+    algorithmOf(descriptor.digest); // before it is part of a URL
     const resource = { path: `blobs/${descriptor.digest}`, accept: ['*/*'], missing: 'blob not found: ' };
     const response = await this.#get(resource, signal);
     try {
@@ -233,6 +236,16 @@ class Endpoint implements Disposable {
 
   [Symbol.dispose](): void {
     this.#connection[Symbol.dispose]();
+  }
+
+  /** Of a digest that a registry names; its response is given up if there is none. */
+  #algorithmOf(digest: string, response: RegistryResponse): string {
+    try {
+      return algorithmOf(digest);
+    } catch (error) {
+      response.discard();
+      throw error;
+    }
   }
 
   async #get(resource: Resource, signal: AbortSignal): Promise<RegistryResponse> {
@@ -355,9 +368,9 @@ function mediaTypeOf({ headers }: RegistryResponse): string | undefined {
 }
 
 function algorithmOf(digest: string): string {
-  const algorithm = digest.slice(0, digest.indexOf(':'));
-  if (!['sha256', 'sha384', 'sha512'].includes(algorithm))
-    throw new RegistryError(`unsupported digest algorithm: ${digest}`);
+  const [, algorithm, hex] = /^(sha256|sha384|sha512):([\da-f]{64,128})$/.exec(digest) ?? [];
+  if (algorithm === undefined || hex?.length !== Number(algorithm.slice(3)) / 4)
+    throw new RegistryError(`unsupported digest: ${JSON.stringify(digest.slice(0, 150))}`);
   return algorithm;
 }
 

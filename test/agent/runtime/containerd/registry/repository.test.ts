@@ -453,6 +453,57 @@ test('Repository starts again at the next host when one breaks off or sends wron
   }
 });
 
+/** What a hostile mirror answers; each is a failure of that mirror alone. */
+const hostileAnswers: Readonly<Record<string, NonNullable<FakeRegistryOptions['instead']>>> = {
+  'a redirection to a file': (_, response) => !!response.writeHead(302, { location: 'file:///etc/shadow' }).end(),
+  'a redirection to another protocol': (_, response) => !!response.writeHead(307, { location: 'ftp://host/x' }).end(),
+  'a redirection to no URL': (_, response) => !!response.writeHead(302, { location: 'http://[' }).end(),
+  'a token service that is a file': (_, response) => {
+    response.setHeader('www-authenticate', 'Bearer realm="file:///etc/shadow"');
+    return refuse(response, 401, 'UNAUTHORIZED', 'a token, please');
+  },
+  'a token service that is no URL': (_, response) => {
+    response.setHeader('www-authenticate', 'Bearer realm="//"');
+    return refuse(response, 401, 'UNAUTHORIZED', 'a token, please');
+  },
+  'a token with a line end': ({ path, headers }, response) => {
+    if (path === '/token') return !!response.end(JSON.stringify({ token: 'a\r\nx-injected: b' }));
+    response.setHeader('www-authenticate', `Bearer realm="http://${headers.host}/token"`);
+    return refuse(response, 401, 'UNAUTHORIZED', 'a token, please');
+  },
+  'a digest of an algorithm that proves nothing': (_, response) =>
+    !!response.writeHead(200, { 'docker-content-digest': `md5:${'0'.repeat(32)}` }).end(image.manifest),
+  'a digest that is a path': (_, response) =>
+    !!response.writeHead(200, { 'docker-content-digest': 'sha256:../../x' }).end(image.manifest),
+};
+
+for (const [name, instead] of Object.entries(hostileAnswers)) {
+  test(`Repository asks the next host after ${name}, and a registry's own is a plain error`, async (test) => {
+    const [mirror, server] = [await fake(test, { instead }), await fake(test)];
+    const toml = `server = "${server.url}"\n[host."${mirror.url}"]`;
+    const repository = await open(test, server.host, { toml });
+    assert.equal((await repository.manifest('1', never)).digest, image.digest);
+    assert.ok(mirror.requests.length > 0 && server.requests.length > 0);
+    for (const { headers } of mirror.requests) assert.equal(headers['x-injected'], undefined);
+    const alone = await open(test, mirror.host);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be there
+    await rejectsWith(alone.manifest('1', never), /^[^\u0000-\u001f]{10,300}$/);
+  });
+}
+
+test('Repository asks for no blob whose digest is a path or of an unknown algorithm', async (test) => {
+  const server = await fake(test);
+  const repository = await open(test, server.host);
+  for (const digest of [
+    'sha256:../../../x',
+    `md5:${'0'.repeat(32)}`,
+    `sha256:${'0'.repeat(63)}`,
+    `sha512:${'0'.repeat(64)}`,
+  ])
+    await rejectsWith(repository.blob({ digest, size: 1 }, collect, never), /^unsupported digest: /);
+  assert.equal(server.requests.length, 0);
+});
+
 test('Repository asks a mirror for no tag if hosts.toml does not say that it can resolve', async (test) => {
   const server = await fake(test);
   const mirror = await fake(test);
