@@ -7,7 +7,7 @@
  * links by which its programs are called. The base is the pinned Node from the npm registry, which
  * also runs the tests: the version that was tested is the version that is shipped.
  */
-import { chmod, copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, lstat, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, parse, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,8 +45,10 @@ const bundleDirectory = '/tmp/nibs-executable';
  * (agent/memory-care.ts). Options that change how V8 compiles, or its interface (`--expose-gc`),
  * must not be here: with them V8 refuses the compiled code of Node's own modules. The start then
  * takes half as long again.
+ *
+ * SIGUSR1 would open a debugger, to which any user of the machine can connect.
  */
-const execArgv = ['--max-semi-space-size=4', '--no-memory-reducer'];
+const execArgv = ['--max-semi-space-size=4', '--no-memory-reducer', '--disable-sigusr1'];
 
 /**
  * The engine is never reached over SSH, but dockerode loads a client for that at its start, which
@@ -98,7 +100,8 @@ async function main(): Promise<void> {
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
   const executable = join(output, `nibs-linux-${architecture.node}`);
-  await using _ = await lockFile(`${bundleDirectory}.lock`, {
+  await makePrivateDirectory(bundleDirectory);
+  await using _ = await lockFile(join(bundleDirectory, 'lock'), {
     onWait: () => process.stderr.write(`another build is at work in ${bundleDirectory}: waiting for its end\n`),
   });
 
@@ -106,6 +109,20 @@ async function main(): Promise<void> {
   await makeExecutable(bundles, architecture, executable);
   if (architecture === hostArchitecture) await linkNames(executable, output);
   process.stdout.write(`${executable}\n`);
+}
+
+/**
+ * Its path is known: another user could have made it, and would then have a say in what is built.
+ * @throws {Error} it is not a directory of this user alone
+ */
+async function makePrivateDirectory(path: string): Promise<void> {
+  await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  const found = await lstat(path);
+  if (!found.isDirectory() || found.uid !== process.getuid?.())
+    throw new Error(`cannot build in ${path}: it is not a directory of this user (remove it)`);
+  await chmod(path, 0o700);
 }
 
 /** Paths of files in CommonJS, the format of single executables. */
@@ -242,7 +259,11 @@ async function makeExecutable(
     // snapshot and a code cache it is the same for each architecture.
     useLocalNode: true,
     // A code cache would start it 50 ms earlier, but is not the same bytes each time.
-    seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets, execArgv },
+    seaConfig: {
+      ...{ disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets, execArgv },
+      // NODE_OPTIONS could load code or open a debugger.
+      execArgvExtension: 'none',
+    },
     targets: [{ nodeRange: 'node24', platform: 'linux', arch: architecture.node, output: made }],
   });
   const library = await fetchLibstdcxx(architecture.node, join(root, 'build/cache/packages'));
@@ -268,6 +289,7 @@ type SingleExecutableMaker = (
       useCodeCache: boolean;
       assets: Readonly<Record<string, string>>;
       execArgv: readonly string[];
+      execArgvExtension: 'none';
     };
     targets: { nodeRange: string; platform: string; arch: string; output: string }[];
   },

@@ -31,7 +31,18 @@ function choose(calledAs: string, args: readonly string[]): { name: ProgramName;
   return isProgram(first) ? { name: first, args: rest } : undefined;
 }
 
+/**
+ * Variables by which Node changes what it does: no check of certificates, a proxy, code and output
+ * of its own. They are removed before the programs read them. NODE_OPTIONS has no effect anyway.
+ */
+function ignoreNodeVariables(): void {
+  for (const name of Object.keys(process.env)) {
+    if (name.startsWith('NODE_')) delete process.env[name];
+  }
+}
+
 async function run(): Promise<number> {
+  ignoreNodeVariables();
   const args = process.argv.slice(2);
   const chosen = choose(basename(process.argv0), args);
   if (args.includes('--version')) {

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, isIP } from 'node:net';
+import { hostname } from 'node:os';
 import type { StatusBoard } from './board.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -20,7 +21,7 @@ export interface StatusServer extends AsyncDisposable {
 }
 
 /**
- * Serves, read-only and without authentication:
+ * Serves, read-only and without authentication, to those who name this machine in the header Host:
  * - `/healthz`: 200 as long as the agent runs; a server that is away is no reason to restart it;
  * - `/metrics`: the text format of Prometheus;
  * - `/status`: {@link Status} as JSON.
@@ -35,6 +36,9 @@ export async function startStatusServer({
   redact,
 }: StatusServerOptions): Promise<StatusServer> {
   const server = createServer((request, response) => {
+    if (!isOwnName(request.headers.host, host)) {
+      return answer(response, 421, 'text/plain; charset=utf-8', 'Use the address of this machine, or its host name.\n');
+    }
     const path = request.url?.split('?')[0] ?? '';
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return answer(response, 405, 'text/plain; charset=utf-8', 'Only GET is answered here.\n');
@@ -66,6 +70,22 @@ export async function startStatusServer({
       server.closeAllConnections();
     },
   };
+}
+
+/**
+ * Whether a request was meant for this machine. A web page whose name its owner lets point to this
+ * address (DNS rebinding) would otherwise read the answers in the browser of a visitor. Browsers
+ * always send the header.
+ *
+ * @param listening address or name that the server listens on
+ */
+function isOwnName(header: string | undefined, listening: string): boolean {
+  if (header === undefined) return true;
+  const name = header
+    .replace(/:\d*$/, '')
+    .replace(/^\[|\]$/g, '')
+    .toLowerCase();
+  return isIP(name) !== 0 || ['localhost', listening.toLowerCase(), hostname().toLowerCase()].includes(name);
 }
 
 function answer(response: ServerResponse, code: number, type: string, body: string): void {

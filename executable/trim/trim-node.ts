@@ -18,6 +18,22 @@ export function trimNode(file: Buffer): void {
   const at = file.indexOf(text);
   if (at < 0 || file.indexOf(text, at + 1) >= 0) throw new Error(`Node does not have ${typeStripping} once`);
   file.fill(' ', at, at + text.length); // an empty program
+  for (const name of ignoredVariables) renameVariable(file, name);
+}
+
+/**
+ * Variables that Node reads before any code of a program runs: they add trusted authorities, write
+ * files and replace data. The programs have settings of their own.
+ */
+const ignoredVariables = ['NODE_EXTRA_CA_CERTS', 'NODE_ICU_DATA', 'NODE_REDIRECT_WARNINGS'];
+
+/**
+ * Node no longer finds the variable: its name in the file gets a character that no shell lets a
+ * name have.
+ */
+function renameVariable(file: Buffer, name: string): void {
+  const text = Buffer.from(`\0${name}\0`, 'latin1');
+  for (let at = file.indexOf(text); at >= 0; at = file.indexOf(text, at + 1)) file.write('=', at + 1, 'latin1');
 }
 
 function icuDataOf(file: Buffer): Buffer {

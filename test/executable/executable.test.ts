@@ -90,6 +90,37 @@ describe('the executable', () => {
     assert.partialDeepStrictEqual(request, { agentAttributes: { cpu: { totalThreads: availableParallelism() } } });
   });
 
+  test('is not changed by variables that change Node', () => {
+    const log = join(directory, 'log');
+    const code = join(directory, 'code.cjs');
+    writeFileSync(code, `require('node:fs').writeFileSync(${JSON.stringify(log)}, 'ran')`);
+    writeFileSync(join(directory, 'ca.pem'), 'no certificate');
+    const env = {
+      PATH: '/usr/bin:/bin',
+      NODE_OPTIONS: `--require ${code} --inspect=127.0.0.1:0`,
+      NODE_EXTRA_CA_CERTS: join(directory, 'ca.pem'),
+      NODE_REDIRECT_WARNINGS: log,
+    };
+    const { status, stdout, stderr } = spawnSync(executable, ['tink-agent', '--help'], { encoding: 'utf8', env });
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, /^Usage: tink-agent/m);
+    assert.ok(!existsSync(log));
+  });
+
+  test('opens no debugger at SIGUSR1', async () => {
+    const flags = ['--docker-host', '/nowhere.sock', '--state-directory', directory, '--status-address', 'off'];
+    const server = ['--grpc-authority', '127.0.0.1:9', '--worker-id', 'w', '--tls=false'];
+    const agent = execa(executable, ['tink-agent', ...server, ...flags], { reject: false, all: true });
+    for await (const line of agent.iterable({ from: 'all' })) {
+      if (!line.includes('the agent starts')) continue;
+      agent.kill('SIGUSR1');
+      agent.kill('SIGTERM');
+    }
+    const { all, exitCode } = await agent;
+    assert.doesNotMatch(all, /Debugger listening/);
+    assert.equal(exitCode, 0);
+  });
+
   test('takes the name as its first argument under another name', () => {
     assert.match(run('nibs', 'flatcar-install', '--help').stdout, /^Usage: flatcar-install/);
     assert.match(run('nibs', 'nibs-report').stdout, /^=== \/proc\/cmdline$/m);

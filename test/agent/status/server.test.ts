@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { statfs } from 'node:fs/promises';
-import { totalmem } from 'node:os';
+import { type IncomingMessage, request } from 'node:http';
+import { hostname, totalmem } from 'node:os';
 import { test } from 'node:test';
 import { createRedactor } from '../../../agent/log/redact.ts';
 import type { ActionName } from '../../../agent/runtime/event.ts';
@@ -46,6 +48,13 @@ async function startStatus() {
     async get(path: string, method = 'GET') {
       const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
       return { code: response.status, type: response.headers.get('content-type'), text: await response.text() };
+    },
+    /** Of a request with this header Host, which fetch() does not let its caller set. */
+    async codeFor(host: string, path: string) {
+      const asked = request({ host: '127.0.0.1', port: server.port, path, headers: { host } }).end();
+      const [response] = (await once(asked, 'response')) as [IncomingMessage];
+      response.resume();
+      return response.statusCode;
     },
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
@@ -165,6 +174,19 @@ test('secrets are on no page', async () => {
   );
   const pages = await Promise.all(['/status', '/metrics', '/healthz', '/hunter22'].map((path) => status.get(path)));
   for (const { text } of pages) assert.doesNotMatch(text, /hunter22/);
+});
+
+test('a request that names another host is refused, as of a web page whose name was pointed here', async () => {
+  await using status = await startStatus();
+  for (const host of [
+    'attacker.example',
+    'attacker.example:80',
+    '127.0.0.1.attacker.example',
+    'localhost.attacker.example',
+  ])
+    for (const path of ['/status', '/metrics', '/healthz']) assert.equal(await status.codeFor(host, path), 421, host);
+  for (const host of ['127.0.0.1', '127.0.0.1:9100', '[::1]:9100', '[fe80::1]', 'localhost', 'LOCALHOST:1', hostname()])
+    assert.equal(await status.codeFor(host, '/status'), 200, host);
 });
 
 test('nothing else is there, and nothing can be changed', async () => {
