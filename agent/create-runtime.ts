@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Redactor } from './log/redact.ts';
 import type { ContainerRuntimeOptions, DisposableRuntime } from './runtime/container-runtime.ts';
 import type { OnRuntimeEvent } from './runtime/event.ts';
@@ -43,7 +44,11 @@ export async function createRuntime(
       return createDockerRuntime({ ...options, host: config.dockerHost });
     }
     case 'containerd': {
-      const { createContainerdRuntime } = await import('./runtime/containerd/runtime.ts');
+      const { createContainerdRuntime, sweepSnapshotMounts } = await import('./runtime/containerd/runtime.ts');
+      await sweepSnapshotMounts().catch((error: unknown) => {
+        const message = redactor.redact(`cannot unmount what an earlier agent left: ${reasonOf(error)}`);
+        void onEvent({ kind: 'engine-warning', message });
+      });
       return createContainerdRuntime({
         ...options,
         socket: config.containerdSocket,

@@ -3,6 +3,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { isSameVersion, isVersion, refuseOlder } from './age.ts';
 import { readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
+import { sweepPartitionMounts } from './configure/mount.ts';
 import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
@@ -52,6 +53,7 @@ export async function install(
   context: InstallContext,
 ): Promise<Installed> {
   const { client, report, signal } = context;
+  await sweepPartitionMounts();
   const configuration = await readConfiguration(plan.configuration, client, report, signal);
   await using disk = await openTarget(plan.target, context);
   if (!plan.zeroOffload) disk.disableZeroOffload();

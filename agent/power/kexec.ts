@@ -1,10 +1,11 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { appendFile, mkdtemp, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { appendFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { OperationError } from '../../errors/operation-error.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { runCommand } from './run-command.ts';
 
@@ -68,17 +69,17 @@ export async function loadKernel(options: KexecOptions, signal: AbortSignal): Pr
       hint: 'configure one with --kexec-kernel',
     });
   if (kernel.device === undefined) return await load(kernel, '/', options, signal);
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-kexec-'));
+  const place = await makeMountDirectory('nibs-kexec');
   try {
-    await mount(kernel.device, kernel.filesystem, directory, signal);
+    await mount(kernel.device, kernel.filesystem, place.path, signal);
     try {
-      await load(kernel, directory, options, signal);
+      await load(kernel, place.path, options, signal);
     } finally {
       // The loaded kernel is in memory. A device that stays busy does not keep it from starting.
-      await runTool('umount', [directory]).catch(() => {});
+      await runTool('umount', [place.path]).catch(() => {});
     }
   } finally {
-    await rmdir(directory).catch(() => {});
+    await place[Symbol.asyncDispose]().catch(() => {});
   }
 }
 
@@ -107,7 +108,11 @@ async function isLoaded(file = '/sys/kernel/kexec_loaded'): Promise<boolean> {
 
 async function mount(device: string, filesystem: string | undefined, directory: string, signal: AbortSignal) {
   const type = filesystem === undefined ? [] : ['-t', filesystem];
-  const failure = await runCommand('mount', [...type, '-o', 'ro', device, directory], signal);
+  const failure = await runCommand(
+    'mount',
+    [...type, '-o', ['ro', ...harmlessMount].join(','), device, directory],
+    signal,
+  );
   if (failure !== undefined) throw new KexecError({ what: 'mount', target: device, why: failure });
 }
 

@@ -1,6 +1,5 @@
-import { access, mkdtemp, readFile, rmdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { access, readFile } from 'node:fs/promises';
+import { harmlessMount, makeMountDirectory, sweepMounts } from '../../tools/mount-directory.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import type { Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
@@ -32,10 +31,9 @@ export async function mountPartition(
   const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
   const loop = (await runTool('losetup', ['--find', '--show', ...range, disk.path])).stdout;
   undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
-  const directory = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
-  undo.defer(() => rmdir(directory));
+  const { path: directory } = undo.use(await makeMountDirectory(prefix));
 
-  const args = ['-t', filesystem, '-o', ['rw', ...options].join(','), loop, directory];
+  const args = ['-t', filesystem, '-o', ['rw', ...harmlessMount, ...options].join(','), loop, directory];
   const mount = async () => void (await runTool('mount', args));
   try {
     await mount();
@@ -52,6 +50,15 @@ export async function mountPartition(
 
   const cleanUp = undo.move();
   return { directory, [Symbol.asyncDispose]: () => cleanUp.disposeAsync() };
+}
+
+const prefix = 'flatcar-install-mount';
+
+/** Unmounts the partitions that installers which were killed have left mounted. */
+export async function sweepPartitionMounts(): Promise<void> {
+  for (const source of await sweepMounts(prefix)) {
+    if (source.startsWith('/dev/loop')) await runTool('losetup', ['--detach', source]);
+  }
 }
 
 /**

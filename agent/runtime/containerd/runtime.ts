@@ -1,6 +1,8 @@
 import { type ContainerRuntimeOptions, createContainerRuntime, type DisposableRuntime } from '../container-runtime.ts';
 import { type ContainerdOptions, createContainerdEngine } from './engine.ts';
 
+export { sweepSnapshotMounts } from './spec/snapshot-mount.ts';
+
 export interface ContainerdRuntimeOptions extends ContainerRuntimeOptions, Omit<ContainerdOptions, 'warn'> {}
 
 /** Makes the runtime for containerd's own API. Nothing is sent before the first action. */

@@ -1,12 +1,12 @@
-import { mkdtemp, rmdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join, posix } from 'node:path';
 import type { Mount } from '../../../../proto/containerd.pb.ts';
+import { harmlessMount, makeMountDirectory, sweepMounts } from '../../../../tools/mount-directory.ts';
 import { runTool, ToolError } from '../../../../tools/run-tool.ts';
 import { SpecError } from './spec-error.ts';
 
 /**
- * Mounts a snapshot, read-only, in a new directory as long as the work takes.
+ * Mounts a snapshot, read-only and without setuid programs and devices, in a new directory that
+ * only this user can reach, as long as the work takes.
  *
  * @param mounts as containerd's snapshots service gives them
  * @throws {SpecError} it cannot be mounted; what the work throws
@@ -15,7 +15,8 @@ export async function withMounted<Result>(
   mounts: readonly Mount[],
   work: (directory: string) => Promise<Result>,
 ): Promise<Result> {
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-snapshot-'));
+  await using place = await makeMountDirectory(prefix);
+  const directory = place.path;
   const mounted: string[] = [];
   try {
     for (const mount of mounts) {
@@ -27,14 +28,20 @@ export async function withMounted<Result>(
   } finally {
     // What is mounted below a bound directory goes with it.
     for (const target of mounted.toReversed()) await run('umount', ['--recursive', target]);
-    await rmdir(directory);
   }
+}
+
+const prefix = 'nibs-snapshot';
+
+/** Unmounts the snapshots that agents which were killed have left mounted. */
+export async function sweepSnapshotMounts(): Promise<void> {
+  await sweepMounts(prefix);
 }
 
 async function mountReadOnly({ type, source, options }: Mount, target: string): Promise<void> {
   const { cwd, shortened } = shortenLayers(options.filter((option) => option !== 'rw' && option !== 'ro'));
   const ofType = type === 'bind' ? [] : ['--types', type];
-  await run('mount', [...ofType, '--options', [...shortened, 'ro'].join(','), source, target], cwd);
+  await run('mount', [...ofType, '--options', [...shortened, 'ro', ...harmlessMount].join(','), source, target], cwd);
 }
 
 /**

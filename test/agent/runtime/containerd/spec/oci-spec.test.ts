@@ -412,6 +412,10 @@ test('withMounted() mounts layers read-only while the work runs, also very many 
   for (const [mount, count] of [[bind, 1] as const, [overlay, 60] as const]) {
     const seen = await withMounted([mount], async (mounted) => {
       await assert.rejects(writeFile(join(mounted, 'new'), ''), { code: 'EROFS' });
+      // A setuid program of the image is of no use, and no other user can reach it.
+      const options = (await execa('findmnt', ['--noheadings', '--output', 'VFS-OPTIONS', mounted])).stdout.split(',');
+      for (const option of ['ro', 'nosuid', 'nodev', 'noexec']) assert.ok(options.includes(option), options.join());
+      assert.equal((await stat(join(mounted, '..'))).mode & 0o777, 0o700);
       return { mounted, names: await readdir(mounted) };
     });
     assert.equal(seen.names.length, count);
