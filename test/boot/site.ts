@@ -80,10 +80,10 @@ export async function startSite(directory: string, served: ServedFiles, action?:
   return {
     async waitForSuccess(signal) {
       if (workflow === undefined) throw new Error('there is no action');
-      const isOver = (status: string) => status !== 'ACTION_IN_PROGRESS';
+      const isOver = (status: string) => status !== 'STATE_RUNNING';
       const events = await tink.waitFor(workflow, (all) => all.some((one) => isOver(one.status)), Infinity, signal);
       const [end] = events.filter((one) => isOver(one.status));
-      if (end?.status !== 'ACTION_SUCCESS') throw new Error(`the action ended with ${JSON.stringify(end)}`);
+      if (end?.status !== 'STATE_SUCCESS') throw new Error(`the action ended with ${JSON.stringify(end)}`);
     },
     async waitForPoll(signal) {
       const stopped = Promise.withResolvers<never>();
