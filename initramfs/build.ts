@@ -3,8 +3,8 @@
  * from our executable.
  *
  * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
- * [--executable build/nibs-linux-x64] [--compression zstd|xz] [--compression-level 19]
- * [--kernel stable|backports] [--firmware none|servers|all] [--engine docker|podman]
+ * [--executable build/nibs-linux-x64] [--compression xz|zstd] [--compression-level 19]
+ * [--kernel stable|backports] [--firmware none|servers|all] [--engine podman|docker]
  * [--files directory …] [--certificate file …] [--image [name:tag=]file …] [--package name …]
  * [--module name …] [--authorized-keys file] [--ssh dropbear]` writes
  * vmlinuz-x86_64, initramfs-x86_64, initramfs-x86_64.manifest.json (versions, checksums and sizes
@@ -21,7 +21,7 @@ import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { architectureOf, hostArchitecture } from '../debian/architecture.ts';
+import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import type { Package } from '../debian/package.ts';
 import { type Additions, manifestOf, packAdditions, readAdditions } from './additions/additions.ts';
 import { additionArguments, additionOptions } from './additions/options.ts';
@@ -49,8 +49,8 @@ async function main(): Promise<void> {
       arch: { type: 'string', default: hostArchitecture.name },
       output: { type: 'string', default: join(root, 'build') },
       executable: { type: 'string' },
-      compression: { type: 'string', default: 'zstd' },
-      'compression-level': { type: 'string', default: '19' },
+      compression: { type: 'string' },
+      'compression-level': { type: 'string' },
       kernel: { type: 'string', default: 'stable' },
       firmware: { type: 'string', default: 'servers' },
       engine: { type: 'string', default: defaultEngine },
@@ -62,9 +62,7 @@ async function main(): Promise<void> {
   const kernel = z.enum(kernels).parse(values.kernel);
   const firmware = z.enum(firmwareChoices).parse(values.firmware);
   const engine = z.enum(engines).parse(values.engine);
-  const level = z.coerce.number().int().min(1).max(22).parse(values['compression-level']);
-  const compression = z.enum(compressions).parse(values.compression);
-  const packing = compression === 'xz' ? xzOptions(architecture) : squashfsOptions(level);
+  const packing = packingOf(architecture, values.compression, values['compression-level']);
   const additionsWanted = additionOptions(values);
   const output = resolve(values.output);
   await mkdir(output, { recursive: true });
@@ -88,6 +86,24 @@ async function main(): Promise<void> {
   } finally {
     await rm(scratch, { recursive: true });
   }
+}
+
+/** Without options xz, which is smallest. A level alone is one of zstd. */
+function packingOf(
+  architecture: Architecture,
+  compression: string | undefined,
+  level: string | undefined,
+): readonly string[] {
+  const chosen = z.enum(compressions).parse(compression ?? (level === undefined ? 'xz' : 'zstd'));
+  if (chosen === 'xz') return xzOptions(architecture);
+  return squashfsOptions(
+    z.coerce
+      .number()
+      .int()
+      .min(1)
+      .max(22)
+      .parse(level ?? '19'),
+  );
 }
 
 /** One cpio archive of the initramfs. */

@@ -52,12 +52,12 @@ export interface SystemOptions {
   readonly kernel?: Kernel;
   /** Default: servers. */
   readonly firmware?: FirmwareChoice;
-  /** Default: docker. */
+  /** Default: podman. */
   readonly engine?: Engine;
 }
 
 /** The engine of a boot image without options. */
-export const defaultEngine: Engine = 'docker';
+export const defaultEngine: Engine = 'podman';
 
 /**
  * Fetches and unpacks the packages into `cache`, unless they are there.

@@ -10,11 +10,11 @@ import { fetchSystem } from '../../initramfs/system.ts';
 const { packages } = await fetchSystem(resolve(import.meta.dirname, '../../build/cache'));
 
 test('findLibraries() finds what the loader finds', async () => {
-  const dockerd = join(packages, 'usr/sbin/dockerd');
-  const found = (await findLibraries([dockerd], packages)).map((path) => path.split('/').at(-1)).sort();
+  const podman = join(packages, 'usr/bin/podman');
+  const found = (await findLibraries([podman], packages)).map((path) => path.split('/').at(-1)).sort();
   const library = ['lib', 'usr/lib'].map((directory) => join(packages, directory, 'x86_64-linux-gnu')).join(':');
   const loader = join(packages, 'lib64/ld-linux-x86-64.so.2');
-  const { stdout } = await execa(loader, ['--library-path', library, '--list', dockerd]);
+  const { stdout } = await execa(loader, ['--library-path', library, '--list', podman]);
   const expected = stdout
     .split('\n')
     .filter((line) => !line.includes('linux-vdso'))
@@ -27,7 +27,7 @@ test('findLibraries() finds what the loader finds', async () => {
 test('findLibraries() names the missing library and the file that needs it', async () => {
   const empty = await mkdtemp(join(tmpdir(), 'nibs-libraries-'));
   try {
-    await rejects(findLibraries([join(packages, 'usr/sbin/runc')], empty), /runc needs .*\.so.*no package/);
+    await rejects(findLibraries([join(packages, 'usr/bin/crun')], empty), /crun needs .*\.so.*no package/);
   } finally {
     await rm(empty, { recursive: true });
   }
