@@ -10,7 +10,7 @@ import { build } from 'esbuild';
 /**
  * - unit: Node alone, as any user. No file that it loads starts a program, and none in test/ gives
  *   a file to another user.
- * - integration: programs of the machine, mostly as root.
+ * - integration: programs of the machine, mostly as root, or the executable.
  * - machine: starts a virtual machine.
  */
 export type Layer = 'unit' | 'integration' | 'machine';
@@ -150,6 +150,9 @@ export const ownCode: readonly string[] = [
  */
 const programStarters = ['execa', 'node:child_process', 'esbuild', 'systeminformation'];
 
+/** Of what `make build` makes. */
+const readsExecutable = /nibs-linux-\$/;
+
 const changesOwner = /^import \{[^}]*\bchown\b[^}]*\} from 'node:fs\/promises';$/m;
 
 /** Node's arguments for unit tests: starting a program fails with ERR_ACCESS_DENIED. */
@@ -177,10 +180,11 @@ export async function classify(paths: readonly string[]): Promise<readonly TestF
   });
   const startsPrograms = (path: string) =>
     metafile.inputs[path]?.imports.some((one) => programStarters.includes(one.path)) === true;
-  const needsRoot = new Set<string>();
+  const needsMore = new Set<string>();
   for (const path of Object.keys(metafile.inputs)) {
-    if (path.startsWith('test/') && changesOwner.test(await readFile(join(repository, path), 'utf8')))
-      needsRoot.add(path);
+    if (!path.startsWith('test/')) continue;
+    const text = await readFile(join(repository, path), 'utf8');
+    if (changesOwner.test(text) || readsExecutable.test(text)) needsMore.add(path);
   }
   const loaded = new Map(
     Object.values(metafile.outputs).map(({ entryPoint, inputs }) => [entryPoint, Object.keys(inputs)]),
@@ -188,7 +192,7 @@ export async function classify(paths: readonly string[]): Promise<readonly TestF
   return paths.map((path) => {
     const files = loaded.get(path) ?? [];
     if (files.includes('test/sandbox/machine.ts')) return { path, layer: 'machine' };
-    return { path, layer: files.some((file) => startsPrograms(file) || needsRoot.has(file)) ? 'integration' : 'unit' };
+    return { path, layer: files.some((file) => startsPrograms(file) || needsMore.has(file)) ? 'integration' : 'unit' };
   });
 }
 
