@@ -83,6 +83,10 @@ generate: setup ## What is generated and committed: protocol code, the decoder's
 	$(NODE) installer/decompress/bzip2/build-kernel.ts
 	$(NODE) executable/settings-page.ts
 
+.PHONY: dependencies
+dependencies: node_modules/.package-lock.json ## The table in docs/dependencies.md: versions, licences, dates of release
+	PATH="$(dir $(NODE)):$(MACHINE_PATH)" $(NODE) executable/dependencies-page.ts --ages
+
 .PHONY: template-engine
 template-engine: node_modules/.package-lock.json ## What renders templates, from its Go sources; needs Go
 	$(NODE) agent/template/engine/build.ts

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtempDisposable, readdir, readFile, rename } from 'node:fs/promises';
+import { mkdir, mkdtempDisposable, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool, ToolError } from '../tools/run-tool.ts';
 import { fetchFailures } from './apt-failures.ts';
@@ -64,9 +64,28 @@ export function describeMissing({ name, version, reasons }: MissingPackage): str
   return `${name} ${version} (${reasons.join('; ') || 'no mirror is known'})`;
 }
 
+/**
+ * Those that are not there. The name of a file says what it should be; its content is compared each
+ * time, because a cache is shared and kept for long. A file with another content is removed.
+ */
 async function notIn(directory: string, packages: readonly Package[]): Promise<Package[]> {
   const present = new Set(await readdir(directory));
-  return packages.filter((one) => !present.has(`${one.sha256}.deb`));
+  const missing: Package[] = [];
+  for (const one of packages) {
+    const path = fileIn(directory, one);
+    if (present.has(`${one.sha256}.deb`)) {
+      if ((await digestOf(path)) === one.sha256) continue;
+      await rm(path);
+    }
+    missing.push(one);
+  }
+  return missing;
+}
+
+async function digestOf(path: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
 }
 
 function fileIn(directory: string, one: Package): string {
@@ -105,11 +124,7 @@ async function download(
   }
   for (const name of await readdir(scratch.path)) {
     const path = join(scratch.path, name);
-    const hasAll =
-      createHash('sha256')
-        .update(await readFile(path))
-        .digest('hex') === name;
-    if (hasAll) await rename(path, join(directory, `${name}.deb`));
+    if ((await digestOf(path)) === name) await rename(path, join(directory, `${name}.deb`));
   }
   return failure;
 }

@@ -12,15 +12,37 @@ const NpmLock = z.object({
 });
 
 /**
+ * SHA-256 of the program `bin/node` of version 24.21.0, as it is in the archives of Node's project
+ * (docs/dependencies.md says how that was compared).
+ */
+const nodeDigests: Readonly<Record<string, string>> = {
+  x64: '7fde7b8afa198da66257f42ee2001d874c7355631e6d1579a5fb5ef1f246df4c',
+  arm64: '0f8949d1028f6d61506b2d5bc57e7e6fe893d7b1997509b7847294fc9c616584',
+};
+
+/**
  * Writes the Node that an executable begins with to `path`: a copy of the one that runs this, or
  * the same version for another architecture. npm does not install the latter; `make build ARCH=…`
  * fetches its package into build/cache.
- * @throws {Error} the package is not there, or is not the one of package-lock.json
+ * @throws {Error} the package is not there, is not the one of package-lock.json, or has another
+ *   program than Node's project has published
  */
 export async function copyNode(architecture: Architecture, path: string): Promise<void> {
   if (architecture === hostArchitecture) await copyFile(process.execPath, path);
   else await unpackNode(await findPackage(architecture), path);
   await chmod(path, 0o755);
+  await checkNode(path, architecture.node);
+}
+
+/** @throws {Error} the file is not Node's own program of the pinned version */
+export async function checkNode(path: string, architecture: string): Promise<void> {
+  const digest = createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+  if (digest === nodeDigests[architecture]) return;
+  throw new Error(
+    `${path} is not the published Node for ${architecture}: its SHA-256 is ${digest} (npm ci installs it again; after an update of Node, see docs/dependencies.md)`,
+  );
 }
 
 /** @returns path of the verified package */

@@ -31,7 +31,7 @@ export async function mountPartition(
   const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
   const loop = (await runTool('losetup', ['--find', '--show', ...range, disk.path])).stdout;
   undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
-  const { path: directory } = undo.use(await makeMountDirectory(prefix));
+  const { path: directory } = undo.use(await makeMountDirectory(mountPrefix));
 
   const args = ['-t', filesystem, '-o', ['rw', ...harmlessMount, ...options].join(','), loop, directory];
   const mount = async () => void (await runTool('mount', args));
@@ -52,11 +52,12 @@ export async function mountPartition(
   return { directory, [Symbol.asyncDispose]: () => cleanUp.disposeAsync() };
 }
 
-const prefix = 'flatcar-install-mount';
+/** Of the names of directories on which partitions are mounted. */
+export const mountPrefix = 'flatcar-install-mount';
 
 /** Unmounts the partitions that installers which were killed have left mounted. */
 export async function sweepPartitionMounts(): Promise<void> {
-  for (const source of await sweepMounts(prefix)) {
+  for (const source of await sweepMounts(mountPrefix)) {
     if (source.startsWith('/dev/loop')) await runTool('losetup', ['--detach', source]);
   }
 }

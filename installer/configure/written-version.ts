@@ -1,13 +1,13 @@
 import { constants } from 'node:fs';
-import { mkdtemp, open, rmdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
+import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import { findPartition, type Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
-import { refuseOtherDevice } from './mount.ts';
+import { mountPrefix, refuseOtherDevice } from './mount.ts';
 import { readFilesystem } from './partition.ts';
 
 /** The partition with the operating system of a new image. */
@@ -68,9 +68,8 @@ async function withMounted<Result>(
   const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
   const loop = (await runTool('losetup', ['--find', '--show', '--read-only', ...range, disk.path])).stdout;
   undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
-  const directory = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
-  undo.defer(() => rmdir(directory));
-  await runTool('mount', ['-t', filesystem, '-o', 'ro,nosuid,nodev,noexec', loop, directory]);
+  const { path: directory } = undo.use(await makeMountDirectory(mountPrefix));
+  await runTool('mount', ['-t', filesystem, '-o', ['ro', ...harmlessMount].join(','), loop, directory]);
   undo.defer(async () => void (await runTool('umount', [directory])));
   await refuseOtherDevice(directory, loop);
   return await read(directory);
