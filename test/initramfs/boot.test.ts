@@ -1,7 +1,7 @@
 import { equal, match, ok } from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -13,6 +13,7 @@ import { writeIso } from '../../initramfs/boot-media/iso.ts';
 import { fetchMediaTools } from '../../initramfs/boot-media/media-tools.ts';
 import { engines } from '../../initramfs/package-sets.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
+import { embeddedImage, fileContent, makeSecondInitramfs } from '../boot/second-initramfs.ts';
 import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/progress-limits.ts';
@@ -38,7 +39,9 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
     await truncate(path, 64 * 1024 * 1024);
   }
   const startedAt = Date.now();
+  const second = await makeSecondInitramfs(scratch.directory);
   await using machine = await boot(scratch.directory, {
+    secondInitramfs: second.path,
     commandLine: `${settings} packet_base_url=http://10.0.2.2:${web.port}/workflow BOOTIF=01-08-00-27-00-00-02 modules=nbd,none blacklist=qemu_fw_cfg other_token=c4n4ry nibs_shell`,
     disks,
     clock: '2037-01-01T00:00:00',
@@ -80,6 +83,19 @@ test('the boot image finds disks and network, sets its clock, trusts the registr
   const clockSeconds = Number.parseInt(await shell('date +%s'), 10);
   ok(clockSeconds > startedAt / 1000 - 60 && clockSeconds < Date.now() / 1000 + 60, 'the clock is right');
   match(await shell('pidof watchdog > /dev/null && echo fed'), /fed/);
+  // The agent's status is for the machine itself.
+  const listening = `awk '$4 == "0A" && $2 != "0100007F:A483"' /proc/net/tcp /proc/net/tcp6`;
+  // DHCP clients, and sockets of requests.
+  const receiving = `awk '$4 == "07" && $2 !~ /:(0044|0222|[4-F]...)$/' /proc/net/udp /proc/net/udp6`;
+  equal(await shell(`${listening}; ${receiving}`), '', 'it listens on no port of the network');
+  await shell('while ls /site/images/* 2>/dev/null; do sleep 0.1; done');
+  match(
+    await shell(
+      `cat /etc/site-file; grep -cF '${second.certificateLine}' /etc/ssl/certs/ca-certificates.crt; cat /var/log/tink-agent`,
+    ),
+    new RegExp(`^${fileContent} 1 .*images loaded in .*${embeddedImage}`),
+    'what the second initramfs adds',
+  );
   match(await shell('flatcar-install -h > /dev/null && echo installs'), /installs/);
   match(await shell('kexec --version'), /kexec-tools/);
   match(
@@ -204,14 +220,21 @@ async function makeScratch(parent = tmpdir()): Promise<Scratch> {
 
 async function boot(
   directory: string,
-  { commandLine, ...options }: { commandLine: string } & Partial<MachineOptions>,
+  {
+    commandLine,
+    secondInitramfs,
+    ...options
+  }: { commandLine: string; secondInitramfs?: string } & Partial<MachineOptions>,
 ): Promise<Machine> {
   const [kernel, initramfs] = [join(build, 'vmlinuz-x86_64'), join(build, 'initramfs-x86_64')];
   if (!existsSync(initramfs)) throw new Error(`${initramfs} is not there (make initramfs makes it)`);
+  const both = join(directory, 'initramfs');
+  await copyFile(initramfs, both);
+  if (secondInitramfs !== undefined) await appendFile(both, await readFile(secondInitramfs));
   return await startMachine({
     name: 'machine',
     directory,
-    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=tty0 console=ttyS0 ${commandLine}` },
+    boot: { kind: 'kernel', kernel, initramfs: both, commandLine: `console=tty0 console=ttyS0 ${commandLine}` },
     endsOnReboot: true,
     ...options,
   });
