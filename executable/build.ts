@@ -64,6 +64,19 @@ const withoutSsh: Plugin = {
 };
 
 /**
+ * The disks of Windows, whose texts come in a hundred encodings, are listed by a part of
+ * node-disk-info that is half a megabyte.
+ */
+const withoutWindows: Plugin = {
+  name: 'without-windows',
+  setup(builder) {
+    builder.onLoad({ filter: /\/node-disk-info\/dist\/platforms\/windows\.js$/ }, () => ({
+      contents: 'exports.Windows = class {};',
+    }));
+  },
+};
+
+/**
  * gRPC compiles the descriptions of its statistics services with it, which the agent does not use;
  * with protobufjs it is 200 kB.
  */
@@ -175,7 +188,7 @@ async function bundleSources(): Promise<Bundles> {
       'import.meta.dirname': '__dirname',
     },
     banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [decompressPlugin(), withoutSsh, withoutProtoLoader, onlyEnglish],
+    plugins: [decompressPlugin(), withoutSsh, withoutWindows, withoutProtoLoader, onlyEnglish],
     logLevel: 'warning',
   });
   await bundleThread();

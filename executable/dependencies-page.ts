@@ -55,6 +55,7 @@ function dateIn(page: string, name: string, version: string): string | undefined
 
 async function released(name: string, version: string): Promise<string> {
   if (options.ages !== true) return unknown;
-  const { stdout } = await runTool('npm', ['view', name, 'time', '--json']);
+  // npm's settings: proxies, certificate authorities.
+  const { stdout } = await runTool('npm', ['view', name, 'time', '--json'], { environment: process.env });
   return z.record(z.string(), z.string()).parse(JSON.parse(stdout))[version]?.slice(0, 10) ?? unknown;
 }

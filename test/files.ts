@@ -146,9 +146,10 @@ export const ownCode: readonly string[] = [
 ];
 
 /**
- * What starts programs imports one of these; esbuild and systeminformation start some themselves.
+ * What starts programs imports one of these; esbuild, node-disk-info and systeminformation start
+ * some themselves.
  */
-const programStarters = ['execa', 'node:child_process', 'esbuild', 'systeminformation'];
+const programStarters = ['execa', 'node:child_process', 'esbuild', 'node-disk-info', 'systeminformation'];
 
 /** Of what `make build` makes. */
 const readsExecutable = /nibs-linux-\$/;

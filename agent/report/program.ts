@@ -10,12 +10,14 @@ import { parseArguments } from '../settings/arguments.ts';
 import { loadSettings } from '../settings/config.ts';
 import { secretsFrom } from '../settings/credentials.ts';
 import { exportProxies } from '../settings/proxies.ts';
+import { describeFileSystems } from './file-systems.ts';
 import { learnKernelSecrets } from './kernel-secrets.ts';
 import { makeReport } from './report.ts';
 import { sections } from './sections.ts';
 import { sendReport } from './send.ts';
 
 const help = `Usage: nibs-report [--output FILE] [--send [--url URL]]
+       nibs-report --file-systems
 
 Reports the state of the machine as text: log since power-on, devices, network, container engine.
 Secrets are masked.
@@ -23,6 +25,7 @@ Secrets are masked.
   -o, --output FILE  write it to this file (default: standard output)
       --send         store it by HTTP PUT at the URL of nibs_report_url
       --url URL      with --send: at this URL
+      --file-systems report only the file systems and their free space
   -h, --help         this help
 `;
 
@@ -32,9 +35,9 @@ Secrets are masked.
  */
 export async function reportProgram(argv: readonly string[], clock: Clock): Promise<number> {
   try {
-    const { output, send, url, help: wanted } = parse(argv);
-    if (wanted) {
-      process.stdout.write(help);
+    const { output, send, url, help: wanted, 'file-systems': onlyFileSystems } = parse(argv);
+    if (wanted || onlyFileSystems) {
+      process.stdout.write(wanted ? help : await describeFileSystems());
       return 0;
     }
     if (url !== undefined && !send) throw new ReportArgumentError('--url is only for --send: give --send too');
@@ -70,6 +73,7 @@ function parse(argv: readonly string[]) {
       output: { type: 'string', short: 'o' },
       send: { type: 'boolean', default: false },
       url: { type: 'string' },
+      'file-systems': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });

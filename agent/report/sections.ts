@@ -24,6 +24,7 @@ export const sections: readonly Section[] = [
   command('tink-agent', '--print-config'),
   files('/proc', /^(cpuinfo|modules|mounts|partitions|mdstat|interrupts)$/),
   command('lsblk', '--output', 'NAME,TYPE,SIZE,RO,RM,TRAN,MODEL,SERIAL,FSTYPE,LABEL,MOUNTPOINTS'),
+  command('nibs-report', '--file-systems'),
   command('ls', '-l', '/dev/disk/by-id', '/dev/disk/by-path'),
   files(
     '/sys/class/dmi/id',

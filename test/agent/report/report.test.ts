@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { createRedactor } from '../../../agent/log/redact.ts';
+import { describeFileSystems } from '../../../agent/report/file-systems.ts';
 import { learnKernelSecrets } from '../../../agent/report/kernel-secrets.ts';
 import { reportProgram } from '../../../agent/report/program.ts';
 import { makeReport } from '../../../agent/report/report.ts';
@@ -51,6 +52,10 @@ test('what cannot be read has its reason in its place', async () => {
   match(report, /=== missing\n\[.*no-such-program.*not found.*\]\n/);
   match(report, /=== failing\nhalf\n\[.*broken.*\]\n/);
   match(report, /=== files of \/no-such-directory\n\[ENOENT.*\]\n/);
+});
+
+test('the file systems are reported with their free space', async () => {
+  match(await describeFileSystems(), /^\/ \(\S+\): \d+ of \d+ KiB free$/m);
 });
 
 test('a report is stored by PUT', async () => {
