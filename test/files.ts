@@ -62,8 +62,8 @@ export const longFiles: readonly string[] = [
 /**
  * Integration tests that need much processor time for what is our own code or the same on each
  * release of Debian: `test/run.ts --distribution` leaves them out. The programs of the machine that
- * they use, cheaper ones use too: environment, device and dry-run those for disks,
- * container-runtime, restart and log-drivers the engines.
+ * they use, cheaper ones use too: device, multipath and saved-partitions those for disks,
+ * container-runtime and containerd the engines.
  */
 export const ownCode: readonly string[] = [
   // Kills and floods at many moments.
@@ -78,6 +78,14 @@ export const ownCode: readonly string[] = [
   'test/agent/runtime/adoption.test.ts',
   'test/agent/transport/file/file.test.ts',
   'test/installer/interrupt.test.ts',
+  // The same programs as in those that stay.
+  'test/agent/registries.test.ts',
+  'test/agent/runtime/log-drivers.test.ts',
+  'test/agent/runtime/restart.test.ts',
+  'test/installer/dry-run.test.ts',
+  'test/installer/environment.test.ts',
+  'test/installer/rollback.test.ts',
+  'test/installer/site.test.ts',
   // Registries of our own, name servers, message servers.
   'test/agent/runtime/containerd/image/pull.test.ts',
   'test/agent/runtime/containerd/registry/repository.test.ts',
