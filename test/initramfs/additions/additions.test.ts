@@ -124,7 +124,10 @@ test('make passes what a site adds to the boot image and to a second initramfs',
     ['initramfs', 'build'],
     ['site-initramfs', 'site-initramfs'],
   ] as const) {
-    const { stdout } = await execa('make', ['--dry-run', '--always-make', target, ...variables], { cwd: root });
+    const make = ['--dry-run', '--always-make', target, ...variables];
+    // Without the variables of a make that runs the tests.
+    const environment = { env: { PATH: process.env['PATH'] }, extendEnv: false };
+    const { stdout } = await execa('make', make, { cwd: root, ...environment });
     match(stdout, new RegExp(`initramfs/${script}\\.ts --arch ${hostArchitecture.name} +${expected}`));
   }
 });
