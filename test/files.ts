@@ -32,7 +32,6 @@ export const longFiles: readonly string[] = [
   'test/initramfs/boot.test.ts',
   'test/agent/outage.test.ts',
   'test/e2e/seed-image.test.ts',
-  'test/sandbox/os-image/layout.test.ts',
   'test/initramfs/network.test.ts',
   'test/installer/interrupt.test.ts',
   'test/initramfs/agent-hosts.test.ts',
@@ -106,7 +105,6 @@ export const ownCode: readonly string[] = [
   'test/installer/install.test.ts',
   'test/installer/main.test.ts',
   'test/installer/verify.test.ts',
-  'test/sandbox/os-image/layout.test.ts',
   // Text of the repository, servers of our own, Node alone.
   'test/agent/canary.test.ts',
   'test/agent/report/report.test.ts',

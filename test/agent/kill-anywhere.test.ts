@@ -2,7 +2,7 @@
  * Agents that are killed (SIGKILL) at named points of the loop and at any moment, and started again
  * until their workflow is done. Planned runs kill the agent of each dialect at every point. Seeded
  * runs kill at random, in orders that were not planned; only the transport differs between dialects
- * there. `KILL_RUNS=n` makes n seeded runs instead of 12, `KILL_SEED=n` others than the usual ones.
+ * there. `KILL_RUNS=n` makes n seeded runs instead of 6, `KILL_SEED=n` others than the usual ones.
  * After a change of the loop or the journal, run it with `KILL_RUNS=1000`.
  */
 import assert from 'node:assert/strict';
@@ -25,7 +25,7 @@ import {
 import { findViolations } from './kill-anywhere/invariants.ts';
 import { BAD, EXIT, type Kill, type KillableAgentSettings, POINTS } from './kill-anywhere/settings.ts';
 
-const runs = Number(process.env['KILL_RUNS'] ?? 12);
+const runs = Number(process.env['KILL_RUNS'] ?? 6);
 const seed = Number(process.env['KILL_SEED'] ?? 1);
 
 /** What happens in a run. */
