@@ -12,7 +12,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, parse, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
 import { threadFile } from '../agent/transport/nats/read-list.ts';
@@ -100,6 +100,20 @@ const onlyEnglish: Plugin = {
   },
 };
 
+const bundling = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node24',
+  minify: true,
+  keepNames: true,
+  // All characters outside ASCII are escaped: a text of one byte a character takes half the memory.
+  charset: 'ascii',
+  legalComments: 'none',
+  absWorkingDir: root,
+  logLevel: 'warning',
+} as const satisfies BuildOptions;
+
 await main();
 
 async function main(): Promise<void> {
@@ -163,17 +177,7 @@ async function bundleSources(): Promise<Bundles> {
     },
     outdir: bundleDirectory,
     outExtension: { '.js': '.cjs' },
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node24',
-    minify: true,
-    keepNames: true,
-    // All characters outside ASCII are escaped: a text of one byte a character takes half the
-    // memory.
-    charset: 'ascii',
-    legalComments: 'none',
-    absWorkingDir: root,
+    ...bundling,
     // Native add-ons that a dependency of dockerode loads when they are there, and does without
     // when they are not.
     external: ['cpu-features', '*.node', ...PACKAGES_APART],
@@ -189,7 +193,6 @@ async function bundleSources(): Promise<Bundles> {
     },
     banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
     plugins: [decompressPlugin(), withoutSsh, withoutWindows, withoutProtoLoader, onlyEnglish],
-    logLevel: 'warning',
   });
   await bundleThread();
   const assets = ['agent.cjs', 'installer.cjs', ...PACKAGES_APART.map(bundleOf)];
@@ -210,16 +213,7 @@ async function bundleThread(): Promise<void> {
   await build({
     entryPoints: [join(root, 'agent/transport/nats/read-list-thread.ts')],
     outfile: join(bundleDirectory, threadFile),
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node24',
-    minify: true,
-    keepNames: true,
-    charset: 'ascii',
-    legalComments: 'none',
-    absWorkingDir: root,
-    logLevel: 'warning',
+    ...bundling,
   });
 }
 
