@@ -1,6 +1,10 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readPlacedFile } from '../files/read-placed-file.ts';
 import type { CertificateMemory } from './transport/grpc/known-certificate.ts';
+
+/** As much as is taken from the server. */
+const maxBytes = 1024 * 1024;
 
 /**
  * Keeps the certificates of a server in a file of the state directory.
@@ -13,7 +17,7 @@ export function knownCertificates(stateDirectory: string, authority: string): Ce
     place,
     async read() {
       try {
-        return await readFile(place, 'utf8');
+        return (await readPlacedFile(place, maxBytes)).toString('utf8');
       } catch (error) {
         if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
         throw error;
@@ -24,7 +28,9 @@ export function knownCertificates(stateDirectory: string, authority: string): Ce
       // Whole or not at all: a torn file would be a changed certificate.
       const unfinished = `${place}.unfinished`;
       {
-        await using file = await open(unfinished, 'w', 0o600);
+        // Not through a link, should the directory be one that others can write to.
+        await rm(unfinished, { force: true });
+        await using file = await open(unfinished, 'wx', 0o600);
         await file.writeFile(pem);
         await file.sync();
       }

@@ -59,7 +59,7 @@ let exposedCollector: NodeJS.GCFunction | undefined;
 
 /**
  * By the function that `--expose-gc` gives to contexts made after it. The first collection also
- * gives back what the start has left unused: 10 MiB of fragments between what is still in use.
+ * gives back what the start has left unused between what is still in use: 8 MiB.
  */
 function collectGarbage(): void {
   if (exposedCollector === undefined) {

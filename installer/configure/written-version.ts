@@ -1,7 +1,6 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
+import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
 import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import { findPartition, type Partition } from '../disk/gpt.ts';
@@ -44,12 +43,9 @@ async function versionIn(usr: string): Promise<string | undefined> {
 /** A regular file only: a link could lead to a file of this machine. */
 async function variablesIn(path: string): Promise<Record<string, string | undefined>> {
   try {
-    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    const stats = await file.stat();
-    if (!stats.isFile() || stats.size > maxFileBytes) return {};
-    return parseEnv(await file.readFile('utf8'));
+    return parseEnv((await readPlacedFile(path, maxFileBytes)).toString('utf8'));
   } catch (error) {
-    if (error instanceof Error && 'code' in error) return {};
+    if (error instanceof PlacedFileError || (error instanceof Error && 'code' in error)) return {};
     throw error;
   }
 }
