@@ -24,6 +24,7 @@ import { runTool, ToolError } from '../tools/run-tool.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
 import { copyNode } from './node-base.ts';
+import { nodeOptions } from './node-options.ts';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 import { trimNode } from './trim/trim-node.ts';
 
@@ -36,19 +37,6 @@ const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
  * time has it.
  */
 const bundleDirectory = '/tmp/nibs-executable';
-
-/**
- * Options of Node that the executable always has. What both programs allocate much of is
- * short-lived; V8 would let 16 MiB of it gather before it looks, several times over. With 1 MiB an
- * agent spends a tenth of the CPU of an action on looking. An agent that waits for work would spend
- * more on tidying up whenever little happens than on waiting; it says itself when to look
- * (agent/memory-care.ts). Options that change how V8 compiles, or its interface (`--expose-gc`),
- * must not be here: with them V8 refuses the compiled code of Node's own modules. The start then
- * takes half as long again.
- *
- * SIGUSR1 would open a debugger, to which any user of the machine can connect.
- */
-const execArgv = ['--max-semi-space-size=4', '--no-memory-reducer', '--disable-sigusr1'];
 
 /**
  * The engine is never reached over SSH, but dockerode loads a client for that at its start, which
@@ -267,7 +255,13 @@ async function makeExecutable(
     useLocalNode: true,
     // A code cache would start it 50 ms earlier, but is not the same bytes each time.
     seaConfig: {
-      ...{ disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets, execArgv },
+      ...{
+        disableExperimentalSEAWarning: true,
+        useSnapshot: false,
+        useCodeCache: false,
+        assets,
+        execArgv: nodeOptions,
+      },
       // NODE_OPTIONS could load code or open a debugger.
       execArgvExtension: 'none',
     },
