@@ -125,7 +125,7 @@ class Agent {
     if (next.kind === 'idle' && next.mayContinue === true) return next;
     // Workflows that the server is done with are forgotten: a later one may have the same name.
     const current = next.kind === 'action' ? next.action.workflowId : undefined;
-    this.#dependencies.redactor.forgetWorkflows(current);
+    await this.#dependencies.redactor.forgetWorkflows(current);
     await this.#retryForever('compact the journal', () => this.#dependencies.journal.compact(current));
     return next;
   }

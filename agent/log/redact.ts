@@ -39,19 +39,25 @@ export class Secret {
  * text is masked before it is encoded as JSON or cut to a length.
  */
 export interface Redactor {
-  /** From now on this value is masked, unless it is shorter than four characters. */
+  /**
+   * From now on this value is masked, unless it is shorter than four characters. For the start: the
+   * next text waits until all secrets are in order again, however many there are.
+   */
   learn(value: string): void;
   /**
    * Learns the values of those `NAME=value` entries whose name looks like a secret's, and passwords
    * in the URLs of all.
    *
    * A server may send any number of them: other work is done in between. When it returns, all are
-   * masked.
+   * masked; until then those that were known before.
    * @param workflow until it is forgotten. Default: for good
    */
   learnEnvironment(environment: readonly string[], workflow?: string): Promise<void>;
-  /** Forgets what was learned for all workflows, or for all others than this one. */
-  forgetWorkflows(except?: string): void;
+  /**
+   * Forgets what was learned for all workflows, or for all others than this one. Until it returns
+   * they are masked.
+   */
+  forgetWorkflows(except?: string): Promise<void>;
   /**
    * The text without the secrets known so far, plain or encoded ({@link SecretScanner}), and
    * without what looks like credentials ({@link maskCredentials}).
@@ -69,7 +75,7 @@ type PartRedactor = (part: string, continues: boolean) => string;
  */
 const minCutBytes = 12;
 /** Some milliseconds of work. */
-const entriesAtOnce = 500;
+const charactersAtOnce = 16 * 1024;
 
 /** Texts up to this length are masked once, the first of them. */
 const maxShortText = 40;
@@ -81,79 +87,68 @@ const minPartBytes = 4;
 /** Creates a {@link Redactor} that knows nothing yet. */
 export function createRedactor(): Redactor {
   const ofMachine = new Set<string>();
-  const ofWorkflows = new Map<string, Set<string>>();
+  let ofWorkflows: SecretsOfWorkflows = new Map();
   /** Names of actions and the like are in each line. */
   const shortTexts = new Map<string, string>();
-  /** Made when it is needed: many secrets may be learned at once. */
+  /** Made when it is needed. */
   let automaton: SecretAutomaton | undefined;
-  /** How often the secrets have changed. */
-  let changes = 0;
+  /** Changes of the secrets of workflows are made one after the other. */
+  let changing: Promise<void> = Promise.resolve();
 
-  function forgetAutomaton(): void {
-    automaton = undefined;
-    changes++;
-  }
-
-  function add(secrets: readonly string[], workflow: string | undefined): void {
-    const known = workflow === undefined ? ofMachine : (ofWorkflows.get(workflow) ?? new Set());
-    const earlierCount = known.size;
-    for (const secret of secrets) known.add(secret);
-    if (workflow !== undefined) ofWorkflows.set(workflow, known);
-    // All actions of a workflow mostly have the same.
-    if (known.size > earlierCount) forgetAutomaton();
-  }
-
-  /** The same as {@link current}, in steps. A change of the secrets meanwhile starts it again. */
-  async function prepare(): Promise<void> {
-    while (automaton === undefined) {
-      const madeOf = changes;
-      const steps = SecretAutomaton.make(knownSecrets());
-      let step = steps.next();
-      for (; step.done !== true && madeOf === changes; step = steps.next()) await setImmediate();
-      if (step.done !== true || madeOf !== changes) continue;
-      shortTexts.clear();
-      automaton = step.value;
-    }
-  }
-
-  function knownSecrets(): Buffer[] {
-    const all = new Set(ofMachine);
-    for (const secrets of ofWorkflows.values()) for (const secret of secrets) all.add(secret);
-    return [...all].map((secret) => Buffer.from(secret));
+  function use(made: SecretAutomaton): SecretAutomaton {
+    shortTexts.clear();
+    automaton = made;
+    return made;
   }
 
   function current(): SecretAutomaton {
-    if (automaton === undefined) {
-      shortTexts.clear();
-      const steps = SecretAutomaton.make(knownSecrets());
-      let step = steps.next();
-      while (step.done !== true) step = steps.next();
-      automaton = step.value;
-    }
-    return automaton;
+    if (automaton !== undefined) return automaton;
+    const steps = SecretAutomaton.make([...union(ofMachine, ofWorkflows)].map(asBytes));
+    let step = steps.next();
+    while (step.done !== true) step = steps.next();
+    return use(step.value);
+  }
+
+  /** In steps. The secrets so far are masked meanwhile. */
+  async function change(change: () => Promise<SecretsOfWorkflows>): Promise<void> {
+    const changed = changing.then(async () => {
+      const next = await change();
+      if (next === ofWorkflows) return;
+      for (;;) {
+        const machineCount = ofMachine.size;
+        const made = await inSteps(SecretAutomaton.make(await inSteps(toBytes(union(ofMachine, next)))));
+        // The machine's were learned meanwhile: once more.
+        if (machineCount !== ofMachine.size) continue;
+        ofWorkflows = next;
+        use(made);
+        return;
+      }
+    });
+    changing = changed.catch(() => {});
+    await changed;
   }
 
   return {
-    learn: (value) => add(secretsIn(value), undefined),
-    async learnEnvironment(environment, workflow) {
-      const secrets: string[] = [];
-      for (const [index, entry] of environment.entries()) {
-        if (index % entriesAtOnce === entriesAtOnce - 1) await setImmediate();
-        const equals = entry.indexOf('=');
-        const [name, value] = [entry.slice(0, equals), entry.slice(equals + 1)];
-        const parts = equals > 0 && looksSecret(name) ? [value] : passwordsInUrls(value);
-        secrets.push(...parts.flatMap(secretsIn));
-      }
-      add(secrets, workflow);
-      if (secrets.length >= entriesAtOnce) await prepare();
+    learn(value) {
+      const earlierCount = ofMachine.size;
+      for (const secret of secretsIn(value)) ofMachine.add(secret);
+      if (ofMachine.size > earlierCount) automaton = undefined;
     },
-    forgetWorkflows(except) {
-      for (const workflow of [...ofWorkflows.keys()]) {
-        if (workflow === except) continue;
-        ofWorkflows.delete(workflow);
-        forgetAutomaton();
-      }
-    },
+    learnEnvironment: (environment, workflow) =>
+      change(async () => {
+        const known = workflow === undefined ? ofMachine : ofWorkflows.get(workflow);
+        const learned = await inSteps(secretsInEnvironment(environment));
+        // All actions of a workflow mostly have the same.
+        if (known !== undefined && learned.isSubsetOf(known)) return ofWorkflows;
+        if (workflow !== undefined) return new Map([...ofWorkflows, [workflow, learned.union(known ?? new Set())]]);
+        for (const secret of learned) ofMachine.add(secret);
+        return new Map(ofWorkflows);
+      }),
+    forgetWorkflows: (except) =>
+      change(async () => {
+        const kept = new Map([...ofWorkflows].filter(([workflow]) => workflow === except));
+        return kept.size === ofWorkflows.size ? ofWorkflows : kept;
+      }),
     redact(text) {
       if (text.length < minMaskedLength) return text;
       const secrets = current();
@@ -172,6 +167,54 @@ export function createRedactor(): Redactor {
       };
     },
   };
+}
+
+type SecretsOfWorkflows = ReadonlyMap<string, ReadonlySet<string>>;
+
+function union(ofMachine: ReadonlySet<string>, ofWorkflows: SecretsOfWorkflows): Iterable<string> {
+  return [...ofWorkflows.values()].reduce((all, secrets) => all.union(secrets), ofMachine);
+}
+
+function asBytes(secret: string): Buffer {
+  return Buffer.from(secret);
+}
+
+/** Does work in steps: between them the event loop does what else there is. */
+async function inSteps<T>(steps: Generator<void, T>): Promise<T> {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    await setImmediate();
+  }
+}
+
+function* toBytes(secrets: Iterable<string>): Generator<void, Buffer[]> {
+  const all: Buffer[] = [];
+  let characters = 0;
+  for (const secret of secrets) {
+    all.push(asBytes(secret));
+    characters += secret.length + 16;
+    if (characters < charactersAtOnce) continue;
+    characters = 0;
+    yield;
+  }
+  return all;
+}
+
+function* secretsInEnvironment(environment: readonly string[]): Generator<void, Set<string>> {
+  const secrets = new Set<string>();
+  let characters = 0;
+  for (const entry of environment) {
+    const equals = entry.indexOf('=');
+    const [name, value] = [entry.slice(0, equals), entry.slice(equals + 1)];
+    const parts = equals > 0 && looksSecret(name) ? [value] : passwordsInUrls(value);
+    for (const part of parts) for (const secret of secretsIn(part)) secrets.add(secret);
+    characters += entry.length + 16;
+    if (characters < charactersAtOnce) continue;
+    characters = 0;
+    yield;
+  }
+  return secrets;
 }
 
 /** @param minPending length from which on the beginning of a secret is masked at the end */

@@ -1,5 +1,5 @@
-/** Some milliseconds of work. */
-const statesAtOnce = 20_000;
+/** A millisecond of work, or several where the tables do not fit into the processor's caches. */
+const statesAtOnce = 4000;
 
 /** The state before the first byte. */
 export const startState = 0;
@@ -23,6 +23,7 @@ export class SecretAutomaton {
   /** Hash table with linear probing: the states by parent and byte. 0: free. */
   readonly #table: Int32Array;
   #states = 1;
+  #maxDepth = 0;
 
   private constructor(all: readonly Uint8Array[]) {
     const maxStates = all.reduce((sum, { length }) => sum + length, 1);
@@ -40,14 +41,8 @@ export class SecretAutomaton {
    */
   static *make(secrets: readonly Uint8Array[]): Generator<void, SecretAutomaton> {
     const automaton = new SecretAutomaton(secrets);
-    let done = 0;
-    for (const secret of secrets) {
-      automaton.#insert(secret);
-      done += secret.length;
-      if (done < statesAtOnce) continue;
-      done = 0;
-      yield;
-    }
+    yield;
+    yield* automaton.#insertAll(secrets);
     yield* automaton.#link();
     return automaton;
   }
@@ -73,20 +68,26 @@ export class SecretAutomaton {
     return this.#depth[state] ?? 0;
   }
 
-  #insert(secret: Uint8Array): void {
-    let state = startState;
-    for (const byte of secret) {
-      const known = this.#find(state, byte);
-      state = known === 0 ? this.#add(state, byte) : known;
+  *#insertAll(secrets: readonly Uint8Array[]): Generator<void, void> {
+    let done = 0;
+    for (const secret of secrets) {
+      let state = startState;
+      for (const byte of secret) {
+        const known = this.#find(state, byte);
+        state = known === 0 ? this.#add(state, byte) : known;
+        if (++done % statesAtOnce === 0) yield;
+      }
+      this.#matched[state] = secret.length;
     }
-    this.#matched[state] = secret.length;
   }
 
   #add(parent: number, byte: number): number {
     const state = this.#states++;
     this.#parent[state] = parent;
     this.#byte[state] = byte;
-    this.#depth[state] = (this.#depth[parent] ?? 0) + 1;
+    const depth = (this.#depth[parent] ?? 0) + 1;
+    this.#depth[state] = depth;
+    this.#maxDepth = Math.max(this.#maxDepth, depth);
     let slot = this.#slot(parent, byte);
     while (this.#table[slot] !== 0) slot = (slot + 1) & (this.#table.length - 1);
     this.#table[slot] = state;
@@ -109,9 +110,9 @@ export class SecretAutomaton {
 
   /** A state falls back to a shallower one: the states are linked in the order of their depth. */
   *#link(): Generator<void, void> {
-    let done = 0;
-    for (const state of this.#byDepth()) {
-      if (++done % statesAtOnce === 0) yield;
+    const order = yield* this.#byDepth();
+    for (const [index, state] of order.entries()) {
+      if (index % statesAtOnce === statesAtOnce - 1) yield;
       const parent = this.#parent[state] ?? startState;
       if (parent !== startState)
         this.#fallback[state] = this.next(this.#fallback[parent] ?? startState, this.#byte[state] ?? 0);
@@ -120,17 +121,25 @@ export class SecretAutomaton {
   }
 
   /** Counting sort; without the start. */
-  #byDepth(): Int32Array {
-    const depths = this.#depth.subarray(1, this.#states);
-    const begins = new Int32Array(depths.reduce((a, b) => Math.max(a, b), 0) + 2);
-    for (const depth of depths) begins[depth + 1] = (begins[depth + 1] ?? 0) + 1;
-    for (let depth = 1; depth < begins.length; depth++) begins[depth] = (begins[depth] ?? 0) + (begins[depth - 1] ?? 0);
-    const order = new Int32Array(depths.length);
-    depths.forEach((depth, index) => {
+  *#byDepth(): Generator<void, Int32Array> {
+    const begins = new Int32Array(this.#maxDepth + 2);
+    for (let state = 1; state < this.#states; state++) {
+      const depth = this.#depth[state] ?? 0;
+      begins[depth + 1] = (begins[depth + 1] ?? 0) + 1;
+      if (state % statesAtOnce === 0) yield;
+    }
+    for (let depth = 1; depth < begins.length; depth++) {
+      begins[depth] = (begins[depth] ?? 0) + (begins[depth - 1] ?? 0);
+      if (depth % statesAtOnce === 0) yield;
+    }
+    const order = new Int32Array(this.#states - 1);
+    for (let state = 1; state < this.#states; state++) {
+      const depth = this.#depth[state] ?? 0;
       const at = begins[depth] ?? 0;
-      order[at] = index + 1;
+      order[at] = state;
       begins[depth] = at + 1;
-    });
+      if (state % statesAtOnce === 0) yield;
+    }
     return order;
   }
 }

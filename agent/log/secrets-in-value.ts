@@ -30,7 +30,7 @@ export function passwordsInUrls(text: string): string[] {
   const found = [...text.matchAll(/:\/\/([^\s/@"'<>]{1,4096})@/g)].map(([, user = '']) => user);
   return found.flatMap((user) => {
     const password = user.slice(user.indexOf(':') + 1);
-    return [password, decoded(password)];
+    return password.includes('%') ? [password, decoded(password)] : [password];
   });
 }
 

@@ -117,6 +117,16 @@ describe('a hostile tink server', () => {
     );
   });
 
+  test('sends a secret of 3 MiB', (test) => {
+    const action = { ...emptyAction, environment: [`TOKEN=${'line\n'.repeat(630_000)}`], workerId: 'w', image: 'i' };
+    const GetWorkflowActions = [WorkflowActionList.encode({ actionList: [action] }).finish()];
+    return refused(
+      test,
+      { GetWorkflowContextList: [oneWorkflow], GetWorkflowActions },
+      /a variable of its environment has 3150006 bytes; a program can get 131071/,
+    );
+  });
+
   test('sends a name of 3 MiB of an action for another worker', async (test) => {
     const action = { ...emptyAction, name: 'n\u009b31m'.repeat(MiB / 2), workerId: 'another' };
     const GetWorkflowActions = [WorkflowActionList.encode({ actionList: [action] }).finish()];

@@ -56,6 +56,8 @@ export async function measureLoop(work: () => Promise<void>): Promise<LoopFigure
   delay.enable();
   const polling = poll();
   try {
+    // So that the monitor sees the beginning of what holds the loop.
+    await pause(5);
     await work();
     // So that the monitor sees the end of what held the loop.
     await pause(5);

@@ -199,9 +199,9 @@ test('forgetWorkflows() forgets the secrets of workflows, not those of the machi
   await redactor.learnEnvironment(['TOKEN=FAILED'], 'w1');
   await redactor.learnEnvironment(['TOKEN=other-one'], 'w2');
   assert.equal(redactor.redact('of-the-machine FAILED other-one'), '*** *** ***');
-  redactor.forgetWorkflows('w2');
+  await redactor.forgetWorkflows('w2');
   assert.equal(redactor.redact('of-the-machine FAILED other-one'), '*** FAILED ***');
-  redactor.forgetWorkflows();
+  await redactor.forgetWorkflows();
   assert.equal(redactor.redact('of-the-machine FAILED other-one'), '*** FAILED other-one');
 });
 
