@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { loadAgent, loadInstaller } from './bundles.ts';
+import { ignoreNodeVariables } from './node-variables.ts';
 import { version, versionLine } from './version.ts';
 
 /** The programs in this one executable. */
@@ -29,16 +30,6 @@ function choose(calledAs: string, args: readonly string[]): { name: ProgramName;
   if (isProgram(calledAs)) return { name: calledAs, args };
   const [first, ...rest] = args;
   return isProgram(first) ? { name: first, args: rest } : undefined;
-}
-
-/**
- * Variables by which Node changes what it does: no check of certificates, a proxy, code and output
- * of its own. They are removed before the programs read them. NODE_OPTIONS has no effect anyway.
- */
-function ignoreNodeVariables(): void {
-  for (const name of Object.keys(process.env)) {
-    if (name.startsWith('NODE_')) delete process.env[name];
-  }
 }
 
 async function run(): Promise<number> {

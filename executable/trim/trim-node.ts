@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ElfImage } from '../elf/image.ts';
+import { unreadVariables } from '../node-variables.ts';
 import { cutIcuData } from './icu-data.ts';
 
 /** The part of Node that removes types from TypeScript: WebAssembly as text, 3.8 MB. */
@@ -8,9 +9,9 @@ const typeStripping = 'internal/deps/amaro/dist/index';
 /**
  * Removes from Node what the programs never use: languages other than English, encodings other than
  * those of the web's plain texts, and type stripping. The file does not become smaller, but these
- * 34 MB of it compress to nothing.
+ * 34 MB of it compress to nothing. Also the names of variables that it must not read.
  * @param file an unchanged Node of the version that runs this; it is changed
- * @throws {Error} it has no data of ICU, or not this version's type stripping
+ * @throws {Error} it has no data of ICU, or not this version's type stripping or variables
  */
 export function trimNode(file: Buffer): void {
   cutIcuData(icuDataOf(file), isUsed);
@@ -18,22 +19,18 @@ export function trimNode(file: Buffer): void {
   const at = file.indexOf(text);
   if (at < 0 || file.indexOf(text, at + 1) >= 0) throw new Error(`Node does not have ${typeStripping} once`);
   file.fill(' ', at, at + text.length); // an empty program
-  for (const name of ignoredVariables) renameVariable(file, name);
+  for (const name of unreadVariables) renameVariable(file, name);
 }
 
 /**
- * Variables that Node reads before any code of a program runs: they add trusted authorities, write
- * files and replace data. The programs have settings of their own.
- */
-const ignoredVariables = ['NODE_EXTRA_CA_CERTS', 'NODE_ICU_DATA', 'NODE_REDIRECT_WARNINGS'];
-
-/**
- * Node no longer finds the variable: its name in the file gets a character that no shell lets a
- * name have.
+ * Node no longer finds the variable: its name in the file gets a character that no name can have.
+ * @throws {Error} the file does not have the name
  */
 function renameVariable(file: Buffer, name: string): void {
   const text = Buffer.from(`\0${name}\0`, 'latin1');
-  for (let at = file.indexOf(text); at >= 0; at = file.indexOf(text, at + 1)) file.write('=', at + 1, 'latin1');
+  let at = file.indexOf(text);
+  if (at < 0) throw new Error(`Node does not have the variable ${name}`);
+  for (; at >= 0; at = file.indexOf(text, at + 1)) file.write('=', at + 1, 'latin1');
 }
 
 function icuDataOf(file: Buffer): Buffer {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -51,19 +51,28 @@ describe('the executable', () => {
     });
   }
 
-  test('has a package that is seldom needed, too: the client of NATS', async () => {
+  /** What it prints until it could not connect to a NATS server, where there is none. */
+  async function withoutNats(variables: Readonly<Record<string, string>>) {
     const child = execa(
       executable,
       ['tink-agent', '--transport=nats', '--nats-server=127.0.0.1:1', '--id=one', `--state-directory=${directory}`],
-      { all: true, buffer: false, reject: false, env: { NIBS_KERNEL_COMMAND_LINE: '/dev/null' } },
+      { all: true, buffer: false, reject: false, env: { NIBS_KERNEL_COMMAND_LINE: '/dev/null', ...variables } },
     );
     const lines: string[] = [];
     for await (const line of child.iterable({ from: 'all' })) {
       lines.push(line);
       if (line.includes('cannot connect to the NATS server')) child.kill('SIGTERM');
     }
-    assert.match(lines.join('\n'), /cannot connect to the NATS server 127\.0\.0\.1:1: connect ECONNREFUSED/);
     assert.equal((await child).exitCode, 0);
+    return lines.join('\n');
+  }
+
+  test('has a package that is seldom needed, too: the client of NATS', async () => {
+    assert.match(await withoutNats({}), /cannot connect to the NATS server 127\.0\.0\.1:1: connect ECONNREFUSED/);
+  });
+
+  test('prints nothing of connections for NODE_DEBUG', async () => {
+    assert.doesNotMatch(await withoutNats({ NODE_DEBUG: 'net' }), /^NET \d+/m);
   });
 
   test('renders a template', () => {
@@ -90,21 +99,60 @@ describe('the executable', () => {
     assert.partialDeepStrictEqual(request, { agentAttributes: { cpu: { totalThreads: availableParallelism() } } });
   });
 
-  test('is not changed by variables that change Node', () => {
-    const log = join(directory, 'log');
-    const code = join(directory, 'code.cjs');
-    writeFileSync(code, `require('node:fs').writeFileSync(${JSON.stringify(log)}, 'ran')`);
-    writeFileSync(join(directory, 'ca.pem'), 'no certificate');
-    const env = {
-      PATH: '/usr/bin:/bin',
-      NODE_OPTIONS: `--require ${code} --inspect=127.0.0.1:0`,
-      NODE_EXTRA_CA_CERTS: join(directory, 'ca.pem'),
-      NODE_REDIRECT_WARNINGS: log,
+  /** Runs it with these variables: did it anything else than print its help? */
+  function runWith(variables: Readonly<Record<string, string>>) {
+    const scratch = mkdtempSync(join(directory, 'scratch-'));
+    const env = { PATH: '/usr/bin:/bin', ...variables };
+    const run = spawnSync(executable, ['tink-agent', '--help'], { encoding: 'utf8', cwd: scratch, env });
+    return {
+      status: run.status,
+      stderr: run.stderr,
+      isHelp: /^Usage: tink-agent/m.test(run.stdout),
+      files: readdirSync(scratch),
     };
-    const { status, stdout, stderr } = spawnSync(executable, ['tink-agent', '--help'], { encoding: 'utf8', env });
-    assert.deepEqual([status, stderr], [0, '']);
-    assert.match(stdout, /^Usage: tink-agent/m);
-    assert.ok(!existsSync(log));
+  }
+
+  const effects: Readonly<Record<string, string>> = {
+    NODE_OPTIONS: '--require ./code.cjs --inspect=127.0.0.1:0',
+    NODE_EXTRA_CA_CERTS: '/etc/passwd',
+    NODE_REDIRECT_WARNINGS: 'written',
+    NODE_ICU_DATA: '/nowhere',
+    NODE_DEBUG_NATIVE: 'mksnapshot,compile_cache',
+    NODE_V8_COVERAGE: 'written',
+    NODE_COMPILE_CACHE: 'written',
+    NODE_REPL_EXTERNAL_MODULE: '/nowhere',
+  };
+  for (const [name, value] of Object.entries(effects)) {
+    test(`is not changed by ${name}`, () => {
+      assert.deepEqual(runWith({ [name]: value }), { status: 0, stderr: '', isHelp: true, files: [] });
+    });
+  }
+
+  test('is sent to no proxy by NODE_USE_ENV_PROXY', () => {
+    const run = runWith({ NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'no-proxy://x' });
+    assert.deepEqual(run, { status: 0, stderr: '', isHelp: true, files: [] });
+  });
+
+  test('loads no library that OPENSSL_CONF leads to', () => {
+    // What cannot be loaded is fatal.
+    const configuration = join(directory, 'openssl.cnf');
+    const library = join(directory, 'provider.so');
+    writeFileSync(library, 'no library');
+    const sections = ['nodejs_conf = all', '[all]', 'providers = some', '[some]', 'one = one', '[one]'];
+    writeFileSync(configuration, [...sections, `module = ${library}`, 'activate = 1', ''].join('\n'));
+    const run = runWith({ OPENSSL_CONF: configuration });
+    assert.deepEqual(run, { status: 0, stderr: '', isHelp: true, files: [] });
+  });
+
+  test('takes the same name and arguments where it has to start without a variable', () => {
+    run('flatcar-install', '--help');
+    const [expected, actual] = [{}, { NODE_DEBUG: 'http' }].map((variables) => {
+      const options = { encoding: 'utf8', cwd: '/', env: { PATH: '/usr/bin:/bin', ...variables } } as const;
+      const { stderr, status } = spawnSync(join(directory, 'flatcar-install'), ['--no-such', 'two words'], options);
+      return { stderr, status };
+    });
+    assert.match(expected?.stderr ?? '', /--no-such/);
+    assert.deepEqual(actual, expected);
   });
 
   test('opens no debugger at SIGUSR1', async () => {
