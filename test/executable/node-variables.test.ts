@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { alreadyRead, unreadVariables } from '../../executable/node-variables.ts';
 import { runTool } from '../../tools/run-tool.ts';
 
-/** Of Node's JavaScript. They are removed before the programs run, and have no effect until then. */
+/** Of Node's JavaScript. They are removed before the programs run, without effect until then. */
 const removed = [
   ...['NODE_CHANNEL_FD', 'NODE_CHANNEL_SERIALIZATION_MODE', 'NODE_UNIQUE_ID', 'NODE_CLUSTER_SCHED_POLICY'],
   ...['NODE_COMPILE_CACHE_PORTABLE', 'NODE_PATH', 'NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_PENDING_PIPE_INSTANCES'],
