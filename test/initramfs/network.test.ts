@@ -45,6 +45,11 @@ interface Case {
   readonly time?: string;
   /** Mode and LACP rate of the bond. */
   readonly bond?: string;
+  /**
+   * The other ends of the cables are one bond with LACP, too, which is asked for an address. What
+   * the driver has found out of it.
+   */
+  readonly aggregation?: RegExp;
   /** MTU of the interface. */
   readonly mtu?: string;
   /** What the console shows. Default: only that the network is up. */
@@ -181,6 +186,18 @@ const cases: readonly Case[] = [
     message:
       /^kernel command line: no network card has the name or address enp1s0; found: eth0 08:00:27:00:00:01 eth1 08:00:27:00:00:02; using/,
   },
+  {
+    title: 'LACP: both cards are in one aggregation with the partner at the other ends of their cables',
+    commandLine: 'bond=bond0:eth0,eth1:mode=802.3ad,lacp_rate=fast,xmit_hash_policy=layer3+4',
+    interface: /^bond0$/,
+    addresses: /^bond0 10\.3\.0\.\d+\/24$/,
+    route: /^default via 10\.3\.0\.1 dev bond0 /,
+    asking: 'bond0',
+    bond: '802.3ad 4 fast 1',
+    // Of the machine itself and of its partner, for the bond and for each card.
+    aggregation:
+      /Number of ports 2 .*Partner Mac Address (08:00:27:00:00:0[34]) Slave Interface eth0 .*system mac address \1 Slave Interface eth1 .*system mac address \1$/,
+  },
 ];
 
 let scratch: string;
@@ -207,6 +224,7 @@ for (const [index, expected] of cases.entries()) {
       expected.message ?? /^network up [\da-f.: ]+ on \S+;( eth\d has the address [\da-f.: ]+;)?$/,
     );
     if (expected.addresses !== undefined) match(found['addresses'] ?? '', expected.addresses);
+    if (expected.aggregation !== undefined) match(found['aggregation'] ?? '', expected.aggregation);
     if (expected.route !== undefined) match(found['route'] ?? '', expected.route);
     for (const key of ['asking', 'resolver', 'name', 'time', 'bond', 'mtu'] as const) {
       if (expected[key] !== undefined) equal(found[key], expected[key], key);
@@ -280,7 +298,7 @@ async function trialTree(
   dnsmasq: string,
 ): Promise<Tree> {
   const tree = new Tree();
-  for (const name of ['proc', 'sys', 'dev', 'tmp', 'run', 'etc', 'var/log', 'cases']) tree.directory(name);
+  for (const name of ['proc', 'sys', 'dev', 'tmp', 'run', 'etc', 'var/log', 'cases', 'partners']) tree.directory(name);
   for (const name of ['passwd', 'group'])
     await tree.copy(join(root, 'initramfs/files/system/etc', name), `etc/${name}`);
   tree.link('usr', '.');
@@ -293,10 +311,13 @@ async function trialTree(
   const { stdout } = await execa(busybox, ['--list']);
   for (const applet of stdout.split('\n')) if (applet !== 'busybox') tree.link(`bin/${applet}`, 'busybox');
   await tree.copy(join(root, 'initramfs/files/system/lib/nibs'), 'lib/nibs');
-  for (const name of ['init', 'serve', 'try', 'move', 'take-back']) {
+  for (const name of ['init', 'serve', 'try', 'partner', 'move', 'take-back']) {
     tree.file(name, await readFile(join(import.meta.dirname, 'network', name)), 0o755);
   }
-  for (const [index, { commandLine }] of cases.entries()) tree.file(`cases/${nameOf(index)}`, `${commandLine}\n`);
+  for (const [index, { commandLine, aggregation }] of cases.entries()) {
+    tree.file(`cases/${nameOf(index)}`, `${commandLine}\n`);
+    if (aggregation !== undefined) tree.file(`partners/${nameOf(index)}`, '');
+  }
   const from = join(packages, 'lib/modules', kernelVersion);
   const modules = await selectModules(from, [
     ...['net/8021q', 'net/packet', 'drivers/virtio', 'drivers/net/virtio_net', 'drivers/net/bonding'],

@@ -354,7 +354,10 @@ function scsiDisk(controller: string, position: number, common: string): string[
 
 function cardArguments(card: MachineCard, position: number, options: MachineOptions): string[] {
   const id = `net${position}`;
-  const device = `${card.model ?? 'virtio-net-pci'},netdev=${id},mac=${card.mac}${bootIndex('network', position, options)}${card.optionRom === false ? ',romfile=' : ''}`;
+  const { model = 'virtio-net-pci' } = card;
+  // A card without a speed takes no part in LACP.
+  const speed = model === 'virtio-net-pci' ? ',speed=10000,duplex=full' : '';
+  const device = `${model}${speed},netdev=${id},mac=${card.mac}${bootIndex('network', position, options)}${card.optionRom === false ? ',romfile=' : ''}`;
   return ['-netdev', networkArgument(id, card), '-device', device];
 }
 
