@@ -50,6 +50,8 @@ interface Case {
    * the driver has found out of it.
    */
   readonly aggregation?: RegExp;
+  /** MAC address of the interface. */
+  readonly mac?: string;
   /** MTU of the interface. */
   readonly mtu?: string;
   /** What the console shows. Default: only that the network is up. */
@@ -150,12 +152,14 @@ const cases: readonly Case[] = [
   },
   {
     title: 'a tagged network on a bond of two cards, one of which is preferred; one option is not known',
-    commandLine: 'bond=bond1:eth0,eth1:mode=active-backup,primary=eth0,colour=red vlan_id=7',
+    commandLine:
+      'BOOTIF=01-08-00-27-00-00-02 bond=bond1:eth0,eth1:mode=active-backup,primary=eth0,colour=red vlan_id=7',
     interface: /^bond1\.7$/,
     addresses: /^bond1\.7 10\.7\.0\.\d+\/24$/,
     route: /^default via 10\.7\.0\.1 dev bond1\.7 /,
     asking: 'bond1.7',
     bond: 'active-backup 1 slow 0',
+    mac: '08:00:27:00:00:02',
     message:
       /^kernel command line: the option colour=red of bond= is not known: ignored; network up [\d.]+ on bond1.7;$/,
   },
@@ -194,6 +198,7 @@ const cases: readonly Case[] = [
     route: /^default via 10\.3\.0\.1 dev bond0 /,
     asking: 'bond0',
     bond: '802.3ad 4 fast 1',
+    mac: '08:00:27:00:00:01',
     // Of the machine itself and of its partner, for the bond and for each card.
     aggregation:
       /Number of ports 2 .*Partner Mac Address (08:00:27:00:00:0[34]) Slave Interface eth0 .*system mac address \1 Slave Interface eth1 .*system mac address \1$/,
@@ -226,7 +231,7 @@ for (const [index, expected] of cases.entries()) {
     if (expected.addresses !== undefined) match(found['addresses'] ?? '', expected.addresses);
     if (expected.aggregation !== undefined) match(found['aggregation'] ?? '', expected.aggregation);
     if (expected.route !== undefined) match(found['route'] ?? '', expected.route);
-    for (const key of ['asking', 'resolver', 'name', 'time', 'bond', 'mtu'] as const) {
+    for (const key of ['asking', 'resolver', 'name', 'time', 'bond', 'mac', 'mtu'] as const) {
       if (expected[key] !== undefined) equal(found[key], expected[key], key);
     }
   });
