@@ -91,6 +91,10 @@ async function layOutExecutable(tree: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   await copyFile(executable, join(directory, 'nibs'));
   for (const name of links) await symlink('nibs', join(directory, name));
+  // The udev of the machine may still be finding its disks.
+  const settings = join(tree, 'etc/flatcar-install');
+  await mkdir(settings, { recursive: true });
+  await copyFile(join(root, 'initramfs/files/system/etc/flatcar-install/wait-seconds'), join(settings, 'wait-seconds'));
   const manualPages = join(tree, 'usr/share/man/man8');
   await mkdir(manualPages, { recursive: true });
   await copyFile(join(root, 'installer/flatcar-install.8'), join(manualPages, 'flatcar-install.8'));

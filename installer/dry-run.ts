@@ -4,7 +4,7 @@ import { openImageFile } from './fetch/fetch.ts';
 import type { InstallContext } from './install.ts';
 import type { InstallPlan } from './plan.ts';
 import { keyFileSource } from './signing-key.ts';
-import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from './target.ts';
+import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations, warnOfMembers } from './target.ts';
 
 /**
  * Runs every check of an installation that needs neither network nor writes, with the same errors
@@ -18,8 +18,9 @@ export async function dryRun(plan: InstallPlan, context: Omit<InstallContext, 'c
   if (plan.imageFile !== undefined) (await openImageFile(plan.imageFile, signal))[Symbol.dispose]();
   else if (plan.keyFile !== undefined) await keyFileSource(plan.keyFile).read(signal);
   if (plan.target === undefined) return undefined;
-  const { minBytes } = plan.target;
-  const disk = await checkDisk(await chooseTarget(plan.target, clock, signal), { minBytes, clock, signal });
+  const { minBytes, never } = plan.target;
+  const disk = await checkDisk(await chooseTarget(plan.target, context), { minBytes, never, clock, signal });
+  warnOfMembers(disk, report);
   await warnOfEarlierInstallations(disk.path, context);
   await findPartitionsToSave(disk, plan.savedLabels, report, signal);
   return disk.path;

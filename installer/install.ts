@@ -7,6 +7,7 @@ import { sweepPartitionMounts } from './configure/mount.ts';
 import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
+import type { Disk } from './disk/select.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
@@ -16,7 +17,7 @@ import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
 import { restartIfChanged } from './restart.ts';
-import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations } from './target.ts';
+import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations, warnOfMembers } from './target.ts';
 import { describeSigner, type SignedBy } from './verify.ts';
 
 /** What an installation uses besides the disk. */
@@ -81,10 +82,13 @@ export async function install(
 }
 
 /** Claims the disk that the plan names, or the smallest unused one, without changing it. */
-async function openTarget(target: Target, { report, clock, signal }: InstallContext): Promise<TargetDisk> {
-  const path = await chooseTarget(target, clock, signal);
+async function openTarget(target: Target, context: InstallContext): Promise<TargetDisk> {
+  const { report, clock, signal } = context;
+  const path = await chooseTarget(target, context);
   if (target.kind === 'smallest') report.note(`Selected ${path}, the smallest unused disk`);
-  return await openDisk(path, { minBytes: target.minBytes, clock, signal });
+  const { minBytes, never } = target;
+  const onFound = (disk: Disk) => warnOfMembers(disk, report);
+  return await openDisk(path, { minBytes, never, onFound, clock, signal });
 }
 
 async function findRelease(plan: InstallPlan, client: DownloadClient, signal: AbortSignal): Promise<Release> {

@@ -151,12 +151,10 @@ async function checkOnly(plan: InstallPlan, { options, report, signal, system }:
 
 async function showDisks({ options, signal, system }: Invocation): Promise<void> {
   const { chooseSmallest, describeCandidates, listDisks } = await import('./disk/select.ts');
-  const { includeMajors, excludeMajors, minSize: minBytes } = options;
-  const { candidates } = chooseSmallest(await listDisks(system.clock, signal), {
-    ...(minBytes === undefined ? {} : { minBytes }),
-    ...(includeMajors === undefined ? {} : { includeMajors }),
-    ...(excludeMajors === undefined ? {} : { excludeMajors }),
-  });
+  const { selectionOptions } = await import('./target.ts');
+  const { includeMajors, excludeMajors, match, never, wipeMembers, minSize: minBytes } = options;
+  const limits = selectionOptions({ includeMajors, excludeMajors, match, never, wipeMembers, minBytes });
+  const { candidates } = chooseSmallest(await listDisks(system.clock, signal), limits);
   if (options.json) writeJson(system, { event: 'disks', disks: candidates });
   else system.stdout.write(`${describeCandidates(candidates)}\n`);
 }

@@ -1,7 +1,9 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isVersion, type OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
+import { type Hint, parseHint } from './disk/hints.ts';
 import { noSite, type SiteDefaults } from './site.ts';
+import { parseBytes } from './size.ts';
 
 /** The command line as it was given, each value checked for its form only. */
 export interface Options {
@@ -26,6 +28,12 @@ export interface Options {
   readonly verbose?: boolean;
   readonly listDisks?: boolean;
   readonly minSize?: number;
+  /** In order of preference. */
+  readonly match?: readonly Hint[];
+  readonly never?: readonly Hint[];
+  readonly wipeMembers?: 'own' | 'foreign';
+  /** Seconds. */
+  readonly wait: number;
   readonly savePartlabel?: readonly string[];
   readonly keyFingerprint?: string;
   readonly notOlderThan?: OldestImage;
@@ -85,6 +93,26 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     )
     .option('-e, --exclude-majors <numbers>', 'with -s: no disks with these major numbers', parseMajors)
     .option('--min-size <size>', 'only a disk larger than this, such as 20GB or 16GiB (with -s: 10GB)', parseSize)
+    .option(
+      '--match <hint>',
+      'with -s: only a disk like this, such as model=Samsung*,size>=400GB,rotational=no; may be repeated, the first that fits counts',
+      collectHint,
+    )
+    .option('--never <hint>', 'no disk like this, such as transport=usb or serial=S3Z*; may be repeated', collectHint)
+    .addOption(
+      new Option(
+        '--wipe-members [which]',
+        'with -s: also disks with signatures of RAID, LVM, LUKS and the like; =foreign: also those of VMFS, GPFS, GFS2, OCFS2, Ceph and ZFS',
+      )
+        .preset('own')
+        .argParser(parseMembers),
+    )
+    .option(
+      '--wait <seconds>',
+      'wait so long for a disk that fits: controllers may be late',
+      parseSeconds,
+      site.waitSeconds,
+    )
     .option(
       '--save-partlabel <patterns>',
       'keep the partitions of the disk with these labels, such as data,var-*; may be repeated',
@@ -166,17 +194,28 @@ function parseMajors(text: string): number[] {
   return text.split(',').map(Number);
 }
 
-const sizeUnits: Readonly<Record<string, number>> = {
-  '': 1,
-  ...{ kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 },
-  ...{ KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 },
-};
-
 function parseSize(text: string): number {
-  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?) ?(\w*)$/.exec(text) ?? [];
-  const factor = sizeUnits[unit];
-  if (number === '' || factor === undefined) throw new InvalidArgumentError('Give a size such as 20GB or 16GiB.');
-  return Math.round(Number(number) * factor);
+  const bytes = parseBytes(text);
+  if (bytes === undefined) throw new InvalidArgumentError('Give a size such as 20GB or 16GiB.');
+  return bytes;
+}
+
+function collectHint(text: string, previous: readonly Hint[] = []): Hint[] {
+  const hint = parseHint(text);
+  if ('wrong' in hint) throw new InvalidArgumentError(`${hint.wrong}.`);
+  return [...previous, hint];
+}
+
+function parseMembers(text: string): 'own' | 'foreign' {
+  if (text === 'own' || text === 'foreign') return text;
+  throw new InvalidArgumentError('Give nothing, or foreign.');
+}
+
+function parseSeconds(text: string): number {
+  const number = Number(text);
+  if (text.trim() === '' || !Number.isFinite(number) || number < 0 || number > 1e6)
+    throw new InvalidArgumentError('Give a number of seconds.');
+  return number;
 }
 
 /** From the smallest window to the largest of libzstd (`ZSTD_WINDOWLOG_MAX`). */

@@ -1,5 +1,6 @@
 import type { OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
+import type { Hint } from './disk/hints.ts';
 import { InstallError } from './errors.ts';
 import type { Options } from './options.ts';
 import { imageFileName, type Release, releaseBases } from './release.ts';
@@ -33,15 +34,26 @@ export interface InstallPlan {
   readonly zstdWindowBytes?: number | undefined;
 }
 
-export type Target =
-  | { readonly kind: 'device'; readonly path: string; readonly minBytes?: number | undefined }
-  | {
-      readonly kind: 'smallest';
-      readonly includeMajors?: readonly number[] | undefined;
-      readonly excludeMajors?: readonly number[] | undefined;
-      /** The disk must be larger. Default: the original's 10 GB. */
-      readonly minBytes?: number | undefined;
-    };
+interface TargetLimits {
+  /** The disk must be larger. Default with `smallest`: the original's 10 GB. */
+  readonly minBytes?: number | undefined;
+  /** Disks that must not be touched. */
+  readonly never?: readonly Hint[] | undefined;
+  /** How long to wait for the disk. Default: 0. */
+  readonly waitSeconds?: number | undefined;
+}
+
+export type Target = TargetLimits &
+  (
+    | { readonly kind: 'device'; readonly path: string }
+    | {
+        readonly kind: 'smallest';
+        readonly includeMajors?: readonly number[] | undefined;
+        readonly excludeMajors?: readonly number[] | undefined;
+        readonly match?: readonly Hint[] | undefined;
+        readonly wipeMembers?: 'own' | 'foreign' | undefined;
+      }
+  );
 
 /** What the installed system finds at its first boot. */
 export interface ConfigurationPlan {
@@ -101,9 +113,21 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
   };
 }
 
-function chooseTarget({ device, smallest, includeMajors, excludeMajors, minSize: minBytes }: Options): Target {
-  if (smallest) return { kind: 'smallest', includeMajors, excludeMajors, minBytes };
-  if (device !== undefined && device !== '') return { kind: 'device', path: device, minBytes };
+function chooseTarget(options: Options): Target {
+  const { device, smallest, includeMajors, excludeMajors, match, never, wipeMembers, minSize: minBytes } = options;
+  const limits = { minBytes, never, waitSeconds: options.wait };
+  const hasDevice = device !== undefined && device !== '';
+  if (smallest || (match !== undefined && !hasDevice))
+    return { kind: 'smallest', includeMajors, excludeMajors, match, wipeMembers, ...limits };
+  if (hasDevice && match !== undefined) {
+    throw new InstallError({
+      what: 'install to',
+      target: device,
+      why: 'a disk is also described with --match',
+      hint: 'give either -d or --match',
+    });
+  }
+  if (hasDevice) return { kind: 'device', path: device, ...limits };
   throw new InstallError({
     what: 'install',
     target: 'without a target',

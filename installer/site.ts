@@ -12,10 +12,12 @@ export interface SiteDefaults {
   readonly keyFile: string | undefined;
   /** Certificate authorities to trust besides the usual ones; PEM, one certificate each. */
   readonly authorities: readonly string[];
+  /** How long to wait for a disk, as with `--wait`. */
+  readonly waitSeconds: number;
 }
 
 /** A system that was not prepared for a site. */
-export const noSite: SiteDefaults = { baseUrls: [], keyFile: undefined, authorities: [] };
+export const noSite: SiteDefaults = { baseUrls: [], keyFile: undefined, authorities: [], waitSeconds: 0 };
 
 /**
  * Files of a site below `/`; each may be missing. `make images MIRROR= CA= KEY=` puts them into the
@@ -28,6 +30,8 @@ export const siteFiles = {
   key: 'etc/flatcar-install/signing-key.asc',
   /** Certificates, PEM. */
   authorities: 'etc/flatcar-install/authorities.pem',
+  /** Seconds to wait for a disk. Boot image and action image have it: controllers may be late. */
+  waitSeconds: 'etc/flatcar-install/wait-seconds',
 } as const;
 
 /**
@@ -36,13 +40,16 @@ export const siteFiles = {
  * @throws {InstallError} a file exists and cannot be used
  */
 export async function readSite(root: string): Promise<SiteDefaults> {
-  const [mirrors, key, authorities] = await Promise.all(
-    [siteFiles.mirrors, siteFiles.key, siteFiles.authorities].map((path) => readIfThere(join(root, path))),
+  const [mirrors, key, authorities, wait] = await Promise.all(
+    [siteFiles.mirrors, siteFiles.key, siteFiles.authorities, siteFiles.waitSeconds].map((path) =>
+      readIfThere(join(root, path)),
+    ),
   );
   return {
     baseUrls: parseMirrors(mirrors ?? ''),
     keyFile: key === undefined ? undefined : join(root, siteFiles.key),
     authorities: authorities === undefined ? [] : readAuthorities(authorities, join(root, siteFiles.authorities)),
+    waitSeconds: wait === undefined ? 0 : readWait(wait, join(root, siteFiles.waitSeconds)),
   };
 }
 
@@ -53,6 +60,16 @@ async function readIfThere(path: string): Promise<string | undefined> {
     if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) return;
     throw new InstallError({ what: 'read', target: path, why: reasonOf(cause), cause });
   }
+}
+
+function readWait(text: string, path: string): number {
+  if (/^\d{1,6}$/.test(text.trim())) return Number(text);
+  throw new InstallError({
+    what: 'read',
+    target: path,
+    why: 'it has no number of seconds',
+    hint: 'write one, or remove the file',
+  });
 }
 
 function readAuthorities(pem: string, path: string): string[] {

@@ -4,26 +4,78 @@ import { findBootLabel, findEarlierInstallations } from './disk/earlier-installa
 import { DiskError } from './disk/errors.ts';
 import { parseTable } from './disk/gpt.ts';
 import { SavedPartitions } from './disk/saved-partitions.ts';
-import { chooseSmallest, type Disk, defaultMinBytes, listDisks, NoDiskError } from './disk/select.ts';
+import {
+  chooseSmallest,
+  type Disk,
+  defaultMinBytes,
+  describeMember,
+  listDisks,
+  NoDiskError,
+  type Selection,
+  type SelectionOptions,
+} from './disk/select.ts';
 import { endBytes } from './disk/target-disk.ts';
 import type { Target } from './plan.ts';
 import type { Report } from './progress.ts';
 
+/** What choosing a disk uses. */
+interface TargetContext {
+  readonly report: Report;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** A controller shows a disk when it has spun up; nothing tells when there are no more to come. */
+const pollSeconds = 1;
+
 /**
+ * Waits for the disk that the plan describes, as long as that says.
  * @returns path of the disk
  * @throws {NoDiskError} `-s` finds no disk
  */
-export async function chooseTarget(target: Target, clock: Clock, signal: AbortSignal): Promise<string> {
-  if (target.kind === 'device') return target.path;
-  const { includeMajors, excludeMajors, minBytes = defaultMinBytes } = target;
-  const options = {
-    minBytes,
-    ...(includeMajors === undefined ? {} : { includeMajors }),
-    ...(excludeMajors === undefined ? {} : { excludeMajors }),
-  };
-  const { chosen, candidates } = chooseSmallest(await listDisks(clock, signal), options);
-  if (chosen === undefined) throw new NoDiskError(candidates, minBytes);
-  return chosen.path;
+export async function chooseTarget(target: Target, context: TargetContext): Promise<string> {
+  const { clock, report, signal } = context;
+  const { waitSeconds = 0 } = target;
+  for (let waited = 0; ; waited += pollSeconds) {
+    const isLast = waited >= waitSeconds;
+    if (target.kind === 'device') {
+      // Why it cannot be used is found where it is opened.
+      if (isLast || (await hasMedium(target.path))) return target.path;
+    } else {
+      const { chosen, candidates } = await select(target, context);
+      if (chosen !== undefined) return chosen.path;
+      if (isLast) throw new NoDiskError(candidates, target.minBytes ?? defaultMinBytes);
+    }
+    if (waited === 0) report.note(`Waiting up to ${waitSeconds} s for a disk that fits`);
+    await clock.wait(Math.min(pollSeconds, waitSeconds - waited), signal);
+  }
+}
+
+async function select(target: Target & { kind: 'smallest' }, { clock, signal }: TargetContext): Promise<Selection> {
+  return chooseSmallest(await listDisks(clock, signal), selectionOptions(target));
+}
+
+/** Without those that are not given. */
+export function selectionOptions(
+  given: {
+    readonly [Name in keyof SelectionOptions]: SelectionOptions[Name] | undefined;
+  },
+): SelectionOptions {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+async function hasMedium(path: string): Promise<boolean> {
+  try {
+    await using device = await open(path, 'r');
+    return (await device.read(Buffer.alloc(512), 0, 512, 0)).bytesRead > 0;
+  } catch {
+    return false;
+  }
+}
+
+/** What a disk that was named belongs to is lost; the person may not know of it. */
+export function warnOfMembers(disk: Disk, report: Report): void {
+  for (const member of disk.members) report.warn(`${disk.path}: ${describeMember(member, disk)}, and is overwritten`);
 }
 
 /**

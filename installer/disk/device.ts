@@ -3,9 +3,10 @@ import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { DiskError } from './errors.ts';
+import type { Hint } from './hints.ts';
 import { codeOf } from './in-use.ts';
 import { remapPartitions, unmapPartitions } from './rescan.ts';
-import { type Disk, describeUse, formatGigabytes, inspectDevice } from './select.ts';
+import { type Disk, describeUse, findNever, formatGigabytes, inspectDevice } from './select.ts';
 import { isMapped, TargetDisk } from './target-disk.ts';
 
 export interface OpenOptions {
@@ -13,6 +14,10 @@ export interface OpenOptions {
   readonly imageSizeBytes?: number | undefined;
   /** The disk must be larger than this. Default: not checked. */
   readonly minBytes?: number | undefined;
+  /** The disk must match none of these. Default: none. */
+  readonly never?: readonly Hint[] | undefined;
+  /** Called with a disk that may be overwritten, before it is claimed. */
+  readonly onFound?: ((disk: Disk) => void) | undefined;
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -30,6 +35,7 @@ const imageSectorBytes = 512;
 export async function openDisk(path: string, options: OpenOptions = {}): Promise<TargetDisk> {
   const disk = await findDisk(path, options);
   refuseUnsuitable(path, disk, options);
+  options.onFound?.(disk);
   const hadMaps = isMapped(disk) && disk.partitions.length > 0;
   if (hadMaps) await unmapPartitions(disk.path);
   try {
@@ -68,8 +74,11 @@ async function findDisk(path: string, { clock = systemClock, signal }: OpenOptio
   return { ...disk, path: device };
 }
 
-function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minBytes }: OpenOptions): void {
+function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minBytes, never }: OpenOptions): void {
   const refuse = (why: string, hint?: string) => new DiskError({ what: 'install to', target: path, why, hint });
+  const forbidden = findNever(disk, never);
+  if (forbidden !== undefined)
+    throw refuse(`it matches --never ${forbidden.text}`, 'choose another disk with -d, or leave out --never');
   // The types that the original accepts.
   if (!['disk', 'mpath', 'loop', 'lvm'].includes(disk.type))
     throw refuse(`it is of type ${disk.type}, not a full disk`);

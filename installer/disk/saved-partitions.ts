@@ -1,5 +1,6 @@
 import { DiskError } from './errors.ts';
 import { backupBytes, encodeTable, maxPartitions, type Partition, type PartitionTable } from './gpt.ts';
+import { matchesPattern } from './pattern.ts';
 
 /** New content of both ends of a disk. */
 export interface DiskEnds {
@@ -29,8 +30,12 @@ export class SavedPartitions {
    * @throws {DiskError} a partition overlaps the backup of the table
    */
   constructor(table: PartitionTable, patterns: readonly string[], disk: DiskGeometry) {
-    this.partitions = table.partitions.filter(({ label }) => patterns.some((pattern) => matches(label, pattern)));
-    this.unmatched = patterns.filter((pattern) => !table.partitions.some(({ label }) => matches(label, pattern)));
+    this.partitions = table.partitions.filter(({ label }) =>
+      patterns.some((pattern) => matchesPattern(label, pattern)),
+    );
+    this.unmatched = patterns.filter(
+      (pattern) => !table.partitions.some(({ label }) => matchesPattern(label, pattern)),
+    );
     this.#disk = disk;
     this.#diskGuid = table.diskGuid;
     const end = disk.sizeBytes - backupBytes(disk.sectorSizeBytes);
@@ -107,15 +112,4 @@ export class SavedPartitions {
       hint: 'move it, rename it, or leave it out of --save-partlabel',
     });
   }
-}
-
-/**
- * Unlike in file name patterns, `*` matches a leading dot and a slash: a partition that it does not
- * match is lost.
- */
-function matches(label: string, pattern: string): boolean {
-  const parts = pattern
-    .split(/([*?])/)
-    .map((part) => (part === '*' ? '.*' : part === '?' ? '.' : part.replace(/[\\^$.+()[\]{}|]/g, '\\$&')));
-  return new RegExp(`^${parts.join('')}$`, 'su').test(label);
 }

@@ -1,10 +1,14 @@
 import { stat } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { printable } from '../../text/printable.ts';
+import { type BlockDevice, formatNumber, readExtent, readLinks, readProperties } from './block-devices.ts';
 import { DiskError } from './errors.ts';
-import { readSignature, readWwn } from './identity.ts';
-import { backingLoops, isClaimed } from './in-use.ts';
-import { type Disk, type DiskUse, parseLsblk, runLsblk } from './lsblk.ts';
+import { bareWwn, type Hint, matchesHint, namesTransport } from './hints.ts';
+import { readSignature } from './identity.ts';
+import { type Claim, readClaim } from './in-use.ts';
+import { comparePaths, type DescribedDevice, type Disk, type DiskUse, describeDevices } from './lsblk.ts';
+import { findMembers, type Member, type Region } from './members.ts';
+import { findUses, partitionsOf, readUsage, type UsageState } from './uses.ts';
 
 export type { Disk, DiskUse } from './lsblk.ts';
 
@@ -18,12 +22,21 @@ export interface SelectionOptions {
   readonly includeMajors?: readonly number[];
   /** No devices with one of these major numbers. */
   readonly excludeMajors?: readonly number[];
+  /** Only a disk that matches one of these; the first that a usable disk matches counts. */
+  readonly match?: readonly Hint[];
+  /** No disk that matches one of these. */
+  readonly never?: readonly Hint[];
+  /**
+   * Also disks that belong to arrays and pools of Linux (`own`), or to any system (`foreign`).
+   * Default: neither.
+   */
+  readonly wipeMembers?: 'own' | 'foreign';
 }
 
 /** An examined disk. `reason` completes the sentence "{path}: {reason}". */
 export interface Candidate {
   readonly disk: Disk;
-  readonly verdict: 'chosen' | 'larger' | 'unsuitable' | 'in use' | 'too small' | 'excluded';
+  readonly verdict: 'chosen' | 'larger' | 'unsuitable' | 'in use' | 'member' | 'too small' | 'excluded';
   readonly reason: string;
 }
 
@@ -44,47 +57,128 @@ export class NoDiskError extends DiskError {
   constructor(candidates: readonly Candidate[], minBytes: number = defaultMinBytes) {
     // The sentence of the original. Scripts search for it.
     const sentence = `Could not find smallest disk to install (min. ${formatGigabytes(minBytes)}).`;
-    super({ what: 'choose', target: 'a disk', why: sentence, hint: 'select one with -d' });
+    const ofMembers = candidates.some(({ verdict }) => verdict === 'member');
+    const hint = ofMembers
+      ? 'select one with -d, or allow disks of arrays and pools with --wipe-members'
+      : 'select one with -d';
+    super({ what: 'choose', target: 'a disk', why: sentence, hint });
     this.message = `${sentence}\n${describeCandidates(candidates) || 'no block device was found'}`;
     this.candidates = candidates;
   }
 }
 
 /**
- * Lists all whole block devices, ordered by path, with their uses.
- * @throws {ToolError} lsblk is missing or fails
+ * Lists all whole block devices, ordered by path, with their uses and the signatures on them.
  */
 export async function listDisks(clock: Clock, signal?: AbortSignal): Promise<Disk[]> {
-  const disks = parseLsblk(await runLsblk(undefined, signal));
-  return await Promise.all(disks.map((disk) => complete(disk, clock, signal)));
+  const [usage, links, described] = await Promise.all([readUsage(), readLinks(), describeDevices(undefined, signal)]);
+  const numbers = new Set(described.map(({ number }) => number));
+  const hidden = [...usage.devices.values()].filter(
+    ({ number, type, wholeDevice }) => type !== 'part' && wholeDevice === undefined && !numbers.has(number),
+  );
+  const disks = await Promise.all([
+    ...described.map((device) => inspect(device.number, device, { usage, links, clock, signal })),
+    ...hidden.map(({ number }) => inspect(number, undefined, { usage, links, clock, signal })),
+  ]);
+  return disks.flatMap((disk) => disk ?? []).toSorted((a, b) => comparePaths(a.path, b.path));
 }
 
 /**
- * One device, as in the list of `listDisks`.
+ * One device, as in the list of `listDisks`. Other devices are not looked at, but for further paths
+ * to the same storage.
  * @param path of the device itself, not of a link
  * @returns undefined for a partition
- * @throws {ToolError} lsblk is missing or fails
  */
 export async function inspectDevice(path: string, clock: Clock, signal?: AbortSignal): Promise<Disk | undefined> {
+  const number = formatNumber((await stat(path)).rdev);
   // The report also contains the devices on top of it.
-  const json = await runLsblk(path, signal);
-  const { rdev } = await stat(path);
-  const disk = parseLsblk(json).find((entry) => isDevice(entry, rdev));
-  return disk === undefined ? undefined : await complete(disk, clock, signal);
+  const [usage, links, described] = await Promise.all([readUsage(), readLinks(), describeDevices(path, signal)]);
+  const own = described.find((device) => device.number === number);
+  const disk = await inspect(number, own, { usage, links, clock, signal });
+  if (disk === undefined || disk.uses.length > 0) return disk;
+  return { ...disk, uses: await usesOfOtherPaths(disk, usage) };
+}
+
+interface InspectionContext {
+  readonly usage: UsageState;
+  readonly links: ReadonlyMap<string, readonly string[]>;
+  readonly clock: Clock;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What sysfs shows of a device, with what lsblk knows besides. */
+async function inspect(
+  number: string,
+  described: DescribedDevice | undefined,
+  { usage, links, clock, signal }: InspectionContext,
+): Promise<Disk | undefined> {
+  const device = [...usage.devices.values()].find((one) => one.number === number);
+  const type = described?.type ?? device?.type;
+  const path = described?.path ?? device?.path;
+  if (type === undefined || path === undefined || type === 'part') return undefined;
+  const shown = device === undefined ? undefined : await readProperties(device);
+  const [major = 0, minor = 0] = number.split(':').map(Number);
+  const parts = device === undefined ? [] : partitionsOf(usage.devices, device);
+  // The bus of a multipath device is that of its paths.
+  const lower = type === 'mpath' && device !== undefined ? usage.devices.get(device.slaves[0] ?? '') : undefined;
+  const transport = lower === undefined ? shown?.transport : (await readProperties(lower)).transport;
+  const disk: Disk = {
+    path,
+    links: links.get(path) ?? links.get(`/dev/${device?.name}`) ?? [],
+    major,
+    minor,
+    type,
+    sizeBytes: described?.sizeBytes ?? shown?.sizeBytes ?? 0,
+    sectorSizeBytes: described?.sectorSizeBytes ?? shown?.sectorSizeBytes ?? 512,
+    readOnly: described?.readOnly ?? shown?.readOnly ?? false,
+    removable: described?.removable ?? shown?.removable ?? false,
+    isExternal: shown?.isExternal ?? false,
+    mayOpen: true,
+    rotational: shown?.rotational,
+    transport: transport ?? described?.transport,
+    vendor: shown?.vendor,
+    model: described?.model ?? shown?.model,
+    serial: described?.serial ?? shown?.serial,
+    wwn: described?.wwn ?? shown?.wwn,
+    signature: described?.signature,
+    members: [],
+    partitions: [...new Set([...parts.map((part) => part.path), ...(described?.partitions ?? [])])],
+    uses: allUses(findUses(usage, number), described?.uses ?? []),
+  };
+  return await complete(disk, await regionsOf(parts), clock, signal);
+}
+
+/** Those that sysfs shows, and those that only lsblk knows. */
+function allUses(shown: readonly DiskUse[], described: readonly DiskUse[]): DiskUse[] {
+  const others = described.filter(({ kind, by }) => !shown.some((use) => use.kind === kind && use.by === by));
+  return [...shown, ...others];
+}
+
+async function regionsOf(parts: readonly BlockDevice[]): Promise<Region[]> {
+  const regions = await Promise.all(parts.map(async (part) => ({ part, ...(await readExtent(part)) })));
+  return regions.flatMap(({ part, offsetBytes, sizeBytes }) =>
+    offsetBytes === undefined ? [] : [{ device: part.path, offsetBytes, sizeBytes }],
+  );
 }
 
 /**
  * The rule of the original: the smallest of the unused disks larger than the minimum; of several,
- * the first by path. Unlike the original it also skips disks that cannot be booted from or must not
- * be overwritten: see `verdictOn`.
+ * the first by path. Unlike the original it takes only fixed disks of this machine that belong to
+ * no array, pool or cluster: see `verdictOn`. Of several hints, the first that a usable disk
+ * matches counts.
  */
 export function chooseSmallest(disks: readonly Disk[], options: SelectionOptions = {}): Selection {
-  const preferred = disks.toSorted((a, b) => a.sizeBytes - b.sizeBytes || (a.path < b.path ? -1 : 1));
+  const preferred = disks.toSorted((a, b) => a.sizeBytes - b.sizeBytes || comparePaths(a.path, b.path));
   const verdicts = preferred.map((disk) => ({ disk, ...verdictOn(disk, disks, options) }));
-  const chosen = verdicts.find((entry) => entry.verdict === 'larger')?.disk;
+  const usable = verdicts.filter((entry) => entry.verdict === 'larger').map(({ disk }) => disk);
+  const { match = [] } = options;
+  const hint = match.find((one) => usable.some((disk) => matchesHint(one, disk)));
+  const chosen = hint === undefined ? usable[0] : usable.find((disk) => matchesHint(hint, disk));
   const candidates = verdicts.map((entry): Candidate => {
     if (entry.disk !== chosen) return entry;
-    return { disk: entry.disk, verdict: 'chosen', reason: 'the smallest unused disk' };
+    const which =
+      hint === undefined ? 'the smallest unused disk' : `the smallest unused disk that matches ${hint.text}`;
+    return { disk: entry.disk, verdict: 'chosen', reason: which };
   });
   return chosen === undefined ? { candidates } : { chosen, candidates };
 }
@@ -108,27 +202,41 @@ export function describeCandidates(candidates: readonly Candidate[]): string {
  * be chosen.
  */
 function verdictOn(disk: Disk, all: readonly Disk[], options: SelectionOptions): Omit<Candidate, 'disk'> {
-  const { includeMajors, excludeMajors, minBytes = defaultMinBytes } = options;
+  const { includeMajors, excludeMajors, match = [], never = [], minBytes = defaultMinBytes } = options;
+  const excluded = (reason: string) => ({ verdict: 'excluded', reason }) as const;
   if (includeMajors !== undefined && !includeMajors.includes(disk.major)) {
-    return { verdict: 'excluded', reason: `its major number ${disk.major} is not in the list of -I` };
+    return excluded(`its major number ${disk.major} is not in the list of -I`);
   }
-  if (excludeMajors?.includes(disk.major)) {
-    return { verdict: 'excluded', reason: `its major number ${disk.major} is in the list of -e` };
-  }
-  const unsuitable = unsuitability(disk, includeMajors?.includes(disk.major) ?? false);
+  if (excludeMajors?.includes(disk.major)) return excluded(`its major number ${disk.major} is in the list of -e`);
+  const forbidden = findNever(disk, never);
+  if (forbidden !== undefined) return excluded(`it matches --never ${forbidden.text}`);
+  const matching = match.filter((hint) => matchesHint(hint, disk));
+  if (match.length > 0 && matching.length === 0) return excluded('it does not match --match');
+  const unsuitable =
+    unsuitability(disk, includeMajors?.includes(disk.major) ?? false) ??
+    attachment(
+      disk,
+      includeMajors?.includes(disk.major) === true || matching.some((hint) => namesTransport(hint, disk)),
+    );
   if (unsuitable !== undefined) return { verdict: 'unsuitable', reason: unsuitable };
   const use = disk.uses[0] ?? useOfOtherPath(disk, all);
   if (use !== undefined) return { verdict: 'in use', reason: describeUse(use, disk) };
+  const membership = membershipOf(disk, options.wipeMembers);
+  if (membership !== undefined) return { verdict: 'member', reason: membership };
   if (disk.sizeBytes <= minBytes) {
     return { verdict: 'too small', reason: `it is not larger than ${formatGigabytes(minBytes)}` };
   }
   return { verdict: 'larger', reason: 'usable, but not the smallest' };
 }
 
+/** The hint by which a disk must not be touched, if there is one. */
+export function findNever(disk: Disk, never: readonly Hint[] = []): Hint | undefined {
+  return never.find((hint) => matchesHint(hint, disk));
+}
+
 function unsuitability(disk: Disk, namedByMajor: boolean): string | undefined {
   if (disk.sizeBytes === 0) return 'it has no medium or size';
   if (disk.readOnly) return 'it is read-only';
-  if (disk.removable) return 'it is removable (select it with -d)';
   // RAM disks and zram are disks to lsblk.
   if (/^\/dev\/(z?ram|fd)\d+$/.test(disk.path)) return 'it is a RAM disk or floppy, which cannot be booted from';
   if (disk.type === 'loop' || disk.type === 'lvm') {
@@ -137,19 +245,83 @@ function unsuitability(disk: Disk, namedByMajor: boolean): string | undefined {
   } else if (disk.type !== 'disk' && disk.type !== 'mpath') {
     return `it is of type ${disk.type}, not a full disk`;
   }
+  if (!disk.mayOpen) return 'this process may not open it';
   if (disk.sectorSizeBytes !== 512) {
     return `its sectors have ${disk.sectorSizeBytes} bytes, but the image needs sectors of 512`;
-  }
-  if (disk.signature?.endsWith('raid_member') || disk.signature === 'mpath_member') {
-    return `it is part of an array or multipath device (${disk.signature}); select it with -d to overwrite it`;
   }
   return undefined;
 }
 
+/** Ways in which disks are attached from outside of the machine, with the reason for the list. */
+const outside: Readonly<Record<string, string>> = {
+  usb: 'it is attached by USB',
+  sd: 'it is an SD card',
+  sbp: 'it is attached by FireWire',
+  iscsi: 'it is in a storage network',
+  fc: 'it is in a storage network',
+  'nvme-tcp': 'it is in a storage network',
+  'nvme-rdma': 'it is in a storage network',
+  'nvme-fc': 'it is in a storage network',
+  'nvme-loop': 'it is in a storage network',
+};
+
+/** A disk of the machine itself is neither removable nor made of other devices. */
+function attachment(disk: Disk, isNamed: boolean): string | undefined {
+  const { transport = '' } = disk;
+  if (isNamed) return undefined;
+  const softwarePath = /^\/dev\/(bcache|nbd|rbd|drbd|zd|pmem|nullb|ublkb|mtdblock|ubiblock)\d/;
+  if (transport === 'software' || softwarePath.test(disk.path)) {
+    // Multipath devices have the bus of their paths.
+    if (disk.type === 'mpath') return undefined;
+    return `it is made by software of other storage (select it with -d, or its major number with -I ${disk.major})`;
+  }
+  const how = outside[transport];
+  if (how !== undefined) return `${how} (select it with -d, or with --match transport=${transport})`;
+  if (disk.removable) return 'it is removable (select it with -d)';
+  if (disk.isExternal) return 'it is attached to a port for external devices (select it with -d)';
+  return undefined;
+}
+
+function membershipOf(disk: Disk, wipeMembers: SelectionOptions['wipeMembers']): string | undefined {
+  const foreign = disk.members.find(({ isForeign }) => isForeign);
+  const member = foreign ?? disk.members[0];
+  if (member === undefined || wipeMembers === 'foreign') return undefined;
+  if (foreign === undefined && wipeMembers === 'own') return undefined;
+  const option = foreign === undefined ? '--wipe-members' : '--wipe-members=foreign';
+  return `${describeMember(member, disk)} (select it with -d, or give ${option})`;
+}
+
+/** "it has a signature of ZFS (zfs_member)", "its partition /dev/sda2 has …" */
+export function describeMember(member: Member, disk: { readonly path: string }): string {
+  const subject = member.device === disk.path ? 'it' : `its partition ${member.device}`;
+  return `${subject} has a signature of ${member.system} (${member.signature})`;
+}
+
 /** Without multipath each path is a disk, and only one of them shows that the storage is in use. */
 function useOfOtherPath(disk: Disk, all: readonly Disk[]): DiskUse | undefined {
-  if (disk.wwn === undefined) return undefined;
-  return all.find((other) => other !== disk && other.wwn === disk.wwn && other.uses.length > 0)?.uses[0];
+  return all.find((other) => other.path !== disk.path && isSameStorage(disk, other) && other.uses.length > 0)?.uses[0];
+}
+
+/** Some devices have a number that is not theirs alone; then size or serial number differ. */
+function isSameStorage(
+  one: Pick<Disk, 'wwn' | 'serial' | 'sizeBytes'>,
+  other: Pick<Disk, 'wwn' | 'serial' | 'sizeBytes'>,
+): boolean {
+  if (one.wwn === undefined || other.wwn === undefined || bareWwn(one.wwn) !== bareWwn(other.wwn)) return false;
+  const hasOtherSerial = one.serial !== undefined && other.serial !== undefined && one.serial !== other.serial;
+  return one.sizeBytes === other.sizeBytes && !hasOtherSerial;
+}
+
+async function usesOfOtherPaths(disk: Disk, usage: UsageState): Promise<DiskUse[]> {
+  if (disk.wwn === undefined) return [];
+  const found: DiskUse[] = [];
+  for (const device of usage.devices.values()) {
+    if (device.number === `${disk.major}:${disk.minor}` || device.type !== 'disk') continue;
+    // The serial number of lsblk has another form than that of sysfs.
+    const other = { ...(await readProperties(device)), serial: undefined };
+    if (isSameStorage(disk, other)) found.push(...findUses(usage, device.number));
+  }
+  return found;
 }
 
 /** "it is mounted at /data", "its partition /dev/sda3 is used as swap", … */
@@ -171,36 +343,47 @@ export function formatGigabytes(bytes: number): string {
   return `${Number((bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1))}GB`;
 }
 
-/** Linux' encoding of a device number in 64 bits: makedev(3). */
-function isDevice(disk: Disk, rdev: number): boolean {
-  const number = BigInt(rdev);
-  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
-  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn);
-  return BigInt(disk.major) === (major & 0xffffffffn) && BigInt(disk.minor) === (minor & 0xffffffffn);
-}
-
-/** Adds what lsblk does not know. */
-async function complete(disk: Disk, clock: Clock, signal: AbortSignal | undefined): Promise<Disk> {
-  const uses = await allUses(disk, clock);
-  // Not for devices that are only selected explicitly, nor for drives that would have to load a
-  // medium.
-  if (disk.type !== 'disk' || disk.sizeBytes === 0 || disk.removable) return { ...disk, uses };
-  const wwn = disk.wwn ?? (await readWwn(disk.path));
+/** Adds what only the device itself tells. */
+async function complete(
+  disk: Disk,
+  regions: readonly Region[],
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<Disk> {
+  const { claim, uses } = await tryClaim(disk, clock);
+  const opened = { ...disk, uses, mayOpen: claim !== 'denied' };
+  // Not of drives that would have to load a medium.
+  if (disk.sizeBytes === 0 || disk.type === 'rom' || !opened.mayOpen) return opened;
+  const members = await findMembers(disk, regions, signal).catch(() => []);
+  signal?.throwIfAborted();
+  // Not for devices that are only selected explicitly.
+  if (disk.type !== 'disk' || disk.removable) return { ...opened, members };
   const signature = disk.signature ?? (await readSignature(disk.path, signal).catch(() => undefined));
   signal?.throwIfAborted();
-  return { ...disk, uses, wwn, signature };
+  return { ...opened, signature, members: withArray(disk, members, signature) };
 }
 
-async function allUses(disk: Disk, clock: Clock): Promise<DiskUse[]> {
-  const uses = [...disk.uses, ...(await backingLoops(disk.path))];
-  // A mount in another mount namespace shows only in that the device cannot be claimed. Not tried
-  // on loop devices: their owners would notice the claim.
+/** libblkid and multipath know further kinds. */
+function withArray(disk: Disk, members: readonly Member[], signature: string | undefined): readonly Member[] {
+  const isArray = signature?.endsWith('raid_member') === true || signature === 'mpath_member';
+  if (!isArray || members.some((member) => member.device === disk.path)) return members;
+  const system = signature === 'mpath_member' ? 'a multipath device' : 'a RAID';
+  return [{ device: disk.path, signature, system, isForeign: false }, ...members];
+}
+
+async function tryClaim(disk: Disk, clock: Clock): Promise<{ claim: Claim | undefined; uses: readonly DiskUse[] }> {
+  const { uses, type } = disk;
+  // A mount in another mount namespace may show only in that the device cannot be claimed. Not
+  // tried on loop devices: their owners would notice the claim.
   const isWorthTrying = uses.length === 0 && disk.sizeBytes > 0 && !disk.readOnly && !disk.removable;
   // The devices of its own partitions claim a multipath device. Opening it shows whether they are
   // in use.
-  if (disk.type === 'mpath' && disk.partitions.length > 0) return uses;
-  if (isWorthTrying && (disk.type === 'disk' || disk.type === 'mpath') && (await isClaimed(disk.path, clock))) {
-    uses.push({ kind: 'claimed', device: disk.path, by: 'something outside this container or mount namespace' });
-  }
-  return uses;
+  const hasMaps = type === 'mpath' && disk.partitions.length > 0;
+  if (!isWorthTrying || hasMaps || (type !== 'disk' && type !== 'mpath')) return { claim: undefined, uses };
+  const claim = await readClaim(disk.path, clock);
+  if (claim !== 'claimed') return { claim, uses };
+  return {
+    claim,
+    uses: [{ kind: 'claimed', device: disk.path, by: 'something outside this container or mount namespace' }],
+  };
 }

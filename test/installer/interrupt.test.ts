@@ -6,11 +6,11 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { parseTable } from '../../installer/disk/gpt.ts';
-import { backingLoops } from '../../installer/disk/in-use.ts';
 import { type FakeTools, makeFakeTools } from '../sandbox/fake-tools.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { type Fault, startMirror } from '../sandbox/mirror.ts';
 import { imageFile, makeSignedRelease, publish, type SignedRelease } from '../sandbox/signed-release.ts';
+import { attachedLoops } from './attached-loops.ts';
 import { readOemFile, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
@@ -155,7 +155,7 @@ async function assertNothingLeft({ disk, temporary }: Run): Promise<void> {
     [],
     'mounts',
   );
-  assert.deepEqual(await backingLoops(disk.path), [], 'loop devices');
+  assert.deepEqual(await attachedLoops(disk.path), [], 'loop devices');
 }
 
 /**
@@ -306,8 +306,7 @@ test(`flatcar-install is killed at any moment: the disk boots all or nothing (SE
       run.child.kill('SIGKILL');
       await run.child;
       // What it had mounted stays: no process was left to clean up.
-      for (const { by } of await backingLoops(run.disk.path)) {
-        const device = by.split(' ')[0] ?? '';
+      for (const device of await attachedLoops(run.disk.path)) {
         await execa('umount', [device], { reject: false });
         await execa('losetup', ['--detach', device], { reject: false });
       }

@@ -43,7 +43,7 @@ const table = [
   ['-v', '--verbose', undefined, { verbose: true }],
 ] as const;
 
-const always = { tries: 10, timeout: 20, reread: true, zeroOffload: true };
+const always = { tries: 10, timeout: 20, wait: 0, reread: true, zeroOffload: true };
 
 for (const [short, long, value, sets] of table) {
   test(`parseOptions() knows ${short} and ${long}`, () => {
@@ -67,6 +67,19 @@ const additions = [
   ['--min-size', '20GB', { minSize: 20_000_000_000 }],
   ['--min-size', '1.5 GiB', { minSize: 1_610_612_736 }],
   ['--min-size', '512', { minSize: 512 }],
+  ['--wipe-members', undefined, { wipeMembers: 'own' }],
+  ['--wipe-members=foreign', undefined, { wipeMembers: 'foreign' }],
+  ['--wait', '30', { wait: 30 }],
+  [
+    '--match',
+    'model=a*',
+    { match: [{ text: 'model=a*', conditions: [{ property: 'model', operator: '=', value: 'a*' }] }] },
+  ],
+  [
+    '--never',
+    'size<1TB',
+    { never: [{ text: 'size<1TB', conditions: [{ property: 'size', operator: '<', value: '1TB' }] }] },
+  ],
   ['--save-partlabel', 'data,var-*', { savePartlabel: ['data', 'var-*'] }],
   ['--list-disks', undefined, { listDisks: true }],
   ['--key-fingerprint', fingerprint, { keyFingerprint: fingerprint }],
@@ -149,14 +162,19 @@ test('parseOptions() shows help wherever -h stands, with the defaults of this ma
 });
 
 test('makePlan() lets -s win over -d, and needs a target unless only downloading', () => {
-  assert.deepEqual(plan(['-d', '/dev/sda']).target, { kind: 'device', path: '/dev/sda', minBytes: undefined });
+  assert.deepEqual(plan(['-d', '/dev/sda']).target, {
+    ...{ kind: 'device', path: '/dev/sda', minBytes: undefined, never: undefined, waitSeconds: 0 },
+  });
   assert.equal(plan(['-d', '/dev/sda', '-s']).target?.kind, 'smallest');
   assert.deepEqual(plan(['-s', '-I', '8', '-e', '259']).target, {
     kind: 'smallest',
     minBytes: undefined,
     includeMajors: [8],
     excludeMajors: [259],
+    ...{ match: undefined, never: undefined, wipeMembers: undefined, waitSeconds: 0 },
   });
+  assert.equal(plan(['--match', 'model=a*']).target?.kind, 'smallest');
+  assert.throws(() => plan(['-d', '/dev/sda', '--match', 'model=a*']), /give either -d or --match/);
   assert.equal(plan(['-D', '-d', '/dev/sda']).target, undefined);
   assert.throws(() => plan([]), /no target block device provided \(give -d DEVICE/);
 });

@@ -83,6 +83,7 @@ test('readSite() reads mirrors, one a line, and the authorities one by one', asy
     baseUrls: ['https://one.example/flatcar', 'http://two.example'],
     keyFile: join(root, key),
     authorities: [authority.certificate, other.certificate],
+    waitSeconds: 0,
   });
   assert.deepEqual(parseMirrors(''), []);
 });
@@ -104,10 +105,22 @@ for (const [what, content, message] of [
   });
 }
 
+test('readSite() reads how long to wait for a disk, and --wait overrides it', async () => {
+  const read = await readSite(await makeRoot({ 'etc/flatcar-install/wait-seconds': '30\n' }));
+  assert.equal(read.waitSeconds, 30);
+  assert.equal(planOf().target?.waitSeconds, 30);
+  assert.equal(planOf('--wait', '5').target?.waitSeconds, 5);
+  await assert.rejects(
+    readSite(await makeRoot({ 'etc/flatcar-install/wait-seconds': 'long' })),
+    /wait-seconds: it has no number of seconds/,
+  );
+});
+
 const site: SiteDefaults = {
   baseUrls: ['https://one.example/flatcar', 'https://two.example/'],
   keyFile: '/etc/flatcar-install/signing-key.asc',
   authorities: [],
+  waitSeconds: 30,
 };
 
 function planOf(...args: string[]) {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { systemClock } from '../../../clock/system.ts';
-import { isClaimed } from '../../../installer/disk/in-use.ts';
-import { parseLsblk } from '../../../installer/disk/lsblk.ts';
+import { type Hint, parseHint } from '../../../installer/disk/hints.ts';
+import { readClaim } from '../../../installer/disk/in-use.ts';
+import { type Disk, parseLsblk } from '../../../installer/disk/lsblk.ts';
 import {
   chooseSmallest,
   describeCandidates,
@@ -48,8 +49,33 @@ function lsblk(...devices: Device[]): string {
   return JSON.stringify({ blockdevices: devices.map(node) });
 }
 
-function choose(devices: Device[], options?: SelectionOptions): Selection {
-  return chooseSmallest(parseLsblk(lsblk(...devices)), options);
+/** The disks of such a report, with properties that lsblk does not have. */
+function toDisks(devices: readonly Device[], properties: Readonly<Record<string, Partial<Disk>>> = {}): Disk[] {
+  return parseLsblk(lsblk(...devices)).map(({ number, ...device }) => {
+    const [major = 0, minor = 0] = number.split(':').map(Number);
+    return {
+      ...device,
+      ...{ major, minor, type: device.type ?? 'disk', sizeBytes: device.sizeBytes ?? 0 },
+      ...{ sectorSizeBytes: device.sectorSizeBytes ?? 512, readOnly: device.readOnly === true },
+      ...{ removable: device.removable === true, isExternal: false, mayOpen: true, rotational: undefined },
+      ...{ links: [], vendor: undefined, members: [] },
+      ...properties[device.path],
+    };
+  });
+}
+
+function choose(
+  devices: Device[],
+  options?: SelectionOptions,
+  properties?: Readonly<Record<string, Partial<Disk>>>,
+): Selection {
+  return chooseSmallest(toDisks(devices, properties), options);
+}
+
+function hint(text: string): Hint {
+  const parsed = parseHint(text);
+  if ('wrong' in parsed) assert.fail(parsed.wrong);
+  return parsed;
 }
 
 function reasonFor(selection: Selection, path: string): string {
@@ -158,12 +184,10 @@ test('chooseSmallest() passes over what cannot be installed to and goes on to th
     { path: '/dev/sdb', rm: true, tran: 'usb' },
     { path: '/dev/sdc', size: 0 },
     { path: '/dev/sdd', 'log-sec': 4096 },
-    { path: '/dev/sde', fstype: 'linux_raid_member' },
-    { path: '/dev/sdf', fstype: 'mpath_member' },
-    { path: '/dev/sdz', size: 100 * gigabyte, fstype: 'LVM2_member' },
+    { path: '/dev/sdz', size: 100 * gigabyte, fstype: 'ext4' },
   ]);
   assert.equal(selection.chosen?.path, '/dev/sdz');
-  assert.match(reasonFor(selection, '/dev/sr0'), /removable/);
+  assert.match(reasonFor(selection, '/dev/sr0'), /type rom, not a full disk/);
   assert.match(reasonFor(selection, '/dev/zram0'), /a RAM disk or floppy/);
   assert.match(reasonFor(selection, '/dev/ram0'), /a RAM disk or floppy/);
   assert.match(reasonFor(selection, '/dev/fd0'), /a RAM disk or floppy/);
@@ -171,11 +195,9 @@ test('chooseSmallest() passes over what cannot be installed to and goes on to th
   assert.match(reasonFor(selection, '/dev/mapper/vg-lv'), /type lvm/);
   assert.match(reasonFor(selection, '/dev/md0'), /type raid1, not a full disk/);
   assert.match(reasonFor(selection, '/dev/sda'), /read-only/);
-  assert.match(reasonFor(selection, '/dev/sdb'), /removable/);
+  assert.match(reasonFor(selection, '/dev/sdb'), /attached by USB/);
   assert.match(reasonFor(selection, '/dev/sdc'), /no medium or size/);
   assert.match(reasonFor(selection, '/dev/sdd'), /its sectors have 4096 bytes/);
-  assert.match(reasonFor(selection, '/dev/sde'), /linux_raid_member/);
-  assert.match(reasonFor(selection, '/dev/sdf'), /mpath_member/);
 });
 
 test('chooseSmallest() includes and excludes by major number', () => {
@@ -191,18 +213,93 @@ test('chooseSmallest() includes and excludes by major number', () => {
   assert.equal(choose(devices, { includeMajors: [7, 8], excludeMajors: [7] }).chosen?.path, '/dev/sda');
 });
 
-test('parseLsblk() reads the strings of old versions and the single mount point', () => {
-  const old = { size: '20000000000', 'log-sec': '512', ro: '0', rm: '1', mountpoints: undefined, mountpoint: '/mnt' };
-  const [disk] = parseLsblk(lsblk({ path: '/dev/sda', ...old }));
-  assert.equal(disk?.sizeBytes, 20_000_000_000);
-  assert.equal(disk?.readOnly, false);
-  assert.equal(disk?.removable, true);
-  assert.deepEqual(disk?.uses, [{ kind: 'mounted', device: '/dev/sda', by: '/mnt' }]);
+test('chooseSmallest() takes fixed disks of the machine only: nothing attached from outside, nothing made by software', () => {
+  const devices = ['sda', 'sdb', 'sdc', 'sdd', 'sde', 'sdf', 'sdg', 'mmcblk0', 'mmcblk1', 'nvme0n1', 'bcache0', 'zd0'];
+  const selection = choose(
+    devices.map((name) => ({ path: `/dev/${name}`, size: (name === 'mmcblk1' ? 90 : 20) * gigabyte })),
+    {},
+    {
+      '/dev/sda': { transport: 'usb' },
+      '/dev/sdb': { transport: 'iscsi' },
+      '/dev/sdc': { transport: 'fc' },
+      '/dev/sdd': { removable: true },
+      '/dev/sde': { isExternal: true },
+      '/dev/sdf': { transport: 'software' },
+      '/dev/sdg': { mayOpen: false },
+      '/dev/mmcblk0': { transport: 'sd' },
+      '/dev/mmcblk1': { transport: 'mmc' },
+      '/dev/nvme0n1': { transport: 'nvme-tcp' },
+    },
+  );
+  assert.equal(selection.chosen?.path, '/dev/mmcblk1', 'eMMC is soldered to the board');
+  assert.match(reasonFor(selection, '/dev/sda'), /by USB \(select it with -d, or with --match transport=usb\)/);
+  for (const name of ['sdb', 'sdc', 'nvme0n1']) assert.match(reasonFor(selection, `/dev/${name}`), /storage network/);
+  assert.match(reasonFor(selection, '/dev/sdd'), /removable/);
+  assert.match(reasonFor(selection, '/dev/sde'), /port for external devices/);
+  for (const name of ['sdf', 'bcache0', 'zd0']) assert.match(reasonFor(selection, `/dev/${name}`), /made by software/);
+  assert.match(reasonFor(selection, '/dev/sdg'), /may not open it/);
+  assert.match(reasonFor(selection, '/dev/mmcblk0'), /SD card/);
 });
 
-test('parseLsblk() refuses what is not a report of lsblk', () => {
-  assert.throws(() => parseLsblk('{"blockdevices": [{"path": 1}]}'));
-  assert.deepEqual(parseLsblk(''), []);
+const lvm = { device: '/dev/sda2', signature: 'LVM2_member', system: 'LVM', isForeign: false };
+const vmfs = { device: '/dev/sda', signature: 'VMFS_volume_member', system: 'VMFS', isForeign: true };
+
+test('chooseSmallest() takes members of arrays and pools only with --wipe-members, and says so', () => {
+  const only = [{ path: '/dev/sda' }];
+  const ofLvm = { '/dev/sda': { members: [lvm] } };
+  const refused = choose(only, {}, ofLvm);
+  assert.equal(refused.chosen, undefined);
+  assert.equal(
+    reasonFor(refused, '/dev/sda'),
+    'its partition /dev/sda2 has a signature of LVM (LVM2_member) (select it with -d, or give --wipe-members)',
+  );
+  assert.match(new NoDiskError(refused.candidates).hint ?? '', /--wipe-members/);
+  assert.equal(choose(only, { wipeMembers: 'own' }, ofLvm).chosen?.path, '/dev/sda');
+  const ofBoth = { '/dev/sda': { members: [lvm, vmfs] } };
+  const foreign = choose(only, { wipeMembers: 'own' }, ofBoth);
+  assert.equal(
+    reasonFor(foreign, '/dev/sda'),
+    'it has a signature of VMFS (VMFS_volume_member) (select it with -d, or give --wipe-members=foreign)',
+  );
+  assert.equal(choose(only, { wipeMembers: 'foreign' }, ofBoth).chosen?.path, '/dev/sda');
+  assert.doesNotMatch(new NoDiskError([]).hint ?? '', /members/);
+});
+
+test('chooseSmallest() takes the smallest of those that match, by the first hint that fits', () => {
+  const devices = [
+    { path: '/dev/sda', size: 20 * gigabyte, model: 'QEMU HARDDISK' },
+    { path: '/dev/sdb', size: 30 * gigabyte, model: 'Samsung SSD 870', serial: 'S1' },
+    { path: '/dev/sdc', size: 40 * gigabyte, model: 'Samsung SSD 990', serial: 'S2' },
+    { path: '/dev/sdd', size: 10 * gigabyte, model: 'Samsung SSD 870', tran: 'usb' },
+  ];
+  const chosen = (...texts: string[]) => choose(devices, { match: texts.map(hint) }).chosen?.path;
+  assert.equal(chosen('model=samsung*'), '/dev/sdb');
+  assert.equal(chosen('model=samsung*,size>=35GB'), '/dev/sdc');
+  assert.equal(chosen('serial=none', 'serial=S2', 'model=*'), '/dev/sdc');
+  assert.equal(chosen('model=Samsung'), undefined, 'a pattern matches the whole property');
+  const selection = choose(devices, { match: [hint('serial=S2')] });
+  assert.equal(reasonFor(selection, '/dev/sdc'), 'the smallest unused disk that matches serial=S2');
+  assert.equal(reasonFor(selection, '/dev/sda'), 'it does not match --match');
+  const usb = choose(devices, { match: [hint('transport=usb')], minBytes: 1 });
+  assert.equal(usb.chosen?.path, '/dev/sdd', 'named, so allowed');
+});
+
+test('chooseSmallest() never takes what --never describes', () => {
+  const devices = [{ path: '/dev/sda' }, { path: '/dev/sdb', serial: 'DATA-1', size: 15 * gigabyte }];
+  const selection = choose(devices, { never: [hint('serial=DATA-*')], match: [hint('path=/dev/sd*')] });
+  assert.equal(selection.chosen?.path, '/dev/sda');
+  assert.equal(reasonFor(selection, '/dev/sdb'), 'it matches --never serial=DATA-*');
+});
+
+test('chooseSmallest() does not take two devices of one number for one storage if they differ', () => {
+  const wwn = '0x5000000000000000';
+  const selection = choose([
+    { path: '/dev/sda', wwn, serial: 'A', mountpoints: ['/data'] },
+    { path: '/dev/sdb', wwn: 'naa.5000000000000000', serial: 'B' },
+    { path: '/dev/sdc', wwn: 'naa.5000000000000000', serial: 'A', size: 20 * gigabyte },
+  ]);
+  assert.equal(selection.chosen?.path, '/dev/sdb');
+  assert.equal(reasonFor(selection, '/dev/sdc'), '/dev/sda is mounted at /data');
 });
 
 test('NoDiskError says the sentence of the original and shows every disk with the reason', () => {
@@ -256,12 +353,12 @@ test('listDisks() never offers the disk that the system runs from', async () => 
   assert.notEqual(disk?.uses.length, 0);
 });
 
-test('inspectDevice() names the mount point of a mounted device, and isClaimed() knows without seeing it', async () => {
+test('inspectDevice() names the mount point of a mounted device, and readClaim() knows without seeing it', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 16 * 1024 * 1024 });
-  assert.equal(await isClaimed(loop.path, systemClock), false);
+  assert.equal(await readClaim(loop.path, systemClock), 'free');
   await using mounted = await mountScratch(loop.path);
   assert.deepEqual((await inspectDevice(loop.path, systemClock))?.uses, [
     { kind: 'mounted', device: loop.path, by: mounted.directory },
   ]);
-  assert.equal(await isClaimed(loop.path, systemClock), true);
+  assert.equal(await readClaim(loop.path, systemClock), 'claimed');
 });

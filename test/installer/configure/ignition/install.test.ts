@@ -12,12 +12,12 @@ import { installIgnition } from '../../../../installer/configure/ignition/instal
 import { installNetworkUnits } from '../../../../installer/configure/network.ts';
 import { openDisk } from '../../../../installer/disk/device.ts';
 import { findPartition } from '../../../../installer/disk/gpt.ts';
-import { backingLoops } from '../../../../installer/disk/in-use.ts';
 import { writeImage } from '../../../../installer/disk/write.ts';
 import { makeFlatcarImage, partitionOffsetBytes } from '../../../sandbox/flatcar-layout.ts';
 import { ImageExtents } from '../../../sandbox/image-extents.ts';
 import { createLoopDevice, type LoopDevice } from '../../../sandbox/loop-device.ts';
 import { mountDevice } from '../../../sandbox/scratch-mount.ts';
+import { attachedLoops } from '../../attached-loops.ts';
 
 const config = Buffer.from('{"ignition": {"version": "2.1.0"}}\n');
 const grub = 'set oem_id="metal"\n';
@@ -62,7 +62,7 @@ test('installIgnition() writes config.ign for root only, and keeps what else is 
   {
     await using disk = await openDisk(loop.path);
     await installIgnition(disk, config);
-    assert.deepEqual(await backingLoops(loop.path), []);
+    assert.deepEqual(await attachedLoops(loop.path), []);
   }
   await withPartition(loop, 'OEM', async (root) => {
     assert.deepEqual(await readFile(join(root, 'config.ign')), config);
@@ -151,7 +151,7 @@ test('a file system that cannot be mounted is an error, and nothing stays attach
   await disk.write(Buffer.alloc(3000, 0xaa), partitionOffsetBytes('OEM') + 65536 + 128);
   await disk.sync();
   await assert.rejects(installIgnition(disk, config), ConfigurationError);
-  assert.deepEqual(await backingLoops(loop.path), []);
+  assert.deepEqual(await attachedLoops(loop.path), []);
 });
 
 test('a config that does not fit is an error, nothing stays attached and no part of the file is left', async () => {
@@ -163,7 +163,7 @@ test('a config that does not fit is an error, nothing stays attached and no part
       assert.match(error.message, /partition 9 \(ROOT\) of \/dev\/loop\d+: ENOSPC/);
       return true;
     });
-    assert.deepEqual(await backingLoops(loop.path), []);
+    assert.deepEqual(await attachedLoops(loop.path), []);
   }
   await withPartition(loop, 'ROOT', async (root) => {
     assert.equal((await execa('ls', ['-A', join(root, 'var/lib/flatcar-install')])).stdout, '');
@@ -174,7 +174,7 @@ test('an aborted signal stops before anything is attached', async () => {
   await using loop = await createInstalled();
   await using disk = await openDisk(loop.path);
   await assert.rejects(installIgnition(disk, config, AbortSignal.abort()), { name: 'AbortError' });
-  assert.deepEqual(await backingLoops(loop.path), []);
+  assert.deepEqual(await attachedLoops(loop.path), []);
   await execa('cmp', [loop.path, image]);
 });
 
