@@ -201,7 +201,7 @@ test('the partitions that kpartx makes of a multipath device are its partitions,
   assert.equal(findUses(usage, '8:0')[0]?.by, '/dev/mapper/mpatha (mpath)');
 });
 
-/** Where sysfs has a device, and what is told of its bus. */
+/** Where sysfs has a device, and the name of its bus. */
 for (const [path, files, expected] of [
   [`pci0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdb`, {}, 'usb'],
   ['pci0/ata1/host0/target0:0:0/0:0:0:0/block/sda', {}, 'sata'],
