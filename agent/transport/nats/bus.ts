@@ -1,7 +1,7 @@
 import { createConnection } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
-import { connect, errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
+import { errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
 import { z } from 'zod';
 import type { Clock } from '../../../clock/clock.ts';
 import { DeadlineError, startDeadline } from '../../../clock/deadline.ts';
@@ -11,6 +11,7 @@ import { isSameFailure } from '../../../errors/same-failure.ts';
 import { formatAuthority, withoutBrackets } from '../../../net/authority.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
 import { TransportError } from '../transport.ts';
+import { connectBounded } from './bounded-transport.ts';
 
 /** Invalid options: a malformed address or subject. */
 export class NatsOptionsError extends Error {
@@ -170,7 +171,7 @@ export class Bus implements AsyncDisposable {
     try {
       const server = await greeting(address, clock, this.#stop.signal);
       const tls = this.#tlsFor(server);
-      const connection = await connect({
+      const connection = await connectBounded({
         ...address.credentials,
         ...(tls !== undefined && { tls }),
         name,

@@ -72,6 +72,10 @@ export function openNats(options: NatsOptions): Transport {
 const maxWaitingLists = 16;
 /** So much text of lists waits to be read. */
 const maxUnreadBytes = 8 * maxListBytes;
+/** What waits of an empty list. */
+const overheadBytes = 8192;
+/** So many refusals are reported at once; of others only the count. */
+const maxRefusals = 16;
 const maxMessageCharacters = 4000;
 
 class NatsTransport implements Transport {
@@ -85,6 +89,9 @@ class NatsTransport implements Transport {
   /** Settled when all texts that have come are read, in their order. */
   #reading: Promise<void> = Promise.resolve();
   #unreadBytes = 0;
+  /** Refused lists whose report is on its way. */
+  #refusals = 0;
+  #unreported = 0;
   readonly #stop = new AbortController();
   #hasEnded = false;
   /** A list has ended since the last answer to a question for work. */
@@ -162,17 +169,20 @@ class NatsTransport implements Transport {
       this.#refuse(`the list cannot be used: ${tooMuch}`);
       return;
     }
-    this.#unreadBytes += bytes.length;
+    const cost = bytes.length + overheadBytes;
+    this.#unreadBytes += cost;
     const text = new TextDecoder().decode(bytes);
     this.#reading = this.#reading.then(async () => {
       await this.#read(text);
-      this.#unreadBytes -= bytes.length;
+      this.#unreadBytes -= cost;
     });
   }
 
   #excessOf({ length }: Uint8Array): string | undefined {
     if (length > maxListBytes) return `it has ${length} bytes, more than ${maxListBytes}`;
-    return this.#unreadBytes + length > maxUnreadBytes ? 'too many others are still to be read' : undefined;
+    return this.#unreadBytes + length + overheadBytes > maxUnreadBytes
+      ? 'too many others are still to be read'
+      : undefined;
   }
 
   /** Never rejects: what is wrong with a list is reported. */
@@ -213,10 +223,23 @@ class NatsTransport implements Transport {
 
   /** Publishes the warning too, in one attempt: a message that is no list gets no more. */
   #refuse(why: string): void {
+    if (this.#refusals === maxRefusals) {
+      this.#unreported += 1;
+      return;
+    }
+    this.#refusals += 1;
     this.#warn(why);
     const none = { workflow_id: '', task_id: '', action_id: '', action_name: '', agent_id: this.#options.workerId };
     const report = { ...none, state: 'FAILED', message: toMessage(this.#options.redact(why), maxMessageCharacters) };
-    this.#bus.publish(report, this.#stop.signal).catch((error: Error) => this.#warn(error.message));
+    this.#bus
+      .publish(report, this.#stop.signal)
+      .catch((error: Error) => this.#warn(error.message))
+      .finally(() => {
+        this.#refusals -= 1;
+        if (this.#refusals > 0 || this.#unreported === 0) return;
+        this.#warn(`${this.#unreported} more lists cannot be used: too many come at once`);
+        this.#unreported = 0;
+      });
   }
 
   #end(list: ListInWork, { action }: Event): void {

@@ -32,6 +32,8 @@ export async function readList(
     thread.once('message', resolve).once('error', reject);
     thread.once('exit', () => reject(new Error('its thread ended without an answer')));
   });
+  // It may be stopped before it is waited for.
+  answer.catch(() => {});
   try {
     const read = await within(clock, { seconds: timeoutSeconds, awaited: 'result' }, signal, () => answer);
     if (read.kind === 'list') return read.list;
