@@ -3,24 +3,27 @@
  * newer, with GCC's libgcc_s (docs/executable.md).
  *
  * `node executable/build.ts [--output build] [--arch x86_64|aarch64]` writes
- * `build/nibs-linux-x64` or `build/nibs-linux-arm64`, and for the architecture of this machine the
+ * `build/nibs-linux-x64` or `build/nibs-linux-arm64`, its bill of materials beside it
+ * (`….spdx.json`), and for the architecture of this machine the
  * links by which its programs are called. The base is the pinned Node from the npm registry, which
  * also runs the tests: the version that was tested is the version that is shipped.
  */
 import { chmod, copyFile, lstat, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join, parse, resolve } from 'node:path';
+import { basename, dirname, join, parse, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild';
 import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
 import { threadFile } from '../agent/transport/nats/read-list.ts';
 import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
 import { keyFileName } from '../installer/signing-key.ts';
+import { billPath } from '../sbom/sbom.ts';
 import { lockFile } from '../tools/file-lock.ts';
 import { runTool, ToolError } from '../tools/run-tool.ts';
+import { billOfMaterials } from './bill-of-materials.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
 import { copyNode } from './node-base.ts';
@@ -100,6 +103,7 @@ const bundling = {
   legalComments: 'none',
   absWorkingDir: root,
   logLevel: 'warning',
+  metafile: true,
 } as const satisfies BuildOptions;
 
 await main();
@@ -122,6 +126,8 @@ async function main(): Promise<void> {
 
   const bundles = await bundleSources();
   await makeExecutable(bundles, architecture, executable);
+  const bill = await billOfMaterials(basename(executable), await readFile(executable), bundles.metafiles, architecture);
+  await writeFile(billPath(executable), bill);
   if (architecture === hostArchitecture) await linkNames(executable, output);
   process.stdout.write(`${executable}\n`);
 }
@@ -148,13 +154,15 @@ interface Bundles {
    * these names.
    */
   readonly assets: Readonly<Record<string, string>>;
+  /** What is in them. */
+  readonly metafiles: readonly Metafile[];
 }
 
 async function bundleSources(): Promise<Bundles> {
   const manifest = z
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')));
-  await build({
+  const { metafile } = await build({
     entryPoints: {
       main: join(root, 'executable/main.ts'),
       agent: join(root, 'agent/main.ts'),
@@ -182,10 +190,11 @@ async function bundleSources(): Promise<Bundles> {
     banner: { js: "const __nibsModuleUrl = require('node:url').pathToFileURL(__filename).href;" },
     plugins: [decompressPlugin(), withoutSsh, withoutWindows, withoutProtoLoader, onlyEnglish],
   });
-  await bundleThread();
+  const metafiles = [metafile, await bundleThread()];
   const assets = ['agent.cjs', 'installer.cjs', ...PACKAGES_APART.map(bundleOf)];
   return {
     main: join(bundleDirectory, 'main.cjs'),
+    metafiles,
     assets: {
       ...Object.fromEntries(assets.map((name) => [name, join(bundleDirectory, name)])),
       [threadFile]: join(bundleDirectory, threadFile),
@@ -197,12 +206,13 @@ async function bundleSources(): Promise<Bundles> {
 /**
  * The thread that reads lists of actions: a bundle with all its packages, because it has no others.
  */
-async function bundleThread(): Promise<void> {
-  await build({
+async function bundleThread(): Promise<Metafile> {
+  const { metafile } = await build({
     entryPoints: [join(root, 'agent/transport/nats/read-list-thread.ts')],
     outfile: join(bundleDirectory, threadFile),
     ...bundling,
   });
+  return metafile;
 }
 
 /**

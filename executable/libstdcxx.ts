@@ -6,6 +6,7 @@ import { mkdir, mkdtempDisposable, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { debianMirrors } from '../debian/mirrors.ts';
+import type { Library } from '../sbom/sbom.ts';
 import { runTool } from '../tools/run-tool.ts';
 
 interface Source {
@@ -30,14 +31,26 @@ const sources: Readonly<Partial<Record<NodeJS.Architecture, Source>>> = {
   },
 };
 
+/** The library, for a bill of materials. */
+export function libstdcxx(architecture: NodeJS.Architecture): Library {
+  const [, version = '', debian = ''] = /_([^_]+)_([^_]+)\.deb$/.exec(sourceFor(architecture).path) ?? [];
+  const purl = `pkg:deb/debian/libstdc++6@${version}?arch=${debian}&distro=bullseye`;
+  return { name: 'libstdc++6', version, license: 'GPL-3.0-or-later WITH GCC-exception-3.1', purl };
+}
+
+function sourceFor(architecture: NodeJS.Architecture): Source {
+  const source = sources[architecture];
+  if (source === undefined) throw new Error(`no libstdc++ is named for ${architecture} (executable/libstdcxx.ts)`);
+  return source;
+}
+
 /**
  * @param cache directory in which the package is kept, under its checksum
  * @returns the file of the shared library
  * @throws {Error} no mirror of Debian has the package
  */
 export async function fetchLibstdcxx(architecture: NodeJS.Architecture, cache: string): Promise<Buffer> {
-  const source = sources[architecture];
-  if (source === undefined) throw new Error(`no libstdc++ is named for ${architecture} (executable/libstdcxx.ts)`);
+  const source = sourceFor(architecture);
   const file = join(cache, `${source.sha256}.deb`);
   const isThere = await readFile(file).then(
     () => true,

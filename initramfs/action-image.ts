@@ -42,6 +42,7 @@ const site = await readSite();
 await writeContainerImage(
   {
     architecture,
+    executable,
     packages: actionPackages,
     reference: 'flatcar-install:latest',
     config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },

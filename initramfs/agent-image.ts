@@ -30,6 +30,7 @@ const { architecture, executable, output } = imageOptions(values, 'tink-worker')
 await writeContainerImage(
   {
     architecture,
+    executable,
     packages: agentPackages,
     reference: 'tink-worker:latest',
     config: {

@@ -23,6 +23,7 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import type { Package } from '../debian/package.ts';
+import { billOf, sbom } from '../sbom/sbom.ts';
 import { type Additions, manifestOf, packAdditions, readAdditions } from './additions/additions.ts';
 import { additionArguments, additionOptions } from './additions/options.ts';
 import { writeChecksums, writeWhole } from './checksums.ts';
@@ -32,7 +33,6 @@ import { exitOnMistake } from './exit-on-mistake.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
 import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
 import { engines, firmwareChoices, kernels } from './package-sets.ts';
-import { npmPackages, sbom } from './sbom.ts';
 import { compressions, squashfsOptions, writeSquashfs, xzOptions } from './squashfs.ts';
 import { type DebianSystem, defaultEngine, fetchSystem } from './system.ts';
 import { Tree } from './tree.ts';
@@ -171,9 +171,10 @@ async function writeImage(
   const { list: packages, timeSeconds } = sources;
   delivered.set(`initramfs-${arch}.manifest.json`, Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`));
   const bill = sbom({
+    name: 'nibs-boot-image',
     files,
     packages: withAdded(packages, additions?.packages ?? []),
-    npmPackages: await npmPackages(sources.architecture),
+    included: [await billOf(sources.executable)],
     containerImages: additions?.images ?? [],
     licences: sources.firmware.licences,
     timeSeconds,

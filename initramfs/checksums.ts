@@ -15,7 +15,9 @@ export async function writeChecksums(directory: string, names: readonly string[]
   const earlier = [...before.matchAll(/^[0-9a-f]{64} {2}(.+)$/gm)].map(([, name = '']) => name);
   const present = earlier.filter((name) => existsSync(join(directory, name)));
   const all = [...new Set([...names, ...present])].sort();
-  const lines = await Promise.all(all.map(async (name) => `${await sha256(join(directory, name))}  ${name}\n`));
+  const lines = await Promise.all(
+    all.map(async (name) => `${await fileDigest(join(directory, name), 'sha256')}  ${name}\n`),
+  );
   await writeWhole(path, lines.join(''));
 }
 
@@ -25,8 +27,9 @@ export async function writeWhole(path: string, content: Uint8Array | string): Pr
   await rename(`${path}.unfinished`, path);
 }
 
-async function sha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
+/** @returns in hexadecimal */
+export async function fileDigest(path: string, algorithm: 'sha256' | 'sha1'): Promise<string> {
+  const hash = createHash(algorithm);
   await pipeline(createReadStream(path), hash);
   return hash.digest('hex');
 }

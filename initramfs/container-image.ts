@@ -1,9 +1,11 @@
 import { copyFile, mkdir, rm, symlink } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
 import type { PackageSet } from '../debian/package.ts';
 import { selectPackages } from '../debian/select.ts';
 import { unpackPackages } from '../debian/unpack.ts';
+import { billOf, billPath, sbom } from '../sbom/sbom.ts';
+import { fileDigest, writeWhole } from './checksums.ts';
 import { findLibraries } from './libraries.ts';
 import { writeOciArchive } from './oci.ts';
 import { productLock } from './package-sets.ts';
@@ -39,6 +41,8 @@ export function imageOptions(
 /** Contents of a container image. */
 export interface ContainerImage {
   readonly architecture: Architecture;
+  /** Path of the executable in it, which has its bill of materials beside it. */
+  readonly executable: string;
   /** Debian packages to take programs and libraries from. */
   readonly packages: PackageSet;
   /** Docker's `image:tag`. */
@@ -60,7 +64,7 @@ const created = new Date(Number(process.env['SOURCE_DATE_EPOCH'] ?? 0) * 1000);
 /**
  * Builds a container image without an engine and writes it as an OCI archive;
  * `skopeo copy oci-archive:FILE docker://REGISTRY/NAME` pushes it to a registry.
- * @param output path of the archive
+ * @param output path of the archive; its bill of materials is written beside it
  */
 export async function writeContainerImage(image: ContainerImage, output: string): Promise<void> {
   const scratch = `${output}.d`;
@@ -71,11 +75,20 @@ export async function writeContainerImage(image: ContainerImage, output: string)
     for (const directory of [unpacked, ...layers]) await mkdir(directory, { recursive: true });
     const { debian: architecture } = image.architecture;
     const options = { lockFile: productLock, architecture };
-    const { files } = await selectPackages(image.packages, options);
+    const { files, packages } = await selectPackages(image.packages, options);
     await unpackPackages(files.values(), unpacked);
     await image.layOut(unpacked, layers);
     const { reference, config } = image;
     await writeOciArchive({ layers, architecture, reference, config, created }, output);
+    const [sha256, sha1] = await Promise.all([fileDigest(output, 'sha256'), fileDigest(output, 'sha1')]);
+    const bill = sbom({
+      name: basename(output),
+      files: [{ name: basename(output), sha256, sha1 }],
+      packages,
+      included: [await billOf(image.executable)],
+      timeSeconds: created.getTime() / 1000,
+    });
+    await writeWhole(billPath(output), bill);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -157,6 +157,9 @@ export const ownCode: readonly string[] = [
  */
 const programStarters = ['execa', 'node:child_process', 'esbuild', 'node-disk-info', 'systeminformation'];
 
+/** What needs the boot image imports one of these. */
+const needImages = ['test/sandbox/machine.ts', 'test/initramfs/built-image.ts'];
+
 /** Of what `make build` makes. */
 const readsExecutable = /nibs-linux-\$/;
 
@@ -198,7 +201,7 @@ export async function classify(paths: readonly string[]): Promise<readonly TestF
   );
   return paths.map((path) => {
     const files = loaded.get(path) ?? [];
-    if (files.includes('test/sandbox/machine.ts')) return { path, layer: 'machine' };
+    if (needImages.some((one) => files.includes(one))) return { path, layer: 'machine' };
     return { path, layer: files.some((file) => startsPrograms(file) || needsMore.has(file)) ? 'integration' : 'unit' };
   });
 }

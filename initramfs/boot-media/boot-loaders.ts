@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DebianArchitecture } from '../../debian/package.ts';
+import type { DebianArchitecture, Package } from '../../debian/package.ts';
 import { fingerprint, selectPackages } from '../../debian/select.ts';
 import { unpackOnce } from '../../debian/unpack.ts';
 import { bootLoaderPackages, productLock } from '../package-sets.ts';
@@ -19,6 +19,8 @@ export interface BootLoaders {
   readonly biosGrub: string | undefined;
   /** What starts the kernel of a unified kernel image. */
   readonly uefiStub: string;
+  /** Debian's packages that they are from. */
+  readonly packages: readonly Package[];
 }
 
 /**
@@ -39,5 +41,6 @@ export async function fetchBootLoaders(cache: string, architecture: DebianArchit
     networkGrub: join(signedGrub, `grubnet${efiName}.efi.signed`),
     biosGrub: architecture === 'amd64' ? join(root, 'usr/lib/grub/i386-pc') : undefined,
     uefiStub: join(root, `usr/lib/systemd/boot/efi/linux${efiName}.efi.stub`),
+    packages: selection.packages,
   };
 }

@@ -8,18 +8,21 @@
  * - `iso` writes `nibs-x86_64.iso`, for CD drives and USB sticks.
  * - `netboot` writes the directory `netboot`, for a TFTP or HTTP server.
  *
+ * Beside each is its bill of materials (`….spdx.json`).
+ *
  * `--arguments` are kernel arguments of the site. The same inputs give the same bytes; a signature
  * has a time.
  */
-import { mkdtempDisposable, rename, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { mkdtempDisposable, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { architectureOf, hostArchitecture } from '../../debian/architecture.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { writeChecksums } from '../checksums.ts';
-import { findBootImage } from './boot-image.ts';
-import { fetchBootLoaders } from './boot-loaders.ts';
+import { billOf, billPath, sbom } from '../../sbom/sbom.ts';
+import { fileDigest, writeChecksums, writeWhole } from '../checksums.ts';
+import { type BootImage, findBootImage } from './boot-image.ts';
+import { type BootLoaders, fetchBootLoaders } from './boot-loaders.ts';
 import { writeIso } from './iso.ts';
 import { fetchMediaTools } from './media-tools.ts';
 import { writeNetboot } from './netboot.ts';
@@ -94,12 +97,33 @@ async function main(): Promise<void> {
     await make(unfinished, scratch.path);
     if (medium === 'netboot') await rm(join(output, name), { recursive: true, force: true }); // rename() keeps it
     await rename(unfinished, join(output, name));
+    await writeBill(join(output, name), image, loaders);
     process.stdout.write(`${join(output, name)}\n`);
   }
   await writeChecksums(
     output,
     media.filter((medium) => medium !== 'netboot').map((medium) => makers[medium][0]),
   );
+}
+
+/** Writes the bill of materials of a medium, or of a directory of files, beside it. */
+async function writeBill(path: string, image: BootImage, { packages }: BootLoaders): Promise<void> {
+  const isDirectory = (await stat(path)).isDirectory();
+  const below = isDirectory ? await readdir(path, { recursive: true, withFileTypes: true }) : [];
+  const paths = isDirectory ? below.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name)) : [path];
+  const files = paths.sort().map(async (file) => ({
+    name: relative(dirname(path), file),
+    sha256: await fileDigest(file, 'sha256'),
+    sha1: await fileDigest(file, 'sha1'),
+  }));
+  const bill = sbom({
+    name: basename(path),
+    files: await Promise.all(files),
+    packages,
+    included: [await billOf(image.initramfs)],
+    timeSeconds: image.timeSeconds,
+  });
+  await writeWhole(billPath(path), bill);
 }
 
 /** @throws {Error} only one of both is given */

@@ -8,6 +8,7 @@ import { basename, join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
 import { architectures, hostArchitecture } from '../../debian/architecture.ts';
+import { findLayers } from './built-image.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const [other] = architectures.filter((one) => one !== hostArchitecture);
@@ -32,24 +33,6 @@ before(async () => {
   }
 });
 after(() => rm(output, { recursive: true }));
-
-/** Offsets of the squashfs images in the archives that the initramfs begins with. */
-async function findLayers(image: string): Promise<number[]> {
-  await using file = await open(image);
-  const found: number[] = [];
-  const roundUp = (value: number, multiple: number) => Math.ceil(value / multiple) * multiple;
-  for (let offset = 0; ; ) {
-    const header = (await file.read(Buffer.alloc(110), 0, 110, offset)).buffer.toString('latin1');
-    if (!header.startsWith('070701')) return found; // the last archive is compressed
-    const [sizeBytes, nameBytes] = [54, 94].map((at) => Number.parseInt(header.slice(at, at + 8), 16));
-    ok(sizeBytes !== undefined && nameBytes !== undefined);
-    const { buffer } = await file.read(Buffer.alloc(nameBytes - 1), 0, nameBytes - 1, offset + 110);
-    const content = offset + roundUp(110 + nameBytes, 4);
-    if (buffer.toString().endsWith('.squashfs')) found.push(content);
-    offset = content + roundUp(sizeBytes, 4);
-    if (buffer.toString() === 'TRAILER!!!') offset = roundUp(offset, 512);
-  }
-}
 
 async function filesOf(directory: string): Promise<string[]> {
   const entries = await readdir(join(system, directory), { recursive: true, withFileTypes: true });

@@ -1,20 +1,23 @@
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import type { Architecture } from '../debian/architecture.ts';
 import { type Package, release } from '../debian/package.ts';
-
-const root = resolve(import.meta.dirname, '..');
 
 /** What a bill of materials is about. */
 export interface Contents {
+  /** Of what: letters, digits, `.` and `-`. */
+  readonly name: string;
   /** The files that are delivered. */
   readonly files: readonly DeliveredFile[];
-  readonly packages: readonly Package[];
-  /** npm packages in the executable. */
-  readonly npmPackages: readonly NpmPackage[];
+  /** Debian packages. Default: none. */
+  readonly packages?: readonly Package[];
+  /** Default: none. */
+  readonly npmPackages?: readonly NpmPackage[];
+  /** What is compiled into a program. Default: none. */
+  readonly libraries?: readonly Library[];
   /** Container images that a site has added. Default: none. */
   readonly containerImages?: readonly ContainerImage[];
+  /** Bills of materials of what is inside, of this module. Default: none. */
+  readonly included?: readonly string[];
   /** Debian package → the text of its licences, for those whose licences ask to be passed on. */
   readonly licences?: ReadonlyMap<string, string>;
   /** Seconds since 1970. */
@@ -42,44 +45,44 @@ export interface NpmPackage {
   readonly license: string | undefined;
 }
 
-const NpmLock = z.object({
-  packages: z.record(
-    z.string(),
-    z.object({
-      version: z.string().optional(),
-      license: z.string().optional(),
-      dev: z.boolean().optional(),
-      optional: z.boolean().optional(),
-      devOptional: z.boolean().optional(),
-    }),
-  ),
+/** A library without a registry of packages. */
+export interface Library {
+  readonly name: string;
+  readonly version: string;
+  /** SPDX expression; undefined if it is not asserted. */
+  readonly license?: string;
+  /** Package URL. Default: one of the type `generic`. */
+  readonly purl?: string;
+}
+
+const Included = z.object({
+  packages: z.array(z.looseObject({ SPDXID: z.string() })),
+  hasExtractedLicensingInfos: z.array(z.looseObject({})).default([]),
 });
 
 /**
- * The packages that package-lock.json has for the product: those that the executable may contain. A
- * bundle has only the files that it uses. The executable begins with the Node of its architecture.
+ * The bill of materials beside a file.
+ * @throws {Error} there is none
  */
-export async function npmPackages({ node }: Architecture): Promise<NpmPackage[]> {
-  const baseOfExecutable = `node_modules/node-linux-${node}`;
-  const lock = NpmLock.parse(JSON.parse(await readFile(join(root, 'package-lock.json'), 'utf8')));
-  return Object.entries(lock.packages)
-    .filter(
-      ([path, one]) => path === baseOfExecutable || (path !== '' && !one.dev && !one.devOptional && !one.optional),
-    )
-    .map(([path, { version = '', license }]) => ({
-      name: path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length),
-      version,
-      license,
-    }));
+export async function billOf(path: string): Promise<string> {
+  return await readFile(billPath(path), 'utf8').catch((cause: unknown) => {
+    throw new Error(`${path} has no bill of materials beside it (make build writes it)`, { cause });
+  });
+}
+
+export function billPath(path: string): string {
+  return `${path}.spdx.json`;
 }
 
 /**
- * The bill of materials of an image in SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/), as JSON.
+ * The bill of materials in SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/), as JSON.
  * Same contents, same bytes: its namespace is derived from the files. Debian does not list licences
  * in a form that SPDX can name: those of its packages are not asserted, or their text is given.
  */
 export function sbom(contents: Contents): string {
-  const { files, packages, npmPackages, containerImages = [], licences = new Map(), timeSeconds } = contents;
+  const { name, files, packages = [], npmPackages = [], libraries = [], timeSeconds } = contents;
+  const { containerImages = [], included = [], licences = new Map() } = contents;
+  const inside = included.map((text) => Included.parse(JSON.parse(text)));
   const texts = [...new Set(licences.values())];
   const licenceOf = (name: string): string => {
     const text = licences.get(name);
@@ -88,9 +91,15 @@ export function sbom(contents: Contents): string {
   const elements = [
     ...packages.map((one) => debianElement(one, licenceOf(one.name))),
     ...npmPackages.map(npmElement),
+    ...libraries.map(libraryElement),
     ...containerImages.map(imageElement),
+    // The first one stands for all that is in it.
+    ...inside.flatMap((one) => one.packages.slice(1)),
+  ].filter(({ SPDXID }, index, all) => all.findIndex((one) => one.SPDXID === SPDXID) === index);
+  const licensingInfos = [
+    ...texts.map(licensingInfo),
+    ...inside.flatMap(({ hasExtractedLicensingInfos }) => hasExtractedLicensingInfos),
   ];
-  const name = 'nibs-boot-image';
   const image = {
     SPDXID: identifier('Package', name),
     name,
@@ -122,7 +131,7 @@ export function sbom(contents: Contents): string {
     },
     packages: [image, ...elements],
     files: fileElements,
-    ...(texts.length === 0 ? {} : { hasExtractedLicensingInfos: texts.map(licensingInfo) }),
+    ...(licensingInfos.length === 0 ? {} : { hasExtractedLicensingInfos: licensingInfos }),
     relationships: [
       relationship('SPDXRef-DOCUMENT', 'DESCRIBES', image.SPDXID),
       ...[...fileElements, ...elements].map(({ SPDXID }) => relationship(image.SPDXID, 'CONTAINS', SPDXID)),
@@ -155,6 +164,11 @@ function npmElement(one: NpmPackage) {
     ...element('npm', one.name, one.version, one.license ?? 'NOASSERTION', purl),
     supplier: 'NOASSERTION',
   };
+}
+
+function libraryElement({ name, version, license = 'NOASSERTION', purl }: Library) {
+  const location = purl ?? `pkg:generic/${purlPart(name)}@${purlPart(version)}`;
+  return { ...element('library', name, version, license, location), supplier: 'NOASSERTION' };
 }
 
 /** Its layers are not taken apart. */

