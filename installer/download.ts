@@ -1,7 +1,6 @@
-import { createWriteStream } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { constants, type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { refuseOlder } from './age.ts';
@@ -43,17 +42,17 @@ async function downloadOnce(
 ): Promise<Downloaded> {
   const { release } = plan;
   const path = join(directory, imageFileName(release));
-  const partial = `${path}.partial`;
+  // A name that no other download has, and that was not placed before.
+  const partial = join(directory, `.${imageFileName(release)}.${randomBytes(9).toString('base64url')}.partial`);
   using image = await openImage(plan, client, report, signal);
   report.phase('download', `Downloading ${image.origin} to ${path}`);
   try {
-    // Made anew: in a directory that others can write to, something else may have that name.
-    await rm(partial, { force: true });
-    await pipeline(image.bytes, createWriteStream(partial, { flags: 'wx', flush: true }), { signal });
+    await using file = await open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    await file.writeFile(image.bytes, { signal });
     const signedBy = await image.verified();
     if (signedBy !== undefined) report.phase('verify', describeSigner(signedBy));
     refuseOlder(image.origin, plan.notOlderThan, { signedBy, version: undefined });
-    await putInPlace(partial, path);
+    await putInPlace(file, partial, path);
     return { path, release, signedBy };
   } catch (cause) {
     await rm(partial, { force: true }).catch(() => {});
@@ -63,7 +62,18 @@ async function downloadOnce(
   }
 }
 
-async function putInPlace(partial: string, path: string): Promise<void> {
+/** What was verified gets the name: not a file that was put in its place meanwhile. */
+async function putInPlace(file: FileHandle, partial: string, path: string): Promise<void> {
+  await file.sync();
+  const [own, named] = [await file.stat(), await lstat(partial)];
+  if (named.dev !== own.dev || named.ino !== own.ino) {
+    throw new InstallError({
+      what: 'save',
+      target: path,
+      why: 'another file was put in the place of the download',
+      hint: 'download to a directory that only you can write to',
+    });
+  }
   await rename(partial, path);
   await using directory = await open(dirname(path), 'r');
   await directory.sync();

@@ -22,6 +22,6 @@ export async function dryRun(plan: InstallPlan, context: Omit<InstallContext, 'c
   const disk = await checkDisk(await chooseTarget(plan.target, context), { minBytes, never, clock, signal });
   warnOfMembers(disk, report);
   await warnOfEarlierInstallations(disk.path, context);
-  await findPartitionsToSave(disk, plan.savedLabels, report, signal);
+  await findPartitionsToSave(disk, plan.saved, report, signal);
   return disk.path;
 }

@@ -7,6 +7,7 @@ import { sweepPartitionMounts } from './configure/mount.ts';
 import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
+import type { PartitionTable } from './disk/gpt.ts';
 import type { Disk } from './disk/select.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
@@ -17,7 +18,13 @@ import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
 import { restartIfChanged } from './restart.ts';
-import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations, warnOfMembers } from './target.ts';
+import {
+  chooseTarget,
+  findPartitionsToSave,
+  noteRenumberings,
+  warnOfEarlierInstallations,
+  warnOfMembers,
+} from './target.ts';
 import { describeSigner, type SignedBy } from './verify.ts';
 
 /** What an installation uses besides the disk. */
@@ -59,7 +66,7 @@ export async function install(
   await using disk = await openTarget(plan.target, context);
   if (!plan.zeroOffload) disk.disableZeroOffload();
   await warnOfEarlierInstallations(disk.path, context);
-  disk.save(await findPartitionsToSave(disk, plan.savedLabels, report, signal));
+  disk.save(await findPartitionsToSave(disk, plan.saved, report, signal));
   const release = await findRelease(plan, client, signal);
 
   const { image, signedBy } = await writeVerified({ ...plan, release }, disk, context);
@@ -120,7 +127,8 @@ async function writeOnce(
   const onWarning = (message: string) => report.warn(message);
   const { readBack, zstdWindowBytes } = plan;
   const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes });
-  const image = await writeImage(decoded, disk, { signal, readBack });
+  const onTable = async (table: PartitionTable) => noteRenumberings(disk.saved, table, report);
+  const image = await writeImage(decoded, disk, { signal, readBack, onTable });
   report.detail(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
   );

@@ -2,6 +2,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { isVersion, type OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import { type Hint, parseHint } from './disk/hints.ts';
+import type { NumberRange } from './disk/saved-partitions.ts';
 import { noSite, type SiteDefaults } from './site.ts';
 import { parseBytes } from './size.ts';
 
@@ -35,6 +36,7 @@ export interface Options {
   /** Seconds. */
   readonly wait: number;
   readonly savePartlabel?: readonly string[];
+  readonly savePartindex?: readonly NumberRange[];
   readonly keyFingerprint?: string;
   readonly notOlderThan?: OldestImage;
   readonly ignitionUrl?: string;
@@ -118,6 +120,11 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       'keep the partitions of the disk with these labels, such as data,var-*; may be repeated',
       collectList,
     )
+    .option(
+      '--save-partindex <ranges>',
+      'keep the partitions of the disk with these numbers, such as 5,8-10 or 9-; may be repeated',
+      collectRanges,
+    )
     .option('-D, --download-only', 'only download the image to the current directory and verify it')
     .option('--list-disks', 'list the disks, which one -s would select, and why not the others')
     .optionsGroup('Image:')
@@ -187,6 +194,19 @@ function collect(value: string, previous: readonly string[] = []): string[] {
 
 function collectList(value: string, previous: readonly string[] = []): string[] {
   return [...previous, ...value.split(',').filter((part) => part !== '')];
+}
+
+/** As coreos-installer: 5, 8-10, 9- and -3. */
+function collectRanges(value: string, previous: readonly NumberRange[] = []): NumberRange[] {
+  const ranges = value.split(',').map((part): NumberRange => {
+    const [, from, hyphen, to] = /^(\d*)(-?)(\d*)$/.exec(part.trim()) ?? [];
+    const first = from === '' ? 1 : Number(from);
+    const last = to === '' ? (hyphen === '' ? first : Number.POSITIVE_INFINITY) : Number(to);
+    if (from === undefined || (from === '' && to === '') || first < 1 || last < first)
+      throw new InvalidArgumentError('Give numbers and ranges separated by commas, such as 5,8-10.');
+    return { first, last };
+  });
+  return [...previous, ...ranges];
 }
 
 function parseMajors(text: string): number[] {

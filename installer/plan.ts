@@ -1,6 +1,7 @@
 import type { OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import type { Hint } from './disk/hints.ts';
+import type { SavedSelection } from './disk/saved-partitions.ts';
 import { InstallError } from './errors.ts';
 import type { Options } from './options.ts';
 import { imageFileName, type Release, releaseBases } from './release.ts';
@@ -22,8 +23,8 @@ export interface InstallPlan {
   readonly acceptUnsigned: boolean;
   readonly configuration: ConfigurationPlan;
   readonly download: DownloadPlan;
-  /** Patterns of the labels of partitions to keep. */
-  readonly savedLabels: readonly string[];
+  /** Partitions to keep. */
+  readonly saved: SavedSelection;
   /** Read the disk back and compare it with what was written. */
   readonly readBack: boolean;
   /** Rescan the partition table when the disk is complete. */
@@ -105,7 +106,7 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
       uefiEntry: options.uefiEntry === true,
     },
     download: { tries: options.tries, timeoutSeconds: options.timeout },
-    savedLabels: options.savePartlabel ?? [],
+    saved: { labels: options.savePartlabel ?? [], numbers: options.savePartindex ?? [] },
     readBack: options.readBack === true,
     reread: options.reread,
     zeroOffload: options.zeroOffload,

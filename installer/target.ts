@@ -2,8 +2,8 @@ import { open } from 'node:fs/promises';
 import type { Clock } from '../clock/clock.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
-import { parseTable } from './disk/gpt.ts';
-import { SavedPartitions } from './disk/saved-partitions.ts';
+import { type PartitionTable, parseTable } from './disk/gpt.ts';
+import { type NumberRange, SavedPartitions, type SavedSelection } from './disk/saved-partitions.ts';
 import {
   chooseSmallest,
   type Disk,
@@ -85,22 +85,25 @@ export function warnOfMembers(disk: Disk, report: Report): void {
  */
 export async function findPartitionsToSave(
   disk: Pick<Disk, 'path' | 'sizeBytes' | 'sectorSizeBytes'>,
-  labels: readonly string[],
+  selection: SavedSelection,
   report: Report,
   signal: AbortSignal,
 ): Promise<SavedPartitions | undefined> {
-  if (labels.length === 0) return undefined;
+  if (selection.labels.length + selection.numbers.length === 0) return undefined;
   const table = parseTable(await readStart(disk.path), disk.path, disk.sectorSizeBytes);
   if (table === undefined) {
     throw new DiskError({
       what: 'save',
       target: `partitions of ${disk.path}`,
       why: 'it has no partition table (GPT) at its start',
-      hint: 'leave out --save-partlabel if there is nothing to save, or repair the table with gdisk',
+      hint: 'leave out --save-partlabel and --save-partindex if there is nothing to save, or repair the table with gdisk',
     });
   }
-  const saved = new SavedPartitions(table, labels, disk);
-  for (const pattern of saved.unmatched) report.warn(`${disk.path} has no partition labelled ${pattern} to save`);
+  const saved = new SavedPartitions(table, selection, disk);
+  for (const wanted of saved.unmatched) {
+    const which = typeof wanted === 'string' ? `labelled ${wanted}` : `numbered ${formatRange(wanted)}`;
+    report.warn(`${disk.path} has no partition ${which} to save`);
+  }
   if (saved.partitions.length === 0) return undefined;
   report.note(`Saving ${saved.partitions.map(({ number, label }) => `partition ${number} (${label})`).join(', ')}`);
   for (const partition of saved.partitions) {
@@ -111,6 +114,18 @@ export async function findPartitionsToSave(
     );
   }
   return saved;
+}
+
+function formatRange({ first, last }: NumberRange): string {
+  return first === last ? String(first) : `${first}-${Number.isFinite(last) ? last : ''}`;
+}
+
+/** Each saved partition that gets another number, because scripts may go by it. */
+export function noteRenumberings(saved: SavedPartitions | undefined, image: PartitionTable, report: Report): void {
+  for (const { partition, newNumber } of saved?.renumberingsFor(image) ?? []) {
+    const { number, label } = partition;
+    report.warn(`partition ${number} (${label}) becomes partition ${newNumber}: the image has a partition ${number}`);
+  }
 }
 
 async function readStart(path: string): Promise<Uint8Array> {

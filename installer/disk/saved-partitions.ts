@@ -16,26 +16,44 @@ interface DiskGeometry {
   readonly sectorSizeBytes: number;
 }
 
+/** Which partitions to keep: those that a pattern or a range describes. */
+export interface SavedSelection {
+  /** Patterns of labels: `*` stands for any characters, `?` for one. */
+  readonly labels: readonly string[];
+  readonly numbers: readonly NumberRange[];
+}
+
+/** Inclusive. */
+export interface NumberRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A saved partition whose number the image has too. */
+export interface Renumbering {
+  readonly partition: Partition;
+  readonly newNumber: number;
+}
+
 /** Partitions that an installation keeps, with their numbers, names and contents. */
 export class SavedPartitions {
   readonly partitions: readonly Partition[];
-  /** The patterns that match no label. */
-  readonly unmatched: readonly string[];
+  /** The patterns that match no label, and the ranges without a partition. */
+  readonly unmatched: readonly (string | NumberRange)[];
   readonly #disk: DiskGeometry;
   readonly #diskGuid: string;
 
   /**
    * @param table of the disk as it is
-   * @param patterns of labels: `*` stands for any characters, `?` for one
    * @throws {DiskError} a partition overlaps the backup of the table
    */
-  constructor(table: PartitionTable, patterns: readonly string[], disk: DiskGeometry) {
-    this.partitions = table.partitions.filter(({ label }) =>
-      patterns.some((pattern) => matchesPattern(label, pattern)),
-    );
-    this.unmatched = patterns.filter(
-      (pattern) => !table.partitions.some(({ label }) => matchesPattern(label, pattern)),
-    );
+  constructor(table: PartitionTable, { labels, numbers }: SavedSelection, disk: DiskGeometry) {
+    const all = table.partitions;
+    const hasLabel = (pattern: string) => (one: Partition) => matchesPattern(one.label, pattern);
+    const isWithin = (range: NumberRange) => (one: Partition) => one.number >= range.first && one.number <= range.last;
+    const filters = [...labels.map(hasLabel), ...numbers.map(isWithin)];
+    this.partitions = all.filter((partition) => filters.some((isMeant) => isMeant(partition)));
+    this.unmatched = [...labels, ...numbers].filter((_wanted, index) => !all.some(filters[index] ?? (() => true)));
     this.#disk = disk;
     this.#diskGuid = table.diskGuid;
     const end = disk.sizeBytes - backupBytes(disk.sectorSizeBytes);
@@ -69,20 +87,28 @@ export class SavedPartitions {
         );
       }
     }
+    const beyond = this.renumberingsFor(image).find(({ newNumber }) => newNumber > maxPartitions);
+    if (beyond !== undefined)
+      throw this.#refuse(beyond.partition, `the image has its number, and there is none left up to ${maxPartitions}`);
   }
 
   /**
-   * The partitions of the image and these, with their own numbers if the image does not use them,
-   * else with the next free ones.
+   * Those whose number the image uses. They move beyond the highest number of all, so that the
+   * others keep theirs.
    */
-  addTo(image: PartitionTable): PartitionTable {
+  renumberingsFor(image: PartitionTable): Renumbering[] {
     const taken = new Set(image.partitions.map(({ number }) => number));
-    const added = this.partitions.map((partition) => {
-      let { number } = partition;
-      while (taken.has(number)) number++;
-      taken.add(number);
-      return { ...partition, number };
-    });
+    const highest = Math.max(...taken, ...this.partitions.map(({ number }) => number));
+    const moved = this.partitions.filter(({ number }) => taken.has(number));
+    return moved.map((partition, index) => ({ partition, newNumber: highest + 1 + index }));
+  }
+
+  /** The partitions of the image and these. */
+  addTo(image: PartitionTable): PartitionTable {
+    const numbers = new Map(
+      this.renumberingsFor(image).map(({ partition, newNumber }) => [partition.number, newNumber]),
+    );
+    const added = this.partitions.map((one) => ({ ...one, number: numbers.get(one.number) ?? one.number }));
     const { sizeBytes, sectorSizeBytes } = this.#disk;
     return { ...image, alternateLba: sizeBytes / sectorSizeBytes - 1, partitions: [...image.partitions, ...added] };
   }
@@ -109,7 +135,7 @@ export class SavedPartitions {
       what: 'save',
       target,
       why,
-      hint: 'move it, rename it, or leave it out of --save-partlabel',
+      hint: 'move it, rename it, or leave it out of --save-partlabel and --save-partindex',
     });
   }
 }

@@ -13,6 +13,11 @@ export interface WriteOptions {
    * at most.
    */
   readonly onProgress?: ((progress: WriteProgress) => void) | undefined;
+  /**
+   * Called with the partition table of the image when that has arrived, before anything is changed;
+   * what it throws ends the installation.
+   */
+  readonly onTable?: ((table: PartitionTable) => Promise<void>) | undefined;
   /** Keep digests of the image, to compare it with data read back from the disk. Default: false. */
   readonly readBack?: boolean | undefined;
 }
@@ -212,6 +217,7 @@ class ImageWriter {
     this.#table = table;
     if (this.#imageSizeBytes > this.#disk.sizeBytes) throw this.#tooLarge(this.#imageSizeBytes);
     this.#disk.saved?.requireRoomBeside(table);
+    await this.#options.onTable?.(table);
     await this.#disk.invalidate();
     return table;
   }

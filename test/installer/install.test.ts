@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { copyFile, mkdir, open, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, lstat, mkdir, open, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
@@ -513,10 +513,12 @@ test('flatcar-install -D keeps an image only when its signature is good', async 
   const victim = join(release.directory, 'victim');
   await writeFile(victim, 'untouched');
   await symlink('victim', `${path}.partial`);
+  await symlink('victim', path);
   const ran = await flatcarInstall('-D', ...fromMirror(mirror));
   assert.deepEqual([ran.exitCode, ran.stdout], [0, `Success! ${path} is downloaded and verified\n`], ran.stderr);
   assert.ok(release.compressed.equals(await readFile(path)));
   assert.equal(await readFile(victim, 'utf8'), 'untouched');
+  assert.equal((await lstat(path)).mode & 0o7777, 0o600, 'as with the original');
   await rm(path);
 
   mirror.put(imageFile, Buffer.concat([release.compressed, Buffer.of(0)]));
@@ -524,7 +526,30 @@ test('flatcar-install -D keeps an image only when its signature is good', async 
   assert.equal(bad.exitCode, 1);
   assert.match(bad.stderr, /^Error: cannot verify http\S+\.sig: it is not a valid signature/m);
   const left = (await readdir(release.directory)).filter((name) => name.startsWith('flatcar_production'));
-  assert.deepEqual(left, []);
+  assert.deepEqual(left, ['flatcar_production_image.bin.bz2.partial'], 'only the link that was there');
+  await rm(`${path}.partial`);
+  const hidden = (await readdir(release.directory)).filter((name) => name.endsWith('.partial'));
+  assert.deepEqual(hidden, []);
+});
+
+test('two flatcar-install -D in one directory do not write into the same file', async () => {
+  await using first = await startRelease();
+  await using second = await startRelease();
+  const path = join(release.directory, 'flatcar_production_image.bin.bz2');
+  // The first has begun when the second begins, and ends while that is in the middle.
+  const [isFirstStalled, isSecondStalled] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  first.fail(imageFile, { stallAfterBytes: 1_000_000, afterwards: isFirstStalled.resolve });
+  second.fail(imageFile, { stallAfterBytes: 1_000_000, afterwards: isSecondStalled.resolve });
+  const one = flatcarInstall('-D', ...fromMirror(first), '--timeout', '3', '--tries', '5');
+  await isFirstStalled.promise;
+  const other = flatcarInstall('-D', ...fromMirror(second), '--timeout', '12', '--tries', '5');
+  await isSecondStalled.promise;
+  const { exitCode, stderr } = await one;
+  assert.equal(exitCode, 0, stderr);
+  assert.ok(release.compressed.equals(await readFile(path)), 'what was verified');
+  assert.equal((await other).exitCode, 0);
+  assert.ok(release.compressed.equals(await readFile(path)));
+  await rm(path);
 });
 
 test('flatcar-install -D goes on with another mirror, and starts over at one that has another image', async () => {

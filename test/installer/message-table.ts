@@ -188,7 +188,9 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'the image has a partition with the same name or GUID, and the installed system may use the wrong one':
       'a partition to save, with the name of one of the image',
     'partition … (…) of …': 'target: a partition to save',
-    'move it, rename it, or leave it out of --save-partlabel': 'hint: a partition that cannot be saved',
+    'the image has its number, and there is none left up to …': 'a partition to save, where there is no number left',
+    'move it, rename it, or leave it out of --save-partlabel and --save-partindex':
+      'hint: a partition that cannot be saved',
   },
   'disk/select.ts': {
     'Could not find smallest disk to install (min. …).':
@@ -286,6 +288,10 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     ' in … s (attempt … of …)': 'warning: trying again',
     'the connection broke': 'the connection broke, in place of the code of the system',
   },
+  'download.ts': {
+    'another file was put in the place of the download': '-D in a directory that others can write to',
+    'download to a directory that only you can write to': 'hint: -D in such a directory',
+  },
   'image.ts': {
     'installing … without verification, because it is given with -f': 'warning: -f',
     'Image signature unavailable': "why: the original's words for a signature that is not there",
@@ -371,9 +377,11 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '…: …, and is overwritten': 'warning: -d with a member of an array',
     'partitions of …': 'target: --save-partlabel',
     'it has no partition table (GPT) at its start': '--save-partlabel on an empty disk',
-    'leave out --save-partlabel if there is nothing to save, or repair the table with gdisk':
+    'leave out --save-partlabel and --save-partindex if there is nothing to save, or repair the table with gdisk':
       'hint: --save-partlabel on an empty disk',
-    '… has no partition labelled … to save': 'warning: a pattern that fits no partition',
+    '… has no partition … to save': 'warning: a pattern or number that fits no partition',
+    'partition … (…) becomes partition …: the image has a partition …':
+      'warning: a saved partition gets another number',
     'partition … (…) of … has a file system with the label …; the installed system may use it instead of its own (change the label)':
       'warning: a saved partition with a file system of such a name',
     '… …; with both disks attached, the machine may boot the kernel of one with the root of the other (detach that disk, or clear it with wipefs --all …)':

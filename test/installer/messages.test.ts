@@ -66,7 +66,7 @@ const table: readonly (readonly [args: string, message: string])[] = [
   ],
   [
     '-d DISK --save-partlabel data -f DIR/none',
-    'cannot save partitions of DISK: it has no partition table (GPT) at its start (leave out --save-partlabel if there is nothing to save, or repair the table with gdisk)',
+    'cannot save partitions of DISK: it has no partition table (GPT) at its start (leave out --save-partlabel and --save-partindex if there is nothing to save, or repair the table with gdisk)',
   ],
   [
     '-d DISK -f DIR/none',

@@ -81,6 +81,18 @@ const additions = [
     { never: [{ text: 'size<1TB', conditions: [{ property: 'size', operator: '<', value: '1TB' }] }] },
   ],
   ['--save-partlabel', 'data,var-*', { savePartlabel: ['data', 'var-*'] }],
+  [
+    '--save-partindex',
+    '5,8-10,20-',
+    {
+      savePartindex: [
+        { first: 5, last: 5 },
+        { first: 8, last: 10 },
+        { first: 20, last: Number.POSITIVE_INFINITY },
+      ],
+    },
+  ],
+  ['--save-partindex', '-3', { savePartindex: [{ first: 1, last: 3 }] }],
   ['--list-disks', undefined, { listDisks: true }],
   ['--key-fingerprint', fingerprint, { keyFingerprint: fingerprint }],
   ['--key-fingerprint', 'f88c fede ff29 a5b4 d952  3864 e25d 9aed 0593 b34a', { keyFingerprint: fingerprint }],

@@ -93,8 +93,8 @@ test('flatcar-install --save-partlabel keeps partitions beside those of the imag
     ...ofImage.partitions.map((part) =>
       [part.number, part.firstLba, part.lastLba, part.uniqueGuid, part.label].join(' '),
     ),
-    data.replace(/^9 /, '10 '),
     log,
+    data.replace(/^9 /, '13 '),
   ]);
   // All but the table is the image's: its boot code, and every byte after the first MiB.
   await execa('cmp', ['--bytes', '446', loop.path, image]);
@@ -102,7 +102,7 @@ test('flatcar-install --save-partlabel keeps partitions beside those of the imag
   await execa('cmp', ['--ignore-initial', String(mebibyte), '--bytes', rest, loop.path, image]);
   const { stdout } = await execa('sgdisk', ['--print', loop.path]);
   assert.match(stdout, new RegExp(`GUID\\): ${ofImage.diskGuid}`, 'i'));
-  assert.match((await execa('sgdisk', ['--info', '10', loop.path])).stdout, /Attribute flags: 1000000000000000/);
+  assert.match((await execa('sgdisk', ['--info', '13', loop.path])).stdout, /Attribute flags: 1000000000000000/);
 });
 
 test('flatcar-install leaves a disk with the saved partitions alone when the image is damaged', async () => {
@@ -202,7 +202,9 @@ for (const [patterns, saved] of [
   [['+', '[ab]*'], []],
 ] as const) {
   test(`SavedPartitions keeps of six partitions ${JSON.stringify(saved)} for ${patterns.join()}`, () => {
-    const found = new SavedPartitions(tableWith('data', '.hidden', 'a/b', 'a.b', 'Data', ''), patterns, ofDisk);
+    const found = new SavedPartitions(
+      ...([tableWith('data', '.hidden', 'a/b', 'a.b', 'Data', ''), { labels: patterns, numbers: [] }, ofDisk] as const),
+    );
     assert.deepEqual(
       found.partitions.map(({ label }) => label),
       saved,
@@ -210,3 +212,68 @@ for (const [patterns, saved] of [
     assert.deepEqual(found.unmatched, saved.length === 0 ? patterns : []);
   });
 }
+
+/** A table with partitions of these numbers. */
+function tableOf(...numbers: number[]): PartitionTable {
+  const table = tableWith(...numbers.map((number) => `p${number}`));
+  return { ...table, partitions: table.partitions.map((one, index) => ({ ...one, number: numbers[index] ?? 0 })) };
+}
+
+for (const [saved, image, expected] of [
+  [[6, 8, 10], [1, 2, 3, 4, 6, 7, 9], { 6: 11 }],
+  [[8, 10], [1, 2, 3, 4, 6, 7, 9], {}],
+  [[1, 2], [1, 2, 3, 4, 6, 7, 9], { 1: 10, 2: 11 }],
+  [[9, 12, 40], [1, 9], { 9: 41 }],
+] as const) {
+  test(`beside ${image.join()} the saved partitions ${saved.join()} move ${JSON.stringify(expected)}`, () => {
+    const all = { labels: [], numbers: [{ first: 1, last: Number.POSITIVE_INFINITY }] };
+    const kept = new SavedPartitions(tableOf(...saved), all, ofDisk);
+    const moves = kept
+      .renumberingsFor(tableOf(...image))
+      .map(({ partition, newNumber }) => [partition.number, newNumber]);
+    assert.deepEqual(Object.fromEntries(moves), expected);
+    const numbers = kept.addTo(tableOf(...image)).partitions.map(({ number }) => number);
+    assert.equal(new Set(numbers).size, saved.length + image.length, 'no number twice');
+    const moved: Readonly<Record<number, number>> = expected;
+    assert.deepEqual(
+      numbers.slice(image.length),
+      saved.map((number) => moved[number] ?? number),
+    );
+  });
+}
+
+test('SavedPartitions keeps partitions by number, and says which ranges have none', () => {
+  const numbers = [
+    { first: 2, last: 2 },
+    { first: 5, last: 7 },
+    { first: 20, last: Number.POSITIVE_INFINITY },
+  ];
+  const found = new SavedPartitions(tableOf(1, 2, 5, 6, 9), { labels: ['p9', 'none'], numbers }, ofDisk);
+  assert.deepEqual(
+    found.partitions.map(({ number }) => number),
+    [2, 5, 6, 9],
+  );
+  assert.deepEqual(found.unmatched, ['none', numbers[2]]);
+});
+
+test('a partition that would have to move beyond the last number is refused', () => {
+  const all = { labels: ['*'], numbers: [] };
+  const kept = new SavedPartitions(tableOf(1, 128), all, { ...ofDisk, sizeBytes: 10_000_000_000 });
+  const far = { ...tableOf(1), alternateLba: 100 };
+  const image = { ...far, partitions: far.partitions.map((one) => ({ ...one, label: 'USR-A', uniqueGuid: 'x' })) };
+  assert.throws(() => kept.requireRoomBeside(image), /the image has its number, and there is none left up to 128/);
+});
+
+test('flatcar-install says which saved partition gets another number, before it writes', async () => {
+  await using disk = await makeUsedDisk();
+  const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', image, '--save-partindex', '9-12,77']);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.deepEqual(ran.stderr.match(/^Warning: .*(?:becomes|numbered).*$/gm), [
+    `Warning: ${disk.loop.path} has no partition numbered 77 to save`,
+    'Warning: partition 9 (data) becomes partition 13: the image has a partition 9',
+  ]);
+  assert.deepEqual(
+    (await disk.table()).slice(-2).map((line) => line.split(' ')[0]),
+    ['12', '13'],
+  );
+});
