@@ -1,3 +1,5 @@
+import { mkdtempDisposable } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
@@ -26,12 +28,25 @@ export async function readWrittenVersion(disk: TargetDisk): Promise<string | und
   const filesystem = await readFilesystem(disk, partition);
   if (filesystem === undefined) return undefined;
   try {
-    return await withMounted(disk, partition, filesystem, versionIn);
+    return await withLoopDevice(disk, partition, async (loop) => {
+      try {
+        return await withMounted(loop, filesystem, versionIn);
+      } catch (error) {
+        // The kernel has no btrfs, as CaptainOS's, or has one mounted with the same UUID, that of
+        // the running Flatcar.
+        if (filesystem !== 'btrfs' || !isUnreadable(error)) throw error;
+        return await withExtracted(loop, versionIn);
+      }
+    });
   } catch (error) {
     // Without loop devices or the file system, the version stays a claim.
-    if (error instanceof ToolError || error instanceof ConfigurationError) return undefined;
+    if (isUnreadable(error)) return undefined;
     throw error;
   }
+}
+
+function isUnreadable(error: unknown): boolean {
+  return error instanceof ToolError || error instanceof ConfigurationError;
 }
 
 async function versionIn(usr: string): Promise<string | undefined> {
@@ -50,23 +65,38 @@ async function variablesIn(path: string): Promise<Record<string, string | undefi
   }
 }
 
-/**
- * Mounts without writing a byte, unlike the partitions that get the configuration: the system
- * checks this one against a hash (dm-verity).
- */
-async function withMounted<Result>(
+/** Read-only: the system checks this partition against a hash (dm-verity). */
+async function withLoopDevice<Result>(
   disk: TargetDisk,
   partition: Partition,
-  filesystem: string,
-  read: (directory: string) => Promise<Result>,
+  read: (loop: string) => Promise<Result>,
 ): Promise<Result> {
   await using undo = new AsyncDisposableStack();
   const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
   const loop = (await runTool('losetup', ['--find', '--show', '--read-only', ...range, disk.path])).stdout;
   undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
+  return await read(loop);
+}
+
+async function withMounted<Result>(
+  loop: string,
+  filesystem: string,
+  read: (directory: string) => Promise<Result>,
+): Promise<Result> {
+  await using undo = new AsyncDisposableStack();
   const { path: directory } = undo.use(await makeMountDirectory(mountPrefix));
   await runTool('mount', ['-t', filesystem, '-o', ['ro', ...harmlessMount].join(','), loop, directory]);
   undo.defer(async () => void (await runTool('umount', [directory])));
   await refuseOtherDevice(directory, loop);
   return await read(directory);
+}
+
+/** The two files of {@link versionIn}, in the form that `btrfs restore` wants. */
+const versionFiles = '^/(|share(|/flatcar(|/release))|lib(|/os-release))$';
+
+/** Reads a btrfs in user space, compressed or not. */
+async function withExtracted<Result>(loop: string, read: (directory: string) => Promise<Result>): Promise<Result> {
+  await using work = await mkdtempDisposable(join(tmpdir(), 'flatcar-install-'));
+  await runTool('btrfs', ['restore', '--path-regex', versionFiles, loop, work.path]);
+  return await read(work.path);
 }

@@ -4,18 +4,20 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { makeFakeTools } from '../sandbox/fake-tools.ts';
 import { makeFlatcarImage } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';
 import { compress } from '../sandbox/signed-release.ts';
 import { createGpg, type Gpg } from '../sandbox/signing.ts';
-import { runInstaller } from './run.ts';
+import { runInstaller, startInstaller } from './run.ts';
 
 const version = '1.0.0';
 
 let directory: string;
 let gpg: Gpg;
 let keyPath: string;
+let subkey: string;
 let imageBytes: number;
 let compressed: Buffer;
 let signature: Buffer;
@@ -23,7 +25,7 @@ before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'nibs-rollback-'));
   gpg = await createGpg();
   const primary = await gpg.createPrimary('release');
-  const subkey = await gpg.addSubkey(primary);
+  subkey = await gpg.addSubkey(primary);
   keyPath = join(directory, 'key.asc');
   await writeFile(keyPath, await gpg.exportKeys(primary));
   const path = join(directory, 'usr.bin');
@@ -48,6 +50,29 @@ async function install(asked: string, ...args: string[]) {
   const start = (await readFile(disk.path)).subarray(0, 1024 * 1024);
   return { ...ran, isBootable: start.some((byte) => byte !== 0), requests: mirror.requests.length };
 }
+
+test('flatcar-install reads the version of a compressed btrfs, with the kernel and without its driver', async () => {
+  const path = join(directory, 'btrfs.bin');
+  // Large enough to be compressed, and not kept in the tree of the file system.
+  const release = `FLATCAR_RELEASE_VERSION=${version}\n${'# as long as a block of data\n'.repeat(1000)}`;
+  const usrFiles = { 'share/flatcar/release': release };
+  const sizes = { 'USR-A': 128 };
+  const sizeBytes = await makeFlatcarImage({ path, usrFiles, usrFilesystem: 'btrfs', sizes });
+  const image = await compress(path);
+  const signed = await gpg.sign(image, [subkey]);
+  await using mirror = await startMirror();
+  const name = `/${version}/flatcar_production_image.bin.bz2`;
+  mirror.put(name, image);
+  mirror.put(`${name}.sig`, signed);
+  await using withoutDriver = await makeFakeTools({ mount: 'case "$*" in *ro,*) exit 32;; esac; exec mount "$@"' });
+  for (const env of [{}, { PATH: withoutDriver.path }]) {
+    await using disk = await createLoopDevice({ sizeBytes });
+    const args = ['-d', disk.path, '-b', mirror.url, '-V', version, '-k', keyPath, '--tries', '1'];
+    const ran = await startInstaller(args, env);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.match(ran.stdout, /^Success! Flatcar Container Linux stable 1\.0\.0 is installed on /);
+  }
+});
 
 test('flatcar-install names the version that the image itself has, and the date of its signature', async () => {
   const ran = await install(version, '--not-older-than', version);

@@ -16,8 +16,14 @@ export interface FlatcarLayoutOptions {
   readonly rootFiles?: Readonly<Record<string, string>>;
   /** Bytes of noise on USR-A, in place of an operating system. Default: 3 MiB. */
   readonly usrBytes?: number;
-  /** Files on USR-A, on ext4 in place of the noise. */
+  /** Files on USR-A, in place of the noise. */
   readonly usrFiles?: Readonly<Record<string, string>>;
+  /**
+   * File system of USR-A if it has files. btrfs, compressed with zstd, is what images have
+   * (`build_library/disk_layout.json` of flatcar/scripts), ext4 what old ones had. btrfs needs root
+   * and 128 MiB. Default: ext4.
+   */
+  readonly usrFilesystem?: 'btrfs' | 'ext4';
   /** Sizes of partitions in MiB by label. Default: as small as their file systems allow. */
   readonly sizes?: PartitionSizes;
 }
@@ -87,7 +93,7 @@ export async function makeFlatcarImage(options: FlatcarLayoutOptions): Promise<n
       'USR-A':
         options.usrFiles === undefined
           ? await makeNoise(work, options.usrBytes ?? 3 * mebibyte)
-          : await makeExt4(work, layout, 'USR-A', options.usrFiles),
+          : await makeUsr(work, layout, options.usrFiles, options.usrFilesystem),
       OEM: await makeOem(work, layout, options),
       ROOT: await makeExt4(work, layout, 'ROOT', options.rootFiles ?? {}),
     };
@@ -167,6 +173,26 @@ async function makeOem(
   if (options.oemFilesystem === 'ext4') return await makeExt4(work, layout, 'OEM', files);
   const path = await sized(work, layout, 'OEM');
   await execa('mkfs.btrfs', ['-q', '-L', 'OEM', '--rootdir', await makeTree(work, 'OEM', files), path]);
+  return path;
+}
+
+async function makeUsr(
+  work: string,
+  layout: readonly LayoutPartition[],
+  files: Readonly<Record<string, string>>,
+  filesystem: 'btrfs' | 'ext4' = 'ext4',
+): Promise<string> {
+  if (filesystem === 'ext4') return await makeExt4(work, layout, 'USR-A', files);
+  const path = await sized(work, layout, 'USR-A');
+  await execa('mkfs.btrfs', ['-q', path]);
+  const mounted = join(work, 'USR-A.mounted');
+  await mkdir(mounted);
+  await execa('mount', ['-o', 'loop,compress-force=zstd', path, mounted]);
+  try {
+    await execa('cp', ['--recursive', `${await makeTree(work, 'USR-A', files)}/.`, mounted]);
+  } finally {
+    await execa('umount', [mounted]);
+  }
   return path;
 }
 
