@@ -72,6 +72,21 @@ for (const [line, expected] of [
   });
 }
 
+for (const [line, expected] of [
+  ['quiet', ''],
+  ['syslog_host=off', ''],
+  ['syslog_host=192.168.1.1', '192.168.1.1:514'],
+  ['syslog_host=logs.example syslog_port=5514', 'logs.example:5514'],
+  ['syslog_host=logs.example:601 syslog_port=5514', 'logs.example:601'],
+  ['syslog_host=fd00:1::1', '[fd00:1::1]:514'],
+  ['syslog_host=[fd00:1::1]', '[fd00:1::1]:514'],
+  ['syslog_host=[fd00:1::1]:601', '[fd00:1::1]:601'],
+] as const) {
+  test(`the syslog server of ${line}: ${expected || 'none'}`, async () => {
+    equal(await runWithCommandLine(line, 'syslog_server'), expected);
+  });
+}
+
 test('`setting` takes - and _ in names as the same', async () => {
   const line = 'docker_registry=one docker-registry=two_2-2 ntp-servers=three';
   equal(await runWithCommandLine(line, 'setting docker_registry; setting ntp_servers'), 'two_2-2\nthree');
