@@ -4,7 +4,7 @@ import type { ContainerSpec } from '../container-spec.ts';
 import type { ContainerDetails, ContainerSummary } from '../container-state.ts';
 import type { RegistryLogin } from '../credentials.ts';
 import type { ContainerEvent, Engine, EventFilter, Output, PullProgress } from '../engine.ts';
-import { EngineError, type EngineFailure } from '../engine-error.ts';
+import { EngineError, type EngineFailure, isEngineError } from '../engine-error.ts';
 import { abortable } from './abortable.ts';
 import { withAcceptedCapabilities } from './accepted-capabilities.ts';
 import { createDockerClient, type DockerClient } from './client.ts';
@@ -16,7 +16,7 @@ import { containerEvents, eventParameters } from './events.ts';
 import { demultiplex } from './frames.ts';
 import { loadImages } from './load-images.ts';
 import { canMakeNetworks, isPodman } from './podman.ts';
-import { pullImage } from './pull.ts';
+import { isInvalidName, pullImage } from './pull.ts';
 import { waitForExit } from './wait.ts';
 
 /**
@@ -129,7 +129,9 @@ class DockerEngine implements Engine {
       return true;
     } catch (error) {
       if (statusOf(error) === 404) return false;
-      throw toEngineError({ what: 'look for', target: `the image ${name}` }, error);
+      const failure = toEngineError({ what: 'look for', target: `the image ${name}` }, error);
+      if (isEngineError(failure) && isInvalidName(failure.why)) return false;
+      throw failure;
     }
   }
 

@@ -32,8 +32,24 @@ export async function pullImage(
   } catch (error) {
     const failure = toEngineError({ what: 'pull', target: name }, error);
     if (!isEngineError(failure) || failure.reason === 'unavailable') throw failure;
+    if (host.startsWith('[') && isInvalidName(failure.why)) throw noAddress(name, error);
     throw pullError(dockerPullFailure(failure.why, statusOf(error)), failure.why, attempt, hints, error);
   }
+}
+
+/** Whether the engine takes the name for that of no image. */
+export function isInvalidName(why: string): boolean {
+  return /invalid reference format/.test(why);
+}
+
+/** Podman's library for names (docker/reference of containers/image) takes no such address. */
+function noAddress(name: string, cause: unknown): PullError {
+  return new PullError('unusable-image', {
+    target: name,
+    why: 'Podman takes no IPv6 address in the name of an image',
+    hint: 'name the registry by a host name, or take a boot image with Docker (make initramfs ENGINE=docker)',
+    cause,
+  });
 }
 
 /**

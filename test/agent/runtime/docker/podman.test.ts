@@ -79,3 +79,15 @@ test('Podman: waitdaemon starts itself again and then its image', async () => {
     'the end of the container that waitdaemon starts',
   );
 });
+
+test('Podman: an IPv6 address in the name of an image is refused with the reason', async () => {
+  const outcome = await fixture.runtime.run(
+    { ...shell('true'), image: '[::1]:5000/busybox:1', registryPrefix: 'never' as const },
+    never,
+  );
+  assert.equal(outcome.verdict, 'FAILED');
+  assert.match(
+    outcome.message ?? '',
+    /cannot pull \[::1\]:5000\/busybox:1: Podman takes no IPv6 address in the name of an image \(name the registry by a host name, /,
+  );
+});
