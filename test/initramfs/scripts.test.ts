@@ -218,7 +218,7 @@ test('without a server the installer runs with the options of nibs_install, agai
   await using machine = await makeInstallingMachine({
     commandLine: 'nibs_install="-s --ignition-url http://a/b?*" nibs_install_retry=0 nibs_report_url=http://c/ quiet',
     installer: (directory) =>
-      `[ -e ${directory}/failed ] && exit 0; : >${directory}/failed; echo "no disk fits"; exit 3`,
+      `[ -e ${directory}/failed ] && exit 0; : >${directory}/failed; echo "Error: no disk fits"; echo "  /dev/vda"; exit 3`,
   });
   await machine.run('$install');
   deepEqual(await machine.calls(), [
