@@ -1,9 +1,16 @@
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import tls from 'node:tls';
+import type { Clock } from '../clock/clock.ts';
+import { formatAuthority, withoutBrackets } from './authority.ts';
+import { connectTcp } from './connect.ts';
 import { type ProxyRules, targetOf } from './proxy.ts';
+import { openTunnel } from './tunnel.ts';
 
 export interface HttpAgentsOptions {
+  readonly clock: Clock;
   readonly proxy: ProxyRules;
   /**
    * TLS of the connections to servers. Called once, when the first is needed: to read all the
@@ -15,7 +22,7 @@ export interface HttpAgentsOptions {
 /**
  * Agents for Node's HTTP client that keep connections open until they are disposed of. Our rules
  * decide for each URL which proxy is used, if any; Node's own rules know neither networks nor
- * loopback addresses.
+ * loopback addresses. Connections are made by {@link connectTcp}.
  */
 export class HttpAgents implements Disposable {
   readonly #options: HttpAgentsOptions;
@@ -28,23 +35,27 @@ export class HttpAgents implements Disposable {
   }
 
   for(url: URL): http.Agent {
-    const proxy = this.#options.proxy(targetOf(url))?.href;
-    const key = `${url.protocol} ${proxy ?? ''}`;
+    const proxy = this.#options.proxy(targetOf(url));
+    const key = `${url.protocol} ${proxy?.href ?? ''}`;
     const agent = this.#agents.get(key) ?? this.#create(url.protocol === 'https:', proxy);
     this.#agents.set(key, agent);
     return agent;
+  }
+
+  /** One that makes a connection for each request. */
+  newFor(url: URL): http.Agent {
+    return this.#create(url.protocol === 'https:', this.#options.proxy(targetOf(url)), false);
   }
 
   [Symbol.dispose](): void {
     for (const agent of this.#agents.values()) agent.destroy();
   }
 
-  #create(isSecure: boolean, proxy: string | undefined): http.Agent {
-    // Node takes the proxy from here; without a list of exceptions it uses it always.
-    const proxyEnv = proxy === undefined ? {} : { http_proxy: proxy, https_proxy: proxy };
-    if (!isSecure) return new http.Agent({ keepAlive: true, proxyEnv });
+  #create(isSecure: boolean, proxy: URL | undefined, keepAlive = true): http.Agent {
+    const { clock } = this.#options;
+    if (!isSecure) return new PlainAgent({ keepAlive }, clock, proxy);
     this.#tls ??= this.#options.tls();
-    return new TunnellingAgent({ ...this.#tls, keepAlive: true, proxyEnv });
+    return new SecureAgent({ ...this.#tls, keepAlive }, clock, proxy);
   }
 }
 
@@ -52,30 +63,101 @@ export class HttpAgents implements Disposable {
 export interface ConnectionOptions {
   /** Ends the attempt to connect. */
   readonly connectSignal?: AbortSignal;
+  /** Gets the connection, and returns what the request is sent on. Default: the connection. */
+  readonly wrap?: (connection: Duplex) => Duplex;
 }
 
-/**
- * Node's agent does not end a request that waits for the tunnel of a proxy, not even when the
- * request is destroyed: the wait for a proxy that does not respond would never end. Here the signal
- * of the request ends the connection to the proxy.
- */
-class TunnellingAgent extends https.Agent {
-  override createConnection(
-    options: https.RequestOptions & ConnectionOptions,
-    done?: (error: Error | null, stream: Duplex) => void,
-  ): Duplex | null | undefined {
-    const { connectSignal } = options;
-    let stopWatching: (() => void) | undefined;
-    const stream = super.createConnection(options, (error, connected) => {
-      stopWatching?.();
-      done?.(error, connected);
-    });
-    if (!stream || connectSignal === undefined) return stream;
-    const abandon = () => void stream.destroy(connectSignal.reason);
-    stopWatching = () => connectSignal.removeEventListener('abort', abandon);
-    connectSignal.addEventListener('abort', abandon, { once: true });
-    // A connection that needs no tunnel ends its handshake with the former.
-    for (const end of ['secureConnect', 'close']) stream.once(end, stopWatching);
-    return stream;
+type RequestOptions = https.RequestOptions & ConnectionOptions;
+type Done = (error: Error | null, stream: Duplex) => void;
+
+class PlainAgent extends http.Agent {
+  readonly #clock: Clock;
+  readonly #proxy: URL | undefined;
+
+  constructor(options: http.AgentOptions, clock: Clock, proxy: URL | undefined) {
+    // For a proxy Node writes the request; without a list of exceptions it uses it always.
+    super({ ...options, proxyEnv: proxy === undefined ? {} : { http_proxy: proxy.href } });
+    this.#clock = clock;
+    this.#proxy = proxy;
   }
+
+  override createConnection(options: RequestOptions, done?: Done): undefined {
+    const { signal, destination } = connectionOf(options);
+    const connect = async () => {
+      const proxy = this.#proxy;
+      if (proxy === undefined) return await connectTcp(destination, signal, { clock: this.#clock });
+      const connection = await connectTcp(targetOf(proxy), signal, { clock: this.#clock });
+      return proxy.protocol === 'https:' ? await secured(connection, proxy, signal) : connection;
+    };
+    finish(connect(), options, done);
+  }
+}
+
+class SecureAgent extends https.Agent {
+  readonly #clock: Clock;
+  readonly #proxy: URL | undefined;
+
+  constructor(options: https.AgentOptions, clock: Clock, proxy: URL | undefined) {
+    super(options);
+    this.#clock = clock;
+    this.#proxy = proxy;
+  }
+
+  override createConnection(options: RequestOptions, done?: Done): undefined {
+    const { signal, destination } = connectionOf(options);
+    const connect = async () => {
+      const connection = await connectTcp(this.#proxy === undefined ? destination : targetOf(this.#proxy), signal, {
+        clock: this.#clock,
+      });
+      const socket = this.#proxy === undefined ? connection : await this.#tunnel(connection, destination, signal);
+      // Node's agent keeps the sessions of TLS.
+      const secure = super.createConnection({ ...options, socket } as RequestOptions);
+      if (!secure) throw new Error('no connection was made');
+      return secure;
+    };
+    finish(connect(), options, done);
+  }
+
+  async #tunnel(connection: Socket, destination: { host: string; port: number }, signal: AbortSignal): Promise<Socket> {
+    const abandon = () => void connection.destroy();
+    signal.addEventListener('abort', abandon, { once: true });
+    try {
+      if (this.#proxy === undefined) return connection;
+      return await openTunnel(connection, this.#proxy, formatAuthority(destination));
+    } catch (error) {
+      connection.destroy();
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', abandon);
+    }
+  }
+}
+
+function connectionOf({ host, port, connectSignal }: RequestOptions) {
+  const destination = { host: withoutBrackets(host ?? 'localhost'), port: Number(port) };
+  return { signal: connectSignal ?? new AbortController().signal, destination };
+}
+
+function finish(connecting: Promise<Duplex>, { wrap = (one) => one }: RequestOptions, done: Done | undefined): void {
+  connecting.then(
+    (connection) => done?.(null, wrap(connection)),
+    // Node's types have a stream here; there is none.
+    (error: Error) => done?.(error, undefined as unknown as Duplex),
+  );
+}
+
+async function secured(socket: Socket, { hostname }: URL, signal: AbortSignal): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abandon = () => void socket.destroy();
+  signal.addEventListener('abort', abandon, { once: true });
+  const secure = tls.connect({ socket, host: withoutBrackets(hostname) }, resolve).once('error', reject);
+  secure.once('close', () => reject(signal.reason ?? new Error('the proxy closed the connection')));
+  try {
+    await promise;
+  } finally {
+    signal.removeEventListener('abort', abandon);
+    secure.off('error', reject);
+  }
+  return secure;
 }

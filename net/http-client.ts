@@ -1,5 +1,4 @@
 import type http from 'node:http';
-import type { Clock } from '../clock/clock.ts';
 import { explainNotYetValid, isNotYetValid } from './certificate-time.ts';
 import { HttpAgents, type HttpAgentsOptions } from './http-agents.ts';
 import { HttpRequestError, toHttpRequestError } from './http-error.ts';
@@ -7,7 +6,6 @@ import { targetOf } from './proxy.ts';
 import { sendRequest } from './send-request.ts';
 
 export interface HttpClientOptions extends HttpAgentsOptions {
-  readonly clock: Clock;
   /** Longest wait for the connection and the head of a response. */
   readonly timeoutSeconds: number;
 }
@@ -21,6 +19,8 @@ export interface HttpRequest {
    * Headers for the server of `url` alone. They are not sent to another one that it redirects to.
    */
   readonly privateHeaders?: http.OutgoingHttpHeaders | undefined;
+  /** Takes responses as small devices send them ({@link sendRequest}). Default: no */
+  readonly lenient?: boolean | undefined;
   /** The body. Redirects are not followed then, because a form may contain a password. */
   readonly form?: URLSearchParams | undefined;
   /** A text that the server is to store at the URL. Redirects are not followed then either. */
@@ -98,7 +98,7 @@ async function attempt(
   options: HttpClientOptions,
   signal: AbortSignal,
 ): Promise<http.IncomingMessage> {
-  const { form, upload, method = defaultMethodOf(request) } = request;
+  const { form, upload, lenient, method = defaultMethodOf(request) } = request;
   const headers = {
     'user-agent': 'nibs',
     // Signatures and digests are those of the file as the server has it: no compression.
@@ -109,7 +109,12 @@ async function attempt(
     ...(url.origin === request.url.origin && request.privateHeaders),
   };
   try {
-    return await sendRequest({ url, method, headers, body: form?.toString() ?? upload }, agents, options, signal);
+    return await sendRequest(
+      { url, method, headers, body: form?.toString() ?? upload, lenient },
+      agents,
+      options,
+      signal,
+    );
   } catch (error) {
     signal.throwIfAborted();
     if (!isNotYetValid(error)) throw toHttpRequestError(url, error);

@@ -1,5 +1,6 @@
 import { DeadlineError } from '../clock/deadline.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { ProxyError } from './proxy.ts';
 
 /**
  * Why a request got no response:
@@ -8,6 +9,7 @@ import { reasonOf } from '../errors/reason.ts';
  * - `no-tls`: the server speaks something else where TLS was expected, as a rule plain HTTP;
  * - `untrusted`: its certificate is not trusted;
  * - `not-yet-valid`: its certificate is not valid yet by the clock of this machine;
+ * - `proxy`: the proxy that is set cannot be used, for example because it speaks SOCKS;
  * - `redirect`: it redirects too often, or to something that is not a URL;
  * - `broken`: everything else, for example a reset connection or a proxy that refuses the tunnel.
  */
@@ -17,6 +19,7 @@ export type HttpFailureReason =
   | 'no-tls'
   | 'untrusted'
   | 'not-yet-valid'
+  | 'proxy'
   | 'redirect'
   | 'broken';
 
@@ -44,6 +47,7 @@ export function toHttpRequestError(url: URL, error: unknown): HttpRequestError {
 
 function classify(error: unknown): HttpFailureReason {
   if (error instanceof DeadlineError) return 'timeout';
+  if (error instanceof ProxyError) return 'proxy';
   const code = codeOf(error) ?? '';
   const text = reasonOf(error);
   if (code === 'EPROTO' && /wrong version number|packet length too long/.test(text)) return 'no-tls';

@@ -8,7 +8,7 @@ export interface ProxySettings {
   readonly httpProxy?: string | undefined;
   /** For HTTPS and for gRPC, with TLS or without. */
   readonly httpsProxy?: string | undefined;
-  /** Hosts to reach without a proxy, separated by commas. */
+  /** Hosts to reach without a proxy, separated by commas or spaces. */
   readonly noProxy?: string | undefined;
 }
 
@@ -34,41 +34,55 @@ export class ProxyError extends Error {
 
 /**
  * The proxies of an environment. Of `HTTP_PROXY` and `http_proxy` the former wins, as in Go; an
- * empty variable is not set.
+ * empty variable is not set. As in curl, `ALL_PROXY` is for what has no proxy of its own.
  *
  * Go ignores HTTP_PROXY where REQUEST_METHOD is set, because a CGI program gets the header `Proxy:`
  * of a request in it. No program here is one, so there is no such rule.
  */
 export function proxySettingsOf(environment: Readonly<Record<string, string | undefined>>): ProxySettings {
   const read = (name: string) => environment[name] || environment[name.toLowerCase()] || undefined;
-  return { httpProxy: read('HTTP_PROXY'), httpsProxy: read('HTTPS_PROXY'), noProxy: read('NO_PROXY') };
+  const others = read('ALL_PROXY');
+  return {
+    httpProxy: read('HTTP_PROXY') ?? others,
+    httpsProxy: read('HTTPS_PROXY') ?? others,
+    noProxy: read('NO_PROXY'),
+  };
 }
 
 /**
- * The rules of an environment. A proxy that cannot be used is left out.
+ * The rules of an environment. What would go through a proxy that cannot be used fails: who names a
+ * proxy does not want to be seen without.
  *
- * @param onProblem called with what is wrong, for people; never with a password
+ * @returns rules that throw a {@link ProxyError}, which names the variable and never has a password
  */
-export function proxyRulesOf(
-  environment: Readonly<Record<string, string | undefined>>,
-  onProblem: (message: string) => void,
-): ProxyRules {
+export function proxyRulesOf(environment: Readonly<Record<string, string | undefined>>): ProxyRules {
   const settings = proxySettingsOf(environment);
-  const usable = (name: string, proxy: string | undefined) => {
+  const problems: Partial<Record<ProxyTarget['protocol'], ProxyError>> = {};
+  const usable = (protocol: ProxyTarget['protocol'], name: string, proxy: string | undefined) => {
     try {
       return proxy === undefined ? undefined : parseProxy(proxy).href;
     } catch (error) {
       if (!(error instanceof ProxyError)) throw error;
-      onProblem(`${name} ${error.message}; connections are made without that proxy`);
-      return undefined;
+      const isOwn = environment[name] || environment[name.toLowerCase()];
+      problems[protocol] = new ProxyError(`${isOwn ? name : 'ALL_PROXY'} ${error.message}`);
+      return neverUsed;
     }
   };
-  return createProxyRules({
+  const rules = createProxyRules({
     ...settings,
-    httpProxy: usable('HTTP_PROXY', settings.httpProxy),
-    httpsProxy: usable('HTTPS_PROXY', settings.httpsProxy),
+    httpProxy: usable('http:', 'HTTP_PROXY', settings.httpProxy),
+    httpsProxy: usable('https:', 'HTTPS_PROXY', settings.httpsProxy),
   });
+  return (target) => {
+    const proxy = rules(target);
+    const problem = problems[target.protocol];
+    if (proxy !== undefined && problem !== undefined) throw problem;
+    return proxy;
+  };
 }
+
+/** In the place of a proxy that cannot be used. */
+const neverUsed = 'http://unusable.invalid';
 
 /**
  * Decides by the rules of Go (package golang.org/x/net/http/httpproxy), which the container engine
@@ -80,8 +94,8 @@ export function proxyRulesOf(
  * - `name`: the host of that name and all below it; `.name` and `*.name`: only those below it;
  * - an address or a name with `:port`: only at this port. IPv6 has brackets then.
  *
- * Spaces around entries, empty entries and such that cannot be read are ignored. One rule goes
- * beyond Go's: brackets around IPv6 without a port (`[fd00::1]`) are understood.
+ * Empty entries and such that cannot be read are ignored. Two rules go beyond Go's: brackets around
+ * IPv6 without a port (`[fd00::1]`) are understood, and spaces separate entries too, as in curl.
  *
  * @throws {ProxyError} a proxy cannot be used
  */
@@ -90,7 +104,7 @@ export function createProxyRules({ httpProxy, httpsProxy, noProxy }: ProxySettin
     'http:': httpProxy ? parseProxy(httpProxy) : undefined,
     'https:': httpsProxy ? parseProxy(httpsProxy) : undefined,
   };
-  const matchers = (noProxy ?? '').split(',').flatMap((entry) => matcherOf(entry.trim().toLowerCase()) ?? []);
+  const matchers = (noProxy ?? '').split(/[\s,]+/).flatMap((entry) => matcherOf(entry.trim().toLowerCase()) ?? []);
   return ({ protocol, host, port }) => {
     const proxy = proxies[protocol];
     if (proxy === undefined) return undefined;

@@ -13,7 +13,7 @@ export async function sendReport(url: URL, report: string, clock: Clock, signal:
   using client = createHttpClient({
     clock,
     timeoutSeconds: 60,
-    proxy: proxyRulesOf(process.env, () => {}),
+    proxy: proxyRulesOf(process.env),
     tls: () => trustBesides([]),
   });
   const response = await client.request({ url, upload: report }, signal);

@@ -38,6 +38,7 @@ export function secretsFrom(config: Config): string[] {
     natsServer,
     httpProxy,
     httpsProxy,
+    allProxy,
     templateVariables,
     dockerHost,
     certUrl,
@@ -46,7 +47,7 @@ export function secretsFrom(config: Config): string[] {
   const passwords = [registryPassword, ...[...registries.values()].map(({ password }) => password)];
   return [
     ...passwords.flatMap((password) => password?.reveal() ?? []),
-    ...[natsServer, httpProxy, httpsProxy].flatMap((url) => url?.secrets() ?? []),
+    ...[natsServer, httpProxy, httpsProxy, allProxy].flatMap((url) => url?.secrets() ?? []),
     ...[dockerHost, certUrl, reportUrl].flatMap((url) => passwordsInUrls(url ?? '')),
     ...[...(templateVariables ?? [])].flatMap(([name, value]) => (looksSecret(name) ? [value] : [])),
   ];

@@ -1,10 +1,15 @@
 import { createProxyRules, type ProxyRules } from '../../net/proxy.ts';
 import type { Config } from './settings.ts';
 
-type ProxyConfig = Pick<Config, 'httpProxy' | 'httpsProxy' | 'proxyBypass'>;
+type ProxyConfig = Pick<Config, 'httpProxy' | 'httpsProxy' | 'allProxy' | 'proxyBypass'>;
 
 /** The rules by which the agent's own connections use a proxy. */
-export function proxyRulesFrom({ httpProxy, httpsProxy, proxyBypass }: ProxyConfig): ProxyRules {
+export function proxyRulesFrom({
+  allProxy,
+  httpProxy = allProxy,
+  httpsProxy = allProxy,
+  proxyBypass,
+}: ProxyConfig): ProxyRules {
   return createProxyRules({
     httpProxy: httpProxy?.url.reveal(),
     httpsProxy: httpsProxy?.url.reveal(),
@@ -17,7 +22,7 @@ export function proxyRulesFrom({ httpProxy, httpsProxy, proxyBypass }: ProxyConf
  * registries and the commands that the agent starts take them from there.
  */
 export function exportProxies(
-  { httpProxy, httpsProxy, proxyBypass }: ProxyConfig,
+  { allProxy, httpProxy = allProxy, httpsProxy = allProxy, proxyBypass }: ProxyConfig,
   environment: Record<string, string | undefined>,
 ): void {
   const proxies = {

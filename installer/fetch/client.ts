@@ -20,13 +20,11 @@ export interface DownloadOptions {
   readonly timeoutSeconds: number;
   /** Pause after the n-th failure in a row (n starts at 1), in seconds. */
   readonly pauseSeconds: (failures: number) => number;
-  /** `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in upper or lower case. */
+  /** `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case. */
   readonly environment: NodeJS.ProcessEnv;
   /** Certificate authorities (PEM) to trust besides those of Node and of the machine. */
   readonly authorities: readonly string[];
-  /**
-   * Called with a message for people: before each new attempt, and for a proxy that cannot be used.
-   */
+  /** Called with a message for people before each new attempt. */
   readonly onRetry: (notice: string) => void;
 }
 
@@ -56,12 +54,12 @@ export function createDownloadClient(overrides: Partial<DownloadOptions> = {}): 
   const client = createHttpClient({
     clock: options.clock,
     timeoutSeconds: options.timeoutSeconds,
-    proxy: proxyRulesOf(options.environment, options.onRetry),
+    proxy: proxyRulesOf(options.environment),
     tls: () => trustBesides(options.authorities),
   });
   return {
     options,
-    get: (url, headers, signal) => client.request({ url, headers }, signal),
+    get: (url, headers, signal) => client.request({ url, headers, lenient: true }, signal),
     [Symbol.dispose]: () => client[Symbol.dispose](),
   };
 }

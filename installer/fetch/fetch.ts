@@ -195,17 +195,23 @@ function explain(
   const problem = { what, target: urls.map(({ href }) => href).join(' or '), cause: error };
   if (error instanceof NoMirrorLeftError) {
     const why = `${unavailable ?? 'no mirror has it'}: ${error.message}`;
-    return new InstallError({ ...problem, why, hint: 'check the version, channel, board and each base URL' });
+    return new InstallError({ ...problem, why, hint: notFoundHint(urls, 'each ') });
   }
   if (error instanceof NotFoundError) {
     if (unavailable === undefined) return new InstallError({ ...problem, why: error.message });
-    const hint = 'check the version, channel, board and base URL';
-    return new InstallError({ ...problem, why: `${unavailable}: ${error.message}`, hint });
+    return new InstallError({ ...problem, why: `${unavailable}: ${error.message}`, hint: notFoundHint(urls, '') });
   }
   const isExhausted = error instanceof RetriesExhaustedError;
   const cause = isExhausted ? error.cause : error;
   if (!isExhausted && !isNetworkFailure(cause)) return error;
   return new InstallError({ ...problem, why: describeFailure(error), hint: hintFor(cause, clock.now()) });
+}
+
+/** @param each `each ` with several mirrors */
+function notFoundHint(urls: readonly URL[], each: string): string {
+  const [, oem] = /\/flatcar_production_(\w+)_image\.bin/.exec(urls[0]?.pathname ?? '') ?? [];
+  if (oem === undefined) return `check the version, channel, board and ${each}base URL`;
+  return `this release may have no image for -o ${oem}: most OEMs have none of their own any more (leave out -o), or check the version and ${each}base URL`;
 }
 
 /** A failure before the response, or an error of Node's while the body was read. */
@@ -215,6 +221,8 @@ function isNetworkFailure(error: unknown): boolean {
 
 function hintFor(cause: unknown, now: Date): string {
   const { reason, code } = cause instanceof HttpRequestError ? cause : {};
+  if (reason === 'proxy') return 'change the proxy, or name the server in NO_PROXY';
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'use a name in the base URL that the certificate has';
   if (reason === 'not-yet-valid' || code === 'CERT_HAS_EXPIRED')
     return `check the clock: it shows ${now.toISOString()}`;
   return reason === 'untrusted'

@@ -12,6 +12,10 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'the clock is wrong: it shows …; the certificate of … … (set the clock of the machine, or give it a time server by DHCP option 42 or ntp_servers= on the kernel command line)':
       'a machine whose clock is in the past',
   },
+  '../net/http-agents.ts': {
+    'no connection was made': 'Node made none',
+    'the proxy closed the connection': 'a proxy that speaks TLS, or does not',
+  },
   '../net/http-client.ts': {
     'more than … redirects': 'servers that redirect in a circle',
     'redirected to something that is not a URL': 'a broken server',
@@ -23,7 +27,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'certificate … in it cannot be read: …': 'why: a damaged certificate, with the words of OpenSSL',
   },
   '../net/proxy.ts': {
-    '… …; connections are made without that proxy': 'warning: a proxy that cannot be used',
     'must be [http://][user:password@]host[:port]…': 'a proxy that is no address',
     '; proxies that speak … are not supported': 'a SOCKS proxy',
   },
@@ -264,8 +267,11 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'it is …': 'a small file that is larger than expected',
     'a redirect leads through plain HTTP, which can be tampered with': '--ignition-url without a hash',
     'no mirror has it': 'why: several mirrors, with what each of them said',
-    'check the version, channel, board and each base URL': 'hint: several mirrors',
-    'check the version, channel, board and base URL': 'hint: the server has no such file',
+    'check the version, channel, board and …base URL': 'hint: the server, or none of several, has such a file',
+    'this release may have no image for -o …: most OEMs have none of their own any more (leave out -o), or check the version and …base URL':
+      'hint: the same, with -o',
+    'change the proxy, or name the server in NO_PROXY': 'hint: a proxy that cannot be used',
+    'use a name in the base URL that the certificate has': 'hint: a certificate of another name',
     'check the clock: it shows …': 'hint: a certificate that is not valid yet, or no longer',
     'set SSL_CERT_FILE to a file with the certificate authority to trust':
       'hint: a certificate by an authority of the own',

@@ -11,6 +11,8 @@ const proxyFor = (environment: Readonly<Record<string, string>>, target: string)
 /** Made by Go itself: proxy-table/main.go. */
 describe('createProxyRules() decides as Go does', () => {
   for (const [environment, target, proxy] of table as unknown as readonly Row[]) {
+    // Spaces between entries are as in curl.
+    if (/\w \w/.test(environment['NO_PROXY'] ?? '')) continue;
     test(`${target} with ${JSON.stringify(environment)}: ${proxy ?? 'directly'}`, () => {
       assert.equal(proxyFor(environment, target), proxy === null ? undefined : new URL(proxy).href);
     });
@@ -28,6 +30,26 @@ test('createProxyRules() understands brackets around an address of IPv6 without 
     targets.map((target) => proxyFor(environment, target) === undefined),
     [true, true, false, true],
   );
+});
+
+test('createProxyRules() takes spaces in NO_PROXY as curl does, and ALL_PROXY for what has no other', () => {
+  const environment = {
+    all_proxy: 'all:1',
+    HTTPS_PROXY: 'https:2',
+    no_proxy: 'a.example b.example, .c.example  10.0.0.0/8',
+  };
+  const of = (target: string) => proxyFor(environment, target);
+  assert.deepEqual(['http://x.example', 'https://x.example', 'http://a.example', 'https://sub.b.example'].map(of), [
+    'http://all:1/',
+    'http://https:2/',
+    undefined,
+    undefined,
+  ]);
+  assert.deepEqual(['http://c.example', 'http://d.c.example', 'https://10.1.2.3'].map(of), [
+    'http://all:1/',
+    undefined,
+    undefined,
+  ]);
 });
 
 test('createProxyRules() takes no notice of the zone of an address', () => {

@@ -18,6 +18,13 @@ export const proxySettings = {
     environment: ['https_proxy', 'HTTPS_PROXY'],
     kernel: ['https_proxy', 'HTTPS_PROXY'],
   }),
+  allProxy: setting(proxyAddress().optional(), {
+    name: 'all-proxy',
+    description: 'Proxy for what has none of these two.',
+    value: 'URL',
+    environment: ['all_proxy', 'ALL_PROXY'],
+    kernel: ['all_proxy', 'ALL_PROXY'],
+  }),
   proxyBypass: setting(string().optional(), {
     name: 'proxy-bypass',
     description:

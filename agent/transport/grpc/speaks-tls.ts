@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { connectTcp } from '../../../net/connect.ts';
 
 /**
  * Whether a server at an address speaks TLS, with any certificate. Nothing is sent but the
@@ -15,11 +16,11 @@ export async function speaksTls(
   prepare: (socket: Socket) => Promise<Socket>,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const socket = connect(place);
-  const stop = () => socket.destroy();
+  let socket: Socket | undefined;
+  const stop = () => void socket?.destroy();
   signal.addEventListener('abort', stop, { once: true });
   try {
-    await once(socket, 'connect', { signal });
+    socket = await connectTcp(place, signal);
     const secured = connectTls({ socket: await prepare(socket), rejectUnauthorized: false, ALPNProtocols: ['h2'] });
     await Promise.race([
       once(secured, 'secureConnect', { signal }),

@@ -1,4 +1,5 @@
-import { createConnection } from 'node:net';
+import type { Socket } from 'node:net';
+import { addAbortSignal } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { errors, type NatsConnection, NatsConnectionImpl } from '@nats-io/transport-node';
@@ -9,6 +10,7 @@ import { within } from '../../../clock/within.ts';
 import { reasonOf } from '../../../errors/reason.ts';
 import { isSameFailure } from '../../../errors/same-failure.ts';
 import { formatAuthority, withoutBrackets } from '../../../net/authority.ts';
+import { connectTcp } from '../../../net/connect.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
 import { TransportError } from '../transport.ts';
 import { connectBounded } from './bounded-transport.ts';
@@ -315,9 +317,10 @@ type ServerInfo = z.output<typeof serverInfo>;
  */
 async function greeting(address: Address, clock: Clock, signal: AbortSignal): Promise<ServerInfo> {
   using deadline = startDeadline(clock, { seconds: connectTimeoutSeconds, awaited: 'answer' }, signal);
-  const options = { host: address.host, port: address.port, signal: deadline.signal };
-  const socket = createConnection(options);
+  let socket: Socket | undefined;
   try {
+    socket = await connectTcp(address, deadline.signal, { clock });
+    addAbortSignal(deadline.signal, socket);
     let text = '';
     for await (const chunk of socket) {
       text += String(chunk);
@@ -332,6 +335,6 @@ async function greeting(address: Address, clock: Clock, signal: AbortSignal): Pr
     signal.throwIfAborted();
     throw deadline.isOver ? deadline.signal.reason : error;
   } finally {
-    socket.destroy();
+    socket?.destroy();
   }
 }

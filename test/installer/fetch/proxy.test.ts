@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
 import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -123,10 +124,9 @@ test('fetchImage() goes directly where a network of NO_PROXY has the server, and
   const forward = net.createServer((socket) => socket.pipe(net.connect(port, '127.0.0.1')).pipe(socket));
   forward.listen(0, address.address);
   await once(forward, 'listening');
-  const notices: string[] = [];
-  const environment = { HTTPS_PROXY: proxy.host, HTTP_PROXY: 'socks5://p:1', NO_PROXY: ` ${address.address}/30 ,` };
+  const environment = { ALL_PROXY: proxy.host, HTTP_PROXY: 'http://p:1', NO_PROXY: ` ${address.address}/30 ,` };
   try {
-    using client = createDownloadClient({ environment, tries: 1, onRetry: (notice) => notices.push(notice) });
+    using client = createDownloadClient({ environment, tries: 1 });
     for (const host of [`${address.address}:${(forward.address() as AddressInfo).port}`, `127.0.0.1:${port}`]) {
       // The certificate is for another name: what counts is who was asked.
       await assert.rejects(fetchImage(client, [new URL(`https://${host}/image`)], never), /altnames|certificate/i);
@@ -138,10 +138,42 @@ test('fetchImage() goes directly where a network of NO_PROXY has the server, and
   } finally {
     forward.close();
   }
-  assert.deepEqual(notices, [
-    'HTTP_PROXY must be [http://][user:password@]host[:port]; proxies that speak socks5 are not supported; connections are made without that proxy',
-  ]);
 });
+
+for (const [name, proxy, why] of [
+  ['HTTP_PROXY', 'socks5://me:secret@p:1', 'proxies that speak socks5 are not supported'],
+  ['all_proxy', 'socks5h://p:1', 'proxies that speak socks5h are not supported'],
+  ['HTTP_PROXY', ':3128', 'must be [http://][user:password@]host[:port]'],
+] as const) {
+  test(`fetchImage() downloads nothing without the proxy ${proxy}, except what NO_PROXY names`, async () => {
+    const content = 'an image';
+    const mirror = http.createServer((_request, response) => response.end(content));
+    await using address = await addLoopbackAddress();
+    mirror.listen(0, address.address);
+    await once(mirror, 'listening');
+    const url = new URL(`http://${address.address}:${(mirror.address() as AddressInfo).port}/image`);
+    try {
+      using client = createDownloadClient({ environment: { [name]: proxy }, tries: 1 });
+      await assert.rejects(fetchImage(client, [url], never), (error: Error) => {
+        assert.ok(
+          error.message.includes(`${name.toUpperCase()} must be`) && error.message.includes(why),
+          error.message,
+        );
+        assert.match(error.message, /\(change the proxy, or name the server in NO_PROXY\)$/);
+        assert.doesNotMatch(error.message, /secret/);
+        return true;
+      });
+      using direct = createDownloadClient({
+        environment: { [name]: proxy, no_proxy: `x ${address.address}` },
+        tries: 1,
+      });
+      using image = await fetchImage(direct, [url], never);
+      assert.equal(Buffer.concat(await Array.fromAsync(image.bytes)).toString(), content);
+    } finally {
+      mirror.close().closeAllConnections();
+    }
+  });
+}
 
 test('fetchImage() stops at once when it is interrupted while a proxy does not answer', async () => {
   await using proxy = await startConnectProxy({ silent: true });

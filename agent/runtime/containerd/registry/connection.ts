@@ -84,7 +84,7 @@ export class RegistryConnection implements Disposable {
       clock,
       timeoutSeconds: idleTimeoutSeconds,
       // Proxies of the environment that cannot be used were named when the configuration was read.
-      proxy: proxyRulesOf(process.env, () => {}),
+      proxy: proxyRulesOf(process.env),
       tls: () => this.#tlsOptions(),
     });
   }
@@ -163,6 +163,7 @@ const failures: Readonly<Record<Exclude<HttpFailureReason, 'timeout'>, Failure>>
   'no-tls': { verb: 'reach', why: () => 'server gave HTTP response to HTTPS client', reason: 'no-tls' },
   untrusted: { verb: 'trust', why: (message) => `x509: ${message}`, reason: 'untrusted-certificate' },
   'not-yet-valid': { verb: 'trust', why: asItIs, reason: 'certificate-not-yet-valid' },
+  proxy: { verb: 'reach', why: asItIs, reason: 'unreachable' },
   redirect: { verb: 'reach', why: asItIs, reason: 'temporary' },
   broken: { verb: 'reach', why: asItIs, reason: 'temporary' },
 };
