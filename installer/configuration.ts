@@ -1,12 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { addAbortSignal } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import { reasonOf } from '../errors/reason.ts';
 import { runTool, ToolError } from '../tools/run-tool.ts';
 import { installCloudConfig } from './configure/cloud-config.ts';
 import { checkEfi } from './configure/efi.ts';
-import { checkIgnition } from './configure/ignition/check.ts';
 import { installIgnition } from './configure/ignition/install.ts';
 import { checkKernelArguments, installKernelArguments, type KernelArguments } from './configure/kernel-arguments.ts';
 import { installNetworkUnits, listNetworkUnits } from './configure/network.ts';
@@ -14,19 +11,24 @@ import type { TargetDisk } from './disk/target-disk.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
+import {
+  type IgnitionConfig,
+  maxIgnitionBytes,
+  nameOfConfig,
+  readIgnitionFile,
+  requireGoodIgnition,
+} from './ignition-config.ts';
 import type { ConfigurationPlan, Hash } from './plan.ts';
 import type { Report } from './progress.ts';
+import type { Release } from './release.ts';
 
 /** What is written to the disk besides the image, read and checked. */
 export interface Configuration {
-  readonly ignition: Uint8Array | undefined;
+  readonly ignition: IgnitionConfig | undefined;
   readonly cloudConfig: Uint8Array | undefined;
   readonly kernelArguments: KernelArguments | undefined;
   readonly copyNetwork: boolean;
 }
-
-/** Far more than an OEM partition has room for. */
-const maxIgnitionBytes = 64 * 1024 * 1024;
 
 /**
  * Reads or downloads the configs and checks them, because their errors would show only at first
@@ -62,7 +64,7 @@ export async function writeConfiguration(
   const { ignition, cloudConfig, kernelArguments, copyNetwork } = configuration;
   if (ignition !== undefined) {
     report.phase('configure', 'Installing the Ignition config');
-    await installIgnition(disk, ignition, signal);
+    await installIgnition(disk, ignition.bytes, signal);
   }
   if (cloudConfig !== undefined) {
     report.phase('configure', 'Installing the cloud-config');
@@ -80,11 +82,12 @@ export async function writeConfiguration(
 }
 
 async function readIgnition(
-  { ignition: path, ignitionUrl: url, ignitionHash: hash }: ConfigurationPlan,
+  plan: ConfigurationPlan,
   client: DownloadClient | undefined,
   report: Report,
   signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
+): Promise<IgnitionConfig | undefined> {
+  const { ignition: path, ignitionUrl: url, ignitionHash: hash } = plan;
   let name: string;
   let bytes: Uint8Array;
   if (url !== undefined) {
@@ -93,16 +96,31 @@ async function readIgnition(
     const what = { what: 'download the Ignition config', maxBytes: maxIgnitionBytes, secure: hash === undefined };
     bytes = await fetchSmallFile(client, [url], what, signal);
   } else if (path !== undefined) {
-    name = path === '-' ? 'standard input' : path;
-    bytes = path === '-' ? await readStandardInput(signal) : await read(path, 'the Ignition config', '-i', signal);
+    name = nameOfConfig(path);
+    bytes = await readIgnitionFile(path, signal);
   } else {
     return undefined;
   }
   if (hash !== undefined) requireHash(bytes, hash, name);
-  const { version, warnings } = checkIgnition(bytes, name);
-  report.detail(`${name} is an Ignition config of version ${version}`);
-  for (const warning of warnings) report.warn(`${name}: ${warning}`);
-  return bytes;
+  const config = { name, bytes, reported: new Set<string>() };
+  const willBeKnown = client !== undefined && plan.flatcar !== undefined;
+  requireGoodIgnition(config, plan, { unchecked: plan.ignitionUnchecked === true, isFinal: !willBeKnown }, report);
+  return config;
+}
+
+/**
+ * Checks the Ignition config again when the release is known, as its Ignition reads it.
+ * @throws {ConfigurationError}
+ */
+export function checkForRelease(
+  { ignition }: Configuration,
+  plan: ConfigurationPlan,
+  { version, channel }: Release,
+  report: Report,
+): void {
+  if (ignition === undefined || plan.flatcar === undefined) return;
+  const reader = { flatcar: { version, channel }, ignitionVersion: plan.ignitionVersion };
+  requireGoodIgnition(ignition, reader, { unchecked: plan.ignitionUnchecked === true, isFinal: true }, report);
 }
 
 function requireHash(bytes: Uint8Array, { algorithm, digest }: Hash, name: string): void {
@@ -127,21 +145,6 @@ async function readCloudConfig(path: string, report: Report, signal: AbortSignal
     report.warn(`${path} is not checked: coreos-cloudinit is not installed`);
   }
   return bytes;
-}
-
-async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
-  try {
-    return await buffer(addAbortSignal(signal, process.stdin));
-  } catch (cause) {
-    signal.throwIfAborted();
-    throw new InstallError({
-      what: 'read the Ignition config',
-      target: 'from standard input',
-      why: reasonOf(cause),
-      hint: 'give a readable file with -i',
-      cause,
-    });
-  }
 }
 
 async function read(path: string, what: string, option: string, signal: AbortSignal): Promise<Uint8Array> {

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { isSameVersion, isVersion, refuseOlder } from './age.ts';
-import { readConfiguration, writeConfiguration } from './configuration.ts';
+import { checkForRelease, readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
 import { sweepPartitionMounts } from './configure/mount.ts';
 import { readWrittenVersion } from './configure/written-version.ts';
@@ -68,6 +68,7 @@ export async function install(
   await warnOfEarlierInstallations(disk.path, context);
   disk.save(await findPartitionsToSave(disk, plan.saved, report, signal));
   const release = await findRelease(plan, client, signal);
+  checkForRelease(configuration, plan.configuration, release, report);
 
   const { image, signedBy } = await writeVerified({ ...plan, release }, disk, context);
   let version: string | undefined;

@@ -83,8 +83,7 @@ export async function main(
   if (parsed.ignored.length > 0) report.warn(`ignored: ${parsed.ignored.join(' ')}`);
   using interruption = listenForInterrupts();
   try {
-    await run({ options, defaults, site, environment, system, report, signal: interruption.signal });
-    return 0;
+    return await run({ options, defaults, site, environment, system, report, signal: interruption.signal });
   } catch (error) {
     return fail(error, options, system);
   }
@@ -103,12 +102,33 @@ function withoutPasswords(screen: Screen): Screen {
   };
 }
 
-async function run(invocation: Invocation): Promise<void> {
-  if (invocation.options.listDisks) return await showDisks(invocation);
-  const plan = makePlan(invocation.options, invocation.defaults, invocation.site);
-  if (invocation.options.dryRun) return await checkOnly(plan, invocation);
+/** Returns the exit code. */
+async function run(invocation: Invocation): Promise<number> {
+  const { checkIgnition, dryRun, listDisks } = invocation.options;
+  if (checkIgnition !== undefined) return (await checkGiven(checkIgnition, invocation)) ? 0 : 1;
+  if (listDisks) await showDisks(invocation);
+  else await carryOut(makePlan(invocation.options, invocation.defaults, invocation.site), dryRun === true, invocation);
+  return 0;
+}
+
+async function carryOut(plan: InstallPlan, dryRun: boolean, invocation: Invocation): Promise<void> {
+  if (dryRun) return await checkOnly(plan, invocation);
   if (plan.target === undefined) return await downloadOnly(plan, invocation);
   return await installNow({ ...plan, target: plan.target }, invocation);
+}
+
+/** Needs no target, no network and no root. */
+async function checkGiven(
+  paths: readonly string[],
+  { options, defaults, site, system, signal }: Invocation,
+): Promise<boolean> {
+  const { checkConfigs } = await import('./check-configs.ts');
+  const { configuration } = makePlan({ ...options, downloadOnly: true, offline: false }, defaults, site);
+  const show = (result: object, lines: readonly string[]) => {
+    if (options.json) writeJson(system, { event: 'ignition-check', ...result });
+    else system.stdout.write(lines.map((line) => `${printableLines(line)}\n`).join(''));
+  };
+  return await checkConfigs(paths, configuration, show, signal);
 }
 
 async function installNow(plan: InstallPlan & { readonly target: Target }, invocation: Invocation): Promise<void> {

@@ -41,6 +41,9 @@ export interface Options {
   readonly notOlderThan?: OldestImage;
   readonly ignitionUrl?: string;
   readonly ignitionHash?: string;
+  readonly ignitionVersion?: string;
+  readonly ignitionUnchecked?: boolean;
+  readonly checkIgnition?: readonly string[];
   readonly appendKarg?: readonly string[];
   readonly console?: readonly string[];
   readonly readBack?: boolean;
@@ -151,6 +154,11 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('-i, --ignition <file>', 'Ignition config, - for standard input')
     .option('--ignition-url <url>', 'Ignition config to download now; over http only with --ignition-hash')
     .option('--ignition-hash <hash>', 'required hash of the Ignition config: sha512-HEX or sha256-HEX')
+    .option(
+      '--ignition-version <version>',
+      'check the config as this Ignition reads it, such as 2.24.0, instead of that of the release',
+    )
+    .option('--ignition-unchecked', 'install the config although Ignition would refuse it at first boot')
     .option('-c, --cloud-config <file>', 'cloud-config')
     .option('--append-karg <argument>', 'kernel argument for every boot; may be repeated', collect)
     .option(
@@ -161,6 +169,10 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('-n, --copy-network', 'copy the network units of the running system (/run/systemd/network)')
     .option('-u, --uefi-entry', 'add a boot entry to the UEFI firmware')
     .optionsGroup('Behaviour:')
+    .option(
+      '--check-ignition <files...>',
+      'only check these Ignition configs, as the release of -V or the Ignition of --ignition-version reads them',
+    )
     .option('-y, --dry-run', 'dry run: check everything that needs no network, show the settings, write nothing')
     .option('--offline', 'use local files only, and name what would have to be downloaded')
     .option('--read-back', 'read the disk back and compare it with what was written, before it can boot')

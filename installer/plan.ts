@@ -1,4 +1,5 @@
 import type { OldestImage } from './age.ts';
+import type { FlatcarRelease } from './configure/ignition/assess.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import type { Hint } from './disk/hints.ts';
 import type { SavedSelection } from './disk/saved-partitions.ts';
@@ -63,6 +64,12 @@ export interface ConfigurationPlan {
   /** URL of an Ignition config to download. */
   readonly ignitionUrl?: URL | undefined;
   readonly ignitionHash?: Hash | undefined;
+  /** The release that will read it; undefined for an image that may be of any. */
+  readonly flatcar?: FlatcarRelease | undefined;
+  /** The Ignition that will read it, in place of that of the release. */
+  readonly ignitionVersion?: string | undefined;
+  /** Install it although the first boot would fail. */
+  readonly ignitionUnchecked?: boolean | undefined;
   readonly cloudConfig?: string | undefined;
   /** For every boot of the installed system. */
   readonly kernelArguments?: { readonly append: readonly string[]; readonly consoles: readonly string[] } | undefined;
@@ -89,9 +96,10 @@ const channels: ReadonlySet<string> = new Set(['alpha', 'beta', 'stable', 'edge'
  */
 export function makePlan(options: Options, defaults: ReleaseDefaults, site: SiteDefaults = noSite): InstallPlan {
   if (options.offline) refuseDownloads(options);
+  const release = chooseRelease(options, defaults, site);
   return {
     target: options.downloadOnly ? undefined : chooseTarget(options),
-    release: chooseRelease(options, defaults, site),
+    release,
     imageFile: options.imageFile,
     keyFile: options.key,
     siteKeyFile: options.key === undefined ? site.keyFile : undefined,
@@ -100,6 +108,9 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
     acceptUnsigned: options.insecure === true,
     configuration: {
       ...chooseIgnition(options),
+      flatcar: flatcarOf(options, release),
+      ignitionVersion: options.ignitionVersion,
+      ignitionUnchecked: options.ignitionUnchecked === true,
       cloudConfig: options.cloudConfig,
       kernelArguments: chooseKernelArguments(options),
       copyNetwork: options.copyNetwork === true,
@@ -170,6 +181,11 @@ function chooseIgnition({ ignition, ignitionUrl, ignitionHash }: Options): Parti
   if (url.protocol === 'http:' && hash === undefined)
     throw refuse('plain HTTP can be tampered with', 'use https, or add --ignition-hash sha512-…');
   return { ignitionUrl: url, ignitionHash: hash };
+}
+
+/** A local image may be of any release, unless one is named. */
+function flatcarOf({ imageFile, releaseVersion }: Options, { version, channel }: Release): FlatcarRelease | undefined {
+  return imageFile === undefined || releaseVersion !== undefined ? { version, channel } : undefined;
 }
 
 function chooseKernelArguments({ appendKarg: append = [], console: consoles = [] }: Options) {

@@ -67,7 +67,7 @@ async function readIgnition(ignitionUrl: URL, hashed?: 'sha256' | 'sha512', byte
 
 test('readConfiguration() downloads an Ignition config over https, also where it was redirected there', async () => {
   for (const url of [urlOf(secure, '/a.ign'), urlOf(secure, '/to-secure')])
-    assert.ok(config.equals((await readIgnition(url)) ?? assert.fail()));
+    assert.ok(config.equals((await readIgnition(url))?.bytes ?? assert.fail()));
 });
 
 test('readConfiguration() refuses a config without hash that passed through a connection without TLS', async () => {
@@ -82,7 +82,7 @@ test('readConfiguration() refuses a config without hash that passed through a co
 test('readConfiguration() takes a config from anywhere when it has the hash that was given', async () => {
   for (const hash of ['sha256', 'sha512'] as const) {
     for (const url of [urlOf(plain, '/a.ign'), urlOf(secure, '/to-plain')])
-      assert.ok(config.equals((await readIgnition(url, hash)) ?? assert.fail()));
+      assert.ok(config.equals((await readIgnition(url, hash))?.bytes ?? assert.fail()));
     await assert.rejects(
       readIgnition(urlOf(secure, '/a.ign'), hash, Buffer.from('another')),
       new RegExp(`cannot use the Ignition config https\\S+: its hash is ${hash}-\\w+, but --ignition-hash is ${hash}-`),

@@ -86,18 +86,25 @@ const table: readonly (readonly [args: string, message: string])[] = [
     '-d DISK -c DIR/none',
     "cannot read the cloud-config DIR/none: ENOENT: no such file or directory, open 'DIR/none' (give a readable file with -c)",
   ],
-  ['-d DISK -i DIR/gzip.ign', 'cannot use DIR/gzip.ign: it is compressed with gzip (decompress it first)'],
+  [
+    '-d DISK -i DIR/gzip.ign',
+    'cannot use DIR/gzip.ign: it is compressed with gzip (decompress it first; checked as Ignition 2.24.0 reads it; --ignition-unchecked overrides this)',
+  ],
   [
     '-d DISK -i DIR/bom.ign',
-    'cannot use DIR/bom.ign: it starts with a byte order mark, which Ignition does not accept (save it as UTF-8 without one)',
+    'cannot use DIR/bom.ign: it starts with a byte order mark, which Ignition does not accept (save it as UTF-8 without one; checked as Ignition 2.24.0 reads it; --ignition-unchecked overrides this)',
   ],
   [
     '-d DISK -i DIR/none.ign',
-    'cannot use DIR/none.ign: it has no ignition.version (an Ignition config starts with {"ignition": {"version": "3.3.0"}})',
+    'cannot use DIR/none.ign: it has no ignition.version: an Ignition config starts with {"ignition": {"version": "3.3.0"}} (checked as Ignition 2.24.0 reads it; --ignition-unchecked overrides this)',
   ],
   [
     '-d DISK -i DIR/old.ign',
-    'cannot use DIR/old.ign: its version 2.9.0 is not supported by Flatcar (supported versions: 2.0.0 to 2.4.0 and 3.0.0 to 3.6.0)',
+    'cannot use DIR/old.ign: $.ignition.version (line 1, column 26): Ignition 2.24.0 does not support version 2.9.0; it supports 2.0.0 to 2.4.0, 3.0.0 to 3.5.0 and 3.6.0-experimental (checked as Ignition 2.24.0 reads it; --ignition-unchecked overrides this)',
+  ],
+  [
+    '-d DISK -i DIR/old.ign --ignition-version 2.23.0',
+    'cannot check as Ignition 2.23.0: no release of Flatcar has it, or it is newer than this program (give one of 2.26.0, 2.24.0-r2, 2.24.0, 2.22.0, 2.21.0, 2.20.0, 2.19.0, 2.18.0, 2.15.0, 2.14.0)',
   ],
   [
     '-d DISK --ignition-hash sha512-12',

@@ -99,6 +99,9 @@ const additions = [
   ['--insecure', undefined, { insecure: true }],
   ['--ignition-url', 'https://server/a.ign', { ignitionUrl: 'https://server/a.ign' }],
   ['--ignition-hash', 'sha256-00', { ignitionHash: 'sha256-00' }],
+  ['--ignition-version', '2.24.0', { ignitionVersion: '2.24.0' }],
+  ['--ignition-unchecked', undefined, { ignitionUnchecked: true }],
+  ['--check-ignition', 'a.ign', { checkIgnition: ['a.ign'] }],
   ['--append-karg', 'quiet', { appendKarg: ['quiet'] }],
   ['--console', 'ttyS0', { console: ['ttyS0'] }],
   ['--offline', undefined, { offline: true }],
@@ -127,6 +130,14 @@ test('parseOptions() collects what may be repeated', () => {
       ['x', 'y'],
     ],
   );
+});
+
+test('parseOptions() takes several files after --check-ignition, up to the next option', () => {
+  assert.deepEqual(options('--check-ignition', 'a', '-', 'b', '-V', '4593.2.5'), {
+    ...always,
+    checkIgnition: ['a', '-', 'b'],
+    releaseVersion: '4593.2.5',
+  });
 });
 
 test('parseOptions() takes bundled letters as getopts does', () => {

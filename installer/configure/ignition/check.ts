@@ -1,87 +1,126 @@
-import { ConfigurationError } from '../errors.ts';
-import { JsonLocator, JsonSyntaxError, parseJson } from './json.ts';
-import type { Finding, Findings } from './json-cursor.ts';
+import { mergedDialect } from './dialect.ts';
+import { type Finding, type Findings, JsonCursor, noFindings } from './findings.ts';
+import { whyIgnored } from './ignored.ts';
+import { type JsonNode, JsonSyntaxError, parseJson } from './json.ts';
+import { locate, positionOf } from './json-locator.ts';
 import { recogniseOtherFormat } from './other-format.ts';
-import { isRecord } from './schema.ts';
-import { describeVersions, findVersion, isNewerVersion3, newestVersion, readVersion } from './versions.ts';
+import { checkContents } from './references.ts';
+import type { IgnitionRelease } from './releases.ts';
+import { renderConfig } from './render.ts';
+import { checkVersion3 } from './rules3.ts';
+
+/** Something that was found in a config. */
+export interface Problem {
+  /** `$.storage.files.0.path`; undefined for the file as a whole. */
+  readonly path?: string;
+  /** Both count from 1; undefined for what has no place in the file. */
+  readonly line?: number;
+  readonly column?: number;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
 
 export interface IgnitionCheck {
-  /** As in the file; `1` for the format before the key `ignition.version` existed. */
-  readonly version: string;
-  /** What Ignition will ignore or may not accept. The file can be installed. */
-  readonly warnings: readonly string[];
+  /** What the first boot does: goes on, goes on and logs warnings, or fails. */
+  readonly verdict: 'accept' | 'warn' | 'reject';
+  /** As in the config; `1` for the format without `ignition.version`; undefined if it has none. */
+  readonly version: string | undefined;
+  /** What it is, if Ignition goes on as if there were no config: `it is empty`. */
+  readonly ignored?: string;
+  /** Empty unless the verdict is `reject`. */
+  readonly errors: readonly Problem[];
+  /** What Ignition itself warns of. */
+  readonly warnings: readonly Problem[];
+  /** What Ignition does without a word, although it is hardly meant. */
+  readonly advice: readonly Problem[];
 }
-
-/** Limits the output for a file of another kind. */
-const maxListed = 10;
 
 /**
- * Checks an Ignition config before anything is written: its errors would show only at first boot,
- * on a machine without a login.
- * @param name of the file, for messages
- * @throws {ConfigurationError} it is not JSON (with line and column), not an Ignition config, of a
- *   version that Flatcar cannot read, or Ignition would refuse it (with the path of every wrong
- *   value)
+ * Checks a config as the first boot does: it is parsed, translated from older versions, merged with
+ * the configs that it contains in data URLs, checked again, and what else it has in data URLs is
+ * decoded. What is on servers is not checked.
  */
-export function checkIgnition(bytes: Uint8Array, name: string): IgnitionCheck {
-  const refuse = (why: string, hint?: string) => new ConfigurationError({ what: 'use', target: name, why, hint });
-  const text = decode(bytes, refuse);
-  const config = parseObject(text, refuse);
-  const version = readVersion(config);
-  if (version === undefined || version === '') {
-    throw refuse('it has no ignition.version', 'an Ignition config starts with {"ignition": {"version": "3.3.0"}}');
-  }
-  if (isNewerVersion3(version)) {
-    const warning = `its version ${version} is newer than ${newestVersion}; the image may not support it`;
-    return { version, warnings: [warning] };
-  }
-  const known = findVersion(version);
-  if (known === undefined) {
-    throw refuse(`its version ${version} is not supported by Flatcar`, `supported versions: ${describeVersions()}`);
-  }
-  const findings: Findings = { errors: [], warnings: [] };
-  known.check(config, findings);
-  const locator = new JsonLocator(text);
-  const warnings = describe(findings.warnings, locator);
-  if (findings.errors.length === 0) return { version, warnings };
-  // An ignored key is often the reason why another is missing.
-  throw refuse(list([...describe(findings.errors, locator), ...warnings.map((warning) => `warning: ${warning}`)]));
-}
-
-type Refuse = (why: string, hint?: string) => ConfigurationError;
-
-function decode(bytes: Uint8Array, refuse: Refuse): string {
-  if (bytes.length === 0) throw refuse('it is empty');
-  if (bytes[0] === 0x1f && bytes[1] === 0x8b) throw refuse('it is compressed with gzip', 'decompress it first');
-  if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
-    throw refuse('it starts with a byte order mark, which Ignition does not accept', 'save it as UTF-8 without one');
-  }
+export function checkIgnition(bytes: Uint8Array, ignition: IgnitionRelease): IgnitionCheck {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const ignored = whyIgnored(buffer);
+  if (ignored !== undefined) return ignoredConfig(ignored, buffer);
+  let top: JsonNode;
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw refuse('it is not text in UTF-8');
-  }
-}
-
-function parseObject(text: string, refuse: Refuse): unknown {
-  try {
-    const config = parseJson(text);
-    if (isRecord(config)) return config;
+    top = parseJson(buffer);
   } catch (error) {
     if (!(error instanceof JsonSyntaxError)) throw error;
-    const other = recogniseOtherFormat(text);
-    throw other === undefined ? refuse(`it is not valid JSON: ${error.message}`) : refuse(other.why, other.hint);
+    return rejected(undefined, [describeSyntaxError(buffer, error)]);
   }
-  throw refuse('it is JSON, but not an object');
+  if (top.kind !== 'object' && top.kind !== 'null')
+    return rejected(undefined, [{ message: 'it is JSON, but not an object' }]);
+  return checkJson(buffer, top, ignition);
 }
 
-/** At most `maxListed`, and the number of the others. */
-function describe(findings: readonly Finding[], locator: JsonLocator): string[] {
-  const listed = findings.slice(0, maxListed).map(({ path, message }) => `${locator.describe(path)}: ${message}`);
-  const left = findings.length - listed.length;
-  return left > 0 ? [...listed, `and ${left} more`] : listed;
+function checkJson(bytes: Buffer, top: JsonNode, ignition: IgnitionRelease): IgnitionCheck {
+  const findings = noFindings();
+  const { version, merged, isMerged } = renderConfig({ bytes, top, ignition, findings, depth: 0 });
+  if (merged !== undefined && findings.errors.length === 0) {
+    const found = noFindings();
+    const cursor = new JsonCursor(found);
+    checkVersion3(merged, mergedDialect(ignition), cursor);
+    if (found.errors.length === 0) checkContents(merged, cursor);
+    adopt(found, isMerged, findings);
+  }
+  const describe = (list: readonly Finding[]) => list.map((finding) => describeFinding(finding, bytes, top));
+  const errors = describe(findings.errors);
+  const warnings = describe(findings.warnings);
+  const advice = describe(findings.advice);
+  const verdict = errors.length > 0 ? 'reject' : warnings.length > 0 ? 'warn' : 'accept';
+  return { verdict, version, errors, warnings, advice };
 }
 
-function list(problems: readonly string[]): string {
-  return problems.length === 1 ? problems.join() : `it has several problems:\n  ${problems.join('\n  ')}`;
+/** Findings about the merged config have no place in this one, unless nothing was merged. */
+function adopt(found: Findings, isMerged: boolean, findings: Findings): void {
+  const place = ({ path, message }: Finding): Finding =>
+    isMerged ? { path: [], message: `in the merged config, ${formatPath(path)}: ${message}` } : { path, message };
+  findings.errors.push(...found.errors.map(place));
+  const known = new Set(findings.warnings.map(({ message }) => message));
+  findings.warnings.push(...found.warnings.filter(({ message }) => !known.has(message)).map(place));
+}
+
+function rejected(version: string | undefined, errors: readonly Problem[]): IgnitionCheck {
+  return { verdict: 'reject', version, errors, warnings: [], advice: [] };
+}
+
+function ignoredConfig(why: string, bytes: Buffer): IgnitionCheck {
+  const hint = bytes.length === 0 ? undefined : 'give it with -c';
+  const message = `${why}: Ignition ignores it and goes on without a config`;
+  const advice = [{ message, ...(hint !== undefined && { hint }) }];
+  return { verdict: 'accept', version: undefined, ignored: why, errors: [], warnings: [], advice };
+}
+
+function describeSyntaxError(bytes: Buffer, { message, offset }: JsonSyntaxError): Problem {
+  if (bytes[0] === 0x1f && bytes[1] === 0x8b)
+    return { message: 'it is compressed with gzip', hint: 'decompress it first' };
+  if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
+    return {
+      message: 'it starts with a byte order mark, which Ignition does not accept',
+      hint: 'save it as UTF-8 without one',
+    };
+  }
+  const other = recogniseOtherFormat(bytes.toString());
+  if (other !== undefined) return { message: other.why, ...(other.hint !== undefined && { hint: other.hint }) };
+  const { line, column } = positionOf(bytes, offset);
+  return { line, column, message: `it is not valid JSON: ${message}` };
+}
+
+function describeFinding({ path, message }: Finding, bytes: Buffer, top: JsonNode): Problem {
+  return path.length === 0 ? { message } : { path: formatPath(path), ...locate(bytes, top, path), message };
+}
+
+function formatPath(path: Finding['path']): string {
+  return ['$', ...path].join('.');
+}
+
+/** `$.storage.files.0.path (line 3, column 14): …`. */
+export function formatProblem({ path, line, column, message, hint }: Problem): string {
+  const place = line === undefined ? '' : `line ${line}, column ${column}`;
+  const text =
+    path === undefined ? (place === '' ? message : `${message} in ${place}`) : `${path} (${place}): ${message}`;
+  return hint === undefined ? text : `${text} (${hint})`;
 }

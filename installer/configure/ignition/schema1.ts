@@ -1,68 +1,72 @@
-import { z } from 'zod';
-import { boolean, integer, list, string, strings } from './schema.ts';
+import { boolean, int, list, pointer, string, struct, uint, uint32, type Value } from './go-types.ts';
 
 /*
- * The format before the key `ignition` existed.
- * Source: doc/configuration.md of https://github.com/coreos/ignition at v0.4.0.
+ * Ignition's first configuration format, which has no `ignition.version`.
+ * Source: config/v1/types of https://github.com/flatcar/ignition at v0.36.
  */
 
-const disk = z.object({
-  device: string,
-  partitions: list(z.object({ label: string, number: integer, size: integer, start: integer, typeGuid: string })),
-  wipeTable: boolean,
-});
+export const group0 = struct({ gid: pointer(uint), name: string, passwordHash: string, system: boolean });
 
-const filesystem = z.object({
-  create: z.object({ force: boolean, options: strings }).optional(),
-  device: string,
-  files: list(z.object({ contents: string, gid: integer, mode: integer, path: string, uid: integer })),
-  format: string,
-});
-
-const user = z.object({
-  create: z
-    .object({
+/** Users of version 1 and 2.0. */
+export const user0 = struct({
+  create: pointer(
+    struct({
       gecos: string,
-      groups: strings,
+      groups: list(string),
       homeDir: string,
       noCreateHome: boolean,
       noLogInit: boolean,
       noUserGroup: boolean,
       primaryGroup: string,
       shell: string,
-      uid: integer,
-    })
-    .optional(),
+      system: boolean,
+      uid: pointer(uint),
+    }),
+  ),
   name: string,
   passwordHash: string,
-  sshAuthorizedKeys: strings,
+  sshAuthorizedKeys: list(string),
 });
 
-const unit = z.object({
-  contents: string,
-  dropins: list(z.object({ contents: string, name: string })),
-  enable: boolean,
-  mask: boolean,
-  name: string,
+const filesystem = struct(
+  {
+    create: pointer(struct({ force: boolean, options: list(string) })),
+    device: string,
+    files: list(struct({ contents: string, gid: int, mode: uint32, path: string, uid: int }, 'path')),
+    format: string,
+  },
+  'device',
+);
+
+export const config1 = struct({
+  ignitionVersion: int,
+  networkd: struct({ units: list(struct({ contents: string, name: string })) }),
+  passwd: struct({ groups: list(group0), users: list(user0) }),
+  storage: struct({
+    disks: list(
+      struct(
+        {
+          device: string,
+          partitions: list(struct({ label: string, number: int, size: uint, start: uint, typeGuid: string })),
+          wipeTable: boolean,
+        },
+        'device',
+      ),
+    ),
+    filesystems: list(filesystem),
+    raid: list(struct({ devices: list(string), level: string, name: string, spares: int })),
+  }),
+  systemd: struct({
+    units: list(
+      struct({
+        contents: string,
+        dropins: list(struct({ contents: string, name: string })),
+        enable: boolean,
+        mask: boolean,
+        name: string,
+      }),
+    ),
+  }),
 });
 
-export const version1 = z.object({
-  ignitionVersion: integer,
-  networkd: z.object({ units: list(z.object({ contents: string, name: string })) }).optional(),
-  passwd: z
-    .object({
-      groups: list(z.object({ gid: integer, name: string, passwordHash: string, system: boolean })),
-      users: list(user),
-    })
-    .optional(),
-  storage: z
-    .object({
-      disks: list(disk),
-      filesystems: list(filesystem),
-      raid: list(z.object({ devices: strings, level: string, name: string, spares: integer })),
-    })
-    .optional(),
-  systemd: z.object({ units: list(unit) }).optional(),
-});
-
-export type Config1 = z.infer<typeof version1>;
+export type Config1 = Value<typeof config1>;

@@ -1,157 +1,188 @@
-import { z } from 'zod';
-import { boolean, integer, list, since, string, strings } from './schema.ts';
+import {
+  boolean,
+  int,
+  keyedStruct,
+  list,
+  listWithDuplicates,
+  pointer,
+  since,
+  string,
+  struct,
+  type Value,
+} from './go-types.ts';
 
 /*
- * Ignition's configuration format 3.0 to 3.6: 3.6, in which every key has the version that
- * introduced it.
+ * Ignition's configuration format 3.0 to 3.7-experimental: the newest one, in which every field has
+ * the version that introduced it.
  * Source: https://coreos.github.io/ignition/specs/ and config/v3_N/schema/ignition.json of
  * https://github.com/coreos/ignition.
  */
 
-const verification = z.object({ hash: string }).optional();
-const httpHeaders = z.array(z.object({ name: string, value: string }));
+const text = pointer(string);
+const flag = pointer(boolean);
+const number = pointer(int);
 
-/** Contents of files, and since 3.1 every other resource. */
-const resource = z.object({
-  compression: string,
-  httpHeaders: since(1, httpHeaders),
-  source: string,
-  verification,
-});
+const verification = struct({ hash: text });
+const httpHeaders = list(struct({ name: string, value: text }));
+
+const resource = struct(
+  {
+    compression: text,
+    httpHeaders: since(1, httpHeaders),
+    source: text,
+    verification,
+  },
+  'source',
+);
 
 /** A config or certificate to fetch. In 3.0 it had fewer keys than the contents of a file. */
-const reference = z.object({
-  compression: since(1, z.string()),
-  httpHeaders: since(1, httpHeaders),
-  source: string,
-  verification,
-});
+const reference = struct(
+  {
+    compression: since(1, text),
+    httpHeaders: since(1, httpHeaders),
+    source: text,
+    verification,
+  },
+  'source',
+);
 
-const ignition = z.object({
-  config: z.object({ merge: list(reference), replace: reference.optional() }).optional(),
-  proxy: since(1, z.object({ httpProxy: string, httpsProxy: string, noProxy: strings })),
-  security: z.object({ tls: z.object({ certificateAuthorities: list(reference) }).optional() }).optional(),
-  timeouts: z.object({ httpResponseHeaders: integer, httpTotal: integer }).optional(),
+const ignition = struct({
+  config: struct({ merge: list(reference), replace: reference }),
+  proxy: since(1, struct({ httpProxy: text, httpsProxy: text, noProxy: list(string) })),
+  security: struct({ tls: struct({ certificateAuthorities: list(reference) }) }),
+  timeouts: struct({ httpResponseHeaders: number, httpTotal: number }),
   version: string,
 });
 
-const passwdGroup = z.object({
-  gid: integer,
+const passwdGroup = struct({
+  gid: number,
   name: string,
-  passwordHash: string,
-  shouldExist: since(2, z.boolean()),
-  system: boolean,
+  passwordHash: text,
+  shouldExist: since(2, flag),
+  system: flag,
 });
 
-const passwdUser = z.object({
-  gecos: string,
-  groups: strings,
-  homeDir: string,
+const passwdUser = struct({
+  gecos: text,
+  groups: list(string),
+  homeDir: text,
   name: string,
-  noCreateHome: boolean,
-  noLogInit: boolean,
-  noUserGroup: boolean,
-  passwordHash: string,
-  primaryGroup: string,
-  shell: string,
-  shouldExist: since(2, z.boolean()),
-  sshAuthorizedKeys: strings,
-  system: boolean,
-  uid: integer,
+  noCreateHome: flag,
+  noLogInit: flag,
+  noUserGroup: flag,
+  passwordHash: text,
+  primaryGroup: text,
+  sshAuthorizedKeys: list(string),
+  shell: text,
+  shouldExist: since(2, flag),
+  system: flag,
+  uid: number,
 });
 
-const owner = z.object({ id: integer, name: string }).optional();
-const node = z.object({ group: owner, overwrite: boolean, path: string, user: owner });
-const directory = node.extend({ mode: integer });
-const file = node.extend({ append: list(resource), contents: resource.optional(), mode: integer });
-const link = node.extend({ hard: boolean, target: string });
+const owner = struct({ id: number, name: text });
+const node = { group: owner, overwrite: flag, path: string, user: owner };
+const directory = struct({ ...node, mode: number }, 'path');
+const file = struct({ ...node, append: listWithDuplicates(resource), contents: resource, mode: number }, 'path');
+const link = struct({ ...node, hard: flag, target: pointer(string, 3) }, 'path');
 
-const partition = z.object({
-  guid: string,
-  label: string,
-  number: integer,
-  resize: since(2, z.boolean()),
-  shouldExist: boolean,
-  sizeMiB: integer,
-  startMiB: integer,
-  typeGuid: string,
-  wipePartitionEntry: boolean,
-});
+const partition = keyedStruct(
+  {
+    guid: text,
+    label: text,
+    number: int,
+    resize: since(2, flag),
+    shouldExist: flag,
+    sizeMiB: number,
+    startMiB: number,
+    typeGuid: text,
+    wipePartitionEntry: flag,
+  },
+  ({ number, label }) => (number === 0n ? (label === undefined ? '' : `label ${label}`) : `number ${number}`),
+);
 
-const disk = z.object({ device: string, partitions: list(partition), wipeTable: boolean });
+const disk = struct({ device: string, partitions: list(partition), wipeTable: flag }, 'device');
 
-const filesystem = z.object({
-  device: string,
-  format: string,
-  label: string,
-  mountOptions: since(1, z.array(z.string())),
-  options: strings,
-  path: string,
-  uuid: string,
-  wipeFilesystem: boolean,
-});
-
-const raid = z.object({ devices: strings, level: string, name: string, options: strings, spares: integer });
-
-const tang = z.object({ advertisement: since(4, z.string()), thumbprint: string, url: string });
-
-const clevis = z.object({
-  custom: z.object({ config: string, needsNetwork: boolean, pin: string }).optional(),
-  tang: list(tang),
-  threshold: integer,
-  tpm2: boolean,
-});
-
-const luks = z.object({
-  cex: since(5, z.object({ enabled: boolean })),
-  clevis: clevis.optional(),
-  device: string,
-  discard: since(4, z.boolean()),
-  keyFile: resource.optional(),
-  label: string,
+const raid = struct({
+  devices: list(string),
+  level: pointer(string, 3),
   name: string,
-  openOptions: since(4, z.array(z.string())),
-  options: strings,
-  uuid: string,
-  wipeVolume: boolean,
+  options: listWithDuplicates(string),
+  spares: number,
 });
 
-const unit = z.object({
-  contents: string,
-  dropins: list(z.object({ contents: string, name: string })),
-  enabled: boolean,
-  mask: boolean,
+const filesystem = struct(
+  {
+    device: string,
+    format: text,
+    label: text,
+    mountOptions: since(1, listWithDuplicates(string)),
+    options: listWithDuplicates(string),
+    path: text,
+    uuid: text,
+    wipeFilesystem: flag,
+  },
+  'device',
+);
+
+const clevis = struct({
+  custom: pointer(struct({ config: pointer(string, 3), needsNetwork: flag, pin: pointer(string, 3) }), 0, 3),
+  tang: list(struct({ advertisement: since(4, text), thumbprint: text, url: string }, 'url')),
+  threshold: number,
+  tpm2: flag,
+});
+
+const luks = struct({
+  cex: since(5, struct({ enabled: flag })),
+  clevis: pointer(clevis, 0, 3),
+  device: text,
+  discard: since(4, flag),
+  keyFile: resource,
+  label: text,
+  name: string,
+  openOptions: since(4, list(string)),
+  options: listWithDuplicates(string),
+  uuid: text,
+  wipeVolume: flag,
+});
+
+const unit = struct({
+  contents: text,
+  dropins: list(struct({ contents: text, name: string })),
+  enabled: flag,
+  mask: flag,
   name: string,
 });
 
-export const version3 = z.object({
+export const config3 = struct({
   ignition,
-  kernelArguments: since(3, z.object({ shouldExist: strings, shouldNotExist: strings })),
-  passwd: z.object({ groups: list(passwdGroup), users: list(passwdUser) }).optional(),
-  storage: z
-    .object({
-      directories: list(directory),
-      disks: list(disk),
-      files: list(file),
-      filesystems: list(filesystem),
-      links: list(link),
-      luks: since(2, z.array(luks)),
-      raid: list(raid),
-    })
-    .optional(),
-  systemd: z.object({ units: list(unit) }).optional(),
+  kernelArguments: since(
+    3,
+    struct({ shouldExist: list(string, 'argument'), shouldNotExist: list(string, 'argument') }),
+  ),
+  passwd: struct({ groups: list(passwdGroup), users: list(passwdUser) }),
+  storage: struct({
+    directories: list(directory, 'node'),
+    disks: list(disk),
+    files: list(file, 'node'),
+    filesystems: list(filesystem),
+    links: list(link, 'node'),
+    luks: since(2, list(luks)),
+    raid: list(raid),
+  }),
+  systemd: struct({ units: list(unit) }),
 });
 
-export type Config3 = z.infer<typeof version3>;
-export type Ignition3 = z.infer<typeof ignition>;
-export type Storage3 = NonNullable<Config3['storage']>;
-export type Resource = z.infer<typeof resource>;
-export type Node = z.infer<typeof node>;
-export type Disk = z.infer<typeof disk>;
-export type Partition = z.infer<typeof partition>;
-export type Filesystem3 = z.infer<typeof filesystem>;
-export type Raid = z.infer<typeof raid>;
-export type Luks = z.infer<typeof luks>;
-export type File3 = z.infer<typeof file>;
-export type Link = z.infer<typeof link>;
-export type Passwd = NonNullable<Config3['passwd']>;
+export type Config3 = Value<typeof config3>;
+export type Ignition3 = Value<typeof ignition>;
+export type Storage3 = Config3['storage'];
+export type Resource = Value<typeof resource>;
+export type File3 = Value<typeof file>;
+export type Directory3 = Value<typeof directory>;
+export type Link3 = Value<typeof link>;
+export type Disk3 = Value<typeof disk>;
+export type Partition3 = Value<typeof partition>;
+export type Raid3 = Value<typeof raid>;
+export type Filesystem3 = Value<typeof filesystem>;
+export type Luks = Value<typeof luks>;
+export type Passwd3 = Config3['passwd'];
+export type Unit3 = Value<typeof unit>;

@@ -1,6 +1,7 @@
 /** The sections of a unit file. */
 export interface UnitFile {
-  readonly sections: readonly string[];
+  /** Those with at least one option. */
+  readonly sections: ReadonlySet<string>;
   /** The reason why it cannot be read; undefined if it can. */
   readonly error: string | undefined;
 }
@@ -10,7 +11,7 @@ export interface UnitFile {
  * systemd.syntax(7), and the reader of https://pkg.go.dev/github.com/coreos/go-systemd/v22/unit.
  */
 export function readUnitFile(contents: string): UnitFile {
-  const sections: string[] = [];
+  const sections = new Set<string>();
   const reader = new Reader(Buffer.from(contents));
   try {
     readSections(reader, sections);
@@ -28,19 +29,20 @@ const newline = 0x0a;
 const carriageReturn = 0x0d;
 const backslash = 0x5c;
 
-function readSections(reader: Reader, sections: string[]): void {
+function readSections(reader: Reader, sections: Set<string>): void {
+  let section: string | undefined;
   for (;;) {
     reader.checkLine();
     const byte = reader.next();
     if (byte === undefined) return;
-    const inSection = sections.length > 0;
     if (byte === 0x5b) {
-      sections.push(readSectionName(reader));
+      section = readSectionName(reader);
     } else if (byte === 0x23 || byte === 0x3b) {
       skipComment(reader);
-    } else if (inSection && !isSpace(byte)) {
+    } else if (section !== undefined && !reader.skipSpace(byte)) {
       reader.back();
       readOption(reader);
+      sections.add(section);
     }
     // Text before the first section is skipped, as by Ignition.
   }
@@ -51,7 +53,7 @@ function readSectionName(reader: Reader): string {
   const name = reader.until(0x5d);
   if (name.at(-1) !== 0x5d) throw new UnitFileError('a section has no closing bracket');
   reader.checkLine();
-  const rest = reader.line().toString().trim();
+  const rest = trimSpace(reader.line().toString());
   if (rest !== '') throw new UnitFileError(`${JSON.stringify(rest)} stands after the name of a section`);
   return name.subarray(0, -1).toString();
 }
@@ -78,12 +80,17 @@ function readOption(reader: Reader): void {
   for (;;) {
     reader.checkLine();
     const line = reader.line();
-    if (line.at(-1) !== backslash || line.toString().trim() === '') return;
+    if (line.at(-1) !== backslash || trimSpace(line.toString()) === '') return;
   }
 }
 
-function isSpace(byte: number): boolean {
-  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
+/** As Go's `unicode.IsSpace`: without the byte order mark that JavaScript takes as space. */
+const space = String.raw`[\t-\r \x85\xA0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]`;
+const leadingSpace = new RegExp(`^${space}`);
+const outerSpace = new RegExp(`^${space}+|${space}+$`, 'g');
+
+function trimSpace(text: string): string {
+  return text.replace(outerSpace, '');
 }
 
 /**
@@ -112,6 +119,15 @@ class Reader {
     const byte = this.#bytes[this.#offset];
     if (byte !== undefined) this.#offset++;
     return byte;
+  }
+
+  /** Whether the character that starts with `byte`, which was just read, is a space. */
+  skipSpace(byte: number): boolean {
+    const length = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : 3;
+    const character = this.#bytes.subarray(this.#offset - 1, this.#offset - 1 + length).toString();
+    if (!leadingSpace.test(character)) return false;
+    for (let skipped = 1; skipped < length; skipped++) this.next();
+    return true;
   }
 
   back(): void {

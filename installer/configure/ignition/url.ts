@@ -5,6 +5,8 @@ export interface ParsedUrl {
   /** The path; for URLs without a slash after the scheme, all that follows the scheme. */
   readonly path: string;
   readonly query: string;
+  /** Whether the host has a user name before it. */
+  readonly hasUser: boolean;
 }
 
 /**
@@ -21,17 +23,19 @@ export function parseUrl(text: string): ParsedUrl | undefined {
   const afterScheme = scheme === '' ? beforeFragment : beforeFragment.slice(scheme.length + 1);
   const [hierarchy, query] = cut(afterScheme, '?');
   if (!hierarchy.startsWith('/')) {
-    if (scheme !== '') return { scheme, path: hierarchy, query };
+    if (scheme !== '') return { scheme, path: hierarchy, query, hasUser: false };
     if (cut(hierarchy, '/')[0].includes(':')) return undefined;
   }
   let path = hierarchy;
+  let hasUser = false;
   if (hierarchy.startsWith('//') && (scheme !== '' || !hierarchy.startsWith('///'))) {
     const slash = hierarchy.indexOf('/', 2);
     const authority = slash < 0 ? hierarchy.slice(2) : hierarchy.slice(2, slash);
     if (!isAuthority(authority)) return undefined;
+    hasUser = authority.includes('@');
     path = slash < 0 ? '' : hierarchy.slice(slash);
   }
-  return isEscapedProperly(path) ? { scheme, path, query } : undefined;
+  return isEscapedProperly(path) ? { scheme, path, query, hasUser } : undefined;
 }
 
 function cut(text: string, separator: string): [string, string] {

@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import type { Findings } from '../../../../installer/configure/ignition/json-cursor.ts';
-import { findVersion } from '../../../../installer/configure/ignition/versions.ts';
+import { checkIgnition, type Problem } from '../../../../installer/configure/ignition/check.ts';
+import { findIgnition } from '../../../../installer/configure/ignition/releases.ts';
 
-/* What ignition-validate of Debian cannot judge: versions 1, 2 and 3.4 on, what only Flatcar knows, and warnings. */
+/* The messages about each version. The verdicts are those of verdicts.test.ts. */
 
 function findingsOf(version: string, sections: object): { errors: string[]; warnings: string[] } {
   const header = version === '1' ? { ignitionVersion: 1 } : { ignition: { version } };
-  const findings: Findings = { errors: [], warnings: [] };
-  findVersion(version)?.check(merge(header, sections), findings);
-  const words = (list: Findings['errors']) =>
-    list.map(({ path, message }) => `${['$', ...path].join('.')}: ${message}`);
-  return { errors: words(findings.errors), warnings: words(findings.warnings) };
+  const ignition = findIgnition('2.26.0');
+  assert.ok(ignition);
+  const config = Buffer.from(JSON.stringify(merge(header, sections)));
+  const { errors, warnings, advice } = checkIgnition(config, ignition);
+  const words = (list: readonly Problem[]) => list.map(({ path, message }) => `${path}: ${message}`);
+  return { errors: words(errors), warnings: words([...warnings, ...advice]) };
 }
 
 function merge(header: { ignition?: object }, sections: { ignition?: object }): object {
@@ -39,7 +40,6 @@ const introduced: readonly (readonly [version: string, path: string, sections: o
   ['2.1.0', '$.storage.directories', storage({ directories: [file2] })],
   ['2.1.0', '$.storage.links', storage({ links: [{ ...file2, target: '/a' }] })],
   ['2.1.0', '$.storage.files.0.user.name', storage({ files: [{ ...file2, user: { name: 'core' } }] })],
-  ['2.1.0', '$.storage.disks.0.partitions.0.guid', partition({ guid: '01234567-89AB-CDEF-EDCB-A98765432101' })],
   ['2.1.0', '$.storage.filesystems.0.mount.label', mount({ label: 'a' })],
   ['2.1.0', '$.storage.filesystems.0.mount.uuid', mount({ uuid: 'a' })],
   ['2.1.0', '$.storage.filesystems.0.mount.options', mount({ options: ['-x'] })],
@@ -50,7 +50,7 @@ const introduced: readonly (readonly [version: string, path: string, sections: o
   [
     '2.2.0',
     '$.ignition.security',
-    { ignition: { security: { tls: { certificateAuthorities: [{ source: 'data:,x' }] } } } },
+    { ignition: { security: { tls: { certificateAuthorities: [{ source: 'http://a/ca.pem' }] } } } },
   ],
   ['2.2.0', '$.storage.files.0.append', storage({ files: [{ ...file2, append: true }] })],
   ['2.2.0', '$.storage.files.0.overwrite', storage({ files: [{ ...file2, overwrite: true }] })],
@@ -64,10 +64,6 @@ const introduced: readonly (readonly [version: string, path: string, sections: o
     '$.storage.raid.0.options',
     storage({ raid: [{ name: 'a', level: 'raid1', devices: ['/dev/a'], options: [] }] }),
   ],
-  ['2.3.0', '$.storage.disks.0.partitions.0.sizeMiB', partition({ sizeMiB: 1 })],
-  ['2.3.0', '$.storage.disks.0.partitions.0.startMiB', partition({ startMiB: 1 })],
-  ['2.3.0', '$.storage.disks.0.partitions.0.shouldExist', partition({ shouldExist: true })],
-  ['2.3.0', '$.storage.disks.0.partitions.0.wipePartitionEntry', partition({ wipePartitionEntry: true })],
   ['2.4.0', '$.ignition.proxy', { ignition: { proxy: { httpProxy: 'http://proxy' } } }],
   [
     '2.4.0',
@@ -86,7 +82,7 @@ const introduced: readonly (readonly [version: string, path: string, sections: o
   ['3.2.0', '$.passwd.users.0.shouldExist', user({ shouldExist: false })],
   ['3.3.0', '$.kernelArguments', { kernelArguments: { shouldExist: ['quiet'] } }],
   ['3.4.0', '$.storage.luks.0.discard', luks({ discard: true })],
-  ['3.4.0', '$.storage.luks.0.openOptions', luks({ openOptions: ['--allow-discards', '--allow-discards'] })],
+  ['3.4.0', '$.storage.luks.0.openOptions', luks({ openOptions: ['--allow-discards'] })],
   [
     '3.4.0',
     '$.storage.luks.0.clevis.tang.0.advertisement',
@@ -124,13 +120,13 @@ const errors2: Errors = [
   [[], '', storage({ files: [{ filesystem: 'root', path: '/a/../b/' }] })],
   [
     all2,
-    '$.storage.files.1: a second entry for root:/etc/motd',
+    '$.storage.files.1.path: a second entry for /etc/motd',
     storage({ files: [file2, { ...file2, path: '/etc//motd' }] }),
   ],
-  [[], '', storage({ files: [file2, { ...file2, filesystem: 'other' }] })],
+  [all2, '$.storage.files.1.path: a second entry', storage({ files: [file2, { ...file2, filesystem: 'other' }] })],
   [
     all2.slice(1),
-    '$.storage.files.0.path: /a/b leads through the link root:/a',
+    '$.storage.files.0.path: /a/b leads through the link /a',
     {
       storage: {
         files: [{ filesystem: 'root', path: '/a/b' }],
@@ -190,13 +186,12 @@ const errors2: Errors = [
       files: [{ ...file2, contents: { source: 'http://a', verification: { hash: `sha256-${'a'.repeat(64)}` } } }],
     }),
   ],
-  [all2, '$.storage.filesystems.0: it needs mount or path', storage({ filesystems: [{ name: 'a' }] })],
+  [all2, '$.storage.filesystems.0: it needs mount', storage({ filesystems: [{ name: 'a' }] })],
   [
     all2,
-    '$.storage.filesystems.0.path: sysroot is not an absolute path',
+    '$.storage.filesystems.0: Flatcar cannot translate',
     storage({ filesystems: [{ name: 'root', path: 'sysroot' }] }),
   ],
-  [[], '', storage({ filesystems: [{ name: 'root', path: '/sysroot' }] })],
   [
     all2,
     '$.storage.filesystems.0: it has both mount and path',
@@ -219,13 +214,34 @@ const errors2: Errors = [
     storage({ raid: [{ name: 'a', level: '7', devices: ['/dev/a'] }] }),
   ],
   [all2, '$.storage.disks.0.device: it is missing', storage({ disks: [{}] })],
-  [all2.slice(3), '$.storage.disks.0.partitions: sizes in MiB and in sectors', partition({ size: 1, startMiB: 1 })],
+  [all2, '$.storage.disks.0.partitions.0.size: size is in sectors', partition({ size: 1, startMiB: 1 })],
+  [all2.slice(0, 3), '$.storage.disks.0.partitions: Flatcar cannot translate', partition({})],
   [all2, '$.passwd.users.1: a second entry for core', { passwd: { users: [{ name: 'core' }, { name: 'core' }] } }],
   [all2.slice(1), '$.passwd.users.0.create: it excludes shell beside it', user({ create: {}, shell: '/bin/sh' })],
+  [[], '', { systemd: { units: [{ name: 'a.service' }, { name: 'a.service' }] } }],
   [
     all2,
-    '$.systemd.units.1: a second entry for a.service',
-    { systemd: { units: [{ name: 'a.service' }, { name: 'a.service' }] } },
+    '$.systemd.units.1.dropins.1: a second entry for b.conf',
+    {
+      systemd: {
+        units: [{ name: 'c.path' }, { name: 'a.service', dropins: [{ name: 'b.conf' }, { name: 'b.conf' }] }],
+      },
+    },
+  ],
+  [
+    all2,
+    '$.storage.filesystems.1.mount.device: /dev//b is not the shortest form',
+    storage({
+      filesystems: [
+        { name: 'root', mount: { device: '/dev/a', format: 'ext4' } },
+        { name: 'b', mount: { device: '/dev//b', format: 'ext4' } },
+      ],
+    }),
+  ],
+  [
+    all2,
+    '$.networkd.units: a second entry for /etc/systemd/network/a.network',
+    { networkd: { units: [1, 2].map(() => ({ name: 'a.network', contents: '[Match]' })) } },
   ],
   [all2, '$.networkd.units.0.name: a.service is not the name', { networkd: { units: [{ name: 'a.service' }] } }],
   [all2, '$.ignition.config.append.0.source: there is no source', { ignition: { config: { append: [{}] } } }],
@@ -263,7 +279,7 @@ const errors3: Errors = [
   [all3.slice(5), '$.storage.luks.0.cex: ', luks({ cex: { enabled: true }, keyFile: { source: 'data:,key' } })],
   [[], '', luks({ cex: { enabled: false }, clevis: { tpm2: true } })],
   [
-    all3.slice(4),
+    all3,
     '$.storage.files.0.path: /etc/systemd/system/a.service is also written for a unit',
     {
       ...storage({ files: [{ path: '/etc/systemd/system/a.service' }] }),
@@ -271,7 +287,7 @@ const errors3: Errors = [
     },
   ],
   [
-    all3.slice(4),
+    all3,
     '$.storage.directories.0.path: /etc/systemd/system/a.service.d/b.conf is also written for a unit',
     {
       ...storage({ directories: [{ path: '/etc/systemd/system/a.service.d/b.conf' }] }),
@@ -283,12 +299,7 @@ const errors3: Errors = [
     '',
     { ...storage({ files: [{ path: '/etc/systemd/system/a.service' }] }), systemd: { units: [{ name: 'a.service' }] } },
   ],
-  [
-    all3.slice(5),
-    '$.storage.directories.0.path: /a is a file',
-    storage({ files: [{ path: '/a' }], directories: [{ path: '/a/b' }] }),
-  ],
-  [all3, '$.storage.disks.0.device: expected string, received number', storage({ disks: [{ device: 1 }] })],
+  [all3, '$.storage.disks.0.device: expected a string, found a number', storage({ disks: [{ device: 1 }] })],
   [
     all3.slice(0, 3),
     '$.storage.filesystems.0.format: the format none',
@@ -334,9 +345,10 @@ for (const [family, errors] of [
 
 const warnings: readonly (readonly [version: string, warning: RegExp | undefined, sections: object])[] = [
   ['3.3.0', /^\$\.storage\.files\.0\.souce: Unused key souce: version 3\.3\.0 does not know it/, file3({ souce: 'x' })],
-  ['3.3.0', /^\$\.storage\.files\.0\.mode: the set-user-ID/, file3({ mode: 0o4755 })],
+  ['3.3.0', /^\$\.storage\.files\.0\.mode: set-user-ID/, file3({ mode: 0o4755 })],
   ['3.3.0', /set-user-ID.*0644 is 420, not 644/, file3({ mode: 644 })],
-  ['3.4.0', undefined, file3({ mode: 0o4755 })],
+  ['3.4.0', /set-user-ID.*are dropped/, file3({ mode: 0o4755 })],
+  ['3.6.0', undefined, file3({ mode: 0o4755 })],
   ['3.3.0', /^\$\.ignition\.proxy\.httpsProxy: the connection/, { ignition: { proxy: { httpsProxy: 'http://a' } } }],
   [
     '3.3.0',
@@ -350,17 +362,10 @@ const warnings: readonly (readonly [version: string, warning: RegExp | undefined
   ],
   [
     '3.3.0',
-    /^\$\.storage\.files\.0\.contents\.source: compression says gzip, but the data is not compressed/,
-    file3({ contents: { compression: 'gzip', source: 'data:;base64,aGVsbG8=' } }),
-  ],
-  [
-    '3.3.0',
     undefined,
     file3({ contents: { compression: 'gzip', source: `data:;base64,${gzipSync('hello').toString('base64')}` } }),
   ],
   ['3.3.0', /the user has no name/, { passwd: { users: [{}] } }],
-  ['2.2.0', /size and start in sectors are not translated/, partition({ size: 2048 })],
-  ['2.2.0', /accept path for the file system root only/, storage({ filesystems: [{ name: 'a', path: '/a' }] })],
   [
     '3.6.0',
     /a hard link has the owner/,
@@ -370,6 +375,41 @@ const warnings: readonly (readonly [version: string, warning: RegExp | undefined
     '3.6.0',
     /overwrites the partitions/,
     storage({ disks: [{ device: '/a', partitions: [{ number: 1 }] }], filesystems: [{ device: '/a' }] }),
+  ],
+  [
+    '2.3.0',
+    /\.files\.0\.filesystem: there is no file system rot: Flatcar takes it as root/,
+    storage({ files: [{ ...file2, filesystem: 'rot' }] }),
+  ],
+  ['3.3.0', /\/a is a file of this config/, storage({ files: [{ path: '/a' }], directories: [{ path: '/a/b' }] })],
+  [
+    '3.3.0',
+    /compression: Ignition cannot decompress/,
+    file3({ contents: { source: 's3://a/b', compression: 'gzip' } }),
+  ],
+  [
+    '3.3.0',
+    /units\.0\.contents: a@b\.service is enabled, but its template a@\.service has no section Install/,
+    {
+      systemd: {
+        units: [
+          { name: 'a@b.service', enabled: true },
+          { name: 'a@.service', contents: '[Unit]\nDescription=a\n' },
+        ],
+      },
+    },
+  ],
+  [
+    '3.3.0',
+    /replace: the config that replaces this one has no user with a key or password/,
+    {
+      ignition: { config: { replace: { source: `data:,${encodeURIComponent('{"ignition":{"version":"3.0.0"}}')}` } } },
+    },
+  ],
+  [
+    '3.3.0',
+    /replace: the config that replaces this one has all of it: passwd of this one is ignored/,
+    { ...user({}), ignition: { config: { replace: { source: 'https://a/' } } } },
   ],
   ['3.6.0', /wipeTable/, storage({ disks: [{ device: '/a', wipeTable: true }], filesystems: [{ device: '/a' }] })],
 ];

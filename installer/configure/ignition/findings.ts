@@ -6,10 +6,18 @@ export interface Finding {
   readonly message: string;
 }
 
-/** The findings: errors make Ignition fail at first boot, warnings do not. */
+/**
+ * What was found in a config. An error makes Ignition fail at first boot. Of a warning, Ignition
+ * itself writes to its log. Advice is what Ignition does without a word.
+ */
 export interface Findings {
   readonly errors: Finding[];
   readonly warnings: Finding[];
+  readonly advice: Finding[];
+}
+
+export function noFindings(): Findings {
+  return { errors: [], warnings: [], advice: [] };
 }
 
 /** A position in a config, to which findings are added. */
@@ -33,32 +41,15 @@ export class JsonCursor {
   warn(message: string | undefined): void {
     if (message !== undefined) this.#findings.warnings.push({ path: this.#path, message });
   }
+
+  advise(message: string | undefined): void {
+    if (message !== undefined) this.#findings.advice.push({ path: this.#path, message });
+  }
 }
 
-/** Calls `check` with each entry of the list `key` and its position. */
-export function each<T>(
-  list: readonly T[] | undefined,
-  cursor: JsonCursor,
-  check: (item: T, cursor: JsonCursor) => void,
-): void {
-  for (const [index, item] of (list ?? []).entries()) check(item, cursor.at(index));
-}
-
-/**
- * Adds an error for each entry with a key that was seen before. Lists that must not share a key
- * share `seen`.
- */
-export function checkUnique<T>(
-  list: readonly T[] | undefined,
-  cursor: JsonCursor,
-  keyOf: (item: T) => string,
-  seen = new Set<string>(),
-): void {
-  each(list, cursor, (item, at) => {
-    const key = keyOf(item);
-    if (seen.has(key)) at.error(key === '' ? 'a second entry without a name' : `a second entry for ${shorten(key)}`);
-    seen.add(key);
-  });
+/** Calls `check` with each entry of a list and its position. */
+export function each<T>(list: readonly T[], cursor: JsonCursor, check: (item: T, cursor: JsonCursor) => void): void {
+  for (const [index, item] of list.entries()) check(item, cursor.at(index));
 }
 
 /** Shortens a text for a message: keys and file contents can be long. */
