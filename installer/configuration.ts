@@ -7,6 +7,7 @@ import { checkEfi } from './configure/efi.ts';
 import { installIgnition } from './configure/ignition/install.ts';
 import { checkKernelArguments, installKernelArguments, type KernelArguments } from './configure/kernel-arguments.ts';
 import { installNetworkUnits, listNetworkUnits } from './configure/network.ts';
+import { type ConfigurationNeeds, rehearseConfiguration, type Way } from './configure/rehearsal.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
@@ -28,7 +29,13 @@ export interface Configuration {
   readonly cloudConfig: Uint8Array | undefined;
   readonly kernelArguments: KernelArguments | undefined;
   readonly copyNetwork: boolean;
+  /** How the OEM partition can be changed here. */
+  readonly way: Way;
+  readonly needs: ConfigurationNeeds;
 }
+
+/** More than a grub.cfg with all arguments of a kernel command line. */
+const argumentBytes = 16 * 1024;
 
 /**
  * Reads or downloads the configs and checks them, because their errors would show only at first
@@ -44,14 +51,19 @@ export async function readConfiguration(
 ): Promise<Configuration> {
   const { kernelArguments } = plan;
   if (kernelArguments !== undefined) checkKernelArguments(kernelArguments);
-  if (plan.copyNetwork) await listNetworkUnits();
+  const networkBytes = plan.copyNetwork ? (await listNetworkUnits()).sizeBytes : undefined;
   if (plan.uefiEntry) await checkEfi(signal);
-  return {
-    kernelArguments,
-    ignition: await readIgnition(plan, client, report, signal),
-    cloudConfig: plan.cloudConfig === undefined ? undefined : await readCloudConfig(plan.cloudConfig, report, signal),
-    copyNetwork: plan.copyNetwork,
+  const ignition = await readIgnition(plan, client, report, signal);
+  const cloudConfig =
+    plan.cloudConfig === undefined ? undefined : await readCloudConfig(plan.cloudConfig, report, signal);
+  const hasOem = ignition !== undefined || plan.ignitionUrl !== undefined || kernelArguments !== undefined;
+  const needs = {
+    oemBytes: hasOem ? (ignition?.bytes.length ?? 0) + argumentBytes : undefined,
+    rootBytes:
+      plan.copyNetwork || cloudConfig !== undefined ? (networkBytes ?? 0) + (cloudConfig?.length ?? 0) : undefined,
   };
+  const way = await rehearseConfiguration(needs, signal);
+  return { kernelArguments, ignition, cloudConfig, copyNetwork: plan.copyNetwork, way, needs };
 }
 
 /** Writes it to a disk that has the image. The partition table need not be written yet. */
@@ -61,10 +73,10 @@ export async function writeConfiguration(
   report: Report,
   signal: AbortSignal,
 ): Promise<void> {
-  const { ignition, cloudConfig, kernelArguments, copyNetwork } = configuration;
+  const { ignition, cloudConfig, kernelArguments, copyNetwork, way } = configuration;
   if (ignition !== undefined) {
     report.phase('configure', 'Installing the Ignition config');
-    await installIgnition(disk, ignition.bytes, signal);
+    await installIgnition(disk, ignition.bytes, signal, way);
   }
   if (cloudConfig !== undefined) {
     report.phase('configure', 'Installing the cloud-config');
@@ -72,7 +84,7 @@ export async function writeConfiguration(
   }
   if (kernelArguments !== undefined) {
     report.phase('configure', 'Setting the kernel arguments');
-    await installKernelArguments(disk, kernelArguments, signal);
+    await installKernelArguments(disk, kernelArguments, signal, way);
   }
   if (copyNetwork) {
     report.phase('configure', 'Copying the network units');

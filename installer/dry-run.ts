@@ -1,27 +1,70 @@
-import { readConfiguration } from './configuration.ts';
+import { type Configuration, readConfiguration } from './configuration.ts';
+import { checkVersionProof, rehearseWrite } from './configure/rehearsal.ts';
+import { decompress } from './decompress/decompress.ts';
 import { checkDisk } from './disk/device.ts';
+import type { SavedPartitions } from './disk/saved-partitions.ts';
+import type { Disk } from './disk/select.ts';
+import { readImageTable } from './disk/write.ts';
 import { openImageFile } from './fetch/fetch.ts';
 import type { InstallContext } from './install.ts';
 import type { InstallPlan } from './plan.ts';
 import { keyFileSource } from './signing-key.ts';
-import { chooseTarget, findPartitionsToSave, warnOfEarlierInstallations, warnOfMembers } from './target.ts';
+import {
+  chooseTarget,
+  findPartitionsToSave,
+  noteRenumberings,
+  warnOfEarlierInstallations,
+  warnOfMembers,
+} from './target.ts';
+
+type DryRunContext = Omit<InstallContext, 'client'>;
 
 /**
  * Runs every check of an installation that needs neither network nor writes, with the same errors
- * and warnings.
+ * and warnings, and says what it could not check.
  * @returns path of the disk that would be installed to; undefined for `-D`
  * @throws {InstallError}
  */
-export async function dryRun(plan: InstallPlan, context: Omit<InstallContext, 'client'>): Promise<string | undefined> {
+export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise<string | undefined> {
   const { report, clock, signal } = context;
-  await readConfiguration(plan.configuration, undefined, report, signal);
+  if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
+  const configuration = await readConfiguration(plan.configuration, undefined, report, signal);
   if (plan.imageFile !== undefined) (await openImageFile(plan.imageFile, signal))[Symbol.dispose]();
   else if (plan.keyFile !== undefined) await keyFileSource(plan.keyFile).read(signal);
-  if (plan.target === undefined) return undefined;
+  const noteUnchecked = () => report.note(`Not checked: ${uncheckedBy(plan)}`);
+  if (plan.target === undefined) {
+    noteUnchecked();
+    return undefined;
+  }
   const { minBytes, never } = plan.target;
   const disk = await checkDisk(await chooseTarget(plan.target, context), { minBytes, never, clock, signal });
   warnOfMembers(disk, report);
   await warnOfEarlierInstallations(disk.path, context);
-  await findPartitionsToSave(disk, plan.saved, report, signal);
+  const saved = await findPartitionsToSave(disk, plan.saved, report, signal);
+  if (plan.imageFile !== undefined) await checkImage(plan.imageFile, disk, saved, configuration, context);
+  noteUnchecked();
   return disk.path;
+}
+
+/** Only the start of the image is read: it has the partition table. */
+async function checkImage(
+  path: string,
+  disk: Disk,
+  saved: SavedPartitions | undefined,
+  { needs, way }: Configuration,
+  { report, signal }: DryRunContext,
+): Promise<void> {
+  using image = await openImageFile(path, signal);
+  const table = await readImageTable(decompress(image.bytes, { signal, onWarning: report.warn }), disk);
+  saved?.requireRoomBeside(table);
+  noteRenumberings(saved, table, report);
+  await rehearseWrite(table, needs, way, signal);
+}
+
+function uncheckedBy({ imageFile, configuration: { ignitionUrl } }: InstallPlan): string {
+  const image =
+    imageFile === undefined
+      ? 'whether the server has the image, its signature, its size and its partitions'
+      : 'the image after its partition table';
+  return ignitionUrl === undefined ? image : `${image}; the Ignition config at ${ignitionUrl.href}`;
 }

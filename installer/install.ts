@@ -1,9 +1,10 @@
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { isSameVersion, isVersion, refuseOlder } from './age.ts';
-import { checkForRelease, readConfiguration, writeConfiguration } from './configuration.ts';
+import { type Configuration, checkForRelease, readConfiguration, writeConfiguration } from './configuration.ts';
 import { createEfiEntry } from './configure/efi.ts';
 import { sweepPartitionMounts } from './configure/mount.ts';
+import { checkVersionProof, rehearseWrite } from './configure/rehearsal.ts';
 import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
@@ -62,6 +63,7 @@ export async function install(
 ): Promise<Installed> {
   const { client, report, signal } = context;
   await sweepPartitionMounts();
+  if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
   const configuration = await readConfiguration(plan.configuration, client, report, signal);
   await using disk = await openTarget(plan.target, context);
   if (!plan.zeroOffload) disk.disableZeroOffload();
@@ -70,7 +72,7 @@ export async function install(
   const release = await findRelease(plan, client, signal);
   checkForRelease(configuration, plan.configuration, release, report);
 
-  const { image, signedBy } = await writeVerified({ ...plan, release }, disk, context);
+  const { image, signedBy } = await writeVerified({ ...plan, release }, configuration, disk, context);
   let version: string | undefined;
   await untilCommitted(disk, signal, async () => {
     await readBack(image, disk, report);
@@ -112,14 +114,20 @@ interface VerifiedImage {
  * Writes all of the image but its first MiB, and returns when the signature is verified. Starts
  * over if the server replaced the image.
  */
-async function writeVerified(plan: InstallPlan, disk: TargetDisk, context: InstallContext): Promise<VerifiedImage> {
+async function writeVerified(
+  plan: InstallPlan,
+  configuration: Configuration,
+  disk: TargetDisk,
+  context: InstallContext,
+): Promise<VerifiedImage> {
   return await restartIfChanged(plan.release, context.report, (release) =>
-    untilCommitted(disk, context.signal, () => writeOnce({ ...plan, release }, disk, context)),
+    untilCommitted(disk, context.signal, () => writeOnce({ ...plan, release }, configuration, disk, context)),
   );
 }
 
 async function writeOnce(
   plan: InstallPlan,
+  { needs, way }: Configuration,
   disk: TargetDisk,
   { client, report, signal }: InstallContext,
 ): Promise<VerifiedImage> {
@@ -128,7 +136,10 @@ async function writeOnce(
   const onWarning = (message: string) => report.warn(message);
   const { readBack, zstdWindowBytes } = plan;
   const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes });
-  const onTable = async (table: PartitionTable) => noteRenumberings(disk.saved, table, report);
+  const onTable = async (table: PartitionTable) => {
+    noteRenumberings(disk.saved, table, report);
+    await rehearseWrite(table, needs, way, signal);
+  };
   const image = await writeImage(decoded, disk, { signal, readBack, onTable });
   report.detail(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,

@@ -5,6 +5,7 @@ import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 import { writeFileWhole } from './file.ts';
 import { editPartition } from './partition.ts';
+import type { Way } from './rehearsal.ts';
 
 /** Arguments for the kernel command line of every boot of the installed system. */
 export interface KernelArguments {
@@ -30,6 +31,7 @@ export async function installKernelArguments(
   disk: TargetDisk,
   kernelArguments: KernelArguments,
   signal?: AbortSignal,
+  way?: Way,
 ): Promise<void> {
   const write = async (root: string) => {
     const path = join(root, 'grub.cfg');
@@ -39,7 +41,7 @@ export async function installKernelArguments(
     });
     await writeFileWhole(path, Buffer.from(withKernelArguments(before, kernelArguments)), 0o644);
   };
-  await editPartition(disk, 'OEM', write, signal);
+  await editPartition(disk, 'OEM', write, signal, way);
 }
 
 /**

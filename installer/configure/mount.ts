@@ -2,7 +2,6 @@ import { access, readFile } from 'node:fs/promises';
 import { harmlessMount, makeMountDirectory, sweepMounts } from '../../tools/mount-directory.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import type { Partition } from '../disk/gpt.ts';
-import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 
 /** File systems of the partitions that get the configuration. */
@@ -20,8 +19,8 @@ export interface MountedPartition extends AsyncDisposable {
  * @throws {ToolError} a tool fails; {ConfigurationError} the kernel mounted another device
  */
 export async function mountPartition(
-  disk: TargetDisk,
-  partition: Partition,
+  disk: { readonly path: string },
+  partition: Pick<Partition, 'offsetBytes' | 'sizeBytes'>,
   filesystem: Filesystem,
   options: readonly string[] = [],
   signal?: AbortSignal,

@@ -1,5 +1,6 @@
-import { cp, mkdir, readdir } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, readdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { reasonOf } from '../../errors/reason.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { codeOf } from '../disk/in-use.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
@@ -9,12 +10,20 @@ import { editPartition } from './partition.ts';
 /** Directory of the network units of the running system. */
 const runtimeUnits = '/run/systemd/network';
 
+/** Files and directories to copy. */
+export interface NetworkUnits {
+  /** Paths in the directory of the units; a directory comes before what is in it. */
+  readonly paths: readonly string[];
+  readonly sizeBytes: number;
+}
+
 /**
  * Copies the network units of the running system to `etc/systemd/network` on the ROOT partition of
- * this disk: with directories, following links, keeping modes and times, without replacing existing
- * files.
+ * this disk: with directories, following links, keeping owners, modes and times, without replacing
+ * existing files. As by the original, what has a leading dot is left out, but for what is in
+ * directories.
  * @param source directory of the units. Default: `/run/systemd/network`
- * @returns the names in it
+ * @returns the paths in it
  * @throws {ConfigurationError} there are none, or they cannot be written; {DiskError} the disk has
  *   no ROOT partition
  */
@@ -22,30 +31,79 @@ export async function installNetworkUnits(
   disk: TargetDisk,
   source: string = runtimeUnits,
   signal?: AbortSignal,
-): Promise<string[]> {
-  const names = await listNetworkUnits(source);
+): Promise<readonly string[]> {
+  const { paths } = await listNetworkUnits(source);
   const copy = async (root: string) => {
     const target = join(root, 'etc/systemd/network');
     await mkdir(target, { recursive: true, mode: 0o755 });
-    await cp(source, target, { recursive: true, dereference: true, force: false, preserveTimestamps: true });
+    for (const path of paths) await copyOne(join(source, path), join(target, path));
     await runTool('sync', ['-f', target]);
   };
   await editPartition(disk, 'ROOT', copy, signal);
-  return names;
+  return paths;
+}
+
+async function copyOne(source: string, target: string): Promise<void> {
+  const { mode, uid, gid, atime, mtime, isDirectory } = await inspectUnit(source);
+  const isThere = await stat(target).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return;
+  if (isDirectory) await mkdir(target);
+  else await copyFile(source, target);
+  await chown(target, uid, gid);
+  await chmod(target, mode);
+  await utimes(target, atime, mtime);
 }
 
 /**
- * Names of the units to copy.
- * @throws {ConfigurationError} there are none
+ * What is to be copied, each checked: a link that leads nowhere or a pipe would show only at the
+ * end.
+ * @throws {ConfigurationError} there is nothing, or something that cannot be copied
  */
-export async function listNetworkUnits(source: string = runtimeUnits): Promise<string[]> {
+export async function listNetworkUnits(source: string = runtimeUnits): Promise<NetworkUnits> {
   const refuse = (why: string, cause?: unknown) =>
     new ConfigurationError({ what: 'copy', target: source, why, hint: 'install without -n', cause });
+  const paths: string[] = [];
+  let sizeBytes = 0;
+  const walk = async (directory: string) => {
+    for (const name of (await readdir(join(source, directory))).toSorted()) {
+      if (directory === '' && name.startsWith('.')) continue;
+      const path = join(directory, name);
+      const unit = await inspectUnit(join(source, path));
+      paths.push(path);
+      sizeBytes += unit.sizeBytes;
+      if (unit.isDirectory) await walk(path);
+    }
+  };
   try {
-    const names = await readdir(source);
-    if (names.length > 0) return names.toSorted();
+    await walk('');
   } catch (error) {
-    throw refuse(codeOf(error) === 'ENOENT' ? 'there is no such directory' : String(error), error);
+    if (error instanceof ConfigurationError) throw error;
+    throw refuse(codeOf(error) === 'ENOENT' ? 'there is no such directory' : reasonOf(error), error);
   }
+  if (paths.length > 0) return { paths, sizeBytes };
   throw refuse('it contains no network units');
+}
+
+interface Unit {
+  readonly isDirectory: boolean;
+  readonly sizeBytes: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly atime: Date;
+  readonly mtime: Date;
+}
+
+async function inspectUnit(path: string): Promise<Unit> {
+  const refuse = (why: string, cause?: unknown) =>
+    new ConfigurationError({ what: 'copy', target: path, why, hint: 'remove it, or install without -n', cause });
+  const found = await stat(path).catch((cause: unknown) => {
+    throw refuse(codeOf(cause) === 'ENOENT' ? 'the link leads nowhere' : reasonOf(cause), cause);
+  });
+  if (!found.isFile() && !found.isDirectory()) throw refuse('it is neither a file nor a directory');
+  const { size: sizeBytes, mode, uid, gid, atime, mtime } = found;
+  return { isDirectory: found.isDirectory(), sizeBytes, mode: mode & 0o7777, uid, gid, atime, mtime };
 }

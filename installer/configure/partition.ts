@@ -4,6 +4,7 @@ import type { TargetDisk } from '../disk/target-disk.ts';
 import { editBtrfs } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { canMount, type Filesystem, mountPartition } from './mount.ts';
+import type { Way } from './rehearsal.ts';
 
 /** Changes files below `root`, the top directory of a file system. */
 export type Edit = (root: string) => Promise<void>;
@@ -11,11 +12,18 @@ export type Edit = (root: string) => Promise<void>;
 /**
  * Changes files on the partition with this label of exactly this disk. It is found in the partition
  * table of the disk, so it needs neither udev nor device nodes, is not confused by another disk
- * with the same labels, and works before the table is on the disk. If the kernel has no btrfs or no
- * loop devices, a btrfs is rewritten in user space.
+ * with the same labels, and works before the table is on the disk.
+ * @param way of changing a btrfs. Default: rewritten in user space if the kernel has no btrfs or no
+ *   loop devices
  * @throws {DiskError} there is no such partition; {ConfigurationError} it cannot be changed
  */
-export async function editPartition(disk: TargetDisk, label: string, edit: Edit, signal?: AbortSignal): Promise<void> {
+export async function editPartition(
+  disk: TargetDisk,
+  label: string,
+  edit: Edit,
+  signal?: AbortSignal,
+  way?: Way,
+): Promise<void> {
   const partition = findPartition(await disk.readTable(), label, disk.path);
   const filesystem = await readFilesystem(disk, partition);
   const target = `partition ${partition.number} (${label}) of ${disk.path}`;
@@ -23,7 +31,7 @@ export async function editPartition(disk: TargetDisk, label: string, edit: Edit,
     throw new ConfigurationError({ what: 'change files on', target, why: 'its file system is neither btrfs nor ext4' });
   }
   try {
-    if (filesystem === 'btrfs' && !(await canMount('btrfs'))) {
+    if (filesystem === 'btrfs' && (way === 'rewrite' || !(await canMount('btrfs')))) {
       await editBtrfs(disk, partition, edit, signal);
     } else {
       // As the original: a ROOT on btrfs has its files in a subvolume.

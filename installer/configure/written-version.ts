@@ -5,6 +5,7 @@ import { parseEnv } from 'node:util';
 import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
 import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
+import { DiskError } from '../disk/errors.ts';
 import { findPartition, type Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
@@ -39,9 +40,10 @@ export async function readWrittenVersion(disk: TargetDisk): Promise<string | und
       }
     });
   } catch (error) {
-    // Without loop devices or the file system, the version stays a claim.
-    if (isUnreadable(error)) return undefined;
-    throw error;
+    if (error instanceof DiskError) throw error;
+    // Without loop devices, the file system, the right to mount or a place for a directory, the
+    // version stays a claim.
+    return undefined;
   }
 }
 

@@ -94,7 +94,7 @@ export async function inspectDevice(path: string, clock: Clock, signal?: AbortSi
   // The report also contains the devices on top of it.
   const [usage, links, described] = await Promise.all([readUsage(), readLinks(), describeDevices(path, signal)]);
   const own = described.find((device) => device.number === number);
-  const disk = await inspect(number, own, { usage, links, clock, signal });
+  const disk = await inspect(number, own, { usage, links, clock, signal, isNamed: true });
   if (disk === undefined || disk.uses.length > 0) return disk;
   return { ...disk, uses: await usesOfOtherPaths(disk, usage) };
 }
@@ -104,13 +104,15 @@ interface InspectionContext {
   readonly links: ReadonlyMap<string, readonly string[]>;
   readonly clock: Clock;
   readonly signal: AbortSignal | undefined;
+  /** A person has named this device. Default: false. */
+  readonly isNamed?: boolean;
 }
 
 /** What sysfs shows of a device, with what lsblk knows besides. */
 async function inspect(
   number: string,
   described: DescribedDevice | undefined,
-  { usage, links, clock, signal }: InspectionContext,
+  { usage, links, clock, signal, isNamed = false }: InspectionContext,
 ): Promise<Disk | undefined> {
   const device = [...usage.devices.values()].find((one) => one.number === number);
   const type = described?.type ?? device?.type;
@@ -145,6 +147,8 @@ async function inspect(
     partitions: [...new Set([...parts.map((part) => part.path), ...(described?.partitions ?? [])])],
     uses: allUses(findUses(usage, number), described?.uses ?? []),
   };
+  // The owner of a loop device cannot detach it while it is open.
+  if (disk.type === 'loop' && !isNamed) return disk;
   return await complete(disk, await regionsOf(parts), clock, signal);
 }
 

@@ -213,22 +213,12 @@ class ImageWriter {
 
   /** Called when the first MiB is complete. From here on the disk is changed. */
   async #begin(): Promise<PartitionTable> {
-    const table = this.#parseTable();
+    const table = checkImageTable(this.#head, this.#disk);
     this.#table = table;
-    if (this.#imageSizeBytes > this.#disk.sizeBytes) throw this.#tooLarge(this.#imageSizeBytes);
     this.#disk.saved?.requireRoomBeside(table);
     await this.#options.onTable?.(table);
+    this.#options.signal?.throwIfAborted();
     await this.#disk.invalidate();
-    return table;
-  }
-
-  #parseTable(): PartitionTable {
-    const table = parseTable(this.#head, 'the image', this.#disk.sectorSizeBytes);
-    if (table === undefined)
-      throw this.#refuse('it does not start with a partition table (GPT), so it is not a disk image');
-    const beyond = table.partitions.find((partition) => partition.lastLba >= table.alternateLba);
-    if (beyond !== undefined) throw this.#refuse(`its partition ${beyond.number} ends beyond the end of the image`);
-    if (table.partitions.length === 0) throw this.#refuse('its partition table is empty');
     return table;
   }
 
@@ -267,15 +257,58 @@ class ImageWriter {
   }
 
   #tooLarge(imageBytes: number, atLeast = ''): DiskError {
-    const { path, sizeBytes } = this.#disk;
-    const sizes = `the image has ${atLeast}${imageBytes} bytes and the disk only ${sizeBytes}`;
-    const why = `${sizes} (${formatGigabytes(sizeBytes)})`;
-    return new DiskError({ what: 'install to', target: path, why, hint: 'choose a larger disk with -d' });
+    return tooLarge(this.#disk, imageBytes, atLeast);
   }
 
   #refuse(why: string): DiskError {
-    return new DiskError({ what: 'install', target: 'the image', why, hint: 'check what -f, -b or -V name' });
+    return refuseImage(why);
   }
+}
+
+/** A disk that an image is compared with. */
+type ComparedDisk = Pick<TargetDisk, 'path' | 'sizeBytes' | 'sectorSizeBytes'>;
+
+/**
+ * Reads the partition table of an image without writing anything, with the checks of `writeImage`.
+ * @throws {DiskError} it is no disk image for this disk; what `extents` throws
+ */
+export async function readImageTable(extents: AsyncIterable<Extent>, disk: ComparedDisk): Promise<PartitionTable> {
+  const head = new Uint8Array(endBytes);
+  let position = 0;
+  for await (const extent of extents) {
+    if (extent.kind === 'data') {
+      copyOverlap(extent.bytes, position, head, 0);
+      position += extent.bytes.length;
+      extent.release();
+    } else {
+      position += extent.lengthBytes;
+    }
+    if (position >= endBytes) return checkImageTable(head, disk);
+  }
+  throw refuseImage(`it ends after ${position} bytes, within its partition table`);
+}
+
+/** @param head the first MiB of the image */
+function checkImageTable(head: Uint8Array, disk: ComparedDisk): PartitionTable {
+  const table = parseTable(head, 'the image', disk.sectorSizeBytes);
+  if (table === undefined)
+    throw refuseImage('it does not start with a partition table (GPT), so it is not a disk image');
+  const beyond = table.partitions.find((partition) => partition.lastLba >= table.alternateLba);
+  if (beyond !== undefined) throw refuseImage(`its partition ${beyond.number} ends beyond the end of the image`);
+  if (table.partitions.length === 0) throw refuseImage('its partition table is empty');
+  const imageBytes = (table.alternateLba + 1) * table.sectorSizeBytes;
+  if (imageBytes > disk.sizeBytes) throw tooLarge(disk, imageBytes);
+  return table;
+}
+
+function tooLarge({ path, sizeBytes }: ComparedDisk, imageBytes: number, atLeast = ''): DiskError {
+  const sizes = `the image has ${atLeast}${imageBytes} bytes and the disk only ${sizeBytes}`;
+  const why = `${sizes} (${formatGigabytes(sizeBytes)})`;
+  return new DiskError({ what: 'install to', target: path, why, hint: 'choose a larger disk with -d' });
+}
+
+function refuseImage(why: string): DiskError {
+  return new DiskError({ what: 'install', target: 'the image', why, hint: 'check what -f, -b or -V name' });
 }
 
 /**

@@ -222,18 +222,27 @@ for (const saving of [false, true]) {
     });
   }
 
-  // Each stops halfway at its first call, until it may go on: the moment of the interruption.
-  for (const tool of ['losetup', 'mount', 'umount', 'fallocate']) {
-    test(`flatcar-install is interrupted while ${tool} runs${withSaving}`, async () => {
-      const script = `if [ ! -e "$DIR/reached" ]; then touch "$DIR/reached"; while [ ! -e "$DIR/go" ]; do sleep 0.05; done; fi; exec ${tool} "$@"`;
-      await using tools = await makeFakeTools({ [tool]: script });
-      await during({ saving, tools }, async (run) => {
-        await until(() => exists(join(tools.directory, 'reached')), run.child);
-        run.child.kill('SIGTERM');
-        await writeFile(join(tools.directory, 'go'), '');
-        assert.equal(await assertOrderly(run, tool), left);
+  // Each stops halfway at one of its calls, until it may go on: the moment of the interruption. The
+  // first calls are those of the rehearsal, which does not touch the disk.
+  for (const [tool, ofRehearsal] of [
+    ['losetup', 4],
+    ['mount', 2],
+    ['umount', 2],
+    ['fallocate', 0],
+  ] as const) {
+    for (const call of new Set([1, ofRehearsal, ofRehearsal + 1].filter((number) => number > 0))) {
+      const expected = call <= ofRehearsal ? 'as it was' : left;
+      test(`flatcar-install is interrupted while ${tool} runs for the ${call}. time${withSaving}`, async () => {
+        const script = `echo >>"$DIR/count"; if [ "$(wc -l <"$DIR/count")" = ${call} ]; then touch "$DIR/reached"; while [ ! -e "$DIR/go" ]; do sleep 0.05; done; fi; exec ${tool} "$@"`;
+        await using tools = await makeFakeTools({ [tool]: script });
+        await during({ saving, tools }, async (run) => {
+          await until(() => exists(join(tools.directory, 'reached')), run.child);
+          run.child.kill('SIGTERM');
+          await writeFile(join(tools.directory, 'go'), '');
+          assert.equal(await assertOrderly(run, tool), expected);
+        });
       });
-    });
+    }
   }
 }
 

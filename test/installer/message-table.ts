@@ -98,9 +98,37 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'unmount the file system that has the same UUID': 'hint: another btrfs with the same UUID',
   },
   'configure/network.ts': {
+    'remove it, or install without -n': 'hint: -n with something that cannot be copied',
+    'the link leads nowhere': '-n with a dangling link',
+    'it is neither a file nor a directory': '-n with a pipe',
     'install without -n': 'hint: there is nothing to copy',
     'there is no such directory': '-n where systemd-networkd has no units',
     'it contains no network units': '-n where the directory is empty',
+  },
+  'configure/rehearsal.ts': {
+    'the ROOT partition': 'target: -c or -n where nothing can be mounted',
+    'the OEM partition': 'target: a configuration where nothing can be mounted',
+    '…; it cannot be rewritten either: …': 'neither mount nor btrfs-progs',
+    'it cannot be mounted: …': 'in a container without rights',
+    'run as root with the right to mount (CAP_SYS_ADMIN), with losetup, mount and umount; btrfs-progs are enough for the OEM partition':
+      'hint: nothing can be mounted',
+    'write temporary files to': 'what: TMPDIR',
+    'set TMPDIR to a directory that can be written to and has room': 'hint: TMPDIR is missing, full or read-only',
+    'the kernel has no … or no loop devices': 'why it cannot be mounted',
+    'the version of the image': 'target: --not-older-than',
+    'its files cannot be mounted: …': '--not-older-than in a container without rights',
+    'give a date with --not-older-than, or run as root with the right to mount (CAP_SYS_ADMIN)':
+      'hint: --not-older-than',
+    'write the configuration to': 'what: a config that is too large',
+    'the … partition': 'target: a config that is too large',
+    '… bytes do not fit on it: it has ……': 'a config that is too large',
+    'let the installed system download large files instead of having them in the config':
+      'hint: a config that is too large',
+  },
+  'dry-run.ts': {
+    'whether the server has the image, its signature, its size and its partitions': '-y: what was not checked',
+    'the image after its partition table': '-y -f: what was not checked',
+    '…; the Ignition config at …': '-y --ignition-url: what was not checked',
   },
   'configure/partition.ts': {
     'partition … (…) of …': 'target: the partition that gets the configuration',

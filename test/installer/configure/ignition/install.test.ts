@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -257,17 +257,27 @@ test('installNetworkUnits() copies units with directories and what links point t
   await writeFile(join(source, '20-a.network'), '[Match]\n', { mode: 0o644 });
   await writeFile(join(source, '20-a.network.d/dns.conf'), '[Network]\n', { mode: 0o640 });
   await symlink('20-a.network', join(source, '30-b.network'));
+  await chown(join(source, '20-a.network'), 12, 34);
+  await chown(join(source, '20-a.network.d'), 56, 78);
+  // As the original: cp DIRECTORY/*
+  await writeFile(join(source, '.hidden'), '');
+  await writeFile(join(source, '20-a.network.d/.kept'), '');
   await using loop = await createInstalled();
   {
     await using disk = await openDisk(loop.path);
     const names = await installNetworkUnits(disk, source);
-    assert.deepEqual(names, ['10-kept.network', '20-a.network', '20-a.network.d', '30-b.network']);
+    assert.deepEqual(names, [
+      ...['10-kept.network', '20-a.network', '20-a.network.d', '20-a.network.d/.kept', '20-a.network.d/dns.conf'],
+      '30-b.network',
+    ]);
   }
   await withPartition(loop, 'ROOT', async (root) => {
     const units = join(root, 'etc/systemd/network');
     assert.equal(await readFile(join(units, '10-kept.network'), 'utf8'), 'as it was\n');
     assert.equal(await readFile(join(units, '20-a.network'), 'utf8'), '[Match]\n');
-    assert.equal(await readMode(join(units, '20-a.network')), '644 0:0');
+    assert.equal(await readMode(join(units, '20-a.network')), '644 12:34');
+    assert.equal((await readMode(join(units, '20-a.network.d'))).split(' ')[1], '56:78');
+    await assert.rejects(stat(join(units, '.hidden')));
     assert.equal(await readMode(join(units, '20-a.network.d/dns.conf')), '640 0:0');
     assert.equal((await execa('stat', ['-c', '%F', join(units, '30-b.network')])).stdout, 'regular file');
   });

@@ -1,0 +1,203 @@
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { reasonOf } from '../../errors/reason.ts';
+import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
+import { findPartition, type PartitionTable } from '../disk/gpt.ts';
+import { codeOf } from '../disk/in-use.ts';
+import { ConfigurationError } from './errors.ts';
+import { writeSecretFile } from './file.ts';
+import { canMount, type Filesystem, mountPartition, mountPrefix } from './mount.ts';
+
+/**
+ * How files on a partition are changed: mounted by the kernel, or, btrfs only, rewritten by
+ * btrfs-progs.
+ */
+export type Way = 'mount' | 'rewrite';
+
+/** What is written to the partitions of the installed system. */
+export interface ConfigurationNeeds {
+  /** Bytes for the OEM partition; undefined if nothing is written to it. */
+  readonly oemBytes: number | undefined;
+  /** Bytes for the ROOT partition. */
+  readonly rootBytes: number | undefined;
+}
+
+const mebibyte = 1024 * 1024;
+
+/**
+ * Does once, before the disk is changed, what the configuration needs at the end: room for
+ * temporary files, loop devices, mounts, btrfs-progs.
+ * @returns how the OEM partition can be changed here
+ * @throws {ConfigurationError} the configuration could not be written at the end
+ */
+export async function rehearseConfiguration(needs: ConfigurationNeeds, signal?: AbortSignal): Promise<Way> {
+  const { oemBytes, rootBytes } = needs;
+  if (oemBytes === undefined && rootBytes === undefined) return 'mount';
+  await checkTemporaryDirectory(2 * (oemBytes ?? 0) + mebibyte);
+  const rootProblem = rootBytes === undefined ? undefined : await findMountProblem('ext4', signal);
+  if (rootProblem !== undefined) throw refuseMount('the ROOT partition', rootProblem);
+  const mountProblem = oemBytes === undefined ? undefined : await findMountProblem('btrfs', signal);
+  if (mountProblem === undefined) return 'mount';
+  const rewriteProblem = await findRewriteProblem(signal);
+  if (rewriteProblem === undefined) return 'rewrite';
+  throw refuseMount('the OEM partition', `${mountProblem}; it cannot be rewritten either: ${rewriteProblem}`);
+}
+
+function refuseMount(target: string, why: string): ConfigurationError {
+  return new ConfigurationError({
+    what: 'write to',
+    target,
+    why: `it cannot be mounted: ${why}`,
+    hint: 'run as root with the right to mount (CAP_SYS_ADMIN), with losetup, mount and umount; btrfs-progs are enough for the OEM partition',
+  });
+}
+
+/**
+ * Checks that files of this size can be written where temporary files are.
+ *
+ * @throws {ConfigurationError}
+ */
+async function checkTemporaryDirectory(sizeBytes: number): Promise<void> {
+  try {
+    await using work = await makeWorkDirectory();
+    await using file = await open(join(work.path, 'room'), 'wx', 0o600);
+    const piece = Buffer.alloc(mebibyte, 1);
+    for (let written = 0; written < sizeBytes; written += piece.length) await file.write(piece);
+    await file.sync();
+  } catch (cause) {
+    throw new ConfigurationError({
+      what: 'write temporary files to',
+      target: tmpdir(),
+      why: reasonOf(cause),
+      hint: 'set TMPDIR to a directory that can be written to and has room',
+      cause,
+    });
+  }
+}
+
+/**
+ * Whether partitions with this file system can be mounted here: attaches a file to a loop device,
+ * and mounts a file system that needs no device.
+ * @returns the reason why not
+ */
+async function findMountProblem(filesystem: Filesystem, signal: AbortSignal | undefined): Promise<string | undefined> {
+  if (!(await canMount(filesystem))) return `the kernel has no ${filesystem} or no loop devices`;
+  signal?.throwIfAborted();
+  try {
+    await using work = await makeWorkDirectory();
+    await using undo = new AsyncDisposableStack();
+    const file = join(work.path, 'disk');
+    await writeFile(file, Buffer.alloc(mebibyte));
+    const loop = (await runTool('losetup', ['--find', '--show', file])).stdout;
+    undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
+    const { path } = undo.use(await makeMountDirectory(mountPrefix));
+    await runTool('mount', ['-t', 'tmpfs', '-o', harmlessMount.join(','), 'tmpfs', path]);
+    undo.defer(async () => void (await runTool('umount', [path])));
+    await undo.disposeAsync();
+    return undefined;
+  } catch (error) {
+    const failure = error instanceof SuppressedError ? error.error : error;
+    if (failure instanceof ToolError || codeOf(failure) !== undefined) return reasonOf(failure);
+    throw error;
+  }
+}
+
+async function findRewriteProblem(signal: AbortSignal | undefined): Promise<string | undefined> {
+  try {
+    await runTool('btrfs', ['--version'], { signal });
+    await runTool('mkfs.btrfs', ['--version'], { signal });
+    return undefined;
+  } catch (error) {
+    if (error instanceof ToolError) return reasonOf(error);
+    throw error;
+  }
+}
+
+/**
+ * Checks that the version of the image can be read at the end.
+ * @throws {ConfigurationError} no file system of an image can be mounted here
+ */
+export async function checkVersionProof(signal?: AbortSignal): Promise<void> {
+  await checkTemporaryDirectory(mebibyte);
+  const problem = await findMountProblem('btrfs', signal);
+  if (problem === undefined || (await findMountProblem('ext4', signal)) === undefined) return;
+  if ((await findRewriteProblem(signal)) === undefined) return; // its files can be extracted
+  throw new ConfigurationError({
+    what: 'compare',
+    target: 'the version of the image',
+    why: `its files cannot be mounted: ${problem}`,
+    hint: 'give a date with --not-older-than, or run as root with the right to mount (CAP_SYS_ADMIN)',
+  });
+}
+
+/**
+ * Writes the configuration to a file with a file system as that of the image's OEM partition, when
+ * its size is known. That the image has the partitions is checked too.
+ * @throws {ConfigurationError} it does not fit; {DiskError} the image has no such partition
+ */
+export async function rehearseWrite(
+  table: PartitionTable,
+  { oemBytes, rootBytes }: ConfigurationNeeds,
+  way: Way,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (rootBytes !== undefined) {
+    const root = findPartition(table, 'ROOT', 'the image');
+    if (rootBytes > root.sizeBytes) throw refuseSize('ROOT', root.sizeBytes, rootBytes, undefined);
+  }
+  if (oemBytes === undefined) return;
+  const { sizeBytes } = findPartition(table, 'OEM', 'the image');
+  if (oemBytes > sizeBytes) throw refuseSize('OEM', sizeBytes, oemBytes, undefined);
+  if ((await findRewriteProblem(signal)) !== undefined) {
+    // A btrfs has its metadata twice, in parts of fixed size.
+    if (oemBytes > sizeBytes / 3) throw refuseSize('OEM', sizeBytes, oemBytes, undefined);
+    return;
+  }
+  try {
+    await writeToCopy(sizeBytes, oemBytes, way, signal);
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw refuseSize('OEM', sizeBytes, oemBytes, cause);
+  }
+}
+
+async function writeToCopy(
+  sizeBytes: number,
+  contentBytes: number,
+  way: Way,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await using work = await makeWorkDirectory();
+  const [path, root] = [join(work.path, 'partition'), join(work.path, 'root')];
+  await using file = await open(path, 'wx', 0o600);
+  await file.truncate(sizeBytes);
+  const content = Buffer.alloc(contentBytes, 1);
+  if (way === 'mount') {
+    await runTool('mkfs.btrfs', ['--quiet', path], { signal });
+    await using mounted = await mountPartition({ path }, { offsetBytes: 0, sizeBytes }, 'btrfs', [], signal);
+    await writeSecretFile(join(mounted.directory, 'config.ign'), content);
+  } else {
+    await mkdir(root);
+    await writeSecretFile(join(root, 'config.ign'), content);
+    await runTool('mkfs.btrfs', ['--quiet', '--rootdir', root, path], { signal });
+  }
+}
+
+function refuseSize(label: string, sizeBytes: number, neededBytes: number, cause: unknown): ConfigurationError {
+  const reason = cause === undefined ? '' : ` (${reasonOf(cause)})`;
+  return new ConfigurationError({
+    what: 'write the configuration to',
+    target: `the ${label} partition`,
+    why: `${neededBytes} bytes do not fit on it: it has ${sizeBytes}${reason}`,
+    hint: 'let the installed system download large files instead of having them in the config',
+    cause,
+  });
+}
+
+/** Removed with everything in it when it is disposed of. */
+async function makeWorkDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
+}
