@@ -9,7 +9,7 @@ import { openImage } from './image.ts';
 import type { InstallContext } from './install.ts';
 import type { InstallPlan } from './plan.ts';
 import { imageFileName, type Release, resolveRelease } from './release.ts';
-import { restartIfChanged } from './restart.ts';
+import { withGoodMirror } from './restart.ts';
 import { describeSigner, type SignedBy } from './verify.ts';
 
 export interface Downloaded {
@@ -29,9 +29,9 @@ export async function downloadImage(
   context: InstallContext,
 ): Promise<Downloaded> {
   const { client, report, signal } = context;
-  const resolved = await resolveRelease(plan.release, client, signal);
-  return await restartIfChanged(resolved, report, (release) =>
-    downloadOnce({ ...plan, release, imageFile: undefined }, directory, context),
+  const resolved = await resolveRelease(plan.release, client, signal, report);
+  return await withGoodMirror(resolved, report, (release, onOrigin) =>
+    downloadOnce({ ...plan, release, imageFile: undefined }, directory, context, onOrigin),
   );
 }
 
@@ -39,12 +39,14 @@ async function downloadOnce(
   plan: InstallPlan,
   directory: string,
   { client, report, signal }: InstallContext,
+  onOrigin: (url: string) => void,
 ): Promise<Downloaded> {
   const { release } = plan;
   const path = join(directory, imageFileName(release));
   // A name that no other download has, and that was not placed before.
   const partial = join(directory, `.${imageFileName(release)}.${randomBytes(9).toString('base64url')}.partial`);
   using image = await openImage(plan, client, report, signal);
+  onOrigin(image.origin);
   report.phase('download', `Downloading ${image.origin} to ${path}`);
   try {
     await using file = await open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);

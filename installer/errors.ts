@@ -4,3 +4,8 @@ import { OperationError } from '../errors/operation-error.ts';
 export class InstallError extends OperationError {
   override readonly name: string = 'InstallError';
 }
+
+/** A signature is none, or none by a trusted key of what was signed. */
+export class UntrustedError extends InstallError {
+  override readonly name: string = 'UntrustedError';
+}

@@ -18,7 +18,7 @@ import { openImage } from './image.ts';
 import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
-import { restartIfChanged } from './restart.ts';
+import { withGoodMirror } from './restart.ts';
 import {
   chooseTarget,
   findPartitionsToSave,
@@ -69,7 +69,7 @@ export async function install(
   if (!plan.zeroOffload) disk.disableZeroOffload();
   await warnOfEarlierInstallations(disk.path, context);
   disk.save(await findPartitionsToSave(disk, plan.saved, report, signal));
-  const release = await findRelease(plan, client, signal);
+  const release = await findRelease(plan, context);
   checkForRelease(configuration, plan.configuration, release, report);
 
   const { image, signedBy } = await writeVerified({ ...plan, release }, configuration, disk, context);
@@ -101,8 +101,8 @@ async function openTarget(target: Target, context: InstallContext): Promise<Targ
   return await openDisk(path, { minBytes, never, onFound, clock, signal });
 }
 
-async function findRelease(plan: InstallPlan, client: DownloadClient, signal: AbortSignal): Promise<Release> {
-  return plan.imageFile === undefined ? await resolveRelease(plan.release, client, signal) : plan.release;
+async function findRelease(plan: InstallPlan, { client, signal, report }: InstallContext): Promise<Release> {
+  return plan.imageFile === undefined ? await resolveRelease(plan.release, client, signal, report) : plan.release;
 }
 
 interface VerifiedImage {
@@ -112,7 +112,7 @@ interface VerifiedImage {
 
 /**
  * Writes all of the image but its first MiB, and returns when the signature is verified. Starts
- * over if the server replaced the image.
+ * over if the server replaced the image, and goes on with another mirror if what came is not good.
  */
 async function writeVerified(
   plan: InstallPlan,
@@ -120,8 +120,8 @@ async function writeVerified(
   disk: TargetDisk,
   context: InstallContext,
 ): Promise<VerifiedImage> {
-  return await restartIfChanged(plan.release, context.report, (release) =>
-    untilCommitted(disk, context.signal, () => writeOnce({ ...plan, release }, configuration, disk, context)),
+  return await withGoodMirror(plan.release, context.report, (release, onOrigin) =>
+    untilCommitted(disk, context.signal, () => writeOnce({ ...plan, release }, configuration, disk, context, onOrigin)),
   );
 }
 
@@ -130,8 +130,10 @@ async function writeOnce(
   { needs, way }: Configuration,
   disk: TargetDisk,
   { client, report, signal }: InstallContext,
+  onOrigin: (url: string) => void,
 ): Promise<VerifiedImage> {
   using source = await openImage(plan, client, report, signal);
+  onOrigin(source.origin);
   report.phase('write', `Writing ${source.origin} to ${disk.path}`);
   const onWarning = (message: string) => report.warn(message);
   const { readBack, zstdWindowBytes } = plan;

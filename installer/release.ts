@@ -3,6 +3,7 @@ import { isVersion } from './age.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { fetchSmallFile } from './fetch/fetch.ts';
+import type { Report } from './progress.ts';
 
 /** The image to install. */
 export interface Release {
@@ -64,7 +65,12 @@ export function preferMirrorOf(url: URL, release: Release): Release {
  * directories of these names.
  * @throws {InstallError} `version.txt unavailable`
  */
-export async function resolveRelease(release: Release, client: DownloadClient, signal: AbortSignal): Promise<Release> {
+export async function resolveRelease(
+  release: Release,
+  client: DownloadClient,
+  signal: AbortSignal,
+  report?: Pick<Report, 'warn'>,
+): Promise<Release> {
   if (release.version !== 'current') return release;
   const urls = fileUrls(release, 'current', 'version.txt');
   const wording = {
@@ -72,17 +78,35 @@ export async function resolveRelease(release: Release, client: DownloadClient, s
     unavailable: 'version.txt unavailable',
     maxBytes: maxVersionFileBytes,
   };
-  const text = new TextDecoder().decode(await fetchSmallFile(client, urls, wording, signal));
-  const version = /^FLATCAR_VERSION=["']?([^"'\r\n]*)/m.exec(text)?.[1]?.trim();
-  if (version === undefined || version === '') {
-    const why = 'version.txt unavailable: the file has no FLATCAR_VERSION';
-    throw new InstallError({ what: wording.what, target: urls.join(' or '), why, hint: 'name a version with -V' });
+  // Of several mirrors those that say something else than a version count as if they had nothing.
+  for (const [index, url] of urls.entries()) {
+    const rest = urls.slice(index);
+    try {
+      return { ...release, version: versionIn(await fetchSmallFile(client, rest, wording, signal), rest) };
+    } catch (error) {
+      if (index === urls.length - 1 || !(error instanceof NoVersionError)) throw error;
+      report?.warn(`${url.href}: ${error.message}`);
+    }
   }
-  if (!isVersion(version)) {
-    const why = `version.txt unavailable: FLATCAR_VERSION in it is not a version: ${inspect(version.slice(0, 40))}`;
-    throw new InstallError({ what: wording.what, target: urls.join(' or '), why, hint: 'name a version with -V' });
-  }
-  return { ...release, version };
+  throw new Error('there is no URL of a version');
+}
+
+class NoVersionError extends InstallError {
+  override readonly name = 'NoVersionError';
+}
+
+/** @throws {NoVersionError} */
+function versionIn(bytes: Uint8Array, urls: readonly URL[]): string {
+  const version = /^FLATCAR_VERSION=["']?([^"'\r\n]*)/m.exec(new TextDecoder().decode(bytes))?.[1]?.trim();
+  const problem = { what: 'read the current version from', target: urls.join(' or '), hint: 'name a version with -V' };
+  if (version === undefined || version === '')
+    throw new NoVersionError({ ...problem, why: 'version.txt unavailable: the file has no FLATCAR_VERSION' });
+  if (isVersion(version)) return version;
+  const shown = inspect(version.slice(0, 40));
+  throw new NoVersionError({
+    ...problem,
+    why: `version.txt unavailable: FLATCAR_VERSION in it is not a version: ${shown}`,
+  });
 }
 
 function fileUrls(release: Release, version: string, name: string): URL[] {

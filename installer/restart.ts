@@ -1,16 +1,90 @@
+import { reasonOf } from '../errors/reason.ts';
+import { HttpRequestError } from '../net/http-error.ts';
+import { DecompressError } from './decompress/error.ts';
 import { IncompleteWriteError } from './disk/errors.ts';
-import { FileChangedError } from './fetch/errors.ts';
+import { InstallError, UntrustedError } from './errors.ts';
+import { FileChangedError, NotFoundError, RetriesExhaustedError } from './fetch/errors.ts';
 import type { Report } from './progress.ts';
-import { preferMirrorOf, type Release } from './release.ts';
+import { preferMirrorOf, type Release, releaseFiles } from './release.ts';
 
 /** A server may replace its files while they are read, but not each time. */
 const maxRestarts = 3;
 
 /**
+ * One attempt to get an image.
+ * @param onOrigin is called with the URL of the image that is read
+ */
+type Attempt<Result> = (release: Release, onOrigin: (url: string) => void) => Promise<Result>;
+
+/**
+ * Runs `attempt` with all mirrors of a release, and if what came is not a good image, with each of
+ * the others alone: a captive portal, a broken cache or an old copy is no reason to fail while
+ * another mirror is right.
+ * @throws {InstallError} the failure of the only mirror, or one with those of all
+ */
+export async function withGoodMirror<Result>(
+  release: Release,
+  report: Report,
+  attempt: Attempt<Result>,
+): Promise<Result> {
+  const bases = release.baseUrls ?? [];
+  const failures: { url: string; error: Error }[] = [];
+  let origin = '';
+  const run = (wanted: Release) => {
+    origin = '';
+    return restartIfChanged(wanted, report, (one) => attempt(one, (url) => (origin = url)));
+  };
+  try {
+    return await run(release);
+  } catch (error) {
+    if (bases.length < 2 || !isContentFault(error)) throw error;
+    // Without an origin the signature was refused before the image was read.
+    failures.push({ url: origin || releaseFiles(release).images[0]?.href || '', error });
+  }
+  for (const base of bases) {
+    const alone = { ...release, baseUrls: [base] };
+    const [image] = releaseFiles(alone).images;
+    if (image === undefined || failures.some(({ url }) => url === image.href)) continue;
+    const last = failures.at(-1);
+    report.warn(`${last?.url}: ${reasonOf(last?.error)}; trying ${image.href}`);
+    try {
+      return await run(alone);
+    } catch (error) {
+      if (!(error instanceof InstallError) || (error instanceof IncompleteWriteError && !error.tableRemoved))
+        throw error;
+      if (!isContentFault(error) && !isMirrorFailure(error)) throw error;
+      failures.push({ url: image.href, error });
+    }
+  }
+  const [{ error } = {}] = failures;
+  if (failures.length === 1 && error !== undefined) throw error;
+  throw new InstallError({
+    what: 'get a good image',
+    target: 'from any mirror',
+    why: failures.map((one) => `${one.url}: ${reasonOf(one.error)}`).join('; '),
+    cause: failures.at(-1)?.error,
+  });
+}
+
+/** Whether a server sent something else than a good image or signature. */
+function isContentFault(error: unknown): error is Error {
+  if (error instanceof IncompleteWriteError && !error.tableRemoved) return false;
+  if (error instanceof DecompressError || error instanceof UntrustedError) return true;
+  return error instanceof Error && isContentFault(error.cause);
+}
+
+/** Whether a single mirror does not have the file, or cannot be reached. */
+function isMirrorFailure(error: unknown): boolean {
+  if (error instanceof NotFoundError || error instanceof RetriesExhaustedError) return true;
+  if (error instanceof HttpRequestError) return true;
+  return error instanceof Error && isMirrorFailure(error.cause);
+}
+
+/**
  * Runs `attempt`, and runs it again from its beginning if the server replaced the image meanwhile.
  * @param attempt gets the release with its mirrors in the order to use
  */
-export async function restartIfChanged<Result>(
+async function restartIfChanged<Result>(
   original: Release,
   report: Report,
   attempt: (release: Release) => Promise<Result>,

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Key, Signature, SignaturePacket, Subkey } from 'openpgp';
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { InstallError } from './errors.ts';
+import { InstallError, UntrustedError } from './errors.ts';
 import { isNotFoundAnywhere } from './fetch/errors.ts';
 import {
   createKeyRing,
@@ -145,7 +145,7 @@ async function readSignature(openpgp: Openpgp, { bytes, origin }: SignatureFile)
       ? await openpgp.readSignature({ armoredSignature: new TextDecoder().decode(bytes) })
       : await openpgp.readSignature({ binarySignature: bytes });
   } catch (cause) {
-    throw new InstallError({
+    throw new UntrustedError({
       what: 'read the signature',
       target: origin,
       why: 'it is not an OpenPGP signature',
@@ -262,7 +262,7 @@ async function findValid(candidates: readonly Candidate[], context: Context): Pr
   const refusals = failures.filter((failure) => failure instanceof SignatureError);
   if (refusals.length > 0) throw refused(file, refusals.map(reasonOf).join('; '), hintFor(refusals));
   const keys = candidates.map(({ signedBy }) => signedBy.signingFingerprint).join(', ');
-  throw new InstallError({
+  throw new UntrustedError({
     what: 'verify',
     target: file.origin,
     why: `it is not a valid signature of this data by ${keys}`,
@@ -287,6 +287,6 @@ async function checkDigest(openpgp: Openpgp, { packet, signingKey, hash }: Candi
   await packet.verify(signingKey.keyPacket, openpgp.enums.signature.binary, nothing, undefined, true);
 }
 
-function refused(file: SignatureFile, why: string, hint?: string): InstallError {
-  return new InstallError({ what: 'trust the signature', target: file.origin, why, hint });
+function refused(file: SignatureFile, why: string, hint?: string): UntrustedError {
+  return new UntrustedError({ what: 'trust the signature', target: file.origin, why, hint });
 }

@@ -396,6 +396,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   },
   'progress.ts': { '… % of …, …': 'progress', '…, …:… left': 'progress, where the remaining time is known' },
   'release.ts': {
+    'there is no URL of a version': 'a release without a base, which does not happen',
     'read the current version from': 'what: version.txt',
     'version.txt unavailable: FLATCAR_VERSION in it is not a version: …': 'a mirror that is broken, or hostile',
     'version.txt unavailable: the file has no FLATCAR_VERSION': 'a login page in place of version.txt',
@@ -403,7 +404,12 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'it is not an HTTP URL': '-b ftp://…, or a channel with spaces',
     'check -b, -C, -B and -V': 'hint: no URL comes of them',
   },
-  'restart.ts': { '…: …; starting over': 'warning: the image was replaced while it was read' },
+  'restart.ts': {
+    '…: …; trying …': 'warning: what came from a mirror is no good image',
+    'get a good image': 'what: no mirror has one',
+    'from any mirror': 'target: the same',
+    '…: …; starting over': 'warning: the image was replaced while it was read',
+  },
   'signing-key.ts': {
     'read the signing key': 'what: -k',
     'give a readable file with -k': 'hint: -k',
