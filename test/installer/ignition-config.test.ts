@@ -11,6 +11,7 @@ import {
 } from '../../installer/ignition-config.ts';
 import { createReport } from '../../installer/progress.ts';
 import { VirtualClock } from '../sandbox/virtual-clock.ts';
+import { runInstaller } from './run.ts';
 
 const never = new AbortController().signal;
 const stable: Reader = { flatcar: { version: '4593.2.5', channel: 'stable' } };
@@ -102,4 +103,20 @@ test('readIgnitionFile() reads no more than is read from a server', async () => 
   await assert.rejects(readIgnitionFile(path, never), /large\.ign: it is larger than 67108864 bytes/);
   await truncate(path, maxIgnitionBytes);
   assert.equal((await readIgnitionFile(path, never)).length, maxIgnitionBytes);
+});
+
+test('flatcar-install -y takes an empty config, and with --ignition-unchecked a wrong one', async () => {
+  const path = join(directory, 'config.ign');
+  const dryRun = (...args: string[]) => runInstaller(directory, ['-y', '-D', '-i', path, '-V', '4593.2.5', ...args]);
+  await writeFile(path, '');
+  const empty = await dryRun();
+  assert.equal(empty.exitCode, 0);
+  assert.match(empty.stderr, /Warning: \S+config\.ign: it is empty: Ignition ignores it and goes on without a config/);
+  await writeFile(path, one);
+  const refused = await dryRun();
+  assert.equal(refused.exitCode, 1);
+  assert.match(refused.stderr, /Error: cannot use \S+config\.ign: \$\.storage\.files\.0\.path/);
+  const unchecked = await dryRun('--ignition-unchecked');
+  assert.equal(unchecked.exitCode, 0);
+  assert.match(unchecked.stderr, /Warning: \S+config\.ign: NOT CHECKED, by --ignition-unchecked/);
 });

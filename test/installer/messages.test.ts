@@ -23,6 +23,7 @@ before(async () => {
   mirror.put('/1.0/flatcar_production_image.bin.bz2.sig', Buffer.from('no signature'));
   mirror.put('/2.0/flatcar_production_image.bin.bz2', Buffer.alloc(1000));
   mirror.put('/login/current/version.txt', Buffer.from('<html>'));
+  mirror.put('/stable/current/version.txt', Buffer.from('FLATCAR_VERSION=4593.2.5\n'));
   const files = { text: 'a text\n', empty: '', 'bad.ign': '{"ignition": {"version": "3.3.0",}}' };
   for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
   const config = '{"ignition": {"version": "3.3.0"}}';
@@ -32,6 +33,7 @@ before(async () => {
     'latin1.ign': Buffer.from('{"a": "\u00e9"}', 'latin1'),
     'list.ign': Buffer.from('[]'),
     'none.ign': Buffer.from('{}'),
+    'new.ign': Buffer.from('{"ignition": {"version": "3.6.0"}}'),
     'old.ign': Buffer.from('{"ignition": {"version": "2.9.0"}}'),
   };
   for (const [name, content] of Object.entries(configs)) await writeFile(join(directory, name), content);
@@ -101,6 +103,11 @@ const table: readonly (readonly [args: string, message: string])[] = [
   [
     '-d DISK -i DIR/old.ign',
     'cannot use DIR/old.ign: $.ignition.version (line 1, column 26): Ignition 2.24.0 does not support version 2.9.0; it supports 2.0.0 to 2.4.0, 3.0.0 to 3.5.0 and 3.6.0-experimental (checked as Ignition 2.24.0 reads it; --ignition-unchecked overrides this)',
+  ],
+  [
+    // Only the release that the server names says which Ignition reads the config.
+    '-d DISK -i DIR/new.ign -b MIRROR/stable',
+    'cannot use DIR/new.ign: $.ignition.version (line 1, column 26): Ignition 2.24.0 does not support version 3.6.0; it supports 2.0.0 to 2.4.0, 3.0.0 to 3.5.0 and 3.6.0-experimental (checked as Ignition 2.24.0 reads it; --ignition-unchecked overrides this)',
   ],
   [
     '-d DISK -i DIR/old.ign --ignition-version 2.23.0',

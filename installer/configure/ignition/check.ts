@@ -2,12 +2,17 @@ import { mergedDialect } from './dialect.ts';
 import { type Finding, type Findings, JsonCursor, noFindings } from './findings.ts';
 import { whyIgnored } from './ignored.ts';
 import { type JsonNode, JsonSyntaxError, parseJson } from './json.ts';
-import { locate, positionOf } from './json-locator.ts';
+import { JsonLocator } from './json-locator.ts';
 import { recogniseOtherFormat } from './other-format.ts';
 import { checkContents } from './references.ts';
 import type { IgnitionRelease } from './releases.ts';
 import { renderConfig } from './render.ts';
 import { checkVersion3 } from './rules3.ts';
+
+/**
+ * A larger text that is not JSON is not searched for YAML: it may be anything, such as an image.
+ */
+const maxOtherBytes = 1024 * 1024;
 
 /** Something that was found in a config. */
 export interface Problem {
@@ -66,7 +71,8 @@ function checkJson(bytes: Buffer, top: JsonNode, ignition: IgnitionRelease): Ign
     if (found.errors.length === 0) checkContents(merged, cursor);
     adopt(found, isMerged, findings);
   }
-  const describe = (list: readonly Finding[]) => list.map((finding) => describeFinding(finding, bytes, top));
+  const locator = new JsonLocator(bytes);
+  const describe = (list: readonly Finding[]) => list.map((finding) => describeFinding(finding, locator, top));
   const errors = describe(findings.errors);
   const warnings = describe(findings.warnings);
   const advice = describe(findings.advice);
@@ -103,14 +109,14 @@ function describeSyntaxError(bytes: Buffer, { message, offset }: JsonSyntaxError
       hint: 'save it as UTF-8 without one',
     };
   }
-  const other = recogniseOtherFormat(bytes.toString());
+  const other = bytes.length <= maxOtherBytes ? recogniseOtherFormat(bytes.toString()) : undefined;
   if (other !== undefined) return { message: other.why, ...(other.hint !== undefined && { hint: other.hint }) };
-  const { line, column } = positionOf(bytes, offset);
+  const { line, column } = new JsonLocator(bytes).positionOf(offset);
   return { line, column, message: `it is not valid JSON: ${message}` };
 }
 
-function describeFinding({ path, message }: Finding, bytes: Buffer, top: JsonNode): Problem {
-  return path.length === 0 ? { message } : { path: formatPath(path), ...locate(bytes, top, path), message };
+function describeFinding({ path, message }: Finding, locator: JsonLocator, top: JsonNode): Problem {
+  return path.length === 0 ? { message } : { path: formatPath(path), ...locator.locate(top, path), message };
 }
 
 function formatPath(path: Finding['path']): string {

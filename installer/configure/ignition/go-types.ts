@@ -127,10 +127,19 @@ export function exists(field: { readonly since: number; readonly before: number 
   return minor >= field.since && minor < field.before;
 }
 
+type NamedField = readonly [name: string, field: Field<GoType>];
+
+/** They are asked for with every entry of a config. */
+const fieldLists = new WeakMap<StructType, readonly NamedField[]>();
+
 /** Name and type of every field of any version. */
-export function fieldsOf(struct: StructType): (readonly [name: string, field: Field<GoType>])[] {
-  return Object.keys(struct.fields).flatMap((name) => {
+export function fieldsOf(struct: StructType): readonly NamedField[] {
+  const known = fieldLists.get(struct);
+  if (known !== undefined) return known;
+  const list = Object.keys(struct.fields).flatMap((name) => {
     const field = findField(struct, name);
     return field === undefined ? [] : [[name, field] as const];
   });
+  fieldLists.set(struct, list);
+  return list;
 }

@@ -63,6 +63,7 @@ function mergeLists(
   if (type.allowsDuplicates) return [...parent, ...child];
   const element = type.element as GoType;
   const places = childKeys.get(type.keySpace ?? name);
+  const children = new Map(child.map((entry) => [keyOf(element, entry), entry]));
   const merged: unknown[] = [];
   for (const entry of parent) {
     const key = keyOf(element, entry);
@@ -70,7 +71,7 @@ function mergeLists(
     if (place === undefined) merged.push(entry);
     // An entry that the child has in another list, such as a link in place of a file, is replaced.
     if (place !== name) continue;
-    const other = child.findLast((candidate) => keyOf(element, candidate) === key);
+    const other = children.get(key);
     if (element.kind !== 'struct') merged.push(other);
     // A header without a value removes that of the parent.
     else if (name !== 'httpHeaders' || (other as Struct)['value'] !== undefined)

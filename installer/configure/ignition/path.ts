@@ -25,6 +25,15 @@ export function joinPath(...parts: readonly string[]): string {
   return cleanPath(parts.filter((part) => part !== '').join('/'));
 }
 
+/** The first of `links` through which a path leads; `undefined` if there is none. */
+export function findLinkOnTheWay(path: string, links: ReadonlySet<string>): string | undefined {
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) {
+    const parent = path.slice(0, slash);
+    if (links.has(parent)) return parent;
+  }
+  return undefined;
+}
+
 /**
  * As Go's `path.Ext`: from the last dot of the last component on, even if the name begins with it.
  */

@@ -1,7 +1,7 @@
 import { type Findings, JsonCursor, noFindings } from './findings.ts';
 import { whyIgnored } from './ignored.ts';
 import { type JsonNode, JsonSyntaxError, parseJson } from './json.ts';
-import { locate, positionOf } from './json-locator.ts';
+import { JsonLocator } from './json-locator.ts';
 import { mergeConfigs } from './merge.ts';
 import { parseConfig } from './parse.ts';
 import { checkCertificates, checkConfigHash, readData } from './references.ts';
@@ -68,13 +68,14 @@ function renderReference(
   const ignored = whyIgnored(bytes);
   if (ignored !== undefined) at.error(`the config in this data URL is none: ${ignored}`);
   if (ignored !== undefined) return undefined;
+  const locator = new JsonLocator(bytes);
   try {
     const findings = noFindings();
     const top = parseJson(bytes);
     const { merged } = renderConfig({ bytes, top, ignition, findings, depth: depth + 1 });
     for (const kind of ['errors', 'warnings', 'advice'] as const) {
       for (const { path, message } of findings[kind]) {
-        const { line, column } = locate(bytes, top, path);
+        const { line, column } = locator.locate(top, path);
         const text = `in the config of this data URL, ${['$', ...path].join('.')} (line ${line}, column ${column}): ${message}`;
         if (kind === 'errors') at.error(text);
         else if (kind === 'warnings') at.warn(text);
@@ -84,7 +85,7 @@ function renderReference(
     return merged;
   } catch (error) {
     if (!(error instanceof JsonSyntaxError)) throw error;
-    const { line, column } = positionOf(bytes, error.offset);
+    const { line, column } = locator.positionOf(error.offset);
     at.error(`the config in this data URL is not valid JSON: ${error.message} in line ${line}, column ${column}`);
     return undefined;
   }

@@ -3,7 +3,7 @@ import type { Dialect } from './dialect.ts';
 import { checkDisks, checkFilesystems, checkRaids } from './disks.ts';
 import { each, type JsonCursor } from './findings.ts';
 import { checkLuks } from './luks.ts';
-import { checkMode, checkOwner, cleanPath, whyNotCleanPath } from './path.ts';
+import { checkMode, checkOwner, cleanPath, findLinkOnTheWay, whyNotCleanPath } from './path.ts';
 import { checkProxy, checkReference, checkResource, requireSource } from './resource.ts';
 import type { Config3, Directory3, File3, Ignition3, Link3, Storage3 } from './schema3.ts';
 import { checkSystemdUnits, pathsOfUnits } from './units.ts';
@@ -48,7 +48,8 @@ function checkStorage(storage: Storage3, dialect: Dialect, cursor: JsonCursor): 
     checkMode(directory.mode, dialect, at.at('mode'));
   });
   each(files, cursor.at('files'), (file, at) => checkFile(file, dialect, at));
-  each(links, cursor.at('links'), (link, at) => checkLink(link, storage, dialect, at));
+  const paths = new Set(directories.map(({ path }) => path));
+  each(links, cursor.at('links'), (link, at) => checkLink(link, paths, dialect, at));
   checkPathsThroughLinks(storage, cursor);
 }
 
@@ -70,7 +71,7 @@ function checkFile(file: File3, dialect: Dialect, cursor: JsonCursor): void {
   }
 }
 
-function checkLink(link: Link3, storage: Storage3, dialect: Dialect, cursor: JsonCursor): void {
+function checkLink(link: Link3, directories: ReadonlySet<string>, dialect: Dialect, cursor: JsonCursor): void {
   checkNode(link, cursor);
   const { group, hard, path, target = '', user } = link;
   if (target === '' && dialect.minor >= 3) cursor.at('target').error('the link has no target');
@@ -78,14 +79,15 @@ function checkLink(link: Link3, storage: Storage3, dialect: Dialect, cursor: Jso
   const owned = [user.id, user.name, group.id, group.name].some((value) => value !== undefined);
   if (owned && dialect.ignition.comparesSections) cursor.warn('a hard link has the owner of its target');
   const absolute = target.startsWith('/') ? cleanPath(target) : cleanPath(posix.join(path, target));
-  if (storage.directories.some((directory) => directory.path === absolute)) {
+  if (directories.has(absolute)) {
     cursor.error(`a hard link cannot point to a directory, as ${absolute} is`);
   }
 }
 
 function checkAgainstDisks({ disks, filesystems }: Storage3, cursor: JsonCursor): void {
+  const byDevice = new Map(disks.map((disk) => [disk.device, disk]));
   each(filesystems, cursor, (filesystem, at) => {
-    const disk = disks.findLast(({ device }) => device === filesystem.device);
+    const disk = byDevice.get(filesystem.device);
     if (disk === undefined) return;
     if (disk.partitions.length > 0) at.at('device').warn('the file system overwrites the partitions of this disk');
     else if (disk.wipeTable === true && filesystem.wipeFilesystem !== true)
@@ -95,11 +97,12 @@ function checkAgainstDisks({ disks, filesystems }: Storage3, cursor: JsonCursor)
 
 /** No path may lead through a link of the same config. */
 function checkPathsThroughLinks(storage: Storage3, cursor: JsonCursor): void {
+  const links = new Set(storage.links.map(({ path }) => path));
   for (const kind of ['directories', 'files', 'links'] as const) {
     const nodes: readonly Node[] = storage[kind];
     each(nodes, cursor.at(kind), ({ path }, at) => {
-      const link = storage.links.find((candidate) => path.startsWith(`${candidate.path}/`));
-      if (link !== undefined) at.at('path').error(`${path} leads through the link ${link.path} of this config`);
+      const link = findLinkOnTheWay(path, links);
+      if (link !== undefined) at.at('path').error(`${path} leads through the link ${link} of this config`);
     });
   }
 }

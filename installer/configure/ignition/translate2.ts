@@ -2,7 +2,7 @@ import { zeroOf } from './decode.ts';
 import { each, type JsonCursor, type JsonPath, shorten } from './findings.ts';
 import type { Value } from './go-types.ts';
 import { mergeConfigs } from './merge.ts';
-import { joinPath } from './path.ts';
+import { findLinkOnTheWay, joinPath } from './path.ts';
 import type { Config2, File2, Filesystem2, NetworkdUnit2, Node2, Reference2, Unit2, User2 } from './schema2.ts';
 import {
   type Config3,
@@ -77,7 +77,7 @@ export function translateVersion2(config: Config2, repeatsLastReference: boolean
 export function checkTranslation({ storage, systemd }: Config2, cursor: JsonCursor): void {
   const mounts = mountPoints(storage.filesystems);
   const pathOf = (node: Node2) => joinPath('/', mounts.get(node.filesystem) ?? '', node.path);
-  const links = storage.links.map(pathOf);
+  const links = new Set(storage.links.map(pathOf));
   const seen = new Set<string>();
   for (const kind of ['files', 'directories', 'links'] as const) {
     const nodes: readonly Node2[] = storage[kind];
@@ -85,7 +85,7 @@ export function checkTranslation({ storage, systemd }: Config2, cursor: JsonCurs
       const path = pathOf(node);
       if (seen.has(path)) at.at('path').error(`a second entry for ${path}`);
       seen.add(path);
-      const link = links.find((other) => path !== other && path.startsWith(other.endsWith('/') ? other : `${other}/`));
+      const link = links.has('/') && path !== '/' ? '/' : findLinkOnTheWay(path, links);
       if (link !== undefined) at.at('path').error(`${path} leads through the link ${link} of this config`);
       if (!mounts.has(node.filesystem)) {
         at.at('filesystem').advise(
