@@ -92,7 +92,7 @@ template-engine: node_modules/.package-lock.json ## What renders templates, from
 	$(NODE) agent/template/engine/build.ts
 
 .PHONY: initramfs
-initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64, or with ARCH=aarch64 those with that name; COMPRESSION_LEVEL=9 (of 19) or COMPRESSION=zstd for a quicker build of a larger one, KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers), ENGINE=podman|docker (default podman), and what a site adds, as for site-initramfs
+initramfs: setup build ## The boot image: build/vmlinuz-x86_64 and build/initramfs-x86_64, or with ARCH=aarch64 those with that name; COMPRESSION_LEVEL=9 (of 19) for a quicker build of a larger one, COMPRESSION=mixed|zstd|xz (default mixed), KERNEL=backports for a newer kernel, FIRMWARE=none|servers|all (default servers), ENGINE=podman|docker (default podman), and what a site adds, as for site-initramfs
 	$(NODE) initramfs/build.ts --arch $(ARCH) $(addprefix --compression ,$(COMPRESSION)) $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(addprefix --kernel ,$(KERNEL)) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --engine ,$(ENGINE)) $(ADDITIONS)
 
 # What a site adds to the boot image.

@@ -3,7 +3,7 @@
  * from our executable.
  *
  * `node initramfs/build.ts [--arch x86_64|aarch64] [--output build]
- * [--executable build/nibs-linux-x64] [--compression xz|zstd] [--compression-level 19]
+ * [--executable build/nibs-linux-x64] [--compression mixed|xz|zstd] [--compression-level 19]
  * [--kernel stable|backports] [--firmware none|servers|all] [--engine podman|docker]
  * [--files directory …] [--certificate file …] [--image [name:tag=]file …] [--package name …]
  * [--module name …] [--authorized-keys file] [--ssh dropbear]` writes
@@ -31,7 +31,7 @@ import { compressedCpio } from './compressed-cpio.ts';
 import { cpio } from './cpio.ts';
 import { exitOnMistake } from './exit-on-mistake.ts';
 import { forgetOldLayers, packedLayer } from './layer-cache.ts';
-import { earlyTree, engineTree, executableTree, type Sources, systemTree } from './layers.ts';
+import { earlyTree, engineTree, executableTree, type Sources, systemTrees } from './layers.ts';
 import { engines, firmwareChoices, kernels } from './package-sets.ts';
 import { compressions, squashfsOptions, writeSquashfs, xzOptions } from './squashfs.ts';
 import { type DebianSystem, defaultEngine, fetchSystem } from './system.ts';
@@ -74,10 +74,12 @@ async function main(): Promise<void> {
     const additions = additionsWanted && (await readAdditions(additionsWanted, ofSite));
     const system = await fetching();
     const sources = { ...system, executable, scratch };
+    const { drivers, system: start } = await systemTrees(sources);
     const segments = [
-      await layer('1-system', await systemTree(sources), sources, packing),
-      await layer('2-engine', await engineTree(sources), sources, packing),
-      await layer('3-nibs', await executableTree(sources), sources, packing),
+      await layer('1-drivers', drivers, sources, packing.later),
+      await layer('2-system', start, sources, packing.start),
+      await layer('3-engine', await engineTree(sources), sources, packing.later),
+      await layer('4-nibs', await executableTree(sources), sources, packing.start),
       await early(await earlyTree(sources), sources.timeSeconds),
       ...(additions === undefined ? [] : [await added(additions.tree, sources.timeSeconds)]),
     ];
@@ -88,22 +90,30 @@ async function main(): Promise<void> {
   }
 }
 
-/** Without options xz, which is smallest. A level alone is one of zstd. */
-function packingOf(
-  architecture: Architecture,
-  compression: string | undefined,
-  level: string | undefined,
-): readonly string[] {
-  const chosen = z.enum(compressions).parse(compression ?? (level === undefined ? 'xz' : 'zstd'));
-  if (chosen === 'xz') return xzOptions(architecture);
-  return squashfsOptions(
-    z.coerce
-      .number()
-      .int()
-      .min(1)
-      .max(22)
-      .parse(level ?? '19'),
-  );
+/** How layers are packed, as options of mksquashfs. */
+interface Packing {
+  /** What every machine reads until the agent has asked the server for the first time. */
+  readonly start: readonly string[];
+  /** What it reads later, or in small part. */
+  readonly later: readonly string[];
+}
+
+/**
+ * Without options zstd, which is unpacked ten times as fast, for the start, and xz, which is a tenth
+ * smaller, for the rest. A level alone is one of zstd for all.
+ */
+function packingOf(architecture: Architecture, compression: string | undefined, level: string | undefined): Packing {
+  const levelOfZstd = z.coerce.number().int().min(1).max(22);
+  const zstd = squashfsOptions(levelOfZstd.parse(level ?? '19'));
+  const xz = xzOptions(architecture);
+  switch (z.enum(compressions).parse(compression ?? (level === undefined ? 'mixed' : 'zstd'))) {
+    case 'mixed':
+      return { start: zstd, later: xz };
+    case 'xz':
+      return { start: xz, later: xz };
+    case 'zstd':
+      return { start: zstd, later: zstd };
+  }
 }
 
 /** One cpio archive of the initramfs. */

@@ -1,11 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { basename, join, posix, relative } from 'node:path';
 import type { Architecture } from '../debian/architecture.ts';
 import { type BuildTools, busyboxCommands } from './build-tools.ts';
 import type { Firmware } from './firmware.ts';
 import { findProgram, installerTools } from './installer-tools.ts';
 import { findLibraries } from './libraries.ts';
-import { moduleList, selectModules, stageModules } from './modules.ts';
+import { earlyModules, frequentModules, moduleList, selectModules, stageModules } from './modules.ts';
 import type { Engine } from './package-sets.ts';
 import { Tree } from './tree.ts';
 
@@ -36,8 +36,10 @@ const programsOfEngine: Readonly<Record<Engine, readonly string[]>> = {
   ],
   podman: ['usr/bin/podman', 'usr/bin/crun', 'usr/bin/conmon', 'usr/bin/pigz'],
 };
-/** Besides busybox: modules, NTP, the console of kernel messages, kexec. */
-const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons', 'sbin/kexec'];
+/** Besides busybox: modules, NTP, the console of kernel messages. */
+const tools = ['bin/kmod', 'usr/sbin/rdate', 'usr/bin/setlogcons'];
+/** Tools that no machine needs before its first action. */
+const laterTools = ['sbin/kexec'];
 /** The device manager (udev) and the network manager (systemd-networkd). */
 const managers = ['usr/bin/udevadm', 'usr/lib/systemd/systemd-networkd'];
 /** What udev calls to identify disks. */
@@ -60,15 +62,22 @@ const programs = ['tink-agent', 'tink-worker', 'flatcar-install', 'nibs-report']
 export async function earlyTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
   await tree.copy(join(files, 'early/init'), 'init');
-  await addBusybox(tree, sources);
-  const needed = ['drivers/block/loop', 'fs/squashfs/squashfs', 'fs/overlayfs/overlay'];
-  await addModules(tree, sources, needed, 'early');
+  await tree.copy(join(sources.packages, 'bin/busybox'), 'bin/busybox');
+  await addBusyboxLinks(tree, sources);
+  await tree.copy(await stagedModules(sources, earlyModules, 'early'), modulesDirectory(sources));
   for (const directory of ['proc', 'sys', 'dev', 'layers', 'memory', 'root']) tree.directory(directory);
   return tree;
 }
 
-/** The system: drivers, tools, scripts, and the libraries of everything in the image. */
-export async function systemTree(sources: Sources): Promise<Tree> {
+/** What the machine needs until the agent has asked the server for the first time. */
+export interface System {
+  /** Scripts, tools, managers with their libraries, frequent drivers and the index of all. */
+  readonly system: Tree;
+  /** The other drivers, and the firmware: a machine reads few of them. */
+  readonly drivers: Tree;
+}
+
+export async function systemTrees(sources: Sources): Promise<System> {
   const tree = new Tree();
   for (const directory of ['proc', 'sys', 'dev', 'run', 'root', 'mnt', 'worker', 'statedir']) tree.directory(directory);
   for (const directory of ['var/log', 'var/tmp', 'var/lib/docker', 'var/lib/nibs', 'etc/docker'])
@@ -78,20 +87,31 @@ export async function systemTree(sources: Sources): Promise<Tree> {
   tree.link('usr/lib', '../lib');
   tree.link('var/run', '../run');
   await tree.copy(join(files, 'system'), '.');
-  await addBusybox(tree, sources);
-  await addTools(tree, sources);
+  await addBusyboxLinks(tree, sources);
+  await addPrograms(tree, sources, tools);
+  for (const name of ['modprobe', 'lsmod', 'insmod', 'rmmod', 'modinfo']) tree.link(`bin/${name}`, 'kmod');
   await addManagers(tree, sources);
-  await addLibraries(tree, sources);
-  await addModules(tree, sources, moduleList(sources.architecture), 'system');
-  await addFirmware(tree, sources);
+  await addLibraries(tree, sources, await librariesOfSystem(sources));
   await addCertificates(tree, sources);
   tree.file('etc/nibs-earliest-time', `${sources.timeSeconds}\n`);
-  return tree;
+  const drivers = await addModules(tree, sources);
+  await addFirmware(drivers, sources);
+  return { system: tree, drivers };
 }
 
-/** The container engine. */
+/**
+ * What an action needs, and not the agent before: the container engine, and the tools of an
+ * installation without a server, which actions have in their image.
+ */
 export async function engineTree(sources: Sources): Promise<Tree> {
   const tree = new Tree();
+  await addPrograms(tree, sources, [...laterTools, ...toolsOfInstaller(sources)]);
+  const ofSystem = new Set(await librariesOfSystem(sources));
+  await addLibraries(
+    tree,
+    sources,
+    (await librariesOfImage(sources)).filter((path) => !ofSystem.has(path)),
+  );
   await tree.copy(join(files, `engine-${sources.engine}`), '.');
   for (const path of programsOfEngine[sources.engine])
     await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
@@ -111,20 +131,16 @@ export async function executableTree(sources: Sources): Promise<Tree> {
   return tree;
 }
 
-async function addBusybox(tree: Tree, sources: Sources): Promise<void> {
-  await tree.copy(join(sources.packages, 'bin/busybox'), 'bin/busybox');
+/** busybox itself is that of the first files, which /init keeps. */
+async function addBusyboxLinks(tree: Tree, sources: Sources): Promise<void> {
   for (const name of await busyboxCommands(sources.tools))
     if (!tree.has(`bin/${name}`)) tree.link(`bin/${name}`, 'busybox');
 }
 
-async function addTools(tree: Tree, sources: Sources): Promise<void> {
-  for (const path of [...tools, ...toolsOfInstaller(sources)]) {
-    await tree.copy(join(sources.packages, path), `bin/${basename(path)}`);
-  }
-  for (const name of ['modprobe', 'lsmod', 'insmod', 'rmmod', 'modinfo']) tree.link(`bin/${name}`, 'kmod');
+async function addPrograms(tree: Tree, { packages }: Sources, paths: readonly string[]): Promise<void> {
+  for (const path of paths) await tree.copy(join(packages, path), `bin/${basename(path)}`);
 }
 
-/** For an installation without a server; actions have them in their image. */
 function toolsOfInstaller({ packages }: Pick<Sources, 'packages'>): string[] {
   return installerTools.map((name) => relative(packages, findProgram(packages, name)));
 }
@@ -152,10 +168,13 @@ export function managerPrograms({ gnu }: Architecture): string[] {
   return [...managers, ...managerParts, `usr/lib/${gnu}/libkmod.so.2`];
 }
 
-async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
-  const programs = [...programsWithLibraries(sources), sources.executable];
-  for (const path of await findLibraries(programs, sources.packages))
-    tree.file(path, await readFile(join(sources.packages, path)), 0o755);
+async function addLibraries(tree: Tree, { packages }: Sources, paths: readonly string[]): Promise<void> {
+  for (const path of paths) tree.file(path, await readFile(join(packages, path)), 0o755);
+}
+
+async function librariesOfSystem({ packages, architecture, executable }: Sources): Promise<string[]> {
+  const programs = [...tools, ...managerPrograms(architecture)].map((path) => join(packages, path));
+  return await findLibraries([...programs, executable], packages);
 }
 
 /**
@@ -163,26 +182,61 @@ async function addLibraries(tree: Tree, sources: Sources): Promise<void> {
  * packages.
  */
 export async function librariesOfImage(system: ProgramSources): Promise<string[]> {
-  return await findLibraries(programsWithLibraries(system), system.packages);
+  const { packages, engine, architecture } = system;
+  const paths = [
+    ...programsOfEngine[engine],
+    ...tools,
+    ...laterTools,
+    ...toolsOfInstaller(system),
+    ...managerPrograms(architecture),
+  ];
+  return await findLibraries(
+    paths.map((path) => join(packages, path)),
+    packages,
+  );
 }
 
 type ProgramSources = Pick<Sources, 'packages' | 'engine' | 'architecture'>;
 
-function programsWithLibraries({ packages, engine, architecture }: ProgramSources): string[] {
-  const paths = [
-    ...programsOfEngine[engine],
-    ...tools,
-    ...toolsOfInstaller({ packages }),
-    ...managerPrograms(architecture),
-  ];
-  return paths.map((path) => join(packages, path));
+/**
+ * Adds the frequent modules and the index of all to the system.
+ * @returns the others
+ */
+async function addModules(system: Tree, sources: Sources): Promise<Tree> {
+  const list = moduleList(sources.architecture);
+  const all = new Tree();
+  await all.copy(await stagedModules(sources, list, 'system'), modulesDirectory(sources));
+  const from = modulesIn(sources);
+  const early = new Set(await selectModules(from, earlyModules));
+  const frequent = new Set(await selectModules(from, frequentModules));
+  const others = new Tree();
+  for (const [path, entry] of all.entries) {
+    if (entry.kind !== 'file') continue;
+    const module = posix.relative(modulesDirectory(sources), path);
+    if (textIndexes.has(module)) continue;
+    // They are loaded already.
+    if (early.has(module) || early.has(`${module}.xz`)) continue;
+    const isFrequent = !module.startsWith('kernel/') || frequent.has(module) || frequent.has(`${module}.xz`);
+    (isFrequent ? system : others).file(path, entry.content, entry.mode);
+  }
+  return others;
 }
 
-async function addModules(tree: Tree, sources: Sources, list: readonly string[], name: string): Promise<void> {
-  const from = join(sources.packages, 'lib/modules', sources.kernelVersion);
-  const modules = await selectModules(from, list);
-  const staged = await stageModules(from, modules, join(sources.scratch, name), sources.kernelVersion, sources.tools);
-  await tree.copy(staged, `lib/modules/${sources.kernelVersion}`);
+/** kmod reads these in their other form, which ends with `.bin`. */
+const textIndexes = new Set(['alias', 'dep', 'order', 'symbols'].map((name) => `modules.${name}`));
+
+function modulesIn({ packages, kernelVersion }: Sources): string {
+  return join(packages, 'lib/modules', kernelVersion);
+}
+
+function modulesDirectory({ kernelVersion }: Sources): string {
+  return `lib/modules/${kernelVersion}`;
+}
+
+async function stagedModules(sources: Sources, list: readonly string[], name: string): Promise<string> {
+  const { kernelVersion, scratch, tools } = sources;
+  const from = modulesIn(sources);
+  return await stageModules(from, await selectModules(from, list), join(scratch, name), kernelVersion, tools);
 }
 
 /** With the licences, which ask to be passed on with it. */

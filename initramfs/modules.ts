@@ -33,7 +33,15 @@ const modulesOfAll = [
   ...['drivers/mmc', 'drivers/usb/host', 'drivers/usb/storage', 'drivers/cdrom', 'drivers/nvdimm', 'drivers/md'],
   // Disks of other machines, and what makes this machine a disk of others: a MB when packed.
   ...['!drivers/block/drbd', '!drivers/block/rbd', '!drivers/md/md-cluster', '!drivers/scsi/qla2xxx/tcm_qla2xxx'],
-  '!drivers/md/dm-vdo',
+  ...['!drivers/nvme/host/nvme-rdma', '!drivers/block/aoe', '!drivers/block/xen-blkback'],
+  // A MB of what no installation needs: deduplicated disks, disks for tests, floppies, modems,
+  // filters of frames on a bridge (the image has no tool for them), cards of laptops before 2008,
+  // and the watchdog of Intel's management engine (its machines have another).
+  ...['!drivers/md/dm-vdo', '!drivers/block/null_blk', '!drivers/block/floppy', '!drivers/watchdog/mei_wdt'],
+  ...['!drivers/net/usb/hso', '!drivers/net/usb/qmi_wwan', '!drivers/net/usb/sierra_net', '!net/bridge/netfilter'],
+  ...['!drivers/ata/pata_pcmcia', '!drivers/scsi/pcmcia', '!drivers/mmc/host/sdricoh_cs', '!drivers/usb/host/sl811_cs'],
+  ...['3com/3c574_cs', '3com/3c589_cs', '8390/axnet_cs', '8390/pcnet_cs', 'amd/nmclan_cs'].map(leftOutCard),
+  ...['fujitsu/fmvj18x_cs', 'smsc/smc91c92_cs', 'xircom/xirc2ps_cs'].map(leftOutCard),
   ...['drivers/virtio', 'drivers/hv', 'drivers/char/virtio_console', 'drivers/firmware/qemu_fw_cfg'],
   // File systems of installed systems and of the image's own root, and their algorithms.
   ...['fs/ext4', 'fs/btrfs', 'fs/xfs', 'fs/fat', 'fs/overlayfs', 'fs/squashfs', 'fs/isofs', 'fs/efivarfs', 'fs/fuse'],
@@ -44,6 +52,23 @@ const modulesOfAll = [
   // The machine itself: watchdogs, management controller, randomness, keyboard and power button.
   ...['drivers/watchdog', 'drivers/char/ipmi', 'drivers/char/hw_random', 'drivers/char/tpm', 'drivers/acpi/button'],
   ...['drivers/hid/usbhid/usbhid', 'drivers/hid/hid-generic', 'drivers/hid/hid', 'drivers/input/evdev'],
+];
+
+function leftOutCard(name: string): string {
+  return `!drivers/net/ethernet/${name}`;
+}
+
+/** Modules that mount the root file system of the image, in the form of {@link moduleList}. */
+export const earlyModules = ['drivers/block/loop', 'fs/squashfs/squashfs', 'fs/overlayfs/overlay'];
+
+/**
+ * Modules that most machines load at their start, virtual ones at least, in the form of
+ * {@link moduleList}: they are unpacked fast.
+ */
+export const frequentModules = [
+  ...['drivers/net/virtio_net', 'drivers/ata/ahci', 'drivers/nvme/host/nvme', 'drivers/block/virtio_blk'],
+  ...['drivers/scsi/sd_mod', 'drivers/scsi/virtio_scsi', 'drivers/char/hw_random/virtio-rng'],
+  ...['drivers/acpi/button', 'drivers/input/evdev', 'drivers/firmware/qemu_fw_cfg'],
 ];
 
 const modulesOfArchitecture: Readonly<Record<Architecture['name'], readonly string[]>> = {

@@ -15,8 +15,8 @@ export function squashfsOptions(compressionLevel: number): readonly string[] {
   return ['-comp', 'zstd', '-Xcompression-level', String(compressionLevel), ...always];
 }
 
-/** How layers are compressed. */
-export const compressions = ['zstd', 'xz'] as const;
+/** How layers are compressed: all in one way, or each as it is used. */
+export const compressions = ['mixed', 'zstd', 'xz'] as const;
 
 /**
  * About a tenth smaller than zstd at level 19; the machine needs about ten times as long to unpack

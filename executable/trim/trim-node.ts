@@ -2,23 +2,27 @@ import { z } from 'zod';
 import { ElfImage } from '../elf/image.ts';
 import { unreadVariables } from '../node-variables.ts';
 import { cutIcuData } from './icu-data.ts';
+import { emptyUnwindTables } from './unwind-tables.ts';
 
-/** The part of Node that removes types from TypeScript: WebAssembly as text, 3.8 MB. */
-const typeStripping = 'internal/deps/amaro/dist/index';
+/**
+ * Built-in modules of Node that the programs do not use: what removes types from TypeScript
+ * (WebAssembly as text, 3.8 MB), the runner of tests, the debugger's and the interactive programs,
+ * QUIC, which is an experiment, and the tools for V8's logs.
+ */
+const unusedModules = /^(internal\/(deps\/amaro|deps\/v8|test_runner|debugger|repl|quic)\/|repl$)/;
 
 /**
  * Removes from Node what the programs never use: languages other than English, encodings other than
- * those of the web's plain texts, and type stripping. The file does not become smaller, but these
- * 34 MB of it compress to nothing. Also the names of variables that it must not read.
+ * those of the web's plain texts, some built-in modules, and what only C++ exceptions need. The file
+ * does not become smaller, but these 40 MB of it compress to nothing. Also the names of variables that it must not read.
  * @param file an unchanged Node of the version that runs this; it is changed
- * @throws {Error} it has no data of ICU, or not this version's type stripping or variables
+ * @throws {Error} it has no data of ICU, or not this version's built-in modules or variables
  */
 export function trimNode(file: Buffer): void {
-  cutIcuData(icuDataOf(file), isUsed);
-  const text = Buffer.from(sourceOf(typeStripping), 'latin1');
-  const at = file.indexOf(text);
-  if (at < 0 || file.indexOf(text, at + 1) >= 0) throw new Error(`Node does not have ${typeStripping} once`);
-  file.fill(' ', at, at + text.length); // an empty program
+  const image = new ElfImage(file);
+  cutIcuData(icuDataOf(file, image), isUsed);
+  emptyUnwindTables(file, image);
+  for (const [name, source] of builtinModules()) if (unusedModules.test(name)) emptyModule(file, name, source);
   for (const name of unreadVariables) renameVariable(file, name);
 }
 
@@ -33,8 +37,7 @@ function renameVariable(file: Buffer, name: string): void {
   for (; at >= 0; at = file.indexOf(text, at + 1)) file.write('=', at + 1, 'latin1');
 }
 
-function icuDataOf(file: Buffer): Buffer {
-  const { symbols, loads } = new ElfImage(file);
+function icuDataOf(file: Buffer, { symbols, loads }: ElfImage): Buffer {
   const symbol = symbols.find(({ name }) => /^icudt\d+_dat$/.test(name));
   const load = loads.find(
     (one) => symbol !== undefined && one.address <= symbol.value && symbol.value < one.address + one.fileSizeBytes,
@@ -44,13 +47,22 @@ function icuDataOf(file: Buffer): Buffer {
   return file.subarray(start, start + symbol.sizeBytes);
 }
 
-/** The source of a built-in module of the running Node. */
-function sourceOf(name: string): string {
+/** The built-in modules of the running Node with their sources. */
+function builtinModules(): [name: string, source: string][] {
   const { binding } = z
     .object({ binding: z.custom<(name: string) => unknown>((one) => typeof one === 'function') })
     .parse(process);
   const sources = z.record(z.string(), z.unknown()).parse(binding('natives'));
-  return z.string().parse(sources[name]);
+  return Object.entries(sources).flatMap(([name, source]) => (typeof source === 'string' ? [[name, source]] : []));
+}
+
+/** It becomes an empty program. Sources outside of Latin-1 are stored otherwise: they stay. */
+function emptyModule(file: Buffer, name: string, source: string): void {
+  if (/[^\0-\xff]/.test(source)) return;
+  const text = Buffer.from(source, 'latin1');
+  const at = file.indexOf(text);
+  if (at < 0 || file.indexOf(text, at + 1) >= 0) throw new Error(`Node does not have ${name} once`);
+  file.fill(' ', at, at + text.length);
 }
 
 const folders = new Set(['brkitr', 'coll', 'curr', 'lang', 'region', 'unit', 'zone']);

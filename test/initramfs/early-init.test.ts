@@ -145,12 +145,11 @@ async function makeImage(): Promise<Uint8Array> {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-early-'));
   const { packages, tools, timeSeconds } = await fetchSystem(join(build, 'cache'));
   const busybox = await readFile(join(packages, 'bin/busybox'));
-  const addBusybox = (tree: Tree, names: string) => {
-    tree.file('bin/busybox', busybox, 0o755);
+  const linkBusybox = (tree: Tree, names: string) => {
     for (const name of names.split(' ')) tree.link(`bin/${name}`, 'busybox');
   };
   const system = new Tree();
-  addBusybox(system, 'sh cat ls rm touch find grep wc readlink ip mkdir sed chmod sleep awk date tr hostname');
+  linkBusybox(system, 'sh cat ls rm touch find grep wc readlink ip mkdir sed chmod sleep awk date tr hostname');
   for (const link of ['sbin', 'usr/bin', 'usr/sbin']) system.link(link, link.includes('/') ? '../bin' : 'bin');
   system.link('usr/lib', '../lib');
   for (const name of ['proc', 'sys', 'dev']) system.directory(name);
@@ -174,7 +173,8 @@ async function makeImage(): Promise<Uint8Array> {
     .replace('\tmount -t devtmpfs dev /dev\n', '\tmount --rbind /host-dev /dev\n');
   early.file('init', changed, 0o755);
   early.file('layers/1-system.squashfs', await readFile(squashfs));
-  addBusybox(early, 'sh mount mkdir chown chmod cp rm switch_root cat');
+  early.file('bin/busybox', busybox, 0o755);
+  linkBusybox(early, 'sh mount mkdir chown chmod cp rm switch_root cat');
   for (const name of ['proc', 'sys', 'dev', 'host-dev', 'memory', 'root']) early.directory(name);
   return await compressedCpio(early, timeSeconds, 1);
 }
