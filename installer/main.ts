@@ -105,7 +105,7 @@ function withoutPasswords(screen: Screen): Screen {
 /** Returns the exit code. */
 async function run(invocation: Invocation): Promise<number> {
   const { checkIgnition, dryRun, listDisks } = invocation.options;
-  if (checkIgnition !== undefined) return (await checkGiven(checkIgnition, invocation)) ? 0 : 1;
+  if (Array.isArray(checkIgnition)) return (await checkGiven(checkIgnition, invocation)) ? 0 : 1;
   if (listDisks) await showDisks(invocation);
   else await carryOut(makePlan(invocation.options, invocation.defaults, invocation.site), dryRun === true, invocation);
   return 0;

@@ -43,7 +43,8 @@ export interface Options {
   readonly ignitionHash?: string;
   readonly ignitionVersion?: string;
   readonly ignitionUnchecked?: boolean;
-  readonly checkIgnition?: readonly string[];
+  /** `true` if no file stands directly after it. */
+  readonly checkIgnition?: readonly string[] | true;
   readonly appendKarg?: readonly string[];
   readonly console?: readonly string[];
   readonly readBack?: boolean;
@@ -77,7 +78,15 @@ export function parseOptions(args: readonly string[], defaults: ReleaseDefaults,
     if (error.exitCode === 0) return { kind: 'help', text: help };
     return { kind: 'wrong', message: error.message.replace(/^error: /, '') };
   }
-  return { kind: 'options', options: command.opts<Options>(), ignored: command.args };
+  return takeFiles(command.opts<Options>(), command.args);
+}
+
+/** Files to check may also stand after the other options: `--check-ignition --json FILE…`. */
+function takeFiles({ checkIgnition, ...options }: Options, operands: readonly string[]): Parsed {
+  if (checkIgnition === undefined) return { kind: 'options', options, ignored: operands };
+  const files = [...(checkIgnition === true ? [] : checkIgnition), ...operands];
+  if (files.length === 0) return { kind: 'wrong', message: 'no file is given with --check-ignition' };
+  return { kind: 'options', options: { ...options, checkIgnition: files }, ignored: [] };
 }
 
 function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
@@ -170,7 +179,7 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('-u, --uefi-entry', 'add a boot entry to the UEFI firmware')
     .optionsGroup('Behaviour:')
     .option(
-      '--check-ignition <files...>',
+      '--check-ignition [files...]',
       'only check these Ignition configs, as the release of -V or the Ignition of --ignition-version reads them',
     )
     .option('-y, --dry-run', 'dry run: check everything that needs no network, show the settings, write nothing')

@@ -28,7 +28,7 @@ function optionsOfHelp(): string[] {
   const text = parsed.kind === 'help' ? parsed.text : '';
   return text.split('\n').flatMap((line) => {
     const heading = /^([A-Z][\w ]+):$/.exec(line)?.[1];
-    const option = /^ {2}((?:-\w, )?--[\w-]+(?: <\w+(?:\.\.\.)?>)?)/.exec(line)?.[1];
+    const option = /^ {2}((?:-\w, )?--[\w-]+(?: <\w+>)?)/.exec(line)?.[1];
     return heading ?? option ?? [];
   });
 }
@@ -37,9 +37,9 @@ function optionsOfManual(source: string): string[] {
   const description = source.slice(source.indexOf('.Ss '), source.indexOf('.Sh ENVIRONMENT'));
   return description.split('\n').flatMap((line) => {
     const heading = /^\.Ss (.+)$/.exec(line)?.[1];
-    const [, letter, name, argument] = /^\.It (?:Fl (\w) , )?Fl -([\w-]+)(?: Ar (\w+(?: \.\.\.)?))?$/.exec(line) ?? [];
+    const [, letter, name, argument] = /^\.It (?:Fl (\w) , )?Fl -([\w-]+)(?: Ar (\w+))?$/.exec(line) ?? [];
     if (name === undefined) return heading ?? [];
-    return `${letter === undefined ? '' : `-${letter}, `}--${name}${argument === undefined ? '' : ` <${argument.replace(' ', '')}>`}`;
+    return `${letter === undefined ? '' : `-${letter}, `}--${name}${argument === undefined ? '' : ` <${argument}>`}`;
   });
 }
 

@@ -138,6 +138,13 @@ test('parseOptions() takes several files after --check-ignition, up to the next 
     checkIgnition: ['a', '-', 'b'],
     releaseVersion: '4593.2.5',
   });
+  const after = { ...always, checkIgnition: ['a', 'b'], json: true };
+  assert.deepEqual(options('--check-ignition', '--json', 'a', 'b'), after);
+  assert.deepEqual(options('--check-ignition', 'a', '--json', 'b'), after);
+  assert.deepEqual(parseOptions(['--check-ignition'], elsewhere), {
+    kind: 'wrong',
+    message: 'no file is given with --check-ignition',
+  });
 });
 
 test('parseOptions() takes bundled letters as getopts does', () => {

@@ -66,12 +66,18 @@ const shipped: readonly (readonly [firstFlatcar: string, ignition: IgnitionRelea
 const newestKnownFlatcar = '4799';
 
 /** What the channels have, which is of November 2026. */
-const channels: Readonly<Record<string, IgnitionRelease>> = {
-  stable: ignition24,
-  beta: ignition24r2,
-  alpha: ignition24r2,
-  lts: ignition19,
-};
+const channels: ReadonlyMap<string, IgnitionRelease> = new Map([
+  ['stable', ignition24],
+  ['beta', ignition24r2],
+  ['alpha', ignition24r2],
+  ['lts', ignition19],
+]);
+
+/** The streams of LTS, which do not change their Ignition. */
+const streams: ReadonlyMap<string, IgnitionRelease> = new Map([
+  ['current-2023', ignition14],
+  ['current-2024', ignition19],
+]);
 
 export const ignitionReleases: readonly IgnitionRelease[] = shipped.map(([, ignition]) => ignition);
 
@@ -110,7 +116,9 @@ export interface ShippedIgnition {
  */
 export function ignitionOf({ version, channel }: { version: string; channel: string }): ShippedIgnition | undefined {
   if (!/^\d+\.\d+\.\d+/.test(version)) {
-    const ignition = channels[version.startsWith('current') && channel === 'lts' ? 'lts' : channel];
+    const stream = streams.get(version);
+    if (stream !== undefined) return { ignition: stream };
+    const ignition = version === 'current' ? channels.get(channel) : undefined;
     if (ignition === undefined) return undefined;
     return { ignition, doubt: `the newest release of the channel ${channel} may have a newer one` };
   }
