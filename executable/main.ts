@@ -36,7 +36,8 @@ async function run(): Promise<number> {
   ignoreNodeVariables();
   const args = process.argv.slice(2);
   const chosen = choose(basename(process.argv0), args);
-  if (args.includes('--version')) {
+  // Among other options it is a mistake, of which the program says so.
+  if (args.includes('--version') && (chosen?.name !== 'flatcar-install' || chosen.args.length === 1)) {
     process.stdout.write(versionLine(chosen?.name ?? 'nibs'));
     return 0;
   }
@@ -48,18 +49,38 @@ async function run(): Promise<number> {
   return programs[chosen.name](chosen.args);
 }
 
+/** As sysexits.h: an internal error. */
+const internalError = 70;
+
+// A program goes on without a reader of its output: a closed terminal, `| head -1`, a full disk.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+
+// Node would print it only after the handler of `exit` below, which ends the process.
+process.on('uncaughtException', (error: unknown) => {
+  process.exitCode = internalError;
+  // The installer has a handler of its own while it works on a disk.
+  if (process.listenerCount('uncaughtException') > 1) return;
+  printInternalError(error);
+  process.exit(internalError);
+});
+
+function printInternalError(error: unknown): void {
+  process.stderr.write(
+    `${basename(process.argv0)}: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
+}
+
 // At its exit Node 24 sometimes loops in Environment::CleanupHandles after broken connections.
 // Nothing is left to do by then.
 process.once('exit', (code) => process.exit(code));
 
 run().then(
   (code) => {
-    process.exitCode = code;
+    // Unless an exception has set it.
+    process.exitCode ??= code;
   },
   (error: unknown) => {
-    process.stderr.write(
-      `${basename(process.argv0)}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-    process.exitCode = 1;
+    printInternalError(error);
+    process.exitCode = internalError;
   },
 );

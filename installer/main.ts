@@ -1,3 +1,4 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { inspect } from 'node:util';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
@@ -79,14 +80,59 @@ export async function main(
   }
 
   const { options } = parsed;
-  const report = chooseReport(options, system);
-  if (parsed.ignored.length > 0) report.warn(`ignored: ${parsed.ignored.join(' ')}`);
-  using interruption = listenForInterrupts();
+  const logFile = options.logFile === undefined ? undefined : openLog(options.logFile);
+  if (typeof logFile === 'string') return complain(system, logFile);
+  using _closing = logFile;
+  const logged = logFile === undefined ? system : withLog(system, logFile);
+  const report = chooseReport(options, logged);
+  using interruption = listenForInterrupts((error) => complain(logged, `${inspect(error)} (internal error)`));
   try {
-    return await run({ options, defaults, site, environment, system, report, signal: interruption.signal });
+    const { signal } = interruption;
+    return await run({ options, defaults, site, environment, system: logged, report, signal });
   } catch (error) {
-    return fail(error, options, system);
+    return fail(error, options, logged);
   }
+}
+
+/** A file that gets all output, too. It must not be the reason why an installation ends. */
+interface Log extends Disposable {
+  write(text: string): void;
+}
+
+/** @returns the reason if it cannot be written to */
+function openLog(path: string): Log | string {
+  try {
+    const file = openSync(path, 'a', 0o600);
+    const attempt = (action: () => void) => {
+      try {
+        action();
+      } catch {
+        // A full disk: the exit code has the result.
+      }
+    };
+    return {
+      write: (text) => attempt(() => writeSync(file, text)),
+      [Symbol.dispose]: () => attempt(() => closeSync(file)),
+    };
+  } catch (error) {
+    return `cannot write the log to ${path}: ${reasonOf(error)} (give a file that can be written to with --log-file)`;
+  }
+}
+
+function withLog(system: System, log: Log): System {
+  const also = (screen: Screen): Screen => ({
+    write: (text) => {
+      log.write(text);
+      return screen.write(text);
+    },
+    get isTTY() {
+      return screen.isTTY ?? false;
+    },
+    get columns() {
+      return screen.columns ?? 0;
+    },
+  });
+  return { ...system, stdout: also(system.stdout), stderr: also(system.stderr) };
 }
 
 /** Errors, progress and settings name URLs: nothing is printed with the password of one. */
@@ -196,24 +242,34 @@ function chooseReport({ json, verbose = false }: Options, { stdout, stderr, cloc
 
 /**
  * Turns the first Ctrl-C into an orderly end. Later ones have no effect, because the disk must not
- * be left half cleared.
+ * be left half cleared. A closed terminal (SIGHUP) does not end it: Node hides whether the signal
+ * was to be ignored, as under nohup. An exception that nothing caught ends it in the same way.
  */
-function listenForInterrupts(): Disposable & { readonly signal: AbortSignal } {
+function listenForInterrupts(onFault: (error: unknown) => void): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  const interrupt = (name: NodeJS.Signals) =>
+  const interruptBy = (what: string, cause?: unknown) =>
     controller.abort(
       new InstallError({
         what: 'finish',
         target: 'this run',
-        why: `interrupted by ${name}`,
+        why: `interrupted by ${what}`,
         hint: 'no disk was changed',
+        cause,
       }),
     );
+  const interrupt = (name: NodeJS.Signals) => interruptBy(name);
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  process.on('SIGHUP', ignore);
+  const fault = (error: unknown) => {
+    onFault(error);
+    interruptBy('an internal error', error);
+  };
+  process.on('uncaughtException', fault);
   for (const name of signals) process.on(name, interrupt);
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
+      process.off('uncaughtException', fault);
       for (const name of signals) {
         if (!process.listeners(name).includes(ignore)) process.on(name, ignore);
         process.off(name, interrupt);

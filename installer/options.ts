@@ -53,6 +53,7 @@ export interface Options {
   readonly offline?: boolean;
   readonly insecure?: boolean;
   readonly json?: boolean;
+  readonly logFile?: string;
   /** Bytes. */
   readonly zstdWindow?: number;
   readonly tries: number;
@@ -61,7 +62,7 @@ export interface Options {
 
 /** The result of parsing: options, a request for help, or an error. */
 export type Parsed =
-  | { readonly kind: 'options'; readonly options: Options; readonly ignored: readonly string[] }
+  | { readonly kind: 'options'; readonly options: Options }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
@@ -78,15 +79,20 @@ export function parseOptions(args: readonly string[], defaults: ReleaseDefaults,
     if (error.exitCode === 0) return { kind: 'help', text: help };
     return { kind: 'wrong', message: error.message.replace(/^error: /, '') };
   }
-  return takeFiles(command.opts<Options>(), command.args);
+  const { version, ...options } = command.opts<Options & { version?: boolean }>();
+  if (version === true) return { kind: 'wrong', message: "option '--version' must be the only one" };
+  return takeFiles(options, command.args);
 }
 
 /** Files to check may also stand after the other options: `--check-ignition --json FILE…`. */
 function takeFiles({ checkIgnition, ...options }: Options, operands: readonly string[]): Parsed {
-  if (checkIgnition === undefined) return { kind: 'options', options, ignored: operands };
+  if (checkIgnition === undefined) {
+    const [stray] = operands;
+    return stray === undefined ? { kind: 'options', options } : { kind: 'wrong', message: `'${stray}' is no option` };
+  }
   const files = [...(checkIgnition === true ? [] : checkIgnition), ...operands];
   if (files.length === 0) return { kind: 'wrong', message: 'no file is given with --check-ignition' };
-  return { kind: 'options', options: { ...options, checkIgnition: files }, ignored: [] };
+  return { kind: 'options', options: { ...options, checkIgnition: files } };
 }
 
 function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
@@ -196,10 +202,12 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       parseZstdWindow,
     )
     .option('--json', 'report progress and result as JSON lines on standard output')
+    .option('--log-file <file>', 'append all output to this file, too')
     .option('--tries <number>', 'attempts without progress before a download fails', parsePositive, 10)
     .option('--timeout <seconds>', 'seconds without data from the server before the next attempt', parsePositive, 20)
     .option('-t, --temp-dir <directory>', 'ignored; kept for compatibility')
     .option('-v, --verbose', 'more output, and the stack of an error')
+    .option('--version', 'show the version of this program; no other option may be given')
     .helpOption('-h, --help', 'show this help')
     .allowExcessArguments();
 }

@@ -434,7 +434,7 @@ test('flatcar-install refuses a disk that is too small before it changes anythin
   assert.equal(await fingerprint(disk), untouched);
 });
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   test(`flatcar-install leaves no partition table when ${signal} interrupts it`, async () => {
     await using mirror = await startRelease();
     await using disk = await usedDisk();
@@ -454,6 +454,55 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     assert.deepEqual(left, [], 'no temporary files');
   });
 }
+
+test('flatcar-install goes on to its end when its terminal is closed and nothing reads its output', async () => {
+  await using mirror = await startRelease();
+  await using disk = await usedDisk();
+  const logFile = join(release.directory, 'install.log');
+  const stalled = Promise.withResolvers<void>();
+  mirror.fail(imageFile, { stallAfterBytes: 14_000_000, afterwards: stalled.resolve });
+  const args = ['-d', disk.path, ...fromMirror(mirror), '--tries', '10', '--timeout', '2', '--log-file', logFile];
+  const child = startInstaller(args);
+  await Promise.race([stalled.promise, endedTooEarly(child)]);
+  child.stdout.destroy();
+  child.stderr.destroy();
+  child.kill('SIGHUP');
+  const { exitCode } = await child;
+  const log = await readFile(logFile, 'utf8');
+  assert.equal(exitCode, 0, log);
+  assert.match(log, /^Success! .+ is installed on /m);
+  await execa('cmp', ['--bytes', `${release.imageBytes}`, disk.path, release.imagePath]);
+  assert.equal((await lstat(logFile)).mode & 0o777, 0o600);
+});
+
+test('flatcar-install goes on where its output goes to a full disk', async () => {
+  await using mirror = await startRelease();
+  await using disk = await usedDisk();
+  const program = [process.execPath, join(import.meta.dirname, '../../executable/main.ts'), 'flatcar-install'];
+  const args = [...program, '-d', disk.path, ...fromMirror(mirror), '--log-file', '/dev/full'];
+  const { exitCode } = await execa('sh', ['-c', 'exec "$@" >/dev/full 2>&1', 'sh', ...args], { reject: false });
+  assert.equal(exitCode, 0);
+  await execa('cmp', ['--bytes', `${release.imageBytes}`, disk.path, release.imagePath]);
+});
+
+test('an exception that nothing catches is printed, leaves the disk as promised, and ends with 70', async () => {
+  await using mirror = await startRelease();
+  await using disk = await usedDisk();
+  const fault = join(release.directory, 'fault.mjs');
+  // Thrown out of any call, when the disk has been changed.
+  await writeFile(fault, "process.on('SIGUSR2', () => { throw new Error('broken by the test'); });");
+  const stalled = Promise.withResolvers<void>();
+  mirror.fail(imageFile, { stallAfterBytes: 14_000_000, afterwards: stalled.resolve });
+  const child = startInstaller(['-d', disk.path, ...fromMirror(mirror)], { NODE_OPTIONS: `--import=${fault}` });
+  await Promise.race([stalled.promise, endedTooEarly(child)]);
+  await untilChanged(disk);
+  child.kill('SIGUSR2');
+  const { exitCode, stderr } = await child;
+  assert.equal(exitCode, 70, stderr);
+  assert.match(stderr, /^Error: Error: broken by the test$/m);
+  assert.match(stderr, new RegExp(`${cannotInstall}it was interrupted${withoutTable}`, 'm'));
+  assert.deepEqual(await hasTable(disk), { primary: false, backup: false });
+});
 
 test('flatcar-install says that nothing was changed when it is interrupted before it writes', async () => {
   await using mirror = await startRelease();

@@ -359,6 +359,9 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   },
   'main.ts': {
     '… (as the server claims)': 'a version that the image could not confirm',
+    '… (internal error)': 'an exception that nothing caught, with its stack',
+    'an internal error': 'what ended the run: such an exception',
+    'cannot write the log to …: … (give a file that can be written to with --log-file)': '--log-file',
     'the command line': 'target: options that are not understood, with --json',
     'Flatcar Container Linux … ……': 'what was installed',
     'Success! … is installed on …': "the original's last line",

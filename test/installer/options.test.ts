@@ -109,6 +109,7 @@ const additions = [
   ['--no-reread', undefined, { reread: false }],
   ['--no-zero-offload', undefined, { zeroOffload: false }],
   ['--json', undefined, { json: true }],
+  ['--log-file', '/tmp/log', { logFile: '/tmp/log' }],
   ['--tries', '3', { tries: 3 }],
   ['--timeout', '0.5', { timeout: 0.5 }],
 ] as const;
@@ -162,9 +163,18 @@ test('parseOptions() takes bundled letters as getopts does', () => {
   assert.deepEqual(options('-C', 'beta', '-C', 'alpha'), { ...always, channel: 'alpha' });
 });
 
-test('parseOptions() ignores operands, and tells which', () => {
-  const parsed = parseOptions(['-s', 'junk', '--', '-v'], elsewhere);
-  assert.deepEqual(parsed, { kind: 'options', options: { ...always, smallest: true }, ignored: ['junk', '-v'] });
+test('parseOptions() refuses operands, and --version among other options', () => {
+  for (const args of [
+    ['junk', '-d', '/dev/sda'],
+    ['-s', 'junk'],
+    ['-s', '--', '-v'],
+  ])
+    assert.match(
+      JSON.stringify(parseOptions(args, elsewhere)),
+      /"kind":"wrong","message":"'(junk|-v)' is no option"/,
+      args.join(' '),
+    );
+  assert.match(JSON.stringify(parseOptions(['-s', '--version'], elsewhere)), /'--version' must be the only one/);
 });
 
 test('parseOptions() says what is wrong with a command line', () => {
