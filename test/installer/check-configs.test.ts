@@ -39,7 +39,7 @@ test('flatcar-install --check-ignition accepts good configs and shows their warn
   assert.deepEqual(output.split('\n'), [
     'good.ign: accepted (version 3.3.0, read by Ignition 2.24.0)',
     'odd.ign: accepted (version 3.3.0, read by Ignition 2.24.0)',
-    'odd.ign: warning: $.sytemd (line 1, column 46): Unused key sytemd: version 3.3.0 does not know it and ignores it',
+    'odd.ign: warning: $.sytemd (line 1, column 36): Unused key sytemd: version 3.3.0 does not know it and ignores it',
     'rot.ign: accepted (version 2.3.0, read by Ignition 2.24.0)',
     'rot.ign: warning: $.storage.files.0.filesystem (line 1, column 67): there is no file system rot: Flatcar takes it as root, so that the path is /a',
     'empty.ign: accepted (read by Ignition 2.24.0)',

@@ -115,8 +115,9 @@ function describeSyntaxError(bytes: Buffer, { message, offset }: JsonSyntaxError
   return { line, column, message: `it is not valid JSON: ${message}` };
 }
 
-function describeFinding({ path, message }: Finding, locator: JsonLocator, top: JsonNode): Problem {
-  return path.length === 0 ? { message } : { path: formatPath(path), ...locator.locate(top, path), message };
+function describeFinding(finding: Finding, locator: JsonLocator, top: JsonNode): Problem {
+  const { path, message } = finding;
+  return path.length === 0 ? { message } : { path: formatPath(path), ...locator.locate(top, finding), message };
 }
 
 function formatPath(path: Finding['path']): string {

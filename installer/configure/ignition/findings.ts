@@ -4,6 +4,8 @@ export type JsonPath = readonly (string | number)[];
 export interface Finding {
   readonly path: JsonPath;
   readonly message: string;
+  /** Whether the key is meant, not its value. */
+  readonly isAboutKey?: boolean;
 }
 
 /**
@@ -38,12 +40,12 @@ export class JsonCursor {
     if (message !== undefined) this.#findings.errors.push({ path: this.#path, message });
   }
 
-  warn(message: string | undefined): void {
-    if (message !== undefined) this.#findings.warnings.push({ path: this.#path, message });
+  warn(message: string | undefined, isAboutKey = false): void {
+    if (message !== undefined) this.#findings.warnings.push({ path: this.#path, message, isAboutKey });
   }
 
-  advise(message: string | undefined): void {
-    if (message !== undefined) this.#findings.advice.push({ path: this.#path, message });
+  advise(message: string | undefined, isAboutKey = false): void {
+    if (message !== undefined) this.#findings.advice.push({ path: this.#path, message, isAboutKey });
   }
 }
 

@@ -1,5 +1,5 @@
-import type { JsonPath } from './findings.ts';
-import type { JsonNode } from './json.ts';
+import type { Finding } from './findings.ts';
+import type { JsonMember, JsonNode } from './json.ts';
 import { foldName } from './names.ts';
 
 /** A place in a text; both count from 1, columns in bytes, as in Ignition's own messages. */
@@ -12,7 +12,7 @@ export interface Position {
 export class JsonLocator {
   readonly #bytes: Uint8Array;
   #lineStarts: readonly number[] | undefined;
-  readonly #members = new WeakMap<JsonNode, ReadonlyMap<string, JsonNode>>();
+  readonly #members = new WeakMap<JsonNode, ReadonlyMap<string, JsonMember>>();
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -30,25 +30,28 @@ export class JsonLocator {
   }
 
   /**
-   * The position of the value at a path; for a missing value, the position of the object that
-   * should contain it. Of duplicate keys the last one counts.
+   * The position of the value at a path, or of its key; for a missing value, the position of the
+   * object that should contain it. Of duplicate keys the last one counts.
    */
-  locate(top: JsonNode, path: JsonPath): Position {
+  locate(top: JsonNode, { path, isAboutKey = false }: Omit<Finding, 'message'>): Position {
     let node = top;
+    let { start } = top;
     for (const key of path) {
-      const child = node.kind === 'array' ? node.elements[Number(key)] : this.#member(node, String(key));
+      const member = this.#member(node, String(key));
+      const child = node.kind === 'array' ? node.elements[Number(key)] : member?.value;
       if (child === undefined) break;
       node = child;
+      start = isAboutKey && member !== undefined ? member.keyStart : child.start;
     }
-    return this.positionOf(node.start);
+    return this.positionOf(start);
   }
 
-  #member(node: JsonNode, key: string): JsonNode | undefined {
+  #member(node: JsonNode, key: string): JsonMember | undefined {
     if (node.kind !== 'object') return undefined;
     let members = this.#members.get(node);
     if (members === undefined) {
-      const named = node.members.map(({ key: name, value }) => [name, value] as const);
-      members = new Map([...named.map(([name, value]) => [foldName(name), value] as const), ...named]);
+      const named = node.members.map((member) => [member.key, member] as const);
+      members = new Map([...named.map(([name, member]) => [foldName(name), member] as const), ...named]);
       this.#members.set(node, members);
     }
     return members.get(key) ?? members.get(foldName(key));

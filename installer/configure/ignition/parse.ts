@@ -157,7 +157,7 @@ function translate({ findings, ignition }: Source, config: Config2, minor: numbe
   checkDuplicates(config3, translated, translatedMinor, translatedCursor);
   adviseOnVersion3(translated, translatedCursor);
   for (const kind of ['errors', 'warnings', 'advice'] as const) {
-    for (const { path, message } of found[kind]) findings[kind].push({ path: originOf(path, config), message });
+    for (const finding of found[kind]) findings[kind].push({ ...finding, path: originOf(finding.path, config) });
   }
   return findings.errors.length > 0 ? undefined : translated;
 }

@@ -74,8 +74,9 @@ function renderReference(
     const top = parseJson(bytes);
     const { merged } = renderConfig({ bytes, top, ignition, findings, depth: depth + 1 });
     for (const kind of ['errors', 'warnings', 'advice'] as const) {
-      for (const { path, message } of findings[kind]) {
-        const { line, column } = locator.locate(top, path);
+      for (const finding of findings[kind]) {
+        const { path, message } = finding;
+        const { line, column } = locator.locate(top, finding);
         const text = `in the config of this data URL, ${['$', ...path].join('.')} (line ${line}, column ${column}): ${message}`;
         if (kind === 'errors') at.error(text);
         else if (kind === 'warnings') at.warn(text);

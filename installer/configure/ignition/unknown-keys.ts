@@ -65,7 +65,7 @@ function warnOfMembers(
   for (const key of members.keys()) {
     const field = findField(type, key);
     if (field === undefined || !exists(field, version.minor))
-      warn(version, cursor.at(key), describe(type, key, version));
+      warn(version, cursor.at(key), describe(type, key, version), true);
   }
   for (const [name, field] of fieldsOf(type)) {
     if (exists(field, version.minor))
@@ -74,9 +74,9 @@ function warnOfMembers(
 }
 
 /** The Ignition of version 2 warned too, but Flatcar's translation drops its warnings. */
-function warn({ major }: Version, cursor: JsonCursor, message: string): void {
-  if (major >= 3) cursor.warn(message);
-  else cursor.advise(message);
+function warn({ major }: Version, cursor: JsonCursor, message: string, isAboutKey = false): void {
+  if (major >= 3) cursor.warn(message, isAboutKey);
+  else cursor.advise(message, isAboutKey);
 }
 
 function describe(type: StructType, key: string, { major, minor }: Version): string {

@@ -80,8 +80,8 @@ test('checkIgnition() refuses versions that an Ignition does not know, and names
 test('checkIgnition() warns of keys that Ignition will ignore', () => {
   const { warnings } = accepted('{"ignition": {"version": "3.2.0"}, "kernelArguments": {}, "sytemd": {}}');
   assert.deepEqual(warnings, [
-    '$.kernelArguments (line 1, column 55): Unused key kernelArguments: version 3.2.0 does not know it and ignores it, only 3.3.0 and later do',
-    '$.sytemd (line 1, column 69): Unused key sytemd: version 3.2.0 does not know it and ignores it',
+    '$.kernelArguments (line 1, column 36): Unused key kernelArguments: version 3.2.0 does not know it and ignores it, only 3.3.0 and later do',
+    '$.sytemd (line 1, column 59): Unused key sytemd: version 3.2.0 does not know it and ignores it',
   ]);
 });
 

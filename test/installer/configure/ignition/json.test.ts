@@ -89,7 +89,8 @@ test('JsonLocator finds the last of duplicate keys, keys in another case, and wh
   const bytes = Buffer.from('{"a": [1],\n "B": {"c": 2},\n "a": [3,\n 4]}');
   const locator = new JsonLocator(bytes);
   const top = parseJson(bytes);
-  assert.deepEqual(locator.locate(top, ['a', 1]), { line: 4, column: 2 });
-  assert.deepEqual(locator.locate(top, ['b', 'c']), { line: 2, column: 13 });
-  assert.deepEqual(locator.locate(top, ['b', 'd', 'e']), { line: 2, column: 7 });
+  assert.deepEqual(locator.locate(top, { path: ['a', 1] }), { line: 4, column: 2 });
+  assert.deepEqual(locator.locate(top, { path: ['b', 'c'] }), { line: 2, column: 13 });
+  assert.deepEqual(locator.locate(top, { path: ['b', 'c'], isAboutKey: true }), { line: 2, column: 8 });
+  assert.deepEqual(locator.locate(top, { path: ['b', 'd', 'e'] }), { line: 2, column: 7 });
 });
