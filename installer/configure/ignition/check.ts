@@ -84,9 +84,10 @@ function checkJson(bytes: Buffer, top: JsonNode, ignition: IgnitionRelease): Ign
 function adopt(found: Findings, isMerged: boolean, findings: Findings): void {
   const place = ({ path, message }: Finding): Finding =>
     isMerged ? { path: [], message: `in the merged config, ${formatPath(path)}: ${message}` } : { path, message };
-  findings.errors.push(...found.errors.map(place));
+  // No spread: there can be more findings than a call can have arguments.
+  for (const error of found.errors) findings.errors.push(place(error));
   const known = new Set(findings.warnings.map(({ message }) => message));
-  findings.warnings.push(...found.warnings.filter(({ message }) => !known.has(message)).map(place));
+  for (const warning of found.warnings) if (!known.has(warning.message)) findings.warnings.push(place(warning));
 }
 
 function rejected(version: string | undefined, errors: readonly Problem[]): IgnitionCheck {

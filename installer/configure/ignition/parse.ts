@@ -103,25 +103,29 @@ const minors2 = [4, 3, 2, 1, 0];
 function parseOld(source: Source, given: string | undefined, version: SemanticVersion): ParsedConfig {
   const { findings } = source;
   const name = formatSemanticVersion(version);
-  const wrongTypes: Finding[] = [];
+  let wrongTypes: readonly Finding[] = [];
   for (const minor of minors2) {
     const attempt = tryDecode(config2, source, minor);
     const isNamed = given !== undefined && name === `2.${minor}.0`;
-    if (isNamed) wrongTypes.push(...attempt.errors);
+    if (isNamed) wrongTypes = attempt.errors;
     if (attempt.errors.length > 0 || given === undefined || isOlder(version, 2, minor)) continue;
     if (isNamed) return { version: name, config: parseVersion2(source, attempt.value, minor) };
     return refuseOld(source, given, wrongTypes);
   }
   const { value, errors } = tryDecode(config1, source, 0);
   if (errors.length === 0 && value.ignitionVersion !== 1n) return refuseOld(source, given, wrongTypes);
-  if (errors.length > 0) findings.errors.push(...(wrongTypes.length > 0 ? wrongTypes : errors));
+  if (errors.length > 0) addAll(wrongTypes.length > 0 ? wrongTypes : errors, findings);
   return { version: '1', config: errors.length > 0 ? undefined : parseVersion1(source, value) };
 }
 
 function refuseOld(source: Source, version: string | undefined, wrongTypes: readonly Finding[]): ParsedConfig {
-  if (wrongTypes.length > 0) source.findings.errors.push(...wrongTypes);
+  if (wrongTypes.length > 0) addAll(wrongTypes, source.findings);
   else refuseVersion(version, source.ignition, new JsonCursor(source.findings));
   return { version, config: undefined };
+}
+
+function addAll(errors: readonly Finding[], findings: Findings): void {
+  for (const error of errors) findings.errors.push(error);
 }
 
 function tryDecode<T extends StructType>(type: T, source: Source, minor: number) {

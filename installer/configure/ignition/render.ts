@@ -8,6 +8,9 @@ import { checkCertificates, checkConfigHash, readData } from './references.ts';
 import type { IgnitionRelease } from './releases.ts';
 import { type Config3, config3, type Resource } from './schema3.ts';
 
+/** Compressed data can contain itself, which Ignition follows without end. */
+const maxDepth = 100;
+
 interface ConfigSource {
   readonly bytes: Buffer;
   readonly top: JsonNode;
@@ -61,6 +64,10 @@ function renderReference(
   cursor: JsonCursor,
 ): Config3 | undefined {
   const at = cursor.at('source');
+  if (depth >= maxDepth) {
+    at.error(`configs in data URLs are nested more than ${maxDepth} levels deep`);
+    return undefined;
+  }
   if (reference.source === '') at.error('there is no source: Ignition finds no config');
   const bytes = readData(reference, cursor);
   if (bytes === undefined) return undefined;

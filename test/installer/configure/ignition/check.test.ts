@@ -197,3 +197,29 @@ test('checkIgnition() merges the configs in data URLs, and names the place in th
     /the config in this data URL is not valid JSON: it ends too early/,
   );
 });
+
+test('checkIgnition() lists more problems than a call can have arguments', () => {
+  const files = Array.from({ length: 150_000 }, (_, index) => ({ path: `a${index}` }));
+  const { errors } = check(JSON.stringify({ ignition: { version: '3.3.0' }, storage: { files } }));
+  assert.equal(errors.length, files.length);
+  const append = files.map(() => ({}));
+  const unfetched = { ignition: { version: '3.3.0' }, storage: { files: [{ path: '/a', append }] } };
+  assert.equal(check(JSON.stringify(unfetched)).errors.length, append.length);
+  const users = files.map(() => 1);
+  assert.equal(
+    check(JSON.stringify({ ignition: { version: '2.3.0' }, passwd: { users } })).errors.length,
+    users.length,
+  );
+});
+
+test('checkIgnition() refuses configs that are nested without end', () => {
+  let nested = '{"ignition":{"version":"3.3.0"}}';
+  const wrap = () => {
+    const source = `data:;base64,${gzipSync(nested).toString('base64')}`;
+    nested = JSON.stringify({ ignition: { version: '3.3.0', config: { merge: [{ source, compression: 'gzip' }] } } });
+  };
+  for (let level = 0; level < 100; level++) wrap();
+  assert.equal(check(nested).verdict, 'accept');
+  wrap();
+  assertRefused(nested, /nested more than 100 levels deep/);
+});
