@@ -7,7 +7,9 @@ import type { Disk } from './disk/select.ts';
 import { readImageTable } from './disk/write.ts';
 import { openImageFile } from './fetch/fetch.ts';
 import type { InstallContext } from './install.ts';
+import { createKeyRing, loadOpenpgp } from './key-ring.ts';
 import type { InstallPlan } from './plan.ts';
+import { releaseFiles } from './release.ts';
 import { keyFileSource } from './signing-key.ts';
 import {
   chooseTarget,
@@ -30,7 +32,7 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
   if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
   const configuration = await readConfiguration(plan.configuration, undefined, report, signal);
   if (plan.imageFile !== undefined) (await openImageFile(plan.imageFile, signal))[Symbol.dispose]();
-  else if (plan.keyFile !== undefined) await keyFileSource(plan.keyFile).read(signal);
+  else await checkRelease(plan, signal);
   const noteUnchecked = () => report.note(`Not checked: ${uncheckedBy(plan)}`);
   if (plan.target === undefined) {
     noteUnchecked();
@@ -44,6 +46,14 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
   if (plan.imageFile !== undefined) await checkImage(plan.imageFile, disk, saved, configuration, context);
   noteUnchecked();
   return disk.path;
+}
+
+/** What can be refused of a release without a server. */
+async function checkRelease(plan: InstallPlan, signal: AbortSignal): Promise<void> {
+  releaseFiles(plan.release);
+  if (plan.keyFile === undefined) return;
+  const source = keyFileSource(plan.keyFile, plan.keyFingerprint);
+  await createKeyRing(await loadOpenpgp()).add(source, await source.read(signal));
 }
 
 /** Only the start of the image is read: it has the partition table. */

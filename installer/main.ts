@@ -211,8 +211,11 @@ async function checkOnly(plan: InstallPlan, { options, report, signal, system }:
   const disk = await dryRun(plan, { report, signal, clock: system.clock });
   if (options.json) return writeJson(system, { event: 'settings', disk, settings: settingsOf(plan) });
   if (disk !== undefined) report.note(`Would install to ${disk}`);
-  const lines = Object.entries(settingsOf(plan)).map(([name, value]) => `${name}: ${value}`.trimEnd());
-  system.stdout.write(`${lines.join('\n')}\n`);
+  // As the original prints them: scripts read it.
+  const lines = Object.entries(settingsOf(plan)).map(
+    ([name, value]) => `    ${`${name}:`.padEnd(10)}${value || '(none)'}`,
+  );
+  system.stdout.write(`Settings:\n${lines.join('\n')}\n`);
 }
 
 async function showDisks({ options, signal, system }: Invocation): Promise<void> {

@@ -222,7 +222,9 @@ function collect(value: string, previous: readonly string[] = []): string[] {
 }
 
 function collectList(value: string, previous: readonly string[] = []): string[] {
-  return [...previous, ...value.split(',').filter((part) => part !== '')];
+  const parts = value.split(',').filter((part) => part !== '');
+  if (parts.length === 0) throw new InvalidArgumentError('Give labels separated by commas, such as data,var-*.');
+  return [...previous, ...parts];
 }
 
 /** As coreos-installer: 5, 8-10, 9- and -3. */

@@ -96,6 +96,14 @@ const channels: ReadonlySet<string> = new Set(['alpha', 'beta', 'stable', 'edge'
  */
 export function makePlan(options: Options, defaults: ReleaseDefaults, site: SiteDefaults = noSite): InstallPlan {
   if (options.offline) refuseDownloads(options);
+  if (options.downloadOnly && options.imageFile !== undefined) {
+    throw new InstallError({
+      what: 'download',
+      target: 'an image',
+      why: `${options.imageFile} is given with -f, and needs no download`,
+      hint: 'leave out -D or -f',
+    });
+  }
   const release = chooseRelease(options, defaults, site);
   return {
     target: options.downloadOnly ? undefined : chooseTarget(options),

@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { writeSecretFile } from './file.ts';
 import { editPartition } from './partition.ts';
@@ -12,7 +12,9 @@ import { editPartition } from './partition.ts';
 export async function installCloudConfig(disk: TargetDisk, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
   const write = async (root: string) => {
     const directory = join(root, 'var/lib/flatcar-install');
-    await mkdir(directory, { recursive: true });
+    await mkdir(dirname(directory), { recursive: true, mode: 0o755 });
+    // A cloud-config may hold secrets. One that is there keeps its mode.
+    await mkdir(directory, { recursive: true, mode: 0o700 });
     await writeSecretFile(join(directory, 'user_data'), bytes);
   };
   await editPartition(disk, 'ROOT', write, signal);

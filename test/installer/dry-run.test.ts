@@ -87,6 +87,8 @@ for (const [args, says] of [
   [['-f', '/no/such/image'], /^Error: cannot read the image \/no\/such\/image: ENOENT/],
   [['-k', '/no/such/key'], /^Error: cannot read the signing key \/no\/such\/key: ENOENT/],
   [['-i', '/no/such/config'], /^Error: cannot read the Ignition config \/no\/such\/config: ENOENT/],
+  [['-b', 'ftp://mirror'], /^Error: cannot download ftp:\/\/mirror\/\S+: it is not an HTTP URL/],
+  [['-k', '/etc/passwd'], /^Error: cannot use the signing key of \/etc\/passwd: /],
   [['--save-partlabel', 'data'], /^Error: cannot save partitions of \S+: it has no partition table/],
 ] as const) {
   test(`flatcar-install -y refuses ${args.join(' ')} as an installation does`, async () => {

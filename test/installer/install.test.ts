@@ -674,15 +674,16 @@ test('flatcar-install -y checks disk and configs, shows the settings, and change
   );
   const board = process.arch === 'arm64' ? 'arm64-usr' : 'amd64-usr';
   assert.deepEqual(ran.stdout.split('\n'), [
-    'VERSION: current',
-    `BOARD: ${board}`,
-    'CHANNEL: beta',
-    'OEM: ami',
-    'CLOUD:',
-    `IGNITION: ${config}`,
-    'BASEURL: http://mirror.example',
-    'KEYFILE:',
-    'IMAGE: flatcar_production_ami_image.bin.bz2',
+    'Settings:',
+    '    VERSION:  current',
+    `    BOARD:    ${board}`,
+    '    CHANNEL:  beta',
+    '    OEM:      ami',
+    '    CLOUD:    (none)',
+    `    IGNITION: ${config}`,
+    '    BASEURL:  http://mirror.example',
+    '    KEYFILE:  (none)',
+    '    IMAGE:    flatcar_production_ami_image.bin.bz2',
     '',
   ]);
   assert.equal(await fingerprint(disk), untouched);

@@ -376,6 +376,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'without a target': 'target: neither -d nor -s nor -D',
     'no target block device provided': "neither -d nor -s nor -D: the original's words",
     'give -d DEVICE, -s for the smallest unused disk, or -D to download only; see --help': 'hint: no target',
+    '… is given with -f, and needs no download': '-D and -f',
+    'leave out -D or -f': 'hint: -D and -f',
     'a disk is also described with --match': '-d and --match',
     'give either -d or --match': 'hint: -d and --match',
     'that needs the network': '--offline with what needs it',

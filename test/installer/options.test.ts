@@ -163,6 +163,15 @@ test('parseOptions() takes bundled letters as getopts does', () => {
   assert.deepEqual(options('-C', 'beta', '-C', 'alpha'), { ...always, channel: 'alpha' });
 });
 
+test('makePlan() and parseOptions() refuse what has no effect', () => {
+  assert.throws(
+    () => plan(['-D', '-f', 'image.bin']),
+    /image\.bin is given with -f, and needs no download \(leave out/,
+  );
+  for (const empty of ['', ','])
+    assert.match(JSON.stringify(parseOptions(['-s', '--save-partlabel', empty], elsewhere)), /Give labels/);
+});
+
 test('parseOptions() refuses operands, and --version among other options', () => {
   for (const args of [
     ['junk', '-d', '/dev/sda'],

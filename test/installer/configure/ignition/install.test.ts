@@ -247,6 +247,8 @@ test('installCloudConfig() writes user_data for root only', async () => {
     const path = join(root, 'var/lib/flatcar-install/user_data');
     assert.equal(await readFile(path, 'utf8'), '#cloud-config\n');
     assert.equal(await readMode(path), '600 0:0');
+    assert.equal(await readMode(join(root, 'var/lib/flatcar-install')), '700 0:0');
+    assert.equal(await readMode(join(root, 'var/lib')), '755 0:0');
   });
 });
 
