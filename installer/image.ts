@@ -13,6 +13,8 @@ import { createVerifier, type SignedBy, type Verifier } from './verify.ts';
 export interface CheckedImage extends Disposable {
   /** URL or path. */
   readonly origin: string;
+  /** Whether there is a signature to verify. */
+  readonly isSigned: boolean;
   /** Compressed, as transferred. Can be read once, and must be read to the end. */
   readonly bytes: AsyncIterable<Uint8Array>;
   /**
@@ -98,6 +100,7 @@ function withVerification(image: Image, verifier: Verifier | undefined, report: 
   const read = counted(image.bytes, (doneBytes) => report.transferred(doneBytes, image.sizeBytes));
   return {
     origin: image.origin,
+    isSigned: verifier !== undefined,
     bytes: verifier === undefined ? read : verifier.watch(read),
     verified: async () => verifier?.verified(),
     [Symbol.dispose]: () => image[Symbol.dispose](),

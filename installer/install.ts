@@ -137,7 +137,7 @@ async function writeOnce(
   report.phase('write', `Writing ${source.origin} to ${disk.path}`);
   const onWarning = (message: string) => report.warn(message);
   const { readBack, zstdWindowBytes } = plan;
-  const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes });
+  const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes, isSigned: source.isSigned });
   const onTable = async (table: PartitionTable) => {
     noteRenumberings(disk.saved, table, report);
     await rehearseWrite(table, needs, way, signal);

@@ -12,6 +12,8 @@ export interface DecompressOptions {
   readonly workers?: number;
   /** Largest window of a zstd image, in bytes. Default: 128 MiB. */
   readonly zstdWindowBytes?: number | undefined;
+  /** False: nothing but the checks of the format shows that the image is whole. Default: true. */
+  readonly isSigned?: boolean;
   /** Called with non-fatal warnings, for example about bytes after the end. */
   readonly onWarning?: (message: string) => void;
 }
@@ -37,10 +39,11 @@ export async function* decompress(
 
 const decoded = {
   bzip2: (bytes: AsyncIterable<Uint8Array>, options: DecompressOptions) => bzip2(bytes, options),
-  gzip: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => gzip(bytes, signal),
-  xz: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => xz(bytes, signal),
-  zstd: (bytes: AsyncIterable<Uint8Array>, { signal, zstdWindowBytes }: DecompressOptions) =>
-    zstd(bytes, signal, zstdWindowBytes),
+  gzip: (bytes: AsyncIterable<Uint8Array>, { signal, onWarning }: DecompressOptions) => gzip(bytes, signal, onWarning),
+  xz: (bytes: AsyncIterable<Uint8Array>, options: DecompressOptions) =>
+    xz(bytes, { ...options, requireCheck: options.isSigned === false }),
+  zstd: (bytes: AsyncIterable<Uint8Array>, { signal, zstdWindowBytes, onWarning }: DecompressOptions) =>
+    zstd(bytes, signal, zstdWindowBytes, onWarning),
   raw: (bytes: AsyncIterable<Uint8Array>, { signal }: DecompressOptions) => raw(bytes, signal),
 };
 

@@ -2,8 +2,8 @@ import { DecompressError } from './error.ts';
 
 export type Format = 'bzip2' | 'gzip' | 'xz' | 'zstd' | 'raw';
 
-/** Number of bytes at the beginning of a file that `formatOf` needs. */
-export const magicBytes = 8;
+/** Number of bytes at the beginning of a file that `formatOf` needs: for that of tar. */
+export const magicBytes = 262;
 
 /** First bytes of the supported formats, in hexadecimal. */
 const decoded: readonly (readonly [Format, RegExp])[] = [
@@ -23,6 +23,13 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ['a qcow2 image', /^514649fb/],
   ['a VMDK image', /^4b444d56/],
   ['a VHDX image', /^76686478/],
+  ['a VHD image', /^636f6e6563746978/],
+  ['a VDI image', /^.{128}7f10dabe/],
+  ['a tar archive', /^.{514}7573746172/],
+  // Properties, a dictionary of a power of 2, and an unknown size: what `lzma` and `xz
+  // --format=lzma` write (LZMA SDK, lzma-specification.txt).
+  ['an lzma file', /^5d0000(?:[0-9a-f]{2}){2}ffffffffffffffff/],
+  ['an lzop file', /^894c5a4f000d0a1a/],
 ];
 
 /**

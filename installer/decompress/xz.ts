@@ -1,6 +1,8 @@
 import type { Extent } from '../extent.ts';
 import { DecompressError } from './error.ts';
 import { liblzmaBinary } from './liblzma-binary.ts';
+import { SourceReader } from './source-reader.ts';
+import { skipTrailing } from './trailing.ts';
 
 const inputBytes = 256 * 1024;
 const outputBytes = 1024 * 1024;
@@ -11,35 +13,73 @@ const outputBytes = 1024 * 1024;
 const memoryLimitBytes = 100 * 1024 * 1024;
 
 // From liblzma's lzma/base.h and lzma/container.h.
-const concatenated = 0x08;
+const tellUnsupportedCheck = 0x02;
 const action = { run: 0, finish: 3 } as const;
-const result = { ok: 0, streamEnd: 1 } as const;
+const result = { ok: 0, streamEnd: 1, unsupportedCheck: 3 } as const;
 const reasons: Record<number, string> = {
   5: 'there is not enough memory',
   6: `it needs more than ${memoryLimitBytes / 1024 / 1024} MiB to decode (compress it with a smaller dictionary)`,
-  7: 'data that is not xz follows it',
   8: 'it uses an unknown filter or check',
   9: 'it is damaged',
   10: 'the file ends unexpectedly',
 };
 
+export interface XzOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Refuses a stream whose check is of an unknown type. Default: warns of it. */
+  readonly requireCheck?: boolean | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
 /**
- * Decodes xz, all streams of the file, with all checks verified; by liblzma compiled to
- * WebAssembly, in this thread.
+ * Decodes xz, all streams of the file, with all checks verified that liblzma knows; by liblzma
+ * compiled to WebAssembly, in this thread.
  */
-export async function* xz(source: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): AsyncGenerator<Extent> {
-  await using decoder = await Decoder.create();
-  for await (const chunk of source) {
-    for (let at = 0; at < chunk.length; at += inputBytes) {
+export async function* xz(
+  source: AsyncIterable<Uint8Array>,
+  { signal, requireCheck = false, onWarning = () => {} }: XzOptions,
+): AsyncGenerator<Extent> {
+  await using decoder = await Decoder.create(requireCheck, onWarning);
+  const reader = new SourceReader(source);
+  try {
+    for (let isFirst = true; ; isFirst = false) {
+      const beginning = await reader.peek(magic.length);
+      if (!isFirst && beginning[0] === 0 && (await reader.skipZeroes())) continue;
+      // Not by liblzma, for which anything but a further stream is damage.
+      if (!isFirst && !beginning.equals(magic)) return await skipTrailing(reader, 'xz', onWarning);
+      decoder.start(reader.positionBytes);
+      yield* stream(decoder, reader, signal);
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+/** The .xz file format, section 2.1.1.1. */
+const magic = Buffer.from('fd377a585a00', 'hex');
+
+async function* stream(
+  decoder: Decoder,
+  reader: SourceReader,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Extent> {
+  while (!decoder.hasEnded) {
+    const chunk = await reader.next();
+    if (chunk === undefined) {
+      for (let bytes = decoder.run(action.finish); bytes; bytes = decoder.run(action.finish)) {
+        yield { kind: 'data', bytes, release() {} };
+      }
+      return;
+    }
+    for (let at = 0; at < chunk.length && !decoder.hasEnded; at += inputBytes) {
       signal?.throwIfAborted();
-      decoder.give(chunk.subarray(at, at + inputBytes));
+      const piece = chunk.subarray(at, at + inputBytes);
+      decoder.give(piece);
       for (let bytes = decoder.run(action.run); bytes; bytes = decoder.run(action.run)) {
         yield { kind: 'data', bytes, release() {} };
       }
+      if (decoder.hasEnded) reader.giveBack(chunk.subarray(at + piece.length - decoder.leftBytes));
     }
-  }
-  for (let bytes = decoder.run(action.finish); bytes; bytes = decoder.run(action.finish)) {
-    yield { kind: 'data', bytes, release() {} };
   }
 }
 
@@ -50,25 +90,50 @@ class Decoder implements AsyncDisposable {
   readonly #stream: InstanceType<Liblzma['WasmLzmaStream']>;
   readonly #input: number;
   readonly #output: number;
+  readonly #requireCheck: boolean;
+  readonly #onWarning: (message: string) => void;
   #givenBytes = 0;
   #ended = false;
 
   /** Loads the library when it is needed, because most images are not xz. */
-  static async create(): Promise<Decoder> {
+  static async create(requireCheck: boolean, onWarning: (message: string) => void): Promise<Decoder> {
     const { initModule, WasmLzmaStream } = await import('node-liblzma/wasm');
     const { default: create } = await import('node-liblzma/wasm/liblzma.js');
     const module = await initModule(
       async () => await create({ wasmBinary: await liblzmaBinary(), locateFile: (name: string) => name }),
     );
-    return new Decoder(module, new WasmLzmaStream(module));
+    return new Decoder(module, new WasmLzmaStream(module), requireCheck, onWarning);
   }
 
-  constructor(module: ReturnType<Liblzma['getModule']>, stream: InstanceType<Liblzma['WasmLzmaStream']>) {
+  constructor(
+    module: ReturnType<Liblzma['getModule']>,
+    stream: InstanceType<Liblzma['WasmLzmaStream']>,
+    requireCheck: boolean,
+    onWarning: (message: string) => void,
+  ) {
+    this.#requireCheck = requireCheck;
+    this.#onWarning = onWarning;
     this.#module = module;
     this.#stream = stream;
     this.#input = module._malloc(inputBytes);
     this.#output = module._malloc(outputBytes);
-    this.#check(module._lzma_stream_decoder(stream.ptr, BigInt(memoryLimitBytes), concatenated));
+  }
+
+  /** Begins a stream, which begins at this byte of the file. */
+  start(positionBytes: number): void {
+    this.#givenBytes = positionBytes;
+    this.#ended = false;
+    this.#stream.setInput(this.#input, 0);
+    this.#check(this.#module._lzma_stream_decoder(this.#stream.ptr, BigInt(memoryLimitBytes), tellUnsupportedCheck));
+  }
+
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** Bytes of what was given that are behind the end of the stream. */
+  get leftBytes(): number {
+    return this.#stream.availIn;
   }
 
   /**
@@ -89,6 +154,7 @@ class Decoder implements AsyncDisposable {
     this.#stream.setOutput(this.#output, outputBytes);
     const code = this.#module._lzma_code(this.#stream.ptr, how);
     if (code === result.streamEnd) this.#ended = true;
+    else if (code === result.unsupportedCheck) this.#tellUnchecked();
     else this.#check(code);
     return this.#module.HEAPU8.subarray(this.#output, this.#output + outputBytes - this.#stream.availOut);
   }
@@ -98,6 +164,14 @@ class Decoder implements AsyncDisposable {
     this.#stream.free();
     this.#module._free(this.#input);
     this.#module._free(this.#output);
+  }
+
+  #tellUnchecked(): void {
+    const offsetBytes = this.#givenBytes - this.#stream.availIn;
+    const what = `the xz data from byte ${offsetBytes} on has a checksum of an unknown type`;
+    if (this.#requireCheck)
+      throw new DecompressError(`cannot decode the image: ${what}, and there is no signature`, { offsetBytes });
+    this.#onWarning(`${what}; only the signature is verified`);
   }
 
   #check(code: number): void {

@@ -1,14 +1,122 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
+import type { Transform } from 'node:stream';
+import {
+  constants,
+  crc32,
+  createInflateRaw,
+  createZstdDecompress,
+  inflateRawSync,
+  type ZstdOptions,
+  zstdDecompressSync,
+} from 'node:zlib';
 import type { Extent } from '../extent.ts';
 import { DecompressError } from './error.ts';
+import { SourceReader } from './source-reader.ts';
+import { skipTrailing } from './trailing.ts';
 
 const chunkBytes = 1024 * 1024;
 
-/** Decodes gzip (RFC 1952), all members of the file. */
-export function gzip(source: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): AsyncGenerator<Extent> {
-  return transformed('gzip', createGunzip({ chunkSize: chunkBytes }), source, signal);
+/** A name or a comment has some bytes. */
+const maxGzipHeaderBytes = 1024 * 1024;
+
+/**
+ * Decodes gzip (RFC 1952), all members of the file, with all checks verified. Zeroes after a member
+ * are padding, also before another member; after anything else that is none only a warning comes.
+ *
+ * Not by Node's own decoder of gzip: whether that takes what follows a member depends on how the
+ * bytes arrive.
+ */
+export async function* gzip(
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+  onWarning?: (message: string) => void,
+): AsyncGenerator<Extent> {
+  const reader = new SourceReader(source);
+  try {
+    let wasSmall = false;
+    for (let isFirst = true; ; isFirst = false) {
+      const magic = await reader.peek(2);
+      const isMember = magic[0] === 0x1f && magic[1] === 0x8b;
+      if (!isMember && !isFirst) {
+        // Padding may be longer than what has arrived.
+        if (magic[0] === 0 && (await reader.skipZeroes())) continue;
+        return await skipTrailing(reader, 'gzip', onWarning);
+      }
+      const startBytes = reader.positionBytes;
+      yield* member(reader, startBytes, wasSmall, signal);
+      wasSmall = reader.positionBytes - startBytes <= maxSmallBytes;
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+async function* member(
+  reader: SourceReader,
+  startBytes: number,
+  wasSmall: boolean,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Extent> {
+  await skipGzipHeader(reader);
+  const small = wasSmall ? await decodeSmall(reader, (chunk) => inflateRawSync(chunk, smallOptions)) : undefined;
+  if (small !== undefined) {
+    yield { kind: 'data', bytes: small, release() {} };
+    return await checkTrailer(reader, startBytes, crc32(small), small.length);
+  }
+  const frame = new Frame(createInflateRaw({ chunkSize: chunkBytes }), (failure) =>
+    damaged('gzip', failure.message, reader.positionBytes, failure),
+  );
+  let [checksum, sizeBytes] = [0, 0];
+  try {
+    while (!frame.hasEnded) {
+      signal?.throwIfAborted();
+      const chunk = await reader.next();
+      if (chunk === undefined) throw damaged('gzip', 'the file ends unexpectedly', reader.positionBytes);
+      for await (const extent of frame.decode(chunk)) {
+        signal?.throwIfAborted();
+        if (extent.kind === 'data') {
+          checksum = crc32(extent.bytes, checksum);
+          sizeBytes += extent.bytes.length;
+        }
+        yield extent;
+      }
+      if (frame.hasEnded) reader.giveBack(chunk.subarray(chunk.length - frame.leftBytes));
+    }
+  } finally {
+    frame.destroy();
+  }
+  await checkTrailer(reader, startBytes, checksum, sizeBytes);
+}
+
+async function checkTrailer(
+  reader: SourceReader,
+  startBytes: number,
+  checksum: number,
+  sizeBytes: number,
+): Promise<void> {
+  const trailer = await reader.take(8);
+  if (trailer.length < 8) throw damaged('gzip', 'the file ends unexpectedly', reader.positionBytes);
+  if (trailer.readUInt32LE(0) !== checksum || trailer.readUInt32LE(4) !== sizeBytes % 2 ** 32)
+    throw damaged('gzip', `the checksum of what begins at byte ${startBytes} is wrong`, reader.positionBytes);
+}
+
+/** RFC 1952, section 2.3. */
+async function skipGzipHeader(reader: SourceReader): Promise<void> {
+  const header = await reader.take(10);
+  const [, , method, flags = 0] = header;
+  if (header.length < 10) throw damaged('gzip', 'the file ends unexpectedly', reader.positionBytes);
+  if (method !== 8 || (flags & 0xe0) !== 0) throw damaged('gzip', 'unknown compression method', reader.positionBytes);
+  if (flags & 4) await reader.take((await reader.take(2)).readUInt16LE(0));
+  for (const flag of [8, 16]) if (flags & flag) await skipText(reader);
+  if (flags & 2) await reader.take(2);
+}
+
+/** Up to its zero. */
+async function skipText(reader: SourceReader): Promise<void> {
+  for (let length = 0; length < maxGzipHeaderBytes; length++) {
+    const [byte] = await reader.take(1);
+    if (byte === 0 || byte === undefined) return;
+  }
+  throw damaged('gzip', 'its header has no end', reader.positionBytes);
 }
 
 /** The decoder keeps as much of its output in memory. The same default as that of `zstd -d`. */
@@ -24,43 +132,135 @@ export async function* zstd(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
   maxWindowBytes = defaultWindowBytes,
+  onWarning?: (message: string) => void,
 ): AsyncGenerator<Extent> {
-  let frame = new ZstdFrame(maxWindowBytes);
+  const reader = new SourceReader(source);
   try {
-    for await (const chunk of source) {
-      for (let rest: Uint8Array = chunk; rest.length > 0; ) {
-        signal?.throwIfAborted();
-        yield* frame.decode(rest);
-        rest = rest.subarray(rest.length - frame.leftBytes);
-        if (rest.length === 0) break;
-        frame.destroy();
-        frame = new ZstdFrame(maxWindowBytes);
-      }
+    let wasSmall = false;
+    for (let isFirst = true; ; isFirst = false) {
+      const startBytes = reader.positionBytes;
+      const magic = await reader.peek(4);
+      if (magic.length === 0) return;
+      if (!isFirst && !isZstdFrame(magic)) return await skipTrailing(reader, 'zstd', onWarning);
+      const options = zstdOptions(maxWindowBytes);
+      const small = wasSmall
+        ? await decodeSmall(reader, (chunk) => zstdDecompressSync(chunk, { ...options, ...smallOptions }))
+        : undefined;
+      if (small === undefined) yield* frames(reader, options, maxWindowBytes, signal);
+      else yield { kind: 'data', bytes: small, release() {} };
+      signal?.throwIfAborted();
+      wasSmall = reader.positionBytes - startBytes <= maxSmallBytes;
     }
-    yield* frame.end();
+  } finally {
+    await reader.close();
+  }
+}
+
+/** A frame, or a skippable frame (RFC 8878, sections 3.1.1 and 3.1.2). */
+function isZstdFrame(magic: Buffer): boolean {
+  return /^(28b52ffd|5[0-9a-f]2a4d18)/.test(magic.toString('hex'));
+}
+
+function zstdOptions(maxWindowBytes: number): ZstdOptions {
+  return {
+    chunkSize: chunkBytes,
+    params: { [constants.ZSTD_d_windowLogMax]: Math.floor(Math.log2(maxWindowBytes)) },
+  };
+}
+
+/** A decoder in steps costs as much as some hundred kB of data. */
+const maxSmallBytes = 128 * 1024;
+const smallOptions = { info: true, chunkSize: 16 * 1024, maxOutputLength: chunkBytes };
+
+/**
+ * Decodes a frame that has arrived whole at once: of tiny ones there may be a million.
+ * @returns `undefined`: it has not, is larger, or damaged; nothing is taken from the reader then
+ */
+async function decodeSmall(reader: SourceReader, decode: (chunk: Buffer) => Buffer): Promise<Buffer | undefined> {
+  const chunk = await reader.next();
+  if (chunk === undefined) return undefined;
+  try {
+    // With `info` Node returns more than its types have.
+    const { buffer, engine } = decode(chunk) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
+    reader.giveBack(chunk.subarray(engine.bytesWritten));
+    return buffer;
+  } catch {
+    // Decoding in steps says what is wrong.
+    reader.giveBack(chunk);
+    return undefined;
+  }
+}
+
+/** Frames until one ends within what has arrived. */
+async function* frames(
+  reader: SourceReader,
+  options: ZstdOptions,
+  maxWindowBytes: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Extent> {
+  const frame = new Frame(createZstdDecompress(options), (failure) => explained(failure, maxWindowBytes, reader));
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const chunk = await reader.next();
+      if (chunk === undefined) return yield* frame.end();
+      try {
+        yield* frame.decode(chunk);
+      } catch (error) {
+        // The last frame ended with the chunk before, and this one is no frame.
+        if (!isUnknownFrame(error) || frame.takenBytes !== frame.givenBytes - chunk.length) throw error;
+        return reader.giveBack(chunk);
+      }
+      if (frame.leftBytes > 0) return reader.giveBack(chunk.subarray(chunk.length - frame.leftBytes));
+    }
   } finally {
     frame.destroy();
   }
 }
 
+function isUnknownFrame(error: unknown): boolean {
+  const cause = error instanceof DecompressError ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && cause.code === 'ZSTD_error_prefix_unknown';
+}
+
+function explained(failure: Error, maxWindowBytes: number, reader: SourceReader): DecompressError {
+  if (!('code' in failure) || failure.code !== windowTooLarge)
+    return damaged('zstd', failure.message, reader.positionBytes, failure);
+  const limit = `${Math.floor(maxWindowBytes / 1024 ** 2)} MiB`;
+  const hint = 'allow it with --zstd-window 2GiB, or compress the image without --long';
+  return new DecompressError(`cannot decode the image: zstd needs a window of more than ${limit} of memory (${hint})`, {
+    offsetBytes: reader.positionBytes,
+    cause: failure,
+  });
+}
+
+const windowTooLarge = 'ZSTD_error_frameParameter_windowTooLarge';
+
+function damaged(format: string, why: string, offsetBytes: number, cause?: Error): DecompressError {
+  return new DecompressError(
+    `cannot decode the image: the ${format} data before byte ${offsetBytes} is invalid: ${why}`,
+    {
+      offsetBytes,
+      cause,
+    },
+  );
+}
+
 /**
- * Node's decoder stops at the end of a frame if data follows in the same chunk; else it continues
- * with the next frame.
+ * A decoder of Node. It stops at the end of a frame if data follows in the same chunk; else that of
+ * zstd continues with the next frame, and that of deflate stops at the next chunk.
  */
-class ZstdFrame {
-  readonly #decoder: ReturnType<typeof createZstdDecompress>;
-  readonly #maxWindowBytes: number;
+class Frame {
+  readonly #decoder: Transform & { readonly bytesWritten: number };
+  readonly #explain: (failure: Error) => DecompressError;
   #givenBytes = 0;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
   #ended = false;
 
-  constructor(maxWindowBytes: number) {
-    this.#maxWindowBytes = maxWindowBytes;
-    this.#decoder = createZstdDecompress({
-      chunkSize: chunkBytes,
-      params: { [constants.ZSTD_d_windowLogMax]: Math.floor(Math.log2(maxWindowBytes)) },
-    });
+  constructor(decoder: Transform & { readonly bytesWritten: number }, explain: (failure: Error) => DecompressError) {
+    this.#decoder = decoder;
+    this.#explain = explain;
     const wake = () => this.#wake?.();
     this.#decoder.on('readable', wake);
     this.#decoder.on('end', () => {
@@ -73,9 +273,22 @@ class ZstdFrame {
     });
   }
 
+  get givenBytes(): number {
+    return this.#givenBytes;
+  }
+
+  get takenBytes(): number {
+    return this.#decoder.bytesWritten;
+  }
+
   /** Number of input bytes after the frame. */
   get leftBytes(): number {
     return this.#givenBytes - this.#decoder.bytesWritten;
+  }
+
+  /** Whether something has come after the end of the frame. */
+  get hasEnded(): boolean {
+    return this.leftBytes > 0;
   }
 
   async *decode(chunk: Uint8Array): AsyncGenerator<Extent> {
@@ -98,18 +311,6 @@ class ZstdFrame {
     this.#decoder.destroy();
   }
 
-  #explained(failure: Error): DecompressError {
-    if (!('code' in failure) || failure.code !== windowTooLarge) return damaged('zstd', failure);
-    const limit = `${Math.floor(this.#maxWindowBytes / 1024 ** 2)} MiB`;
-    const hint = 'allow it with --zstd-window 2GiB, or compress the image without --long';
-    return new DecompressError(
-      `cannot decode the image: zstd needs a window of more than ${limit} of memory (${hint})`,
-      {
-        cause: failure,
-      },
-    );
-  }
-
   /** The output of the decoder until `done()`, which one of its events makes true. */
   async *#outputUntil(done: () => boolean): AsyncGenerator<Extent> {
     for (let last = false; !last; ) {
@@ -117,45 +318,10 @@ class ZstdFrame {
       for (let bytes = this.#decoder.read(); bytes; bytes = this.#decoder.read()) {
         yield { kind: 'data', bytes, release() {} };
       }
-      if (this.#failure) throw this.#explained(this.#failure);
+      if (this.#failure) throw this.#explain(this.#failure);
       const woken = Promise.withResolvers<void>();
       this.#wake = woken.resolve;
       if (!last && !done()) await woken.promise;
     }
-  }
-}
-
-const windowTooLarge = 'ZSTD_error_frameParameter_windowTooLarge';
-
-function damaged(format: string, cause: Error): DecompressError {
-  return new DecompressError(`cannot decode the image as ${format}: ${cause.message}`, { cause });
-}
-
-async function* transformed(
-  format: string,
-  decoder: NodeJS.ReadWriteStream & AsyncIterable<Uint8Array>,
-  source: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Extent> {
-  const origin = { failure: undefined as unknown };
-  const watched = async function* () {
-    try {
-      yield* source;
-    } catch (error) {
-      origin.failure = error;
-      throw error;
-    }
-  };
-  const finished = pipeline(Readable.from(watched(), { objectMode: false }), decoder, signal ? { signal } : {});
-  // Reading the decoder below throws the failure; without this it would also be an unhandled
-  // rejection.
-  finished.catch(() => undefined);
-  try {
-    for await (const bytes of decoder) yield { kind: 'data', bytes, release() {} };
-    await finished;
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (origin.failure !== undefined) throw origin.failure;
-    throw damaged(format, error as Error);
   }
 }

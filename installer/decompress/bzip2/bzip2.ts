@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Extent } from '../../extent.ts';
 import { DecompressError } from '../error.ts';
+import { trailingWarning } from '../trailing.ts';
 import type { DecodingWorker, WorkerSettings } from './messages.ts';
 import type { PieceEvent } from './piece.ts';
 import { Pieces } from './pieces.ts';
@@ -79,8 +80,7 @@ export async function* bzip2(source: AsyncIterable<Uint8Array>, options: Bzip2Op
     // A failure of the source after the end of the data must be reported, too.
     pieces.from(0, 0);
     const ignored = pieces.sizeBytes - endBit / 8;
-    if (ignored > 0)
-      options.onWarning?.(`the image is followed by ${ignored} bytes that are not bzip2; they are ignored`);
+    if (ignored > 0) options.onWarning?.(trailingWarning(ignored, 'bzip2'));
   } finally {
     pieces.stop();
     await reading;
