@@ -42,6 +42,9 @@ export function warnOfUnknownKeys(
     warnOfUnknownKeys(type.to as GoType, value, node, version, cursor);
   } else if (type.kind === 'list') {
     if (node.kind !== 'array' || !Array.isArray(value)) return;
+    // The Ignition of version 2 looks in the shorter list for the place of an entry of the longer.
+    if (version.major < 3 && value.length > node.elements.length)
+      cursor.error('Ignition crashes on a longer list with the same key in another case');
     for (const [index, element] of value.entries()) {
       warnOfUnknownKeys(type.element as GoType, element, node.elements[index], version, cursor.at(index));
     }
