@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -260,6 +260,13 @@ test('the journal holds neither the command nor the environment of an action, an
   const path = join(directory, 'made/anew/journal.jsonl');
   assert.doesNotMatch(await readFile(path, 'utf8'), /canary/);
   assert.equal((await stat(path)).mode & 0o777, 0o600);
+});
+
+test('openJournal() reads no file through a link', async () => {
+  const theirs = join(directory, 'theirs');
+  await writeFile(theirs, '');
+  await symlink(theirs, file());
+  await assert.rejects(openJournal(directory, noDamage), /it is a symbolic link/);
 });
 
 test('openJournal() says which file cannot be used', async () => {

@@ -1,4 +1,4 @@
-import { equal, match, rejects } from 'node:assert/strict';
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -40,6 +40,14 @@ test('what looks like a secret on the kernel command line is masked, also in wha
   const sections = [{ title: 'files', directory: directory.path, files: /./ }] as const;
   const [, line] = (await makeReport(sections, redactor, signal)).split('\n');
   equal(line, 'quiet bmc_password=*** nibs_registries="a:5000=me:*** b=you:*** broken" grpc_authority=host:1');
+});
+
+test('a report has no control characters of what it contains', async () => {
+  await using directory = await makeDirectory({ log: 'one\u001b[2Jtwo\u009b31m\u0007\nthree\u0085four\n' });
+  const sections = [{ title: 'log', directory: directory.path, files: /log/ }];
+  const [, ...lines] = (await makeReport(sections, createRedactor(), signal)).trimEnd().split('\n');
+  for (const line of lines) ok(!/\p{Cc}/u.test(line), JSON.stringify(line));
+  deepEqual(lines.length, 2);
 });
 
 test('what cannot be read has its reason in its place', async () => {

@@ -100,3 +100,10 @@ test('a missing console is reported, and nothing fails', async () => {
   });
   assert.match(troubles.join(), /^cannot show the status on \/dev\/nonexistent: ENOENT/);
 });
+
+test('drawScreen() shows no control characters of others', () => {
+  const status = { ...createBoard().current(), machine: 'a\u001b]0;title\u0007b\u009b31mc', reason: 'x\ny' };
+  const picture = drawScreen(status, ['line\u001b[2J'], ['eth0\u0085']);
+  const own = ['\u001b[H', '\u001b[K', '\u001b[J', '\r\n'].reduce((text, one) => text.replaceAll(one, ''), picture);
+  assert.doesNotMatch(own, /\p{Cc}/u);
+});

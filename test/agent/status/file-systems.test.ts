@@ -32,7 +32,9 @@ test('each local file system with a size is measured once, and none of another m
   assert.deepEqual(asked, ['/', '/var/lib data', '/proc', '/hangs', '/later']);
 });
 
-test('a file system that does not answer delays by a second, and is not asked again until it has', async () => {
+test('a file system that does not answer delays by a second, and is not asked again until it has', {
+  timeout: 60_000,
+}, async () => {
   const clock = new VirtualClock();
   const hanging = Promise.withResolvers<typeof size>();
   let asked = 0;
@@ -55,4 +57,14 @@ test('a file system that does not answer delays by a second, and is not asked ag
   hanging.resolve(size);
   await hanging.promise;
   assert.deepEqual(await paths(), ['/', '/var/lib data', '/proc', '/hangs', '/later']);
+});
+
+test('a mount point is printable and of bounded length', async () => {
+  const read = createFreeSpaceReader({
+    mounts: async () => `22 1 8:1 / /a\\033[31mb\\012c${'d'.repeat(1000)} / rw - ext4 /dev/sda1 rw\n`,
+    statfs: async () => size,
+  });
+  const [{ mountPoint } = { mountPoint: '' }] = await read();
+  assert.match(mountPoint, /^\/ab cd+…$/);
+  assert.ok(mountPoint.length <= 256);
 });
