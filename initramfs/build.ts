@@ -99,8 +99,8 @@ interface Packing {
 }
 
 /**
- * Without options zstd, which is unpacked ten times as fast, for the start, and xz, which is a tenth
- * smaller, for the rest. A level alone is one of zstd for all.
+ * Without options zstd, which is unpacked ten times as fast, for the start, and xz, which is a
+ * tenth smaller, for the rest. A level alone is one of zstd for all.
  */
 function packingOf(architecture: Architecture, compression: string | undefined, level: string | undefined): Packing {
   const levelOfZstd = z.coerce.number().int().min(1).max(22);

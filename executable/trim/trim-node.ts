@@ -13,8 +13,9 @@ const unusedModules = /^(internal\/(deps\/amaro|deps\/v8|test_runner|debugger|re
 
 /**
  * Removes from Node what the programs never use: languages other than English, encodings other than
- * those of the web's plain texts, some built-in modules, and what only C++ exceptions need. The file
- * does not become smaller, but these 40 MB of it compress to nothing. Also the names of variables that it must not read.
+ * those of the web's plain texts, some built-in modules, and what only C++ exceptions need. The
+ * file does not become smaller, but these 40 MB of it compress to nothing. Also the names of
+ * variables that it must not read.
  * @param file an unchanged Node of the version that runs this; it is changed
  * @throws {Error} it has no data of ICU, or not this version's built-in modules or variables
  */

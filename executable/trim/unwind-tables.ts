@@ -2,10 +2,10 @@ import type { ElfImage, Section } from '../elf/image.ts';
 import { readUnwindTable, writeUnwindTable } from '../elf/unwind-table.ts';
 
 /**
- * Empties the descriptions of how to unwind the stack (`.eh_frame`, LSB, "Exception Frames") and the
- * table of them. Node is compiled without C++ exceptions: of its 102,522 functions (version 24.21) only
- * 236 of the C++ library's templates have code for them. One that is thrown ends the process, as with
- * the tables.
+ * Empties the descriptions of how to unwind the stack (`.eh_frame`, LSB, "Exception Frames") and
+ * the table of them. Node is compiled without C++ exceptions: of its 102,522 functions (version
+ * 24.21) only 236 of the C++ library's templates have code for them. One that is thrown ends the
+ * process, as with the tables.
  * @param file the bytes of `image`; it is changed
  * @throws {Error} the program has no such sections
  */
