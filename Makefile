@@ -175,7 +175,7 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 
 # Many minutes of emulation; `node test/boot/run.ts ROW…` without building anything.
 .PHONY: test-boot
-test-boot: setup build iso netboot ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent; ROWS="uefi-iso-cd …" for some
+test-boot: setup build iso netboot images os-image ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent, some to the end of an installation; ROWS="uefi-iso-cd …" for some
 	$(NODE) test/boot/run.ts $(ROWS)
 
 # What is not about Docker's own networks and log drivers, or the end of containers with their engine.

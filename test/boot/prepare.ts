@@ -49,7 +49,10 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
       const [kernel = '', initramfs = ''] = names;
       const url = `http://${siteAddress}`;
       const http = { [kernel]: image.kernel, [initramfs]: image.initramfs };
-      const lines = [`kernel ${url}${kernel} ${machineArguments}`, `initrd ${url}${initramfs}`];
+      // With UEFI the kernel loads the files that these arguments name, from iPXE.
+      const named = ['initramfs-x86_64', ...(row.hasSecondInitramfs === true ? ['site-initramfs'] : [])];
+      const given = named.map((name) => `initrd=${name}`).join(' ');
+      const lines = [`kernel ${url}${kernel} ${machineArguments} ${given}`, `initrd ${url}${initramfs}`];
       if (row.hasSecondInitramfs !== true) {
         return { machine: fromNetwork, served: { http, ipxeScript: [...lines, 'boot'].join('\n') } };
       }

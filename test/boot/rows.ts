@@ -24,6 +24,28 @@ export type Way =
   | 'iso-usb'
   | 'disk-uki';
 
+/**
+ * What may happen to a machine after its start, with what it needs for that.
+ *
+ * - `installed alone`: `nibs_install` installs without a tink server, the machine restarts, and the
+ *   system on its disk starts.
+ * - `failed alone`: `nibs_install` fails: the reason is on the console and in syslog, a report is
+ *   stored by HTTP PUT, and the machine stays as it is.
+ * - `installed over IPv6`: a workflow installs, with IPv6 as the only protocol of all servers.
+ * - `ssh login`: with what a second initramfs adds, a key logs in and a module is loaded.
+ * - `services killed`: engine (and containerd), agent, the script that starts it, network manager,
+ *   device manager and watchdog are killed amid an action: each is started again, and the action
+ *   goes on.
+ * - `reset by the watchdog`: nothing feeds the watchdog any more, and the machine restarts.
+ */
+export type StoryName =
+  | 'installed alone'
+  | 'failed alone'
+  | 'installed over IPv6'
+  | 'ssh login'
+  | 'services killed'
+  | 'reset by the watchdog';
+
 /** A virtual machine, and what it must come to. */
 export interface Row {
   readonly name: string;
@@ -37,10 +59,10 @@ export interface Row {
   readonly memoryMiB: number;
   readonly architecture: 'x86_64';
   /**
-   * The agent's first poll, when the disk is there by its identifier; the success of an action; or
-   * a line of the console that refuses what must not start.
+   * The agent's first poll, when the disk is there by its identifier; the success of an action; the
+   * end of a story; or a line of the console that refuses what must not start.
    */
-  readonly until: 'first poll' | 'success' | RegExp;
+  readonly until: 'first poll' | 'success' | StoryName | RegExp;
   /** True: a second initramfs of a site, with iPXE only; no registry can be reached. */
   readonly hasSecondInitramfs?: boolean;
   /** What is changed in the files that the machine loads. Default: nothing. */
@@ -58,6 +80,12 @@ export const rows: readonly Row[] = [
   ...(['virtio', 'sata', 'scsi', 'megasas', 'pvscsi', 'nvme', 'usb', 'sd'] as const).map(
     (disk): Row => ({ ...polls, name: `disk-${disk}`, firmware: 'bios', way: 'kernel', disk }),
   ),
+  { ...usual, name: 'install-alone', firmware: 'bios', way: 'kernel', until: 'installed alone' },
+  { ...usual, name: 'install-alone-fails', firmware: 'bios', way: 'kernel', until: 'failed alone' },
+  { ...usual, name: 'install-ipv6', firmware: 'bios', way: 'kernel', until: 'installed over IPv6' },
+  { ...usual, name: 'module-and-ssh', firmware: 'bios', way: 'kernel', until: 'ssh login' },
+  { ...usual, name: 'services-killed', firmware: 'bios', way: 'kernel', until: 'services killed' },
+  { ...usual, name: 'hung', firmware: 'bios', way: 'kernel', until: 'reset by the watchdog' },
   { ...polls, name: 'memory-1-gib', firmware: 'bios', way: 'kernel', memoryMiB: 1024 },
   { ...polls, name: 'bios-ipxe', firmware: 'bios', way: 'ipxe' },
   {
@@ -65,6 +93,10 @@ export const rows: readonly Row[] = [
     ...{ hasSecondInitramfs: true, until: 'success' },
   },
   { ...polls, name: 'uefi-ipxe', firmware: 'uefi', way: 'ipxe', card: 'e1000' },
+  {
+    ...{ ...usual, name: 'uefi-ipxe-two-initrds', firmware: 'uefi', way: 'ipxe' },
+    ...{ hasSecondInitramfs: true, until: 'success' },
+  },
   { ...polls, name: 'uefi-ipxe-uki', firmware: 'uefi', way: 'ipxe-uki' },
   { ...polls, name: 'uefi-disk-uki', firmware: 'uefi', way: 'disk-uki', disk: 'nvme' },
   { ...polls, name: 'uefi-http-uki', firmware: 'uefi', way: 'http-uki' },

@@ -5,6 +5,7 @@ import { whileProgressing } from '../sandbox/progress-limits.ts';
 import { makeEmptyDisk, prepare } from './prepare.ts';
 import type { Row } from './rows.ts';
 import { machineMac, type Site, startSite } from './site.ts';
+import { stories } from './stories.ts';
 
 /** What the kernel prints when it has started, and when Secure Boot has locked it down. */
 const started = /Linux version/;
@@ -19,9 +20,15 @@ const lockedDown = /Kernel is locked down from EFI Secure Boot/;
  * @throws {Error} it came to something else
  */
 export async function runRow(row: Row, directory: string, tap: string, signal: AbortSignal): Promise<number> {
+  const { until } = row;
+  if (typeof until === 'string' && until !== 'first poll' && until !== 'success') {
+    const startedAt = performance.now();
+    await stories[until]({ row, directory, tap, signal });
+    return (performance.now() - startedAt) / 1000;
+  }
   const { machine: way, served, action } = await prepare(row, directory);
   const empty = await makeEmptyDisk(directory, row.disk);
-  await using site = await startSite(directory, served, action);
+  await using site = await startSite(directory, served, action === undefined ? [] : [action]);
   const poweredOnAt = performance.now();
   await using machine = await startMachine({
     ...{ name: 'machine', directory, firmware: row.firmware, memoryMiB: row.memoryMiB, endsOnReboot: true, signal },

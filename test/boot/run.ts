@@ -4,7 +4,8 @@
  *
  *     node test/boot/run.ts [ROW…]
  *
- * Needs root, and `make iso netboot`. The logs of a row are in build/test-boot/<row>.
+ * Needs root, and `make iso netboot images os-image`. The logs of a row are in
+ * build/test-boot/<row>.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -15,6 +16,7 @@ import { createSandboxNetwork } from '../sandbox/network.ts';
 import { type Row, rows } from './rows.ts';
 import { runRow } from './run-row.ts';
 import { siteAddress } from './site.ts';
+import { fetchSshServer } from './ssh-login.ts';
 
 const directory = resolve(import.meta.dirname, '../../build/test-boot');
 
@@ -36,8 +38,9 @@ function findRow(name: string): Row {
   throw new Error(`no row ${name} (there are ${rows.map((row) => row.name).join(', ')})`);
 }
 
-/** Makes the network and runs this program in it. */
+/** Makes the network and runs this program in it. Inside, nothing can be downloaded any more. */
 async function main(): Promise<number> {
+  if (chosen.some(({ until }) => until === 'ssh login')) await fetchSshServer();
   await using network = await createSandboxNetwork({ name: 'nibs-boot', address: `${siteAddress}/29` });
   const again = [import.meta.filename, '--inside-with-tap', await network.addTap(), ...positionals];
   const inside = execa('ip', ['netns', 'exec', network.namespace, process.execPath, ...again], {

@@ -1,7 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { architectureOf } from '../../debian/architecture.ts';
 import { packAdditions, readAdditions } from '../../initramfs/additions/additions.ts';
+import type { AdditionOptions } from '../../initramfs/additions/options.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
@@ -27,14 +28,29 @@ export async function makeSecondInitramfs(directory: string): Promise<{ path: st
   const { certificate } = await createCertificateAuthority();
   await writeFile(at('ca.pem'), certificate);
   await writeFile(at('hello.tar'), await dockerArchive('hello:1.0', await busyboxImage()));
+  const path = await packSite(
+    { files: [at('files')], certificates: [at('ca.pem')], images: [`${embeddedImage}=${at('hello.tar')}`] },
+    directory,
+  );
+  return { path, certificateLine: certificate.split('\n')[1] ?? '' };
+}
+
+/**
+ * A second initramfs with what a site adds.
+ * @param directory takes it
+ * @returns its path
+ */
+export async function packSite(additions: Partial<AdditionOptions>, directory: string): Promise<string> {
   const given = {
-    ...{ files: [at('files')], certificates: [at('ca.pem')], images: [`${embeddedImage}=${at('hello.tar')}`] },
-    ...{ packages: [], modules: [], authorizedKeys: undefined, hasSshServer: false },
+    ...{ files: [], certificates: [], images: [], packages: [], modules: [] },
+    ...{ authorizedKeys: undefined, hasSshServer: false, ...additions },
   };
   const architecture = architectureOf('x86_64');
   const system = () => fetchSystem(cache, { architecture });
-  const { tree } = await readAdditions(given, { architecture, system, cache, scratch: at('modules') });
-  const path = at('site-initramfs');
+  // Beside the packages, because modules are hard links to theirs.
+  await using scratch = await mkdtempDisposable(join(cache, 'site-'));
+  const { tree } = await readAdditions(given, { architecture, system, cache, scratch: scratch.path });
+  const path = join(directory, 'site-initramfs');
   await writeFile(path, await packAdditions(tree, 0));
-  return { path, certificateLine: certificate.split('\n')[1] ?? '' };
+  return path;
 }

@@ -2,12 +2,15 @@ import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { type BootServerOptions, startBootServer } from '../sandbox/boot-server.ts';
 import { type DhcpOptions, startDhcp } from '../sandbox/dhcp.ts';
-import { startTinkServer } from '../sandbox/tink-server/server.ts';
+import { startTinkServer, type TinkEvent } from '../sandbox/tink-server/server.ts';
 
 /** The provisioner's address, on `br0` of the network namespace. */
 export const siteAddress = '192.168.1.1';
 
 export const machineMac = '08:00:27:00:00:01';
+
+/** What DHCP gives it. */
+export const machineAddress = '192.168.1.5';
 
 /** What the machine needs to find the tink server, as smee and boots give it, and a shell. */
 export const machineArguments = [
@@ -23,7 +26,7 @@ export interface ServedFiles extends Pick<DhcpOptions, 'uefiFile' | 'httpBootUrl
   readonly ipxeScript?: string;
 }
 
-/** An action of a workflow for the machine. */
+/** An action of the workflow for the machine. */
 export interface SiteAction {
   readonly image: string;
   readonly volumes: readonly string[];
@@ -32,7 +35,7 @@ export interface SiteAction {
 
 /** The servers for one machine. */
 export interface Site extends AsyncDisposable {
-  /** Until the server has the success of the action. */
+  /** Until the server has the success of all actions. */
   waitForSuccess(signal: AbortSignal): Promise<void>;
   /** Until an agent asks for work. */
   waitForPoll(signal: AbortSignal): Promise<void>;
@@ -43,7 +46,11 @@ export interface Site extends AsyncDisposable {
  * process.
  * @param directory takes logs
  */
-export async function startSite(directory: string, served: ServedFiles, action?: SiteAction): Promise<Site> {
+export async function startSite(
+  directory: string,
+  served: ServedFiles,
+  actions: readonly SiteAction[] = [],
+): Promise<Site> {
   await using started = new AsyncDisposableStack();
   const log = createWriteStream(join(directory, 'site.log'));
   started.adopt(log, () => new Promise<void>((resolve) => log.end(resolve)));
@@ -52,7 +59,9 @@ export async function startSite(directory: string, served: ServedFiles, action?:
     await startTinkServer({ dialect: 'v0.9', address: siteAddress, grpcPort: 42113, httpPort: 42114, tls: false }),
   );
   const workflow =
-    action && tink.createWorkflow(tink.createTemplate('example', templateOf(action)), { machine1: machineMac });
+    actions.length === 0
+      ? undefined
+      : tink.createWorkflow(tink.createTemplate('example', templateOf(actions)), { machine1: machineMac });
   tink.interfere = (rpc, request) => {
     log.write(`${rpc} ${JSON.stringify(request)}\n`);
     if (JSON.stringify(request).includes(machineMac)) polled.resolve();
@@ -71,7 +80,7 @@ export async function startSite(directory: string, served: ServedFiles, action?:
   started.use(
     await startDhcp({
       ...{ directory, interface: 'br0', address: siteAddress, netmask: '255.255.255.248', names: {} },
-      leases: [{ mac: machineMac, address: '192.168.1.5' }],
+      leases: [{ mac: machineMac, address: machineAddress }],
       scriptUrl: `http://${siteAddress}/auto.ipxe`,
       ...dhcp,
     }),
@@ -80,10 +89,12 @@ export async function startSite(directory: string, served: ServedFiles, action?:
   return {
     async waitForSuccess(signal) {
       if (workflow === undefined) throw new Error('there is no action');
-      const isOver = (status: string) => status !== 'STATE_RUNNING';
-      const events = await tink.waitFor(workflow, (all) => all.some((one) => isOver(one.status)), Infinity, signal);
-      const [end] = events.filter((one) => isOver(one.status));
-      if (end?.status !== 'STATE_SUCCESS') throw new Error(`the action ended with ${JSON.stringify(end)}`);
+      const endsOf = (events: readonly TinkEvent[]) => events.filter(({ status }) => status !== 'STATE_RUNNING');
+      const isFailed = ({ status }: TinkEvent) => status !== 'STATE_SUCCESS';
+      const isOver = (events: readonly TinkEvent[]) =>
+        endsOf(events).some(isFailed) || endsOf(events).length === actions.length;
+      const ends = endsOf(await tink.waitFor(workflow, isOver, Infinity, signal));
+      if (ends.some(isFailed)) throw new Error(`the action ended with ${JSON.stringify(ends.find(isFailed))}`);
     },
     async waitForPoll(signal) {
       const stopped = Promise.withResolvers<never>();
@@ -94,8 +105,8 @@ export async function startSite(directory: string, served: ServedFiles, action?:
   };
 }
 
-function templateOf(action: SiteAction): string {
-  const actions = [{ name: 'check', timeout: 600, ...action }];
+function templateOf(given: readonly SiteAction[]): string {
+  const actions = given.map((action, index) => ({ name: `check ${index + 1}`, timeout: 600, ...action }));
   const tasks = [{ name: 'provision', worker: '{{.machine1}}', actions }];
   return JSON.stringify({ version: '0.1', name: 'example', global_timeout: 3600, tasks });
 }

@@ -6,13 +6,12 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { z } from 'zod';
 import { findBootImage } from '../../initramfs/boot-media/boot-image.ts';
 import { fetchBootLoaders } from '../../initramfs/boot-media/boot-loaders.ts';
 import { writeIso } from '../../initramfs/boot-media/iso.ts';
 import { fetchMediaTools } from '../../initramfs/boot-media/media-tools.ts';
-import { engines } from '../../initramfs/package-sets.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
+import { engineOfImage } from '../boot/engine-of-image.ts';
 import { embeddedImage, fileContent, makeSecondInitramfs } from '../boot/second-initramfs.ts';
 import type { ConsoleLine } from '../sandbox/console.ts';
 import { type Machine, type MachineOptions, startMachine } from '../sandbox/machine.ts';
@@ -183,11 +182,6 @@ async function makeIso(directory: string, kernelArguments: string): Promise<stri
   await writeIso(path, image, builtIn, await fetchBootLoaders(cache, 'amd64'), directory, await fetchMediaTools(cache));
   await writeFile(path, serveAsSmee(await readFile(path), kernelArguments, 2048));
   return path;
-}
-
-async function engineOfImage() {
-  const manifest = await readFile(join(build, 'initramfs-x86_64.manifest.json'), 'utf8');
-  return z.object({ engine: z.enum(engines) }).parse(JSON.parse(manifest)).engine;
 }
 
 /** Serves `files` on the host's loopback, which the machine sees at 10.0.2.2. */

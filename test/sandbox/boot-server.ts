@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import { text } from 'node:stream/consumers';
 import send from 'send';
 import type { Certificate } from './certificates.ts';
 
@@ -11,6 +12,8 @@ export interface BootServerOptions {
   readonly files: Readonly<Record<string, string>>;
   /** Texts made when they are asked for: URL path → text. */
   readonly texts: Readonly<Record<string, () => string | Promise<string>>>;
+  /** Takes what is stored by HTTP PUT: URL path, content. Default: PUT is as GET. */
+  readonly onPut?: (path: string, content: string) => void;
   /** HTTPS with this certificate. Default: HTTP. */
   readonly tls?: Certificate;
   /** Called for each request once it was answered. */
@@ -52,10 +55,15 @@ async function answer(options: BootServerOptions, request: IncomingMessage, resp
   // As nginx: slashes in a row are one. The shim asks for //grubx64.efi and follows no redirect.
   const merged = (request.url ?? '/').replace(/\/{2,}/g, '/');
   const path = decodeURIComponent(new URL(merged, 'http://sandbox').pathname);
-  const text = options.texts[path];
-  if (text !== undefined) {
+  if (request.method === 'PUT' && options.onPut !== undefined) {
+    options.onPut(path, await text(request));
+    response.writeHead(201).end();
+    return;
+  }
+  const made = options.texts[path];
+  if (made !== undefined) {
     response.setHeader('Content-Type', 'text/plain; charset=utf-8');
-    response.end(await text());
+    response.end(await made());
     return;
   }
   for (const [prefix, target] of Object.entries(options.files)) {

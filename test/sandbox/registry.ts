@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer as createSocket } from 'node:ne
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { bracketed } from './bracketed.ts';
 import { type Certificate, type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { Image } from './image.ts';
@@ -74,7 +75,8 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
   const password = options.password ?? 'Admin1234';
   const authority = options.authority ?? (await createCertificateAuthority());
   const certificate = await authority.issue([address, 'localhost', ...(options.names ?? [])]);
-  await configure(directory, options, `${address}:${port}`, certificate, username, password);
+  const host = `${bracketed(address)}:${port}`;
+  await configure(directory, options, host, certificate, username, password);
 
   const authorityServer = await serve(authority.certificate);
   const start = () => startProcess(directory, address, port, options.networkNamespace);
@@ -83,7 +85,6 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     await process?.end();
     process = undefined;
   };
-  const host = `${address}:${port}`;
   const client: Client = { host, address, port, authorization: basic(username, password), ca: authority.certificate };
   return {
     host,

@@ -4,30 +4,34 @@
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, isIPv6, type Server, type Socket } from 'node:net';
 
 export class SyslogServer implements AsyncDisposable {
   readonly messages: string[] = [];
   readonly protocol: 'tcp' | 'udp';
-  port = 0;
+  readonly #address: string;
+  port: number;
   #server: Server | UdpSocket | undefined;
   readonly #sockets = new Set<Socket>();
   #arrived = Promise.withResolvers<void>();
 
-  constructor(protocol: 'tcp' | 'udp') {
+  /** @param options where it listens. Default: 127.0.0.1, and a free port */
+  constructor(protocol: 'tcp' | 'udp', { address = '127.0.0.1', port = 0 } = {}) {
     this.protocol = protocol;
+    this.#address = address;
+    this.port = port;
   }
 
   /** At the port it had before, if it had one. */
   async start(): Promise<void> {
     if (this.protocol === 'tcp') {
-      const server = createServer((socket) => this.#receive(socket)).listen(this.port, '127.0.0.1');
+      const server = createServer((socket) => this.#receive(socket)).listen(this.port, this.#address);
       await once(server, 'listening');
       this.port = (server.address() as AddressInfo).port;
       this.#server = server;
     } else {
-      const server = createSocket('udp4', (message) => this.#keep(message.toString()));
-      server.bind(this.port, '127.0.0.1');
+      const server = createSocket(isIPv6(this.#address) ? 'udp6' : 'udp4', (message) => this.#keep(message.toString()));
+      server.bind(this.port, this.#address);
       await once(server, 'listening');
       this.port = server.address().port;
       this.#server = server;

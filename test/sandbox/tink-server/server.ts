@@ -22,6 +22,7 @@ import type { Server as HttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Socket, type Server as SocketServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionInjector, Server as GrpcServer, ServerCredentials, status } from '@grpc/grpc-js';
+import { bracketed } from '../bracketed.ts';
 import { type Certificate, createCertificateAuthority } from '../certificates.ts';
 import { loopbackAddress } from '../loopback-address.ts';
 import { type CreateWorkflowOptions, createTemplate, createWorkflow, deleteWorkflow, pushHardware } from './create.ts';
@@ -171,12 +172,12 @@ export class TinkServer implements AsyncDisposable {
 
   /** `host:port` for TINKERBELL_GRPC_AUTHORITY. */
   get authority(): string {
-    return `${this.address}:${this.#ports.grpc}`;
+    return `${bracketed(this.address)}:${this.#ports.grpc}`;
   }
 
   /** Of the plain HTTP side, without a slash at the end. */
   get httpUrl(): string {
-    return `http://${this.address}:${this.#ports.http}`;
+    return `http://${bracketed(this.address)}:${this.#ports.http}`;
   }
 
   /** For TINKERBELL_CERT_URL. */
