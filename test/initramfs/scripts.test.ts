@@ -237,6 +237,23 @@ test('without a server the installer runs with the options of nibs_install, agai
   ]);
 });
 
+test('without a server the messages of the installer go to syslog_host', async () => {
+  await using machine = await makeInstallingMachine({
+    commandLine: 'nibs_install=-s syslog_host=192.168.1.1',
+    installer: () => 'exit 0',
+  });
+  // The second one finds the forwarding of the first.
+  await machine.run(
+    '$install; for try in $(seq 500); do grep -q supervise $directory/calls || sleep 0.01; done; $install',
+  );
+  deepEqual((await machine.calls()).sort(), [
+    'install -s',
+    'reboot',
+    'reboot',
+    'supervise syslog syslogd -n -R 192.168.1.1:514',
+  ]);
+});
+
 for (const [what, victims] of [
   ['the script of nibs_install is killed', '$!'],
   ['its subshells are killed with it', '$! $(pgrep -P $!)'],
@@ -298,6 +315,8 @@ async function makeInstallingMachine({
   await mkdir(join(directory, 'bin'));
   await program('flatcar-install', `echo "install $*" >>${calls}; ${installer(directory)}`);
   await program('nibs-report', `echo "report $*" >>${calls}`);
+  const supervise = `echo $$ >${directory}/supervisor-$1; echo "supervise $*" >>${calls}; exec sleep 1000`;
+  await writeFile(join(directory, 'supervise'), `#!/bin/sh\n${supervise}\n`, { mode: 0o755 });
   await program('reboot', `echo reboot >>${calls}; kill $PPID`);
   await writeFile(join(directory, 'active'), 'null\n');
   await writeFile(join(directory, 'cmdline'), `${commandLine}\n`);
