@@ -5,6 +5,11 @@ const pageBytes = 4096;
 /** A shorter run of zeroes is cheaper to write than to pass separately. */
 const zeroRunBytes = 64 * 1024;
 const slotBytes = 1024 * 1024;
+/**
+ * A longer run is passed on in parts: that an image is larger than the disk shows before all of it
+ * is decoded.
+ */
+const maxZeroRunBytes = 1024 * 1024 * 1024;
 
 /**
  * Arranges decoded bytes for writing to a disk: every extent starts at a multiple of 4096 bytes of
@@ -66,7 +71,7 @@ class Assembly {
       rest -= taken;
     }
     const tail = rest % pageBytes;
-    this.#zeroes += rest - tail;
+    yield* this.#addZeroPages(rest - tail);
     yield* this.add(zeroPage.subarray(0, tail));
   }
 
@@ -86,8 +91,16 @@ class Assembly {
       if (end > position) yield* this.#append(pages.subarray(position, end));
       position = end;
       while (position < pages.length && isZero(pages.subarray(position, position + pageBytes))) position += pageBytes;
-      this.#zeroes += position - end;
+      yield* this.#addZeroPages(position - end);
     }
+  }
+
+  *#addZeroPages(lengthBytes: number): Generator<Extent> {
+    this.#zeroes += lengthBytes;
+    if (this.#zeroes < maxZeroRunBytes) return;
+    yield* this.#flush();
+    yield { kind: 'zero', lengthBytes: this.#zeroes };
+    this.#zeroes = 0;
   }
 
   /**

@@ -105,3 +105,17 @@ function longZeroRuns(image: Buffer): number[] {
   if (run >= 64 * KiB) runs.push(run);
   return runs;
 }
+
+test('wholePages() passes on zeroes before their end: a flood of them is refused by its reader', async () => {
+  let decoded = 0;
+  async function* flood(): AsyncGenerator<Extent> {
+    for (; decoded < 20 * 1024; decoded++) yield { kind: 'zero', lengthBytes: MiB };
+  }
+  let offset = 0;
+  for await (const extent of wholePages(flood())) {
+    assert.ok(extent.kind === 'zero');
+    offset += extent.lengthBytes;
+    if (offset > 1024 * MiB) break;
+  }
+  assert.ok(decoded < 2 * 1024, `${decoded} MiB were decoded`);
+});
