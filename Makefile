@@ -178,6 +178,12 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 test-boot: setup build iso netboot images os-image ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent, some to the end of an installation; ROWS="uefi-iso-cd …" for some
 	$(NODE) test/boot/run.ts $(ROWS)
 
+# Some minutes of emulation.
+.PHONY: test-disks
+test-disks: setup build initramfs ## A virtual machine with disks of many kinds and uses (SATA, NVMe, USB, SD; mdadm, LVM, LUKS, bcache, multipath): what flatcar-install says of them
+	@test/install-system-packages.sh test/system-packages-disks.txt
+	$(NODE) test/disks/run.ts
+
 # What is not about Docker's own networks and log drivers, or the end of containers with their engine.
 ENGINE_TESTS := $(addprefix test/agent/runtime/,container-runtime images hostname credentials pull-failures adoption flood)
 .PHONY: test-podman

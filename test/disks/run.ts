@@ -1,0 +1,186 @@
+/**
+ * A virtual machine with disks on SATA, NVMe, USB, SD and SCSI, in use by mdadm, LVM, LUKS, bcache,
+ * multipath, loop devices, swap and another mount namespace, with the kernel of the boot image.
+ * Compares what `flatcar-install --list-disks`, `-s` and `-d` say of them, and prints a table. The
+ * exit code is 1 if one differs.
+ *
+ *     node test/disks/run.ts
+ *
+ * Needs root, `make build initramfs`, and the tools of test/system-packages-disks.txt, which run in
+ * the machine. The console is in build/test-disks.
+ */
+import { chmod, copyFile, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { execa } from 'execa';
+import { architectureOf } from '../../debian/architecture.ts';
+import { fetchSystem } from '../../initramfs/system.ts';
+import { table } from '../e2e/table.ts';
+import { type MachineDisk, startMachine } from '../sandbox/machine.ts';
+
+const build = resolve(import.meta.dirname, '../../build');
+const directory = join(build, 'test-disks');
+
+const programs = [
+  ...['mdadm', 'lvm', 'cryptsetup', 'make-bcache', 'dmsetup', 'losetup', 'mount', 'umount', 'sfdisk', 'mke2fs'],
+  ...['mkswap', 'swapon', 'lsblk', 'blkid', 'unshare', 'blockdev', 'dash'],
+];
+const modules = [
+  ...['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'ahci', 'nvme', 'xhci_pci', 'usb_storage', 'sdhci_pci'],
+  ...['mmc_block', 'loop', 'ext4', 'btrfs', 'dm_mod', 'dm_crypt', 'dm_multipath', 'dm_service_time', 'raid1'],
+  ...['bcache', 'xts', 'aes_generic', 'algif_skcipher'],
+];
+
+/** `device`: what `-d` says, if it is not asked for the list. `list`: the reason there. */
+interface Row {
+  readonly what: string;
+  readonly bus: NonNullable<MachineDisk['bus']>;
+  readonly sizeBytes: number;
+  readonly list: RegExp;
+  readonly device?: RegExp;
+}
+
+const rows: readonly Row[] = [
+  { what: 'free, SATA', bus: 'sata', sizeBytes: 26000000512, list: /^usable, but not the smallest$/ },
+  { what: 'free, NVMe', bus: 'nvme', sizeBytes: 30000000000, list: /^usable, but not the smallest$/ },
+  { what: 'USB', bus: 'usb', sizeBytes: 11000000512, list: /attached by USB/ },
+  { what: 'SD card', bus: 'sd', sizeBytes: 17179869184, list: /an SD card/ },
+  { what: 'RAID, stopped', bus: 'scsi', sizeBytes: 12000000000, list: /partition \S+2 .* Linux RAID .*--wipe-members/ },
+  { what: 'RAID, stopped', bus: 'scsi', sizeBytes: 12100000256, list: /partition \S+2 .* Linux RAID .*--wipe-members/ },
+  { what: 'LVM, no volume', bus: 'scsi', sizeBytes: 13000000000, list: /partition \S+2 .* LVM .*--wipe-members/ },
+  { what: 'LUKS, closed', bus: 'scsi', sizeBytes: 14000000000, list: /it has a signature of LUKS/ },
+  use('bcache', 15000000000, 'scsi', /it is held by \/dev\/bcache0/),
+  use('multipath', 16000000000, 'scsi', /it is held by \/dev\/mapper\/mpatha \(mpath\)/),
+  { what: 'multipath', bus: 'scsi', sizeBytes: 16100000256, list: /held by \/dev\/mapper\/mpatha \(mpath\)/ },
+  use('LVM, mounted', 17000000000, 'scsi', /held by \/dev\/mapper\/busy-data \(lvm\)/),
+  use('loop device', 18000000000, 'scsi', /\S+2 is held by \/dev\/loop0 \(loop\)/),
+  use('swap', 19000000000, 'scsi', /\S+2 is used as swap/),
+  use('other namespace', 20000000000, 'virtio', /mounted at \/hidden in the mount namespace of process \d+/),
+  use('LUKS, open', 21000000000, 'scsi', /held by \/dev\/mapper\/plain \(crypt\)/),
+  use('RAID, active', 22000000000, 'scsi', /held by \/dev\/md101 \(raid1\)/),
+  { what: 'RAID, active', bus: 'scsi', sizeBytes: 22100000256, list: /held by \/dev\/md101 \(raid1\)/ },
+];
+
+function use(what: string, sizeBytes: number, bus: NonNullable<MachineDisk['bus']>, reason: RegExp): Row {
+  return { what, bus, sizeBytes, list: reason, device: reason };
+}
+
+/** What the other calls must say, by their names in guest.sh. */
+const calls: Readonly<Record<string, RegExp>> = {
+  smallest: /^Would install to \/dev\/mapper\/mpatha$/m,
+  never: /^Would install to \/dev\/sd\w+$/m,
+  wipe: /^Warning: \S+: its partition \S+ has a signature of Linux RAID .*\n(.*\n)*Would install to \/dev\/sd\w+$/m,
+  usb: /^Would install to \/dev\/sd\w+$/m,
+  large: /^Would install to \/dev\/nvme0n1$/m,
+  named: /^Warning: \S+: its partition \S+ has a signature of Linux RAID \(linux_raid_member\), and is overwritten$/m,
+};
+
+const started = performance.now();
+process.exitCode = await main();
+process.stdout.write(`${((performance.now() - started) / 1000).toFixed(0)} s\n`);
+
+async function main(): Promise<number> {
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { recursive: true });
+  const initramfs = await makeInitramfs();
+  const disks = await Promise.all(rows.map(makeDisk));
+  const signal = AbortSignal.timeout(20 * 60 * 1000);
+  await using machine = await startMachine({
+    ...{ name: 'machine', directory, memoryMiB: 3072, disks, endsOnReboot: true, signal },
+    boot: { kind: 'kernel', kernel: join(build, 'vmlinuz-x86_64'), initramfs, commandLine: 'console=ttyS0 panic=-1' },
+  });
+  await machine.console.waitForLine(/^DONE$/, { signal });
+  const results = new Map<string, string>();
+  for (const { text } of machine.console.lines) {
+    const [, name, encoded] = /^RESULT (\w+) (\S+)$/.exec(text) ?? [];
+    if (name !== undefined && encoded !== undefined) results.set(name, Buffer.from(encoded, 'base64').toString());
+  }
+  for (const { path } of disks) await rm(path);
+  return compare(results);
+}
+
+function compare(results: ReadonlyMap<string, string>): number {
+  const { disks }: { disks: { disk: { sizeBytes: number }; reason: string }[] } = JSON.parse(results.get('list') ?? '');
+  const lines: string[][] = [];
+  const add = (what: string, said: string, expected: RegExp) =>
+    lines.push([
+      expected.test(said) ? 'good' : 'WRONG',
+      what,
+      (expected.exec(said)?.[0] ?? said).trim().split('\n').at(-1) ?? '',
+    ]);
+  for (const { what, bus, sizeBytes, list, device } of rows) {
+    const found = disks.find(({ disk }) => disk.sizeBytes === Math.floor(sizeBytes / 512) * 512);
+    add(`--list-disks: ${what} (${bus})`, found?.reason ?? 'not listed', list);
+    if (device !== undefined) add(`-d: ${what} (${bus})`, results.get(String(sizeBytes)) ?? '', device);
+  }
+  for (const [name, expected] of Object.entries(calls)) add(name, results.get(name) ?? '', expected);
+  process.stdout.write(table(['', 'asked', 'answer'], lines));
+  return lines.some(([verdict]) => verdict === 'WRONG') ? 1 : 0;
+}
+
+async function makeDisk({ bus, sizeBytes }: Row, position: number): Promise<MachineDisk> {
+  const path = join(directory, `disk${position}`);
+  await using file = await open(path, 'wx');
+  await file.truncate(Math.floor(sizeBytes / 512) * 512);
+  return { path, bus };
+}
+
+/** Tools of this machine with their libraries, modules of the boot image, flatcar-install. */
+async function makeInitramfs(): Promise<string> {
+  const root = join(directory, 'root');
+  await mkdir(join(root, 'bin'), { recursive: true });
+  const paths = await Promise.all(programs.map(findProgram));
+  const executable = join(build, 'nibs-linux-x64');
+  for (const path of paths) await place(path, join(root, 'usr/bin', basename(path)));
+  for (const name of ['pvcreate', 'vgcreate', 'lvcreate'])
+    await execa('ln', ['-s', 'lvm', join(root, 'usr/bin', name)]);
+  await place(executable, join(root, 'usr/bin/flatcar-install'));
+  await place('/bin/busybox', join(root, 'bin/busybox'));
+  // Not busybox: that runs its own programs of these names.
+  await execa('ln', ['-s', '/usr/bin/dash', join(root, 'bin/sh')]);
+  for (const path of await librariesOf([...paths, executable])) await place(path, join(root, path));
+  await place(join(import.meta.dirname, 'guest.sh'), join(root, 'init'));
+  await chmod(join(root, 'init'), 0o755);
+  await writeFile(join(root, 'modules'), `${(await placeModules(root)).join('\n')}\n`);
+  const path = join(directory, 'initramfs');
+  await execa('sh', ['-c', `cd ${root} && find . | cpio --quiet --create --format=newc >${path}`]);
+  await rm(root, { recursive: true });
+  return path;
+}
+
+async function findProgram(name: string): Promise<string> {
+  const { stdout } = await execa('sh', ['-c', `PATH=$PATH:/usr/sbin:/sbin command -v ${name}`]);
+  return stdout;
+}
+
+async function place(from: string, to: string): Promise<void> {
+  await mkdir(dirname(to), { recursive: true });
+  await copyFile(from, to);
+}
+
+async function librariesOf(files: readonly string[]): Promise<Set<string>> {
+  const { stdout } = await execa('ldd', files, { reject: false });
+  const found = [...stdout.matchAll(/(\/\S+\.so\S*) \(0x/g)].map(([, path = '']) => path);
+  // The executable loads it by its name.
+  const gcc = (await readFile('/etc/ld.so.cache')).toString('latin1').match(/\/lib\/[\w-]+\/libgcc_s\.so\.1/)?.[0];
+  return new Set([...found, ...(gcc === undefined ? [] : [gcc])]);
+}
+
+/** @returns their paths in the machine, in the order in which they are loaded */
+async function placeModules(root: string): Promise<string[]> {
+  const system = await fetchSystem(join(build, 'cache'), { architecture: architectureOf('x86_64') });
+  const base = join(system.packages, 'usr');
+  const placed = new Set<string>();
+  for (const name of modules) {
+    const args = ['-d', base, '-S', system.kernelVersion, '--show-depends', name];
+    const { stdout } = await execa('/sbin/modprobe', args);
+    for (const [, path = ''] of stdout.matchAll(/^insmod (\S+)/gm)) {
+      const target = `/${relative(base, path)}`.replace(/\.xz$/, '');
+      if (placed.has(target)) continue;
+      placed.add(target);
+      await mkdir(dirname(join(root, target)), { recursive: true });
+      if (path.endsWith('.xz')) await execa('sh', ['-c', `xz --decompress --stdout ${path} >${join(root, target)}`]);
+      else await copyFile(path, join(root, target));
+    }
+  }
+  return [...placed];
+}
