@@ -1,8 +1,10 @@
+import { InstallError } from '../errors.ts';
+
 /**
  * A compressed image that cannot be decoded: it is damaged, truncated, or of an unsupported format.
  */
-export class DecompressError extends Error {
-  override readonly name = 'DecompressError';
+export class DecompressError extends InstallError {
+  override readonly name: string = 'DecompressError';
   /**
    * Offset in the compressed file of the block or header that cannot be decoded, if the format
    * shows it.
@@ -10,7 +12,12 @@ export class DecompressError extends Error {
   readonly offsetBytes: number | undefined;
 
   constructor(message: string, options: { offsetBytes?: number; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    super({
+      what: 'decode',
+      target: 'the image',
+      why: message.replace(/^cannot decode the image: /, ''),
+      cause: options.cause,
+    });
     this.offsetBytes = options.offsetBytes;
   }
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
+import { OperationError } from '../../../errors/operation-error.ts';
 import { decompress } from '../../../installer/decompress/decompress.ts';
 import { DecompressError } from '../../../installer/decompress/error.ts';
 import { chunks, collect } from './bzip2/decode.ts';
@@ -131,3 +132,13 @@ for (const [name, bytes] of Object.entries(containers)) {
     await assert.rejects(decode(chunks(bytes, 100)), { message: new RegExp(`it is ${name}, not a disk image`) });
   });
 }
+
+test('what a user gave that is no image is no internal error: it has a what, a target and a why', async () => {
+  const zip = containers['a zip archive'] ?? assert.fail();
+  const why = 'it is a zip archive, not a disk image (raw, or compressed with bzip2, gzip, xz or zstd)';
+  await assert.rejects(decode(chunks(zip, 100)), (error) => {
+    assert.ok(error instanceof OperationError);
+    assert.deepEqual([error.what, error.target, error.why], ['decode', 'the image', why]);
+    return true;
+  });
+});
