@@ -213,7 +213,7 @@ async function addModules(system: Tree, sources: Sources): Promise<Tree> {
   for (const [path, entry] of all.entries) {
     if (entry.kind !== 'file') continue;
     const module = posix.relative(modulesDirectory(sources), path);
-    if (textIndexes.has(module)) continue;
+    if (unreadIndexes.has(module)) continue;
     // They are loaded already.
     if (early.has(module) || early.has(`${module}.xz`)) continue;
     const isFrequent = !module.startsWith('kernel/') || frequent.has(module) || frequent.has(`${module}.xz`);
@@ -222,8 +222,12 @@ async function addModules(system: Tree, sources: Sources): Promise<Tree> {
   return others;
 }
 
-/** kmod reads these in their other form, which ends with `.bin`. */
-const textIndexes = new Set(['alias', 'dep', 'order', 'symbols'].map((name) => `modules.${name}`));
+/**
+ * Files of the index that no program of the machine reads: kmod takes their other form, which ends
+ * with `.bin`, and busybox, whose shell prefers its own modprobe, takes modules.dep and
+ * modules.alias.
+ */
+const unreadIndexes = new Set(['modules.order', 'modules.symbols']);
 
 function modulesIn({ packages, kernelVersion }: Sources): string {
   return join(packages, 'lib/modules', kernelVersion);
