@@ -199,9 +199,9 @@ const cases: readonly Case[] = [
     asking: 'bond0',
     bond: '802.3ad 4 fast 1',
     mac: '08:00:27:00:00:01',
-    // Of the machine itself and of its partner, for the bond and for each card.
+    // Of the partner, for the bond and for each card; the cards join in any order.
     aggregation:
-      /Number of ports 2 .*Partner Mac Address (08:00:27:00:00:0[34]) Slave Interface eth0 .*system mac address \1 Slave Interface eth1 .*system mac address \1$/,
+      /^(?=.* Interface eth0 )(?=.* Interface eth1 ).*Number of ports 2 .*Partner Mac Address (08:00:27:00:00:0[34]) Slave .*system mac address \1 Slave .*system mac address \1$/,
   },
 ];
 
