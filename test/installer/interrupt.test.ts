@@ -46,9 +46,9 @@ function randomFrom(start: number): () => number {
 type OrderlyState = 'as it was' | 'no table' | 'only the saved partition' | 'installed';
 
 /**
- * A killed installer can also leave the image's table as the backup alone. It is written when all of
- * the image is on the disk, verified and configured: firmware that boots from a backup boots a whole
- * system.
+ * A killed installer can also leave the image's table as the backup alone. It is written when all
+ * of the image is on the disk, verified and configured: firmware that boots from a backup boots a
+ * whole system.
  */
 type State = OrderlyState | 'the backup of the table written';
 
