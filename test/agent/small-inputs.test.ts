@@ -3,8 +3,12 @@
  * event loop for less than 50 ms, takes little memory, and /healthz answers meanwhile.
  */
 import assert from 'node:assert/strict';
+import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { Server, ServerCredentials, type UntypedHandleCall } from '@grpc/grpc-js';
+import { resolveUser } from '../../agent/runtime/containerd/spec/container-user.ts';
 import { createServerTransport } from '../../agent/transport/grpc/server.ts';
 import { ActionListError } from '../../agent/transport/nats/action-list.ts';
 import { readList } from '../../agent/transport/nats/read-list.ts';
@@ -67,6 +71,28 @@ const emptyAction: WorkflowAction = {
 };
 
 const oneWorkflow = WorkflowContextList.encode({ workflowContexts: [context('w1')] }).finish();
+
+describe('a hostile image', () => {
+  for (const [what, line] of [
+    ['of empty lines', '\n'],
+    ['of short lines', 'a\n'],
+    ['of fields without an end', ':'],
+    ['of members without an end', ','],
+  ] as const) {
+    test(`has lists of users and groups ${what}`, async () => {
+      await using image = await mkdtempDisposable(join(tmpdir(), 'nibs-image-'));
+      await mkdir(join(image.path, 'etc'));
+      await writeFile(join(image.path, 'etc/passwd'), `ana:x:1:2\n${line.repeat(MiB / line.length - 100)}`);
+      await writeFile(
+        join(image.path, 'etc/group'),
+        `all:x:3:${line.repeat(MiB / line.length - 100)}\nown:x:4:b,ana\n`,
+      );
+      await assertLoopIsFree(what, async () => {
+        assert.deepEqual(await resolveUser('ana', image.path), { uid: 1, gid: 2, additionalGids: [4] });
+      });
+    });
+  }
+});
 
 describe('a hostile tink server', () => {
   const dialect = 'v0.2';

@@ -1,5 +1,6 @@
 import { lstat, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { PlacedFileError, readPlacedFile } from '../../../../files/read-placed-file.ts';
 import { ignoreMissing } from '../ignore-missing.ts';
 import { SpecError } from './spec-error.ts';
@@ -22,21 +23,21 @@ export async function resolveUser(text: string | undefined, rootfs: string): Pro
   const [user = '', group = ''] = (text ?? '').split(':');
   const refuse = (why: string) => new SpecError({ what: 'run as', target: `user ${JSON.stringify(text)}`, why });
   const wanted = user === '' ? '0' : user;
-  const known = (await entriesOf(rootfs, '/etc/passwd')).find(
-    ([name, , uid]) => wanted === (isNumber(wanted) ? uid : name),
-  );
+  const isWanted = ([name, , uid]: Entry) => wanted === (isNumber(wanted) ? uid : name);
+  const [known] = await findEntries(await readText(rootfs, '/etc/passwd'), isWanted);
   const uid = idOf(known?.[2] ?? wanted);
   if (uid === undefined) throw refuse(`the image has no user ${user} in /etc/passwd`);
-  const groups = await entriesOf(rootfs, '/etc/group');
+  const groups = await readText(rootfs, '/etc/group');
   if (group !== '') {
-    const gid = idOf(groups.find(([name]) => name === group)?.[2] ?? group);
+    const [entry] = await findEntries(groups, ([name]) => name === group);
+    const gid = idOf(entry?.[2] ?? group);
     if (gid === undefined) throw refuse(`the image has no group ${group} in /etc/group`);
     return { uid, gid, additionalGids: [] };
   }
-  const member = groups.filter(([, , , members = '']) => known !== undefined && members.split(',').includes(known[0]));
+  const isMember = ([, , , members = '']: Entry) => known !== undefined && `,${members},`.includes(`,${known[0]},`);
   return {
     ...{ uid, gid: idOf(known?.[3] ?? '0') ?? 0 },
-    additionalGids: member.map(([, , gid = '']) => idOf(gid)).filter((gid) => gid !== undefined),
+    additionalGids: (await findEntries(groups, isMember)).flatMap(([, , gid = '']) => idOf(gid) ?? []),
   };
 }
 
@@ -52,18 +53,32 @@ function idOf(text: string): number | undefined {
 /** Some ten thousand users. An image of half a megabyte can have a file of any size. */
 const maxUserFileBytes = 1024 * 1024;
 
-/** The lines of passwd(5) or group(5), or none. */
-async function entriesOf(rootfs: string, path: string): Promise<[string, ...string[]][]> {
+/** The first fields of a line of passwd(5) or group(5). */
+type Entry = readonly [string, ...string[]];
+
+/** passwd(5) or group(5) of the image; empty if it has none. */
+async function readText(rootfs: string, path: string): Promise<string> {
   const real = await realPathWithin(rootfs, path);
   try {
-    const content = await ignoreMissing(readPlacedFile(real, maxUserFileBytes));
-    const lines = content?.toString('utf8').split('\n') ?? [];
-    return lines.map((line) => line.trim().split(':') as [string, ...string[]]);
+    return (await ignoreMissing(readPlacedFile(real, maxUserFileBytes)))?.toString('utf8') ?? '';
   } catch (error) {
     if (!(error instanceof PlacedFileError)) throw error;
-    if (error.reason === 'not-regular') return [];
+    if (error.reason === 'not-regular') return '';
     throw new SpecError({ what: 'read', target: `${path} in the image`, why: `it ${error.message}`, cause: error });
   }
+}
+
+/** A MiB can be a million lines: the event loop is held for some milliseconds at a time. */
+async function findEntries(text: string, isWanted: (entry: Entry) => boolean): Promise<Entry[]> {
+  const found: Entry[] = [];
+  let count = 0;
+  for (const [line] of text.matchAll(/[^\n]+/g)) {
+    const entry = line.trim().split(':', 4) as [string, ...string[]];
+    if (isWanted(entry)) found.push(entry);
+    count += 1;
+    if (count % 10_000 === 0) await setImmediate();
+  }
+  return found;
 }
 
 /** Follows links as if the directory were `/`, like chroot(2). */
