@@ -28,7 +28,7 @@ for version in "${versions[@]}"; do
   fi
   "$clone/build/tink-agent" --version
   # `sha256sum` prints the path too; only the sum is compared.
-  sha256sum <"$clone/build/nibs-linux-"* >>"$scratch/sums"
+  sha256sum <"$clone/build/tink-agent" >>"$scratch/sums"
   echo "npm $version: set up and built in $((SECONDS - began)) s"
 done
 

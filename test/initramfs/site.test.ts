@@ -38,7 +38,7 @@ test('layOutSite() puts mirrors, authorities and key where the installer reads t
   const tree = await layOut(source);
   const authorities = [await readFile(source.authorities, 'utf8')];
   const keyFile = join(tree, 'etc/flatcar-install/signing-key.asc');
-  assert.deepEqual(await readSite(tree), { baseUrls: source.mirrors, keyFile, authorities });
+  assert.deepEqual(await readSite(tree), { baseUrls: source.mirrors, keyFile, authorities, waitSeconds: 0 });
   assert.deepEqual(await readFile(keyFile), await readFile(source.key));
 });
 
