@@ -168,6 +168,16 @@ async function assertNothingLeft({ disk, temporary }: Run): Promise<void> {
   assert.deepEqual(await attachedLoops(disk.path), [], 'loop devices');
 }
 
+/** What a killed run had mounted and attached stays: no process was left to clean up. */
+async function removeLeft({ disk, temporary }: Run): Promise<void> {
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' ')[4] ?? '');
+  for (const mount of mounts.filter((path) => path.startsWith(temporary)).reverse()) await execa('umount', [mount]);
+  const { stdout } = await execa('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
+  const ofFiles = stdout.split('\n').filter((line) => line.includes(temporary));
+  for (const device of [...(await attachedLoops(disk.path)), ...ofFiles.map((line) => line.split(' ')[0] ?? '')])
+    await execa('losetup', ['--detach', device], { reject: false }); // the end of its mount may have detached it
+}
+
 /**
  * Waits for the end; the disk is in one of the states there are, and the program has said in which.
  */
@@ -325,11 +335,7 @@ test(`flatcar-install is killed at any moment: the disk boots all or nothing (SE
       await Promise.race([sleep(delay), run.child]);
       run.child.kill('SIGKILL');
       await run.child;
-      // What it had mounted stays: no process was left to clean up.
-      for (const device of await attachedLoops(run.disk.path)) {
-        await execa('umount', [device], { reject: false });
-        await execa('losetup', ['--detach', device], { reject: false });
-      }
+      await removeLeft(run);
       const state = await run.disk.state();
       const changed: readonly State[] = ['installed', 'the backup of the table written'];
       const possible = ['as it was', saving ? 'only the saved partition' : 'no table', ...changed];
