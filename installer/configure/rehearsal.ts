@@ -64,7 +64,7 @@ async function checkTemporaryDirectory(sizeBytes: number): Promise<void> {
     await using work = await makeWorkDirectory();
     await using file = await open(join(work.path, 'room'), 'wx', 0o600);
     const piece = Buffer.alloc(mebibyte, 1);
-    for (let written = 0; written < sizeBytes; written += piece.length) await file.write(piece);
+    for (let written = 0; written < sizeBytes; written += piece.length) await file.writeFile(piece);
     await file.sync();
   } catch (cause) {
     throw new ConfigurationError({
