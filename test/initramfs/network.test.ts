@@ -250,7 +250,6 @@ test('a cable that is moved to another network: the old address goes, the new on
   const printed = machine.console.lines.flatMap(({ text }) => text.match(/^move: (\w+: .*)$/)?.[1] ?? []);
   const digits = (line: string) => line.replaceAll(/(10\.\d\.0)\.\d\d/g, '$1.x');
   deepEqual(printed.map(digits), [
-    'message: network up 10.0.0.x on eth0',
     'message: eth0 has lost the address 10.0.0.x: no link',
     'message: eth0 has the address 10.2.0.x',
     'address: 10.2.0.x/24',

@@ -37,7 +37,13 @@ test('lockFile() ends its wait when its signal is aborted; the lock stays held',
     reason,
   );
   const events: string[] = [];
-  const third = lockFile(path, { onWait: () => events.push('third waits') });
+  const waits = Promise.withResolvers<void>();
+  const onWait = () => {
+    events.push('third waits');
+    waits.resolve();
+  };
+  const third = lockFile(path, { onWait });
+  await waits.promise;
   await first[Symbol.asyncDispose]();
   await (await third)[Symbol.asyncDispose]();
   deepEqual(events, ['third waits']);
