@@ -8,6 +8,7 @@ import { Pieces } from './pieces.ts';
 import { Pool } from './pool.ts';
 import { Schedule } from './schedule.ts';
 import { startWorker } from './start-worker.ts';
+import { InvalidStreamError, Stream } from './stream.ts';
 import { hasSimd } from './wasm-kernel.ts';
 
 export interface Bzip2Options {
@@ -98,7 +99,7 @@ async function* joined(
   schedule: Schedule,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Extent, number> {
-  const stream = new Stream(await firstLevel(pieces, schedule, signal));
+  let stream = new Stream(await firstLevel(pieces, schedule, signal));
   /** Bit of the file where the next block, or the end of the stream, begins. */
   let position = 32;
   schedule.restart(position);
@@ -141,34 +142,33 @@ async function* joined(
         case 'invalid':
           throw invalid(firstBit + event.bit, event.reason);
         default:
-          stream.check(event, firstBit);
+          stream = checked(stream, event, firstBit);
           more = true;
       }
     }
   }
 }
 
-/** Checks what depends on the beginning of the stream, which the threads do not know. */
-class Stream {
-  #level: number;
-  #crc = 0;
-
-  constructor(level: number) {
-    this.#level = level;
-  }
-
-  check(event: Extract<PieceEvent, { kind: 'blocks' | 'end of stream' | 'stream' }>, firstBit: number): void {
-    if (event.kind === 'stream') {
-      this.#level = event.level;
-      this.#crc = 0;
-    } else if (event.kind === 'end of stream') {
-      if (event.crc !== this.#crc >>> 0) throw invalid(firstBit + event.bit, 'the checksum of the stream is wrong');
-    } else {
-      if (event.length > this.#level * 100_000) {
-        throw invalid(firstBit + event.bit, `it is longer than level ${this.#level} allows`);
-      }
-      for (let i = 0; i < event.count; i++) this.#crc = ((this.#crc << 1) | (this.#crc >>> 31)) ^ event.crc;
+/**
+ * Checks what depends on the beginning of the stream, which the threads do not know.
+ * @returns the stream that is read after the event
+ */
+function checked(
+  stream: Stream,
+  event: Extract<PieceEvent, { kind: 'blocks' | 'end of stream' | 'stream' }>,
+  firstBit: number,
+): Stream {
+  try {
+    if (event.kind === 'end of stream') {
+      stream.end(event.bit, event.crc);
+      return stream;
     }
+    const current = event.kind === 'stream' ? new Stream(event.level) : stream;
+    current.addSummary(event.blocks);
+    return current;
+  } catch (error) {
+    if (error instanceof InvalidStreamError) throw invalid(firstBit + error.bit, error.message);
+    throw error;
   }
 }
 

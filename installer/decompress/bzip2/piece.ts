@@ -1,5 +1,6 @@
-import { decodeStatus, expanded, type Kernel } from './kernel.ts';
+import { decodeStatus, expanded, type Kernel, outputBytes, zeroRunBytes } from './kernel.ts';
 import { blockMagic, endMagic, findMagic, magicBits } from './magic.ts';
+import { BlocksOfStream, type BlocksSummary, InvalidStreamError, Stream } from './stream.ts';
 
 /**
  * A part of the compressed file, decoded by one worker. Bits count from the beginning of the bytes
@@ -24,19 +25,12 @@ export type PieceEvent =
   | { readonly kind: 'start'; readonly bit: number }
   | { readonly kind: 'data'; readonly buffer: ArrayBuffer; readonly lengthBytes: number }
   | { readonly kind: 'zero'; readonly lengthBytes: number }
-  /**
-   * The data since the last such event were `count` equal blocks, each of which had the stored
-   * checksum.
-   */
-  | {
-      readonly kind: 'blocks';
-      readonly bit: number;
-      readonly count: number;
-      readonly crc: number;
-      readonly length: number;
-    }
+  /** The blocks of the stream that began before the piece; each has the stored checksum. */
+  | { readonly kind: 'blocks'; readonly blocks: BlocksSummary }
+  /** The end of that stream. */
   | { readonly kind: 'end of stream'; readonly bit: number; readonly crc: number }
-  | { readonly kind: 'stream'; readonly level: number }
+  /** The stream that began in the piece and goes on after it, with its blocks so far. */
+  | { readonly kind: 'stream'; readonly level: number; readonly blocks: BlocksSummary }
   /** The piece is done, and the next one begins at `bit`. */
   | { readonly kind: 'done'; readonly bit: number }
   /** Nothing in the piece looks like the beginning of a block. */
@@ -50,6 +44,8 @@ export type PieceEvent =
 export interface PieceSink {
   /** A buffer of `outputBytes`. */
   buffer(): Promise<ArrayBuffer>;
+  /** Takes back a buffer that was not sent. */
+  giveBack(buffer: ArrayBuffer): void;
   send(event: PieceEvent): void;
 }
 
@@ -66,10 +62,22 @@ interface Batched {
  */
 const shortBlockBits = 2048;
 
+/**
+ * Streams that lie within the piece are checked here, and short blocks are sent together: a piece
+ * may consist of some hundred thousand of them.
+ */
 export class PieceDecoder {
   readonly #kernel: Kernel;
   readonly #sink: PieceSink;
   #batch: Batched[] = [];
+  /** Undefined: it began before the piece. */
+  #stream: Stream | undefined;
+  #blocksBefore = new BlocksOfStream();
+  /** Decoded and not sent. */
+  #buffer: ArrayBuffer | undefined;
+  #filled = 0;
+  /** Zeroes after what is in the buffer. */
+  #zeroes = 0;
 
   constructor(kernel: Kernel, sink: PieceSink) {
     this.#kernel = kernel;
@@ -78,7 +86,7 @@ export class PieceDecoder {
 
   /**
    * Decodes the piece whose bytes are in the kernel's input. The last event sent is one of those
-   * without data after them.
+   * without data after them. Can be called once.
    */
   async decode(piece: Piece): Promise<void> {
     const kernel = this.#kernel;
@@ -86,14 +94,20 @@ export class PieceDecoder {
     if (start < 0) return this.#sink.send({ kind: 'nothing found' });
     kernel.load(piece.loadedBytes);
     this.#sink.send({ kind: 'start', bit: start });
-    this.#batch = [];
     try {
       const end = await this.#decodeFrom(start, piece);
       await this.#deliver();
+      await this.#sendZeroes();
+      this.#sendData();
+      const stream = this.#stream;
+      if (stream === undefined) this.#sink.send({ kind: 'blocks', blocks: this.#blocksBefore.summary });
+      else this.#sink.send({ kind: 'stream', level: stream.level, blocks: stream.blocks });
       this.#sink.send(end);
     } catch (error) {
-      if (!(error instanceof InvalidBlockError)) throw error;
+      if (!(error instanceof InvalidBlockError || error instanceof InvalidStreamError)) throw error;
       this.#sink.send({ kind: 'invalid', bit: error.bit, reason: error.message });
+    } finally {
+      if (this.#buffer !== undefined) this.#sink.giveBack(this.#buffer);
     }
   }
 
@@ -120,15 +134,15 @@ export class PieceDecoder {
         this.#batch.push({ bit, bits: kernel.endBit(lane) - bit, count: 1 });
         bit = kernel.endBit(lane);
       } else if (high === endMagic[0] && low === endMagic[1]) {
-        await this.#deliver();
+        if (this.#batch.length > 0) await this.#deliver();
         const crc = kernel.read24(bit + magicBits) * 256 + (kernel.read24(bit + magicBits + 24) >>> 16);
         const header = Math.ceil((bit + magicBits + 32) / 8) * 8;
         const level = this.#streamHeader(header, loadedBits);
         if (level === 'cut' && !piece.last) return { kind: 'cut', bit };
-        this.#sink.send({ kind: 'end of stream', bit, crc });
+        this.#endStream(bit, crc);
         if (level === 'cut' && header < loadedBits) return this.#cut(header, piece);
         if (typeof level === 'string') return { kind: 'end of file', bit: header };
-        this.#sink.send({ kind: 'stream', level });
+        this.#stream = new Stream(level);
         bit = header + 32;
       } else {
         return { kind: 'invalid', bit, reason: 'there is no block header and no end of stream' };
@@ -157,6 +171,15 @@ export class PieceDecoder {
     return (header & 255) - 0x30;
   }
 
+  #endStream(bit: number, crc: number): void {
+    if (this.#stream !== undefined) {
+      this.#stream.end(bit, crc);
+    } else {
+      this.#sink.send({ kind: 'blocks', blocks: this.#blocksBefore.summary });
+      this.#sink.send({ kind: 'end of stream', bit, crc });
+    }
+  }
+
   #cut(bit: number, piece: Piece): PieceEvent {
     return piece.last ? { kind: 'invalid', bit, reason: 'the file ends unexpectedly' } : { kind: 'cut', bit };
   }
@@ -169,20 +192,18 @@ export class PieceDecoder {
     for (const [lane, block] of batch.entries()) {
       const zeroes = await this.#expand(lane, block);
       if (zeroes === undefined) for (let i = 1; i < block.count; i++) await this.#expand(lane, block);
-      else this.#sink.send({ kind: 'zero', lengthBytes: zeroes * block.count });
-      this.#sink.send({
-        kind: 'blocks',
+      else this.#zeroes += zeroes * block.count;
+      const blocks = {
         bit: block.bit,
         count: block.count,
         crc: this.#kernel.storedCrc(lane),
         length: this.#kernel.blockLength(lane),
-      });
+      };
+      (this.#stream ?? this.#blocksBefore).add(blocks);
     }
   }
 
-  /**
-   * Sends the bytes of a block. For a block of zeroes it returns their number instead.
-   */
+  /** Stores the bytes of a block. Of a block of zeroes it returns their number instead. */
   async #expand(lane: number, block: Batched): Promise<number | undefined> {
     const kernel = this.#kernel;
     kernel.rewind(lane);
@@ -201,18 +222,47 @@ export class PieceDecoder {
         continue;
       }
       onlyZeroes = false;
-      if (heldZeroes > 0) this.#sink.send({ kind: 'zero', lengthBytes: heldZeroes });
+      this.#zeroes += heldZeroes;
       heldZeroes = 0;
-      const buffer = await this.#sink.buffer();
-      new Uint8Array(buffer).set(kernel.output.subarray(0, length));
-      this.#sink.send({ kind: 'data', buffer, lengthBytes: length });
+      await this.#sendZeroes();
+      await this.#store(kernel.output.subarray(0, length));
     }
     if (kernel.crc(lane) !== kernel.storedCrc(lane)) throw new InvalidBlockError(block.bit, 'its checksum is wrong');
     if (onlyZeroes) return heldZeroes;
-    if (heldZeroes > 0) this.#sink.send({ kind: 'zero', lengthBytes: heldZeroes });
+    this.#zeroes += heldZeroes;
     return undefined;
   }
+
+  /** Few zeroes go with the data. */
+  async #sendZeroes(): Promise<void> {
+    const zeroes = this.#zeroes;
+    this.#zeroes = 0;
+    if (zeroes >= zeroRunBytes) {
+      this.#sendData();
+      this.#sink.send({ kind: 'zero', lengthBytes: zeroes });
+    } else if (zeroes > 0) {
+      await this.#store(fewZeroes.subarray(0, zeroes));
+    }
+  }
+
+  /** @param bytes at most `outputBytes` */
+  async #store(bytes: Uint8Array): Promise<void> {
+    if (this.#filled + bytes.length > outputBytes) this.#sendData();
+    this.#buffer ??= await this.#sink.buffer();
+    new Uint8Array(this.#buffer).set(bytes, this.#filled);
+    this.#filled += bytes.length;
+  }
+
+  #sendData(): void {
+    const buffer = this.#buffer;
+    if (buffer === undefined) return;
+    this.#sink.send({ kind: 'data', buffer, lengthBytes: this.#filled });
+    this.#buffer = undefined;
+    this.#filled = 0;
+  }
 }
+
+const fewZeroes = new Uint8Array(zeroRunBytes);
 
 class InvalidBlockError extends Error {
   readonly bit: number;

@@ -51,8 +51,8 @@ export class Schedule {
   /** Decodes from a bit again, because the worker did not get all of the block there. */
   restartWithMore(bit: number): void {
     const before = bit === this.#longBlock.bit ? this.#longBlock.overlapBytes : this.#usualOverlapBytes;
-    this.#overlapBytes = before * 4;
-    if (this.#overlapBytes > maxBlockBytes) throw new RangeError(`it is longer than ${maxBlockBytes} bytes`);
+    if (before >= maxBlockBytes) throw new RangeError(`it is longer than ${maxBlockBytes} bytes`);
+    this.#overlapBytes = Math.min(before * 4, maxBlockBytes);
     this.#longBlock = { bit, overlapBytes: this.#overlapBytes };
     this.#pieces.limit = Math.max(this.#pieces.limit, this.#piecesNeeded() + 1);
     this.restart(bit);

@@ -78,6 +78,7 @@ class Mailbox {
         const message: FromWorker = { job, event };
         this.#port.postMessage(message, event.kind === 'data' ? [event.buffer] : []);
       },
+      giveBack: (buffer: ArrayBuffer) => void this.#buffers.push(buffer),
       buffer: async () => {
         for (;;) {
           if (this.#closed || job <= this.#cancelledUpTo) throw new CancelledError();
