@@ -26,7 +26,7 @@ export PATH := $(CURDIR)/$(dir $(NODE)):$(CURDIR)/node_modules/.bin:$(PATH)
 
 EXECUTABLE := build/nibs-linux-$(NODE_$(ARCH))
 OTHER_EXECUTABLE := build/nibs-linux-$(NODE_$(OTHER_ARCH))
-SOURCES = $(shell git ls-files agent clock errors files installer net proto text tools executable debian/architecture.ts debian/mirrors.ts package-lock.json)
+SOURCES = $(shell git ls-files agent clock completion errors files installer net proto text tools executable debian/architecture.ts debian/mirrors.ts package-lock.json)
 
 .PHONY: help
 help: ## This list
@@ -52,7 +52,7 @@ system-packages:
 # --- the product ------------------------------------------------------------------------------------------------------------
 
 .PHONY: build
-build: $(EXECUTABLE) build/flatcar-install.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, and its manual page; ARCH=aarch64 for another architecture than this machine's: build/nibs-linux-arm64
+build: $(EXECUTABLE) build/flatcar-install.8 build/tink-agent.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, and their manual pages; ARCH=aarch64 for another architecture than this machine's: build/nibs-linux-arm64
 
 $(foreach arch,$(ARCHS),build/nibs-linux-$(NODE_$(arch))): $(SOURCES) executable/build.ts node_modules/.package-lock.json
 	$(NODE) executable/build.ts --arch $(if $(findstring arm64,$@),aarch64,x86_64)
@@ -73,12 +73,15 @@ $(OTHER_NODE_FILE):
 build/flatcar-install.8: installer/flatcar-install.8
 	install -D --mode=644 $< $@
 
+build/tink-agent.8: agent/tink-agent.8
+	install -D --mode=644 $< $@
+
 .PHONY: measure
 measure: build ## Size and start-up time of the executable; BENCH_JSON=path too
 	$(NODE) test/bench/executable.ts
 
 .PHONY: generate
-generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md
+generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md, the manual page of the agent
 	$(NODE) proto/generate.ts
 	$(NODE) installer/decompress/bzip2/build-kernel.ts
 	$(NODE) executable/settings-page.ts

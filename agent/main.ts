@@ -12,6 +12,7 @@ import { createPower } from './power/power.ts';
 import { reportFailure } from './report/on-failure.ts';
 import { runTemplate } from './run-template.ts';
 import { ArgumentError, helpText, parseArguments } from './settings/arguments.ts';
+import { completionText } from './settings/completion.ts';
 import {
   ConfigError,
   describeConfig,
@@ -47,6 +48,7 @@ export async function main(argv: readonly string[], program: Program, clock: Clo
   try {
     const args = parseArguments(argv);
     if (args.help) return print(helpText(program.name));
+    if (args.completion !== undefined) return print(completionText(program.name, args.completion));
     const loaded = await loadConfig(args, process.env);
     if (args.printConfig) return print(describeConfig(loaded));
     const code = await work(loaded, program.build, clock);

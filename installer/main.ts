@@ -74,7 +74,7 @@ export async function main(
       writeJson(system, { event: 'error', message, what: 'parse', target: 'the command line', why, hint });
     return complain(system, message);
   }
-  if (parsed.kind === 'help') {
+  if (parsed.kind === 'text') {
     system.stdout.write(parsed.text);
     return 0;
   }

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { completionScript, type Shell, shells } from '../completion/script.ts';
 import { isVersion, type OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import { type Hint, parseHint } from './disk/hints.ts';
@@ -60,10 +61,10 @@ export interface Options {
   readonly timeout: number;
 }
 
-/** The result of parsing: options, a request for help, or an error. */
+/** The result of parsing: options, a request for a text about them, or an error. */
 export type Parsed =
   | { readonly kind: 'options'; readonly options: Options }
-  | { readonly kind: 'help'; readonly text: string }
+  | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
 /** Parses the arguments that follow the program's name. Does not throw for invalid arguments. */
@@ -76,13 +77,26 @@ export function parseOptions(args: readonly string[], defaults: ReleaseDefaults,
     command.parse(args, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { kind: 'help', text: help };
-    return { kind: 'wrong', message: error.message.replace(/^error: /, '') };
+    if (error.exitCode === 0) return { kind: 'text', text: help };
+    return { kind: 'wrong', message: error.message.replace(/^error: /, '').replaceAll('\n', ' ') };
   }
-  const { version, ...options } = command.opts<Options & { version?: boolean }>();
+  const { version, completion, ...options } = command.opts<Options & { version?: boolean; completion?: Shell }>();
   if (version === true) return { kind: 'wrong', message: "option '--version' must be the only one" };
-  return takeFiles(options, command.args);
+  if (completion === undefined) return takeFiles(options, command.args);
+  const given = command.options.filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli');
+  if (given.length + command.args.length > 1)
+    return { kind: 'wrong', message: "option '--completion' must be the only one" };
+  return { kind: 'text', text: completionScript(completion, command, suggestions) };
 }
+
+/** Words for the values of options, by attribute name. */
+const suggestions: Readonly<Record<string, readonly string[]>> = {
+  board: ['amd64-usr', 'arm64-usr'],
+  channel: ['stable', 'beta', 'alpha', 'lts'],
+  completion: shells,
+  releaseVersion: ['current'],
+  wipeMembers: ['foreign'],
+};
 
 /** Files to check may also stand after the other options: `--check-ignition --json FILE…`. */
 function takeFiles({ checkIgnition, ...options }: Options, operands: readonly string[]): Parsed {
@@ -207,9 +221,16 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('--timeout <seconds>', 'seconds without data from the server before the next attempt', parsePositive, 20)
     .option('-t, --temp-dir <directory>', 'ignored; kept for compatibility')
     .option('-v, --verbose', 'more output, and the stack of an error')
+    .option('--completion <shell>', `print the completions of a shell: ${shells.join(', ')}`, parseShell)
     .option('--version', 'show the version of this program; no other option may be given')
     .helpOption('-h, --help', 'show this help')
     .allowExcessArguments();
+}
+
+function parseShell(text: string): Shell {
+  const shell = shells.find((one) => one === text);
+  if (shell === undefined) throw new InvalidArgumentError(`Give one of ${shells.join(', ')}.`);
+  return shell;
 }
 
 /** A default of a system that was prepared for a site. */

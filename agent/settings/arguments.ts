@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { type Shell, shells } from '../../completion/script.ts';
 import type { Names } from './names.ts';
 import { ignoredFlags, type SettingKey, settings } from './settings.ts';
 import { repetition } from './values.ts';
@@ -17,10 +18,12 @@ export interface Arguments {
   readonly kernelCommandLine: string | undefined;
   readonly help: boolean;
   readonly printConfig: boolean;
+  /** Shell whose completions are to be printed. */
+  readonly completion: Shell | undefined;
 }
 
 /** Flags that are about the settings rather than settings. */
-const metaFlags = {
+export const metaFlags = {
   config: {
     value: 'FILE',
     description:
@@ -34,6 +37,7 @@ const metaFlags = {
     value: undefined,
     description: 'Print the values in force and their sources, then exit.',
   },
+  completion: { value: shells.join('|'), description: 'Print the completions of a shell, then exit.' },
   version: { value: undefined, description: 'Print the version, then exit.' },
   help: { value: undefined, description: 'Print this help, then exit.' },
 } as const;
@@ -68,14 +72,14 @@ const flagsByName: ReadonlyMap<string, Flag> = new Map([
  */
 export function parseArguments(argv: readonly string[]): Arguments {
   const { words, written } = normalise(argv);
-  const command = createCommand('tink-agent')
+  const command = withAllNames(createCommand('tink-agent'))
     .exitOverride()
     .configureOutput({ writeErr: () => {} });
   try {
     command.parse(words, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError)
-      throw new ArgumentError(error.message.replace(/^error: /, ''), { cause: error });
+      throw new ArgumentError(error.message.replace(/^error: /, '').replaceAll('\n', ' '), { cause: error });
     throw error;
   }
   const values = command.opts<Readonly<Record<string, string | true | undefined>>>();
@@ -92,7 +96,25 @@ export function parseArguments(argv: readonly string[]): Arguments {
     kernelCommandLine: textOf('kernelCommandLine'),
     help: values['help'] === true,
     printConfig: values['printConfig'] === true,
+    completion: shellOf(textOf('completion')),
   };
+}
+
+function shellOf(text: string | undefined): Shell | undefined {
+  const shell = shells.find((one) => one === text);
+  if (shell === undefined && text !== undefined)
+    throw new ArgumentError(`option '--completion' does not know '${text}': give one of ${shells.join(', ')}`);
+  return shell;
+}
+
+/**
+ * The further names of flags, which {@link normalise} translates: commander compares unknown flags
+ * with them too, and suggests the nearest.
+ */
+function withAllNames(command: Command): Command {
+  for (const { names } of settings)
+    for (const flag of names.flags.slice(1)) command.addOption(new Option(`--${flag} [value]`));
+  return command;
 }
 
 /**
@@ -140,7 +162,7 @@ export function settingsAsMarkdown(): string {
 /**
  * Commander knows each flag by its preferred name only; {@link normalise} translates the others.
  */
-function createCommand(name: string): Command {
+export function createCommand(name: string): Command {
   const command = new Command(name)
     .usage('[flags]')
     .description(

@@ -98,8 +98,8 @@ test('each flag that the pages of the agent name exists', () => {
 
 test('each option that the page of flatcar-install names exists', () => {
   const parsed = parseOptions(['--help'], { board: 'amd64-usr', channel: 'stable', version: 'current', oem: '' });
-  assert.equal(parsed.kind, 'help');
-  const help = parsed.kind === 'help' ? parsed.text : '';
+  assert.equal(parsed.kind, 'text');
+  const help = parsed.kind === 'text' ? parsed.text : '';
   const named = flagsOn('docs/installer.md', 'flatcar-install');
   assert.ok(named.length > 3);
   for (const flag of named) assert.match(help, new RegExp(`--${flag}\\b`));

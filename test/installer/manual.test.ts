@@ -24,8 +24,8 @@ test('flatcar-install.8 is a manual page without a mistake', async () => {
 /** Each heading with its options, as `-d, --device <device>`. */
 function optionsOfHelp(): string[] {
   const parsed = parseOptions(['--help'], { board: 'amd64-usr', channel: 'stable', version: 'current', oem: '' });
-  assert.equal(parsed.kind, 'help');
-  const text = parsed.kind === 'help' ? parsed.text : '';
+  assert.equal(parsed.kind, 'text');
+  const text = parsed.kind === 'text' ? parsed.text : '';
   return text.split('\n').flatMap((line) => {
     const heading = /^([A-Z][\w ]+):$/.exec(line)?.[1];
     const option = /^ {2}((?:-\w, )?--[\w-]+(?: <\w+>)?)/.exec(line)?.[1];

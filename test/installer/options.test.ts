@@ -193,6 +193,11 @@ test('parseOptions() says what is wrong with a command line', () => {
   };
   messages([['-x'], /^unknown option '-x'$/]);
   messages([['--smalest'], /^unknown option '--smalest'\s+\(Did you mean --smallest\?\)$/]);
+  messages([['--devcie', 'x'], /^unknown option '--devcie' \(Did you mean --device\?\)$/]);
+  messages([['--devcie=x'], /\(Did you mean --device\?\)$/]);
+  messages([['--completion', 'csh'], /'csh' is invalid\. Give one of bash, zsh, fish/]);
+  messages([['-s', '--completion', 'zsh'], /^option '--completion' must be the only one$/]);
+  messages([['--completion=zsh', 'junk'], /^option '--completion' must be the only one$/]);
   messages([['-s', '-I', 'sda'], /'sda' is invalid\. Give numbers separated by commas/]);
   messages([['-s', '-e', '8,'], /'8,' is invalid/]);
   messages([['--tries', '0'], /Give a number greater than zero/]);
@@ -203,8 +208,8 @@ test('parseOptions() says what is wrong with a command line', () => {
 test('parseOptions() shows help wherever -h stands, with the defaults of this machine', () => {
   for (const args of [['-h'], ['--help'], ['-sh'], ['-d', '/dev/sda', '-h', 'junk']]) {
     const parsed = parseOptions(args, onFlatcar);
-    assert.equal(parsed.kind, 'help');
-    const text = parsed.kind === 'help' ? parsed.text : '';
+    assert.equal(parsed.kind, 'text');
+    const text = parsed.kind === 'text' ? parsed.text : '';
     for (const [short, long] of table) assert.match(text, new RegExp(`^  ${short}, ${long}\\b`, 'm'));
     assert.match(text, /channel to install: .*\(default: beta\)/s);
   }

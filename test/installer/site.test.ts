@@ -146,7 +146,7 @@ test('makePlan() lets -b and -k win over the site', () => {
 
 test('parseOptions() shows in its help what the site has', () => {
   const help = parseOptions(['-h'], defaults, site);
-  const text = help.kind === 'help' ? help.text.replaceAll(/\s+/g, ' ') : assert.fail();
+  const text = help.kind === 'text' ? help.text.replaceAll(/\s+/g, ' ') : assert.fail();
   assert.match(text, /\(site default: https:\/\/one\.example\/flatcar, https:\/\/two\.example\/\)/);
   assert.match(text, /instead of Flatcar's \(site default: \/etc\/flatcar-install\/signing-key\.asc\)/);
   assert.doesNotMatch(JSON.stringify(parseOptions(['-h'], defaults)), /site default/);

@@ -49,3 +49,23 @@ test('parseArguments() understands the flags that are no settings', () => {
   assert.equal(parseArguments(['--print-config']).printConfig, true);
   assert.equal(parseArguments([]).help, false);
 });
+
+test('parseArguments() names the flag that is nearest to an unknown one, among all its names', () => {
+  for (const [written, near] of [
+    ['--log-levl=debug', '--log-level'],
+    ['-log-levl', '--log-level'],
+    ['--tinkerbell-tsl', '--tinkerbell-tls'],
+    ['--registry-usr', '--registry-user'],
+    ['--print-confg', '--print-config'],
+  ] as const)
+    assert.throws(
+      () => parseArguments([written]),
+      (error: Error) => error.message.includes(`(Did you mean ${near}?)`) && !error.message.includes('\n'),
+      written,
+    );
+});
+
+test('parseArguments() takes the shells that there are completions for', () => {
+  assert.equal(parseArguments(['--completion', 'zsh']).completion, 'zsh');
+  assert.throws(() => parseArguments(['--completion=csh']), /does not know 'csh': give one of bash, zsh, fish$/);
+});
