@@ -1,23 +1,27 @@
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { printable } from '../text/printable.ts';
 import { type AgentDependencies, runAgent } from './agent.ts';
 import { createRuntime } from './create-runtime.ts';
 import { createTransport } from './create-transport.ts';
 import { JournalError, openJournal } from './journal.ts';
+import { knownCertificates } from './known-certificates.ts';
 import { createRedactor } from './log/redact.ts';
 import { startMemoryCare } from './memory-care.ts';
 import type { KexecOptions } from './power/kexec.ts';
 import { createPower } from './power/power.ts';
 import { reportFailure } from './report/on-failure.ts';
 import { runTemplate } from './run-template.ts';
-import { ArgumentError, helpText, parseArguments } from './settings/arguments.ts';
+import { type AgentCommand, ArgumentError, type Arguments, helpText, parseArguments } from './settings/arguments.ts';
 import { completionText } from './settings/completion.ts';
 import {
   ConfigError,
   describeConfig,
+  explainConfig,
   type LoadedConfig,
   loadConfig,
+  loadSettings,
   type NatsConfig,
   type ServerConfig,
   serverOf,
@@ -40,15 +44,16 @@ export interface Program {
  * template from a file comes to an end by itself.
  *
  * @param argv flags, without the names of the interpreter and the program
- * @returns exit code: 0 after a signal, `--help` or `--print-config`; 1 when the state directory
- * cannot be used; 2 when the configuration or a template cannot be used. A template from a file
- * gives 0 when all its actions succeeded, else 1
+ * @returns exit code: 0 after a signal, `--help`, `--print-config` or `explain`; 1 when the state
+ * directory cannot be used; 2 when the configuration or a template cannot be used. A template from
+ * a file gives 0 when all its actions succeeded, else 1. `doctor` gives 1 if it found an error
  */
 export async function main(argv: readonly string[], program: Program, clock: Clock = systemClock): Promise<number> {
   try {
     const args = parseArguments(argv);
     if (args.help) return print(helpText(program.name));
     if (args.completion !== undefined) return print(completionText(program.name, args.completion));
+    if (args.command !== undefined) return await answer(args, args.command, clock);
     const loaded = await loadConfig(args, process.env);
     if (args.printConfig) return print(describeConfig(loaded));
     const code = await work(loaded, program.build, clock);
@@ -70,6 +75,29 @@ export async function main(argv: readonly string[], program: Program, clock: Clo
 export async function report(argv: readonly string[], clock: Clock = systemClock): Promise<number> {
   const { reportProgram } = await import('./report/program.ts');
   return await reportProgram(argv, clock);
+}
+
+/** Does a command instead of the agent's work. */
+async function answer(args: Arguments, command: AgentCommand, clock: Clock): Promise<number> {
+  const loaded = await loadSettings(args, process.env);
+  if (command.name === 'explain') return print(explainConfig(loaded, command.settings, command.json ? 'json' : 'text'));
+  exportProxies(loaded.config, process.env);
+  const redactor = createRedactor();
+  for (const secret of secretsFrom(loaded.config)) redactor.learn(secret);
+  using stop = stopOnSignal();
+  const { examine } = await import('./doctor/doctor.ts');
+  const { findingsAsJson, findingsAsText, isHealthy, redactFinding } = await import('./doctor/finding.ts');
+  const certificates = (authority: string) => knownCertificates(loaded.config.stateDirectory, authority);
+  try {
+    const found = await examine(loaded, { clock, certificates, image: command.image }, stop.signal);
+    const findings = found.map((one) => redactFinding(one, redactor.redact));
+    print(command.json ? findingsAsJson(findings) : findingsAsText(findings));
+    return isHealthy(findings) ? 0 : 1;
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    process.stderr.write(`stopped before all was checked: ${reasonOf(stop.signal.reason)}\n`);
+    return 1;
+  }
 }
 
 async function work({ config, warnings }: LoadedConfig, build: Build, clock: Clock): Promise<number> {

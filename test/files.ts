@@ -107,6 +107,7 @@ export const ownCode: readonly string[] = [
   'test/installer/verify.test.ts',
   // Text of the repository, servers of our own, Node alone.
   'test/agent/canary.test.ts',
+  'test/agent/doctor/doctor.test.ts',
   'test/agent/report/report.test.ts',
   'test/agent/runtime/containerd/spec/oci-spec.test.ts',
   'test/agent/runtime/images.test.ts',

@@ -20,7 +20,24 @@ export interface Arguments {
   readonly printConfig: boolean;
   /** Shell whose completions are to be printed. */
   readonly completion: Shell | undefined;
+  /** What to do instead of work. */
+  readonly command: AgentCommand | undefined;
 }
+
+/** A word in front of the flags. */
+export type AgentCommand =
+  | {
+      readonly name: 'doctor';
+      readonly json: boolean;
+      /** To pull as an action would. */
+      readonly image: string | undefined;
+    }
+  | {
+      readonly name: 'explain';
+      readonly json: boolean;
+      /** Of settings; none: all. */
+      readonly settings: readonly string[];
+    };
 
 /** Flags that are about the settings rather than settings. */
 export const metaFlags = {
@@ -38,6 +55,8 @@ export const metaFlags = {
     description: 'Print the values in force and their sources, then exit.',
   },
   completion: { value: shells.join('|'), description: 'Print the completions of a shell, then exit.' },
+  json: { value: undefined, description: 'With doctor and explain: print JSON.' },
+  image: { value: 'NAME', description: 'With doctor: an image that the engine pulls as for an action.' },
   version: { value: undefined, description: 'Print the version, then exit.' },
   help: { value: undefined, description: 'Print this help, then exit.' },
 } as const;
@@ -71,7 +90,8 @@ const flagsByName: ReadonlyMap<string, Flag> = new Map([
  * @throws {ArgumentError} for unknown flags, missing values and words that are no flag
  */
 export function parseArguments(argv: readonly string[]): Arguments {
-  const { words, written } = normalise(argv);
+  const { name, names, flags: flagWords } = splitCommand(argv);
+  const { words, written } = normalise(flagWords);
   const command = withAllNames(createCommand('tink-agent'))
     .exitOverride()
     .configureOutput({ writeErr: () => {} });
@@ -90,8 +110,14 @@ export function parseArguments(argv: readonly string[]): Arguments {
     if (value !== undefined)
       flags.set(key, { value: value === true ? 'true' : value, flag: written.get(names.flags[0]) ?? '' });
   }
+  const json = values['json'] === true;
+  const image = textOf('image');
+  if (json && name === undefined) throw new ArgumentError('--json is for the commands doctor and explain');
+  if (image !== undefined && name !== 'doctor') throw new ArgumentError('--image is for the command doctor');
   return {
     flags,
+    command:
+      name === undefined ? undefined : name === 'doctor' ? { name, json, image } : { name, json, settings: names },
     config: textOf('config'),
     kernelCommandLine: textOf('kernelCommandLine'),
     help: values['help'] === true,
@@ -115,6 +141,19 @@ function withAllNames(command: Command): Command {
   for (const { names } of settings)
     for (const flag of names.flags.slice(1)) command.addOption(new Option(`--${flag} [value]`));
   return command;
+}
+
+/** Takes the command off, and the names of settings that follow `explain`. */
+function splitCommand(argv: readonly string[]): {
+  readonly name: AgentCommand['name'] | undefined;
+  readonly names: readonly string[];
+  readonly flags: readonly string[];
+} {
+  const [name, ...rest] = argv;
+  if (name !== 'doctor' && name !== 'explain') return { name: undefined, names: [], flags: argv };
+  const end = rest.findIndex((word) => word.startsWith('-'));
+  const names = name === 'doctor' ? [] : rest.slice(0, end < 0 ? rest.length : end);
+  return { name, names, flags: rest.slice(names.length) };
 }
 
 /**
@@ -164,10 +203,13 @@ export function settingsAsMarkdown(): string {
  */
 export function createCommand(name: string): Command {
   const command = new Command(name)
-    .usage('[flags]')
+    .usage(
+      `[flags]\n       ${name} doctor [--json] [--image NAME] [flags]\n       ${name} explain [SETTING...] [--json] [flags]`,
+    )
     .description(
       [
         'Executes workflows: gets actions from a tink server and runs each as a container.',
+        'doctor checks settings, disks, engine, registries, server, TLS and clock, and says what to do; exit code 1 if it found an error. explain prints each setting with its value, source and meaning. Neither changes anything.',
         'Sources of settings, a later one overrides an earlier one: defaults, the configuration file, the kernel command line, the environment, flags. Each setting has three names of the same form: --log-level, NIBS_LOG_LEVEL in the environment, nibs_log_level= on the kernel command line. After "Also" are further names, from other programs.',
       ].join('\n\n'),
     )

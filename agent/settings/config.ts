@@ -33,6 +33,8 @@ export interface LoadedSettings {
   readonly sources: ReadonlyMap<SettingKey, string>;
   /** Values that are not used, and what is used instead, a line each; without secrets. */
   readonly warnings: readonly string[];
+  /** For each setting the sources whose valid values another one overrides, the highest first. */
+  readonly overridden: ReadonlyMap<SettingKey, readonly string[]>;
 }
 
 export interface LoadedConfig extends LoadedSettings {
@@ -80,8 +82,14 @@ export async function loadSettings(
   const values: [SettingKey, unknown][] = [];
   const refused: string[] = [];
   const warnings = [...problems];
+  const overridden = new Map<SettingKey, readonly string[]>();
   for (const { key } of settings) {
-    const { chosen, rejected } = choose(key, given.get(key) ?? []);
+    const { chosen, rejected, rest } = choose(key, given.get(key) ?? []);
+    const valid = rest.filter((one) => problemOf(key, one) === undefined);
+    if (valid.length > 0) {
+      const sources = valid.map(({ source }) => source);
+      overridden.set(key, sources);
+    }
     if (chosen !== undefined) {
       values.push([key, chosen.value]);
       sources.set(key, chosen.source);
@@ -93,23 +101,26 @@ export async function loadSettings(
   }
   if (refused.length > 0) throw new ConfigError(refused.join('\n'));
   const config = schema.parse(Object.fromEntries(values));
-  return { config: { ...config, workerId: config.workerId ?? config.bootMac }, sources, warnings };
+  return { config: { ...config, workerId: config.workerId ?? config.bootMac }, sources, warnings, overridden };
 }
 
 interface Choice {
   readonly chosen: Given | undefined;
   /** Invalid values of higher sources. */
   readonly rejected: readonly { readonly problem: string; readonly isTyped: boolean }[];
+  /** Values of lower sources, the highest first. */
+  readonly rest: readonly Given[];
 }
 
 function choose(key: SettingKey, given: readonly Given[]): Choice {
   const rejected: { problem: string; isTyped: boolean }[] = [];
-  for (const one of given.toReversed()) {
+  const byRank = given.toReversed();
+  for (const [index, one] of byRank.entries()) {
     const problem = problemOf(key, one);
-    if (problem === undefined) return { chosen: one, rejected };
+    if (problem === undefined) return { chosen: one, rejected, rest: byRank.slice(index + 1) };
     rejected.push({ problem, isTyped: one.isTyped });
   }
-  return { chosen: undefined, rejected };
+  return { chosen: undefined, rejected, rest: [] };
 }
 
 /** Why a value is invalid. */
@@ -172,23 +183,24 @@ function nameOf(key: SettingKey): string {
   return settings.find((setting) => setting.key === key)?.names.flags[0] ?? key;
 }
 
+/** What the transport of a configuration requires and it does not have, with what to do. */
+export function missingSettings({ transport, template, grpcAuthority, natsServer, workerId }: Config): string[] {
+  const missing = {
+    file: [template === undefined && noTemplate],
+    grpc: [grpcAuthority === undefined && noServer, workerId === undefined && noWorkerId],
+    nats: [natsServer === undefined && noNatsServer, workerId === undefined && noWorkerId],
+  }[transport];
+  return missing.filter((problem) => problem !== false);
+}
+
 function complete(config: Config): CompleteConfig {
   const { transport, template, grpcAuthority, natsServer, workerId } = config;
-  const missing = (...problems: (string | false)[]) => new ConfigError(problems.filter(Boolean).join('\n'));
-  const noIdentity = workerId === undefined && noWorkerId;
-  switch (transport) {
-    case 'file':
-      if (template === undefined) throw missing(noTemplate);
-      return { ...config, transport, template };
-    case 'grpc':
-      if (grpcAuthority === undefined || workerId === undefined)
-        throw missing(grpcAuthority === undefined && noServer, noIdentity);
-      return { ...config, transport, workerId, grpcAuthority };
-    case 'nats':
-      if (natsServer === undefined || workerId === undefined)
-        throw missing(natsServer === undefined && noNatsServer, noIdentity);
-      return { ...config, transport, workerId, natsServer };
+  if (transport === 'file' && template !== undefined) return { ...config, transport, template };
+  if (workerId !== undefined) {
+    if (transport === 'grpc' && grpcAuthority !== undefined) return { ...config, transport, workerId, grpcAuthority };
+    if (transport === 'nats' && natsServer !== undefined) return { ...config, transport, workerId, natsServer };
   }
+  throw new ConfigError(missingSettings(config).join('\n'));
 }
 
 /** Address of the server, for people; `undefined` without a server. */
@@ -215,4 +227,56 @@ export function describeConfig({ config, sources, warnings }: LoadedConfig): str
     ({ key, names }) => `${names.flags[0]} = ${shownValue(config[key])}  # ${sources.get(key) ?? 'default'}`,
   );
   return [...warnings.map((warning) => `# warning: ${warning}`), ...lines].map((line) => `${line}\n`).join('');
+}
+
+/** A setting as `explain` shows it; secrets as `***`. */
+interface ExplainedSetting {
+  readonly name: string;
+  /** Empty: not set. */
+  readonly value: string;
+  /** `default`, or where the value came from. */
+  readonly source: string;
+  /** Sources whose values are not used, because a higher source has one. */
+  readonly overridden: readonly string[];
+  readonly meaning: string;
+}
+
+/**
+ * The output of `tink-agent explain`: each setting with its value, its source, the sources that it
+ * overrides, and its meaning. Unlike {@link describeConfig} it needs neither a server nor a worker
+ * ID.
+ *
+ * @param names of settings, as any of their flags; none: all settings
+ * @throws {ConfigError} there is no setting of a name
+ */
+export function explainConfig(
+  { config, sources, warnings, overridden }: LoadedSettings,
+  names: readonly string[],
+  format: 'text' | 'json',
+): string {
+  const unknown = names.filter((name) => !settings.some((setting) => setting.names.flags.includes(name)));
+  if (unknown.length > 0)
+    throw new ConfigError(unknown.map((name) => `there is no setting ${name}: see --help`).join('\n'));
+  const chosen = settings.filter(
+    ({ names: { flags } }) => names.length === 0 || flags.some((flag) => names.includes(flag)),
+  );
+  const explained = chosen.map(
+    ({ key, names: { flags, description } }): ExplainedSetting => ({
+      name: flags[0],
+      value: config[key] === undefined ? '' : shownValue(config[key]),
+      source: sources.get(key) ?? (key === 'workerId' && config.workerId ? 'boot-mac' : 'default'),
+      overridden: overridden.get(key) ?? [],
+      meaning: description,
+    }),
+  );
+  if (format === 'json') return `${JSON.stringify({ settings: explained, warnings })}\n`;
+  const blocks = explained.map(({ name, value, source, overridden: others, meaning }) =>
+    [
+      `${name} = ${value === '' ? '(not set)' : value}`,
+      `    from: ${source}`,
+      ...others.map((other) => `    overrides: ${other}`),
+      `    ${meaning}`,
+    ].join('\n'),
+  );
+  return `${[...warnings.map((warning) => `# warning: ${warning}`), ...blocks].join('\n')}\n`;
 }

@@ -34,6 +34,16 @@ const head = `.\\" Made by make generate from the table of settings.
 .Op Ar flags
 .Nm
 .Fl -print-config
+.Nm
+.Cm doctor
+.Op Fl -json
+.Op Fl -image Ar name
+.Op Ar flags
+.Nm
+.Cm explain
+.Op Ar setting ...
+.Op Fl -json
+.Op Ar flags
 .Sh DESCRIPTION
 .Nm
 gets the actions of workflows from a tink server and runs each as a container.
@@ -51,6 +61,12 @@ The further names are those of other programs; of several, the last one counts.
 Flags may begin with one dash or two, and have their value after
 .Sq =
 or as the next word.
+.Pp
+.Cm doctor
+looks at settings, disks, engine, registries, server, TLS and clock, and prints what is wrong and what to do.
+Nothing is changed, and no work is taken.
+.Cm explain
+prints each setting, or those that are named, with its value, its source, the sources that it overrides, and its meaning.
 `;
 
 const foot = `.Sh FILES
@@ -64,7 +80,9 @@ or
 Its keys are the long flags.
 .El
 .Sh EXIT STATUS
-0 after a signal, or when all actions of a template from a file succeeded; 1 when one of them did not, or the state directory cannot be used; 2 when a flag, the configuration or a template cannot be used; 70 on an internal error.
+0 after a signal, or when all actions of a template from a file succeeded; 1 when one of them did not, the state directory cannot be used, or
+.Cm doctor
+found an error; 2 when a flag, the configuration or a template cannot be used; 70 on an internal error.
 .Sh EXAMPLES
 Try a template on this machine:
 .Pp

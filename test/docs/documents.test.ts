@@ -89,7 +89,7 @@ test('each setting of ours that a page names exists: the agent or a script of th
 
 test('each flag that the pages of the agent name exists', () => {
   const flags = new Set(settings.flatMap(({ names }) => names.flags));
-  for (const name of ['config', 'print-config', 'help', 'version']) flags.add(name);
+  for (const name of ['config', 'print-config', 'help', 'version', 'json', 'image']) flags.add(name);
   for (const page of ['agent', 'nats', 'settings', 'migrating', 'templates', 'attributes']) {
     for (const flag of flagsOn(`docs/${page}.md`, 'tink-agent'))
       assert.ok(flags.has(flag), `docs/${page}.md: --${flag}`);

@@ -69,3 +69,18 @@ test('parseArguments() takes the shells that there are completions for', () => {
   assert.equal(parseArguments(['--completion', 'zsh']).completion, 'zsh');
   assert.throws(() => parseArguments(['--completion=csh']), /does not know 'csh': give one of bash, zsh, fish$/);
 });
+
+test('parseArguments() takes a command in front of the flags, and names of settings after explain', () => {
+  assert.deepEqual(parseArguments(['doctor', '--json', '--id=w']).command, {
+    name: 'doctor',
+    json: true,
+    image: undefined,
+  });
+  assert.deepEqual(parseArguments(['explain', 'tls', 'finish', '--id=w']).command, {
+    name: 'explain',
+    json: false,
+    settings: ['tls', 'finish'],
+  });
+  assert.equal(parseArguments(['--id=w']).command, undefined);
+  assert.throws(() => parseArguments(['doctor', 'tls']), /too many arguments|excess/i);
+});
