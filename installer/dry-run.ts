@@ -38,11 +38,11 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
     noteUnchecked();
     return undefined;
   }
-  const { minBytes, never } = plan.target;
+  const { minBytes, never, wipeMembers } = plan.target;
   const disk = await checkDisk(await chooseTarget(plan.target, context), { minBytes, never, clock, signal });
-  warnOfMembers(disk, report);
   await warnOfEarlierInstallations(disk.path, context);
   const saved = await findPartitionsToSave(disk, plan.saved, report, signal);
+  warnOfMembers(disk, saved, wipeMembers, report);
   if (plan.imageFile !== undefined) await checkImage(plan.imageFile, disk, saved, configuration, context);
   noteUnchecked();
   return disk.path;

@@ -9,7 +9,6 @@ import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
 import type { PartitionTable } from './disk/gpt.ts';
-import type { Disk } from './disk/select.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
@@ -69,6 +68,7 @@ export async function install(
   if (!plan.zeroOffload) disk.disableZeroOffload();
   await warnOfEarlierInstallations(disk.path, context);
   disk.save(await findPartitionsToSave(disk, plan.saved, report, signal));
+  disk.erase(warnOfMembers(disk, disk.saved, plan.target.wipeMembers, report));
   const release = await findRelease(plan, context);
   checkForRelease(configuration, plan.configuration, release, report);
 
@@ -97,8 +97,7 @@ async function openTarget(target: Target, context: InstallContext): Promise<Targ
   const path = await chooseTarget(target, context);
   if (target.kind === 'smallest') report.note(`Selected ${path}, the smallest unused disk`);
   const { minBytes, never } = target;
-  const onFound = (disk: Disk) => warnOfMembers(disk, report);
-  return await openDisk(path, { minBytes, never, onFound, clock, signal });
+  return await openDisk(path, { minBytes, never, clock, signal });
 }
 
 async function findRelease(plan: InstallPlan, { client, signal, report }: InstallContext): Promise<Release> {

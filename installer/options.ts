@@ -136,7 +136,7 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .addOption(
       new Option(
         '--wipe-members [which]',
-        'with -s: also disks with signatures of RAID, LVM, LUKS and the like; =foreign: also those of VMFS, GPFS, GFS2, OCFS2, Ceph and ZFS',
+        'with -s: also disks with signatures of RAID, LVM, LUKS and the like, which are erased everywhere on the disk (also with -d); =foreign: also those of VMFS, GPFS, GFS2, OCFS2, Ceph and ZFS',
       )
         .preset('own')
         .argParser(parseMembers),

@@ -43,6 +43,11 @@ interface TargetLimits {
   readonly never?: readonly Hint[] | undefined;
   /** How long to wait for the disk. Default: 0. */
   readonly waitSeconds?: number | undefined;
+  /**
+   * Allows disks with signatures of arrays and pools of Linux (`own`), or of any system
+   * (`foreign`), and erases these signatures. Default: neither.
+   */
+  readonly wipeMembers?: 'own' | 'foreign' | undefined;
 }
 
 export type Target = TargetLimits &
@@ -53,7 +58,6 @@ export type Target = TargetLimits &
         readonly includeMajors?: readonly number[] | undefined;
         readonly excludeMajors?: readonly number[] | undefined;
         readonly match?: readonly Hint[] | undefined;
-        readonly wipeMembers?: 'own' | 'foreign' | undefined;
       }
   );
 
@@ -135,10 +139,10 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
 
 function chooseTarget(options: Options): Target {
   const { device, smallest, includeMajors, excludeMajors, match, never, wipeMembers, minSize: minBytes } = options;
-  const limits = { minBytes, never, waitSeconds: options.wait };
+  const limits = { minBytes, never, waitSeconds: options.wait, wipeMembers };
   const hasDevice = device !== undefined && device !== '';
   if (smallest || (match !== undefined && !hasDevice))
-    return { kind: 'smallest', includeMajors, excludeMajors, match, wipeMembers, ...limits };
+    return { kind: 'smallest', includeMajors, excludeMajors, match, ...limits };
   if (hasDevice && match !== undefined) {
     throw new InstallError({
       what: 'install to',

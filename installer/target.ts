@@ -3,6 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
 import { type PartitionTable, parseTable } from './disk/gpt.ts';
+import type { Member } from './disk/members.ts';
 import { type NumberRange, SavedPartitions, type SavedSelection } from './disk/saved-partitions.ts';
 import {
   chooseSmallest,
@@ -11,6 +12,7 @@ import {
   describeMember,
   listDisks,
   NoDiskError,
+  optionFor,
   type Selection,
   type SelectionOptions,
 } from './disk/select.ts';
@@ -73,9 +75,29 @@ async function hasMedium(path: string): Promise<boolean> {
   }
 }
 
-/** What a disk that was named belongs to is lost; the person may not know of it. */
-export function warnOfMembers(disk: Disk, report: Report): void {
-  for (const member of disk.members) report.warn(`${disk.path}: ${describeMember(member, disk)}, and is overwritten`);
+/**
+ * What a disk that was named belongs to is lost; the person may not know of it. Without
+ * `--wipe-members` only what the image overwrites is erased, as by the original: a partition beyond
+ * it may be made anew at its old place, with its contents.
+ * @returns the members to erase
+ */
+export function warnOfMembers(
+  disk: Pick<Disk, 'path' | 'members'>,
+  saved: SavedPartitions | undefined,
+  wipeMembers: Target['wipeMembers'],
+  report: Report,
+): Member[] {
+  const isSaved = ({ offsetBytes }: Member) =>
+    saved?.partitions.some((partition) => partition.offsetBytes === offsetBytes) === true;
+  const lost = disk.members.filter((member) => !isSaved(member));
+  const isErased = ({ isForeign }: Member) => wipeMembers === 'foreign' || (wipeMembers === 'own' && !isForeign);
+  for (const member of lost) {
+    const fate = isErased(member)
+      ? 'is erased'
+      : `is overwritten as far as the image reaches (${optionFor(member)} erases it)`;
+    report.warn(`${disk.path}: ${describeMember(member, disk)}, and ${fate}`);
+  }
+  return lost.filter(isErased);
 }
 
 /**

@@ -16,8 +16,6 @@ export interface OpenOptions {
   readonly minBytes?: number | undefined;
   /** The disk must match none of these. Default: none. */
   readonly never?: readonly Hint[] | undefined;
-  /** Called with a disk that may be overwritten, before it is claimed. */
-  readonly onFound?: ((disk: Disk) => void) | undefined;
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -35,7 +33,6 @@ const imageSectorBytes = 512;
 export async function openDisk(path: string, options: OpenOptions = {}): Promise<TargetDisk> {
   const disk = await findDisk(path, options);
   refuseUnsuitable(path, disk, options);
-  options.onFound?.(disk);
   const hadMaps = isMapped(disk) && disk.partitions.length > 0;
   if (hadMaps) await unmapPartitions(disk.path);
   try {

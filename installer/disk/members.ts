@@ -12,6 +12,9 @@ export interface Member {
   readonly system: string;
   /** Storage of a system that other machines may be using, or that is not Linux' own. */
   readonly isForeign: boolean;
+  /** Where the device is on the disk. */
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
 }
 
 /** A part of a disk that may have a signature of its own. */
@@ -26,8 +29,8 @@ export interface Region {
 type Signature = Pick<Member, 'signature' | 'system' | 'isForeign'>;
 
 const mebibyte = 1024 * 1024;
-/** Read at each end of a region: VMFS has the signature that is farthest from the start. */
-const headBytes = 2 * mebibyte + 4096;
+/** Read at each end of a region: LUKS2 has the signature that is farthest from the start. */
+const headBytes = 4 * mebibyte + 4096;
 const tailBytes = mebibyte;
 
 const own = (signature: string, system: string): Signature => ({ signature, system, isForeign: false });
@@ -62,7 +65,7 @@ const magics: readonly (readonly [offsetBytes: number, magic: string, Signature]
   ...[0, 512, 1024, 1536].map((offset) => [offset + 24, 'LVM2 001', signatures.lvm] as const),
   [0, 'LUKS\xba\xbe', signatures.luks],
   // The second header of LUKS2, where the first one was overwritten.
-  ...[0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000].map(
+  ...[0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000].map(
     (offset) => [offset, 'SKUL\xba\xbe', signatures.luks] as const,
   ),
   [0x1018, '\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81', signatures.bcache],
@@ -126,7 +129,7 @@ export async function findMembers(
     const found = new Set(sizeBytes > 0 ? await signaturesIn(device, { ...region, sizeBytes }) : []);
     const byType = partitionTypes[typeGuid ?? ''];
     if (byType !== undefined) found.add(byType);
-    for (const signature of found) members.push({ device: region.device, ...signature });
+    for (const signature of found) members.push({ ...region, sizeBytes, ...signature });
   }
   return members;
 }

@@ -291,8 +291,12 @@ function membershipOf(disk: Disk, wipeMembers: SelectionOptions['wipeMembers']):
   const member = foreign ?? disk.members[0];
   if (member === undefined || wipeMembers === 'foreign') return undefined;
   if (foreign === undefined && wipeMembers === 'own') return undefined;
-  const option = foreign === undefined ? '--wipe-members' : '--wipe-members=foreign';
-  return `${describeMember(member, disk)} (select it with -d, or give ${option})`;
+  return `${describeMember(member, disk)} (select it with -d, or give ${optionFor(member)})`;
+}
+
+/** The option that allows to wipe it. */
+export function optionFor({ isForeign }: Member): string {
+  return isForeign ? '--wipe-members=foreign' : '--wipe-members';
 }
 
 /** "it has a signature of ZFS (zfs_member)", "its partition /dev/sda2 has …" */
@@ -372,7 +376,8 @@ function withArray(disk: Disk, members: readonly Member[], signature: string | u
   const isArray = signature?.endsWith('raid_member') === true || signature === 'mpath_member';
   if (!isArray || members.some((member) => member.device === disk.path)) return members;
   const system = signature === 'mpath_member' ? 'a multipath device' : 'a RAID';
-  return [{ device: disk.path, signature, system, isForeign: false }, ...members];
+  const whole = { device: disk.path, offsetBytes: 0, sizeBytes: disk.sizeBytes };
+  return [{ ...whole, signature, system, isForeign: false }, ...members];
 }
 
 async function tryClaim(disk: Disk, clock: Clock): Promise<{ claim: Claim | undefined; uses: readonly DiskUse[] }> {

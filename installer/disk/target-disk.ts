@@ -2,9 +2,11 @@ import { constants, type FileHandle, open } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { runTool } from '../../tools/run-tool.ts';
+import { eraseRanges } from './erase.ts';
 import { DiskError, IncompleteWriteError } from './errors.ts';
 import { type PartitionTable, parseTable } from './gpt.ts';
 import { codeOf } from './in-use.ts';
+import type { Member } from './members.ts';
 import { windowBytes } from './read-back.ts';
 import { forgetPartitions, type Rescan, remapPartitions, rescanPartitions } from './rescan.ts';
 import type { SavedPartitions } from './saved-partitions.ts';
@@ -57,8 +59,11 @@ export class TargetDisk implements AsyncDisposable {
   readonly path: string;
   readonly sizeBytes: number;
   readonly sectorSizeBytes: number;
+  /** What it and its partitions belonged to when it was claimed. */
+  readonly members: readonly Member[];
   #state: DiskState = { kind: 'claimed' };
   #saved: SavedPartitions | undefined;
+  #erased: readonly Member[] = [];
   readonly #clock: Clock;
   #claimed: FileHandle | undefined;
   /** Opened when first needed; undefined if the device does not support direct writes. */
@@ -74,6 +79,7 @@ export class TargetDisk implements AsyncDisposable {
     this.path = disk.path;
     this.sizeBytes = disk.sizeBytes;
     this.sectorSizeBytes = disk.sectorSizeBytes;
+    this.members = disk.members;
     this.#claimed = claimed;
     this.#mapped = isMapped(disk);
     this.#hadMaps = this.#mapped && disk.partitions.length > 0;
@@ -88,6 +94,15 @@ export class TargetDisk implements AsyncDisposable {
   save(partitions: SavedPartitions | undefined): void {
     this.#require('claimed');
     this.#saved = partitions;
+  }
+
+  /**
+   * Erases these signatures with the partition table, also where the image does not reach. Must be
+   * called before anything is changed.
+   */
+  erase(members: readonly Member[]): void {
+    this.#require('claimed');
+    this.#erased = members;
   }
 
   async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
@@ -177,14 +192,34 @@ export class TargetDisk implements AsyncDisposable {
 
   /**
    * Removes every partition table and signature of earlier contents: both ends are overwritten with
-   * zeroes, or with a table of only the saved partitions. Returns when they are on the disk.
+   * zeroes, or with a table of only the saved partitions; then the members of `erase` too. Returns
+   * when all of it is on the disk. It cannot be interrupted in between: without the table the
+   * places of the members are not found again.
    */
   async invalidate(): Promise<void> {
     this.#state = { kind: 'invalidated' };
+    await this.#clearEnds();
+    await this.#eraseMembers();
+  }
+
+  async #clearEnds(): Promise<void> {
     const zeroes = zeroMemory().subarray(0, Math.min(endBytes, this.sizeBytes));
     const { head, tail } = this.#saved?.ends(endBytes) ?? { head: zeroes, tail: zeroes };
     await this.write(head, 0);
     await this.write(tail, this.sizeBytes - tail.length);
+    await this.sync();
+  }
+
+  async #eraseMembers(): Promise<void> {
+    if (this.#erased.length === 0) return;
+    const saved = this.#saved?.partitions ?? [];
+    // The ends are cleared already, and may have the table of the saved partitions.
+    const kept = [
+      { start: 0, end: endBytes },
+      { start: this.sizeBytes - endBytes, end: this.sizeBytes },
+      ...saved.map(({ offsetBytes, sizeBytes }) => ({ start: offsetBytes, end: offsetBytes + sizeBytes })),
+    ];
+    for (const { start, end } of eraseRanges(this.#erased, kept)) await this.zero(start, end - start);
     await this.sync();
   }
 
@@ -280,7 +315,7 @@ export class TargetDisk implements AsyncDisposable {
     // Collects the errors of earlier writes, so that they are not taken for errors of removing the
     // table.
     await this.sync().catch(() => undefined);
-    return await this.invalidate().then(
+    return await this.#clearEnds().then(
       () => true,
       () => false,
     );

@@ -428,7 +428,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'replace it with a file of certificates in PEM format, or remove it': 'hint: authorities that cannot be used',
   },
   'target.ts': {
-    '…: …, and is overwritten': 'warning: -d with a member of an array',
+    '…: …, and …': 'warning: -d or --wipe-members with a member of an array',
+    'is overwritten as far as the image reaches (… erases it)': 'what becomes of it',
     'partitions of …': 'target: --save-partlabel',
     'it has no partition table (GPT) at its start': '--save-partlabel on an empty disk',
     'leave out --save-partlabel and --save-partindex if there is nothing to save, or repair the table with gdisk':

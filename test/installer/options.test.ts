@@ -218,7 +218,9 @@ test('parseOptions() shows help wherever -h stands, with the defaults of this ma
 test('makePlan() lets -s win over -d, and needs a target unless only downloading', () => {
   assert.deepEqual(plan(['-d', '/dev/sda']).target, {
     ...{ kind: 'device', path: '/dev/sda', minBytes: undefined, never: undefined, waitSeconds: 0 },
+    wipeMembers: undefined,
   });
+  assert.equal(plan(['-d', '/dev/sda', '--wipe-members']).target?.wipeMembers, 'own');
   assert.equal(plan(['-d', '/dev/sda', '-s']).target?.kind, 'smallest');
   assert.deepEqual(plan(['-s', '-I', '8', '-e', '259']).target, {
     kind: 'smallest',

@@ -66,7 +66,10 @@ test('flatcar-install -d warns of the pool that it overwrites', async () => {
   assert.equal(ran.exitCode, 0, ran.stderr);
   assert.match(
     ran.stderr,
-    new RegExp(`^Warning: ${loop.path}: it has a signature of bcache \\(bcache\\), and is overwritten$`, 'm'),
+    new RegExp(
+      `^Warning: ${loop.path}: it has a signature of bcache \\(bcache\\), and is overwritten as far as the image reaches \\(--wipe-members erases it\\)$`,
+      'm',
+    ),
   );
 });
 

@@ -61,11 +61,13 @@ for (const [name, signature, command] of programs) {
 }
 
 test('findMembers() finds the second header of LUKS2 when the first is gone', async () => {
-  await using loop = await createLoopDevice({ sizeBytes: diskBytes });
-  const [program = '', ...args] = luksFormat('luks2', loop.path);
-  await execa(program, args);
-  await write(loop, 0, Buffer.alloc(4096));
-  assert.deepEqual(await signaturesOn(loop), [' crypto_LUKS']);
+  for (const size of [[], ['--luks2-metadata-size', '4m']]) {
+    await using loop = await createLoopDevice({ sizeBytes: diskBytes });
+    const [program = '', ...args] = luksFormat('luks2', loop.path);
+    await execa(program, [...args, ...size]);
+    await write(loop, 0, Buffer.alloc(4096));
+    assert.deepEqual(await signaturesOn(loop), [' crypto_LUKS'], size.join(' '));
+  }
 });
 
 /** A superblock of md, version 1.x, which names its own place. Source: linux/raid/md_p.h. */

@@ -241,8 +241,14 @@ test('chooseSmallest() takes fixed disks of the machine only: nothing attached f
   assert.match(reasonFor(selection, '/dev/mmcblk0'), /SD card/);
 });
 
-const lvm = { device: '/dev/sda2', signature: 'LVM2_member', system: 'LVM', isForeign: false };
-const vmfs = { device: '/dev/sda', signature: 'VMFS_volume_member', system: 'VMFS', isForeign: true };
+const lvm = {
+  ...{ device: '/dev/sda2', signature: 'LVM2_member', system: 'LVM', isForeign: false },
+  ...{ offsetBytes: 1e9, sizeBytes: 1e9 },
+};
+const vmfs = {
+  ...{ device: '/dev/sda', signature: 'VMFS_volume_member', system: 'VMFS', isForeign: true },
+  ...{ offsetBytes: 0, sizeBytes: 2e9 },
+};
 
 test('chooseSmallest() takes members of arrays and pools only with --wipe-members, and says so', () => {
   const only = [{ path: '/dev/sda' }];
