@@ -51,7 +51,7 @@ export interface Program {
 export async function main(argv: readonly string[], program: Program, clock: Clock = systemClock): Promise<number> {
   try {
     const args = parseArguments(argv);
-    if (args.help) return print(helpText(program.name));
+    if (args.help) return print(helpText(program.name, process.stdout.columns || undefined));
     if (args.completion !== undefined) return print(completionText(program.name, args.completion));
     if (args.command !== undefined) return await answer(args, args.command, clock);
     const loaded = await loadConfig(args, process.env);

@@ -64,7 +64,7 @@ export async function main(
   const found = await Promise.all([readDefaults(system.root), readSite(system.root)]).catch(reasonOf);
   if (typeof found === 'string') return complain(system, found);
   const [defaults, site] = found;
-  const parsed = parseOptions(args, defaults, site);
+  const parsed = parseOptions(args, defaults, site, widthOf(system.stdout));
   if (parsed.kind === 'wrong') {
     const { message: why } = parsed;
     const hint = 'see --help';
@@ -84,7 +84,7 @@ export async function main(
   if (typeof logFile === 'string') return complain(system, logFile);
   using _closing = logFile;
   const logged = logFile === undefined ? system : withLog(system, logFile);
-  const report = chooseReport(options, logged);
+  const report = chooseReport(options, logged, environment);
   using interruption = listenForInterrupts((error) => complain(logged, `${inspect(error)} (internal error)`));
   try {
     const { signal } = interruption;
@@ -225,7 +225,7 @@ async function showDisks({ options, signal, system }: Invocation): Promise<void>
   const limits = selectionOptions({ includeMajors, excludeMajors, match, never, wipeMembers, minBytes });
   const { candidates } = chooseSmallest(await listDisks(system.clock, signal), limits);
   if (options.json) writeJson(system, { event: 'disks', disks: candidates });
-  else system.stdout.write(`${describeCandidates(candidates)}\n`);
+  else system.stdout.write(`${describeCandidates(candidates, widthOf(system.stdout))}\n`);
 }
 
 async function createClient(
@@ -237,10 +237,22 @@ async function createClient(
 }
 
 /** Progress goes to standard error, or as JSON to standard output. */
-function chooseReport({ json, verbose = false }: Options, { stdout, stderr, clock }: System): Report {
+function chooseReport(
+  { json, verbose = false }: Options,
+  { stdout, stderr, clock }: System,
+  environment: NodeJS.ProcessEnv,
+): Report {
   if (json) return createReport({ style: 'json', verbose, output: stdout, clock });
-  const style = stderr.isTTY ? 'terminal' : 'lines';
-  return createReport({ style, verbose, output: stderr, clock, columns: () => stderr.columns || 80 });
+  const columns = () => widthOf(stderr) ?? 80;
+  if (!stderr.isTTY) return createReport({ style: 'lines', verbose, output: stderr, clock });
+  // One that is dumb may not go back to the beginning of its line either.
+  const style = environment['TERM'] === 'dumb' ? 'lines' : 'terminal';
+  return createReport({ style, verbose, output: stderr, clock, columns });
+}
+
+/** Columns of a terminal; undefined for what is none, or does not know. */
+function widthOf({ isTTY, columns }: Screen): number | undefined {
+  return isTTY && columns ? columns : undefined;
 }
 
 /**

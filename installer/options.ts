@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { completionScript, type Shell, shells } from '../completion/script.ts';
+import { helpLayout } from '../text/help-layout.ts';
 import { isVersion, type OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import { type Hint, parseHint } from './disk/hints.ts';
@@ -67,10 +68,19 @@ export type Parsed =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
-/** Parses the arguments that follow the program's name. Does not throw for invalid arguments. */
-export function parseOptions(args: readonly string[], defaults: ReleaseDefaults, site: SiteDefaults = noSite): Parsed {
+/**
+ * Parses the arguments that follow the program's name. Does not throw for invalid arguments.
+ * @param columns width of the help
+ */
+export function parseOptions(
+  args: readonly string[],
+  defaults: ReleaseDefaults,
+  site: SiteDefaults = noSite,
+  columns = 80,
+): Parsed {
   let help = '';
   const command = buildCommand(defaults, site)
+    .configureHelp(helpLayout(columns))
     .exitOverride()
     .configureOutput({ writeOut: (text) => (help += text), writeErr: () => {} });
   try {

@@ -43,7 +43,9 @@ export interface ReportOptions {
   readonly style: 'terminal' | 'lines' | 'json';
   readonly verbose: boolean;
   readonly output: Output;
-  /** Width of the terminal. */
+  /**
+   * Width of the terminal, to which progress is shortened. Default: 80; without limit for lines.
+   */
   readonly columns?: () => number;
   readonly clock: Clock;
 }
@@ -110,10 +112,11 @@ function createMeter(now: () => number) {
 
 const views: Record<ReportOptions['style'], (options: ReportOptions) => View> = {
   terminal({ output, columns = () => 80 }) {
-    let barShown = false;
+    // Overwritten with spaces, not erased: not every terminal knows the sequence for that.
+    let shownLength = 0;
     const clear = () => {
-      if (barShown) output.write('\r\x1b[K');
-      barShown = false;
+      if (shownLength > 0) output.write(`\r${' '.repeat(Math.min(shownLength, columns() - 1))}\r`);
+      shownLength = 0;
     };
     return {
       say(kind, message) {
@@ -122,18 +125,21 @@ const views: Record<ReportOptions['style'], (options: ReportOptions) => View> = 
       },
       isDue: (_transfer, seconds) => seconds >= 0.1,
       show(transfer) {
-        const text = describeTransfer(transfer);
-        const barWidth = Math.min(40, columns() - text.length - 4);
-        output.write(`\r${barWidth >= 10 ? `${bar(transfer, barWidth)} ` : ''}${text}\x1b[K`);
-        barShown = true;
+        // Without the last column, from which some terminals go on to the next line.
+        const width = columns() - 1;
+        const text = describeTransfer(transfer, width);
+        const barWidth = Math.min(40, width - text.length - 3);
+        const line = `${barWidth >= 10 ? `${bar(transfer, barWidth)} ` : ''}${text}`;
+        output.write(`\r${line.padEnd(Math.min(shownLength, width))}`);
+        shownLength = line.length;
         if (transfer.doneBytes === transfer.totalBytes) {
           output.write('\n');
-          barShown = false;
+          shownLength = 0;
         }
       },
     };
   },
-  lines({ output }) {
+  lines({ output, columns = () => Number.POSITIVE_INFINITY }) {
     return {
       say: (kind, message) => output.write(`${sentence(kind, message)}\n`),
       // Every 5 % on a fast link, every ten seconds on a slow one.
@@ -141,7 +147,7 @@ const views: Record<ReportOptions['style'], (options: ReportOptions) => View> = 
         const steps = Math.floor(percent(transfer) / 5) - Math.floor(percent(shown) / 5);
         return seconds >= 10 || (steps >= 1 && seconds >= 1);
       },
-      show: (transfer) => output.write(`  ${describeTransfer(transfer)}\n`),
+      show: (transfer) => output.write(`  ${describeTransfer(transfer, columns() - 3)}\n`),
     };
   },
   json({ output }) {
@@ -168,14 +174,23 @@ function bar(transfer: Transfer, width: number): string {
   return `[${'='.repeat(filled)}${' '.repeat(width - 2 - filled)}]`;
 }
 
-/** ` 42 % of 490.7 MB, 51.2 MB/s, 1:03 left` */
-function describeTransfer(transfer: Transfer): string {
+/** ` 42 % of 490.7 MB, 51.2 MB/s, 1:03 left`, or as much of it as fits into `width` characters. */
+function describeTransfer(transfer: Transfer, width: number): string {
   const rate = `${formatBytes(transfer.bytesPerSecond)}/s`;
-  if (transfer.totalBytes === undefined) return `${formatBytes(transfer.doneBytes)}, ${rate}`;
-  const done = `${Math.floor(percent(transfer)).toString().padStart(3)} % of ${formatBytes(transfer.totalBytes)}, ${rate}`;
+  if (transfer.totalBytes === undefined)
+    return longest(width, [`${formatBytes(transfer.doneBytes)}, ${rate}`, formatBytes(transfer.doneBytes)]);
+  const share = `${Math.floor(percent(transfer)).toString().padStart(3)} %`;
+  const done = `${share} of ${formatBytes(transfer.totalBytes)}, ${rate}`;
   const { secondsLeft } = transfer;
-  if (secondsLeft === undefined || secondsLeft === 0) return done;
-  return `${done}, ${Math.floor(secondsLeft / 60)}:${(secondsLeft % 60).toString().padStart(2, '0')} left`;
+  const shorter = [done, `${share}, ${rate}`, share];
+  if (secondsLeft === undefined || secondsLeft === 0) return longest(width, shorter);
+  const left = `${Math.floor(secondsLeft / 60)}:${(secondsLeft % 60).toString().padStart(2, '0')} left`;
+  return longest(width, [`${done}, ${left}`, done, `${share}, ${left}`, ...shorter]);
+}
+
+/** The first that fits, or the beginning of the last. */
+function longest(width: number, texts: readonly string[]): string {
+  return texts.find((text) => text.length <= width) ?? (texts.at(-1) ?? '').slice(0, Math.max(0, width));
 }
 
 export function formatBytes(bytes: number): string {

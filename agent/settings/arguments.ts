@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { type Shell, shells } from '../../completion/script.ts';
+import { helpLayout } from '../../text/help-layout.ts';
 import type { Names } from './names.ts';
 import { ignoredFlags, type SettingKey, settings } from './settings.ts';
 import { repetition } from './values.ts';
@@ -179,9 +180,14 @@ function normalise(argv: readonly string[]): { words: string[]; written: Readonl
   return { words, written };
 }
 
-/** The text of `--help`. */
-export function helpText(name: string): string {
-  return createCommand(name).helpInformation();
+/**
+ * The text of `--help`.
+ * @param columns width of the terminal, of which at most 120 are used
+ */
+export function helpText(name: string, columns = 120): string {
+  return createCommand(name)
+    .configureHelp(helpLayout(Math.min(columns, 120)))
+    .helpInformation();
 }
 
 /** The settings as a Markdown table: flags, environment variables and kernel parameters of each. */
@@ -214,8 +220,7 @@ export function createCommand(name: string): Command {
       ].join('\n\n'),
     )
     .helpOption(false)
-    .allowExcessArguments(false)
-    .configureHelp({ helpWidth: 120 });
+    .allowExcessArguments(false);
   for (const { names, defaultValue } of settings)
     command.addOption(optionOf(names, defaultValue).helpGroup(`${names.group}:`));
   for (const [flag, { value, description }] of Object.entries(metaFlags)) {

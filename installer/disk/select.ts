@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { printable } from '../../text/printable.ts';
+import { wrapText } from '../../text/wrap.ts';
 import { type BlockDevice, formatNumber, readExtent, readLinks, readProperties } from './block-devices.ts';
 import { DiskError } from './errors.ts';
 import { bareWwn, type Hint, matchesHint, namesTransport } from './hints.ts';
@@ -187,8 +188,11 @@ export function chooseSmallest(disks: readonly Disk[], options: SelectionOptions
   return chosen === undefined ? { candidates } : { chosen, candidates };
 }
 
-/** A table of the candidates for people, one line each. Empty loop and RAM devices are left out. */
-export function describeCandidates(candidates: readonly Candidate[]): string {
+/**
+ * A table of the candidates for people, one line each. If that is wider than `columns`, each has
+ * several lines. Empty loop and RAM devices are left out.
+ */
+export function describeCandidates(candidates: readonly Candidate[], columns = Number.POSITIVE_INFINITY): string {
   const shown = candidates.filter(({ disk }) => disk.sizeBytes > 0 || disk.type === 'disk');
   const rows = shown.map(({ disk, verdict, reason }) => [
     disk.path,
@@ -198,7 +202,13 @@ export function describeCandidates(candidates: readonly Candidate[]): string {
     verdict === 'chosen' ? `chosen: ${reason}` : `${verdict === 'larger' ? '' : 'not usable: '}${reason}`,
   ]);
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')).join('\n');
+  const table = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
+  if (table.every((line) => line.length <= columns)) return table.join('\n');
+  const lists = rows.map(([path = '', size, type, description = '', verdict = '']) => [
+    ...wrapText(`${path}  ${size}  ${type}`, columns),
+    ...[description, verdict].flatMap((text) => wrapText(text, columns - 2).map((line) => `  ${line}`)),
+  ]);
+  return lists.flat().join('\n');
 }
 
 /**

@@ -399,7 +399,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'it must be sha512- with 128 or sha256- with 64 hexadecimal digits': '--ignition-hash that is none',
     'make one with: echo sha512-$(sha512sum FILE | cut -d " " -f 1)': 'hint: --ignition-hash that is none',
   },
-  'progress.ts': { '… % of …, …': 'progress', '…, …:… left': 'progress, where the remaining time is known' },
+  'progress.ts': { '… of …, …': 'progress' },
   'release.ts': {
     'there is no URL of a version': 'a release without a base, which does not happen',
     'read the current version from': 'what: version.txt',
