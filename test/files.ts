@@ -32,6 +32,7 @@ export const longFiles: readonly string[] = [
   'test/initramfs/boot.test.ts',
   'test/agent/outage.test.ts',
   'test/e2e/seed-image.test.ts',
+  'test/templates/templates.test.ts',
   'test/initramfs/network.test.ts',
   'test/installer/interrupt.test.ts',
   'test/initramfs/agent-hosts.test.ts',
@@ -149,6 +150,7 @@ export const ownCode: readonly string[] = [
   'test/initramfs/squashfs.test.ts',
   'test/executable/alone.test.ts',
   'test/executable/cross-build.test.ts',
+  'test/templates/templates.test.ts',
   'test/executable/elf/link-library.test.ts',
 ];
 
