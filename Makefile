@@ -83,7 +83,7 @@ measure: build ## Size and start-up time of the executable; BENCH_JSON=path too
 .PHONY: generate
 generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md, the manual page of the agent
 	$(NODE) proto/generate.ts
-	$(NODE) installer/decompress/bzip2/build-kernel.ts
+	$(NODE) installer/decompress/build-kernels.ts
 	$(NODE) executable/settings-page.ts
 
 .PHONY: dependencies
@@ -229,7 +229,7 @@ figures: setup build initramfs images os-image ## Run the demo and the benchmark
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
-fuzz: node_modules/.package-lock.json system-packages ## Compare the bzip2 decoder with bzip2 on random files for FUZZ_SECONDS, a minute without
+fuzz: node_modules/.package-lock.json system-packages ## Compare the decoders of bzip2 and deflate with bzip2 and zlib on random files for FUZZ_SECONDS, a minute without
 	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/decompress/fuzz.ts --seconds $(FUZZ_SECONDS)
 
 .PHONY: check

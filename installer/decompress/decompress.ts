@@ -1,9 +1,10 @@
 import type { Extent } from '../extent.ts';
 import { bzip2 } from './bzip2/bzip2.ts';
 import { formatOf, magicBytes } from './format.ts';
+import { gzip } from './gzip.ts';
 import { wholePages } from './pages.ts';
 import { xz } from './xz.ts';
-import { gzip, zstd } from './zlib.ts';
+import { zstd } from './zstd.ts';
 
 export interface DecompressOptions {
   /** Ends decoding; the generator then throws the reason of the signal. */

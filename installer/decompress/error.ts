@@ -21,3 +21,11 @@ export class DecompressError extends InstallError {
     this.offsetBytes = options.offsetBytes;
   }
 }
+
+/** @param offsetBytes where in the file reading ended */
+export function damaged(format: string, why: string, offsetBytes: number, cause?: Error): DecompressError {
+  return new DecompressError(
+    `cannot decode the image: the ${format} data before byte ${offsetBytes} is invalid: ${why}`,
+    { offsetBytes, cause },
+  );
+}

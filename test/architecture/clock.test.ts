@@ -22,7 +22,7 @@ const buildPrograms = [
   'executable/',
   'initramfs/',
   'agent/template/engine/build.ts',
-  'installer/decompress/bzip2/build-kernel.ts',
+  'installer/decompress/build-kernels.ts',
 ];
 
 /**

@@ -6,10 +6,11 @@ import { DecompressError } from '../../../installer/decompress/error.ts';
 import { randomStream } from './bzip2/corpus.ts';
 import { decodeAll, decodedBy, inThisThread } from './bzip2/decode.ts';
 import { BitWriter, writeStream } from './bzip2/encoder.ts';
+import { decodedByKernel, decodedByZlib, randomDeflate } from './deflate.ts';
 import { Random } from './random.ts';
 
-// Makes odd and damaged bzip2 files for a while and compares what we make of them with what bzip2
-// does:
+// Makes odd and damaged bzip2 files and deflate streams for a while and compares what we make of
+// them with what bzip2 and zlib do:
 //   node test/installer/decompress/fuzz.ts --seconds 60 [--seed 1]
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string' } } });
@@ -36,8 +37,23 @@ for (let seed = firstSeed; performance.now() < end; seed++) {
   }
   if (expected) good++;
   else bad++;
+  for (let i = 0; i < 20; i++) await compareDeflate(seed * 20 + i);
 }
-process.stdout.write(`${good} good and ${bad} bad files, no difference\n`);
+process.stdout.write(`${good} good and ${bad} bad files, 20 deflate streams for each, no difference\n`);
+
+async function compareDeflate(seed: number): Promise<void> {
+  const random = new Random(seed);
+  const stream = randomDeflate(random);
+  const expected = decodedByZlib(stream);
+  const most = random.pick([1, 50, 3000, 2 ** 20]);
+  const decoded = decodedByKernel(stream, () => random.between(1, most));
+  const isSame = decoded?.usedBytes === expected?.usedBytes && (!expected || decoded?.bytes.equals(expected.bytes));
+  if (isSame) return;
+  const path = join(tmpdir(), `fuzz-${seed}.deflate`);
+  await writeFile(path, stream);
+  process.stdout.write(`seed ${seed}: zlib and the inflate kernel differ; the stream is ${path}\n`);
+  process.exit(1);
+}
 
 function make(random: Random): Buffer {
   const writer = new BitWriter();

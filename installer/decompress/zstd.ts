@@ -1,123 +1,11 @@
 import type { Transform } from 'node:stream';
-import {
-  constants,
-  crc32,
-  createInflateRaw,
-  createZstdDecompress,
-  inflateRawSync,
-  type ZstdOptions,
-  zstdDecompressSync,
-} from 'node:zlib';
+import { constants, createZstdDecompress, type ZstdOptions, zstdDecompressSync } from 'node:zlib';
 import type { Extent } from '../extent.ts';
-import { DecompressError } from './error.ts';
+import { DecompressError, damaged } from './error.ts';
 import { SourceReader } from './source-reader.ts';
 import { skipTrailing } from './trailing.ts';
 
 const chunkBytes = 1024 * 1024;
-
-/** A name or a comment has some bytes. */
-const maxGzipHeaderBytes = 1024 * 1024;
-
-/**
- * Decodes gzip (RFC 1952), all members of the file, with all checks verified. Zeroes after a member
- * are padding, also before another member; after anything else that is none only a warning comes.
- *
- * Not by Node's own decoder of gzip: whether that takes what follows a member depends on how the
- * bytes arrive.
- */
-export async function* gzip(
-  source: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-  onWarning?: (message: string) => void,
-): AsyncGenerator<Extent> {
-  const reader = new SourceReader(source);
-  try {
-    let wasSmall = false;
-    for (let isFirst = true; ; isFirst = false) {
-      const magic = await reader.peek(2);
-      const isMember = magic[0] === 0x1f && magic[1] === 0x8b;
-      if (!isMember && !isFirst) {
-        // Padding may be longer than what has arrived.
-        if (magic[0] === 0 && (await reader.skipZeroes())) continue;
-        return await skipTrailing(reader, 'gzip', onWarning);
-      }
-      const startBytes = reader.positionBytes;
-      yield* member(reader, startBytes, wasSmall, signal);
-      wasSmall = reader.positionBytes - startBytes <= maxSmallBytes;
-    }
-  } finally {
-    await reader.close();
-  }
-}
-
-async function* member(
-  reader: SourceReader,
-  startBytes: number,
-  wasSmall: boolean,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Extent> {
-  await skipGzipHeader(reader);
-  const small = wasSmall ? await decodeSmall(reader, (chunk) => inflateRawSync(chunk, smallOptions)) : undefined;
-  if (small !== undefined) {
-    yield { kind: 'data', bytes: small, release() {} };
-    return await checkTrailer(reader, startBytes, crc32(small), small.length);
-  }
-  const frame = new Frame(createInflateRaw({ chunkSize: chunkBytes }), (failure) =>
-    damaged('gzip', failure.message, reader.positionBytes, failure),
-  );
-  let [checksum, sizeBytes] = [0, 0];
-  try {
-    while (!frame.hasEnded) {
-      signal?.throwIfAborted();
-      const chunk = await reader.next();
-      if (chunk === undefined) throw damaged('gzip', 'the file ends unexpectedly', reader.positionBytes);
-      for await (const extent of frame.decode(chunk)) {
-        signal?.throwIfAborted();
-        if (extent.kind === 'data') {
-          checksum = crc32(extent.bytes, checksum);
-          sizeBytes += extent.bytes.length;
-        }
-        yield extent;
-      }
-      if (frame.hasEnded) reader.giveBack(chunk.subarray(chunk.length - frame.leftBytes));
-    }
-  } finally {
-    frame.destroy();
-  }
-  await checkTrailer(reader, startBytes, checksum, sizeBytes);
-}
-
-async function checkTrailer(
-  reader: SourceReader,
-  startBytes: number,
-  checksum: number,
-  sizeBytes: number,
-): Promise<void> {
-  const trailer = await reader.take(8);
-  if (trailer.length < 8) throw damaged('gzip', 'the file ends unexpectedly', reader.positionBytes);
-  if (trailer.readUInt32LE(0) !== checksum || trailer.readUInt32LE(4) !== sizeBytes % 2 ** 32)
-    throw damaged('gzip', `the checksum of what begins at byte ${startBytes} is wrong`, reader.positionBytes);
-}
-
-/** RFC 1952, section 2.3. */
-async function skipGzipHeader(reader: SourceReader): Promise<void> {
-  const header = await reader.take(10);
-  const [, , method, flags = 0] = header;
-  if (header.length < 10) throw damaged('gzip', 'the file ends unexpectedly', reader.positionBytes);
-  if (method !== 8 || (flags & 0xe0) !== 0) throw damaged('gzip', 'unknown compression method', reader.positionBytes);
-  if (flags & 4) await reader.take((await reader.take(2)).readUInt16LE(0));
-  for (const flag of [8, 16]) if (flags & flag) await skipText(reader);
-  if (flags & 2) await reader.take(2);
-}
-
-/** Up to its zero. */
-async function skipText(reader: SourceReader): Promise<void> {
-  for (let length = 0; length < maxGzipHeaderBytes; length++) {
-    const [byte] = await reader.take(1);
-    if (byte === 0 || byte === undefined) return;
-  }
-  throw damaged('gzip', 'its header has no end', reader.positionBytes);
-}
 
 /** The decoder keeps as much of its output in memory. The same default as that of `zstd -d`. */
 const defaultWindowBytes = 128 * 1024 * 1024;
@@ -235,16 +123,6 @@ function explained(failure: Error, maxWindowBytes: number, reader: SourceReader)
 }
 
 const windowTooLarge = 'ZSTD_error_frameParameter_windowTooLarge';
-
-function damaged(format: string, why: string, offsetBytes: number, cause?: Error): DecompressError {
-  return new DecompressError(
-    `cannot decode the image: the ${format} data before byte ${offsetBytes} is invalid: ${why}`,
-    {
-      offsetBytes,
-      cause,
-    },
-  );
-}
 
 /**
  * A decoder of Node. It stops at the end of a frame if data follows in the same chunk; else that of
