@@ -22,9 +22,9 @@ const reasons: Record<number, string> = {
 };
 
 /**
- * Decodes gzip (RFC 1952), all members of the file, with all checks verified; in this thread. Zeroes
- * after a member are padding, also before another member; after anything else that is none only a
- * warning comes.
+ * Decodes gzip (RFC 1952), all members of the file, with all checks verified; in this thread.
+ * Zeroes after a member are padding, also before another member; after anything else that is none
+ * only a warning comes.
  *
  * Not by Node's own decoder: that passes every zero of a disk image on, and whether it takes what
  * follows a member depends on how the bytes arrive.
@@ -66,7 +66,7 @@ export async function* gzip(
   }
 }
 
-/** What is decoded of a member, and its check. Several small ones share the output of the kernel. */
+/** What is decoded of a member, and its check. Small ones share the output of the kernel. */
 class Member {
   readonly #kernel: InflateKernel;
   readonly #input: KernelInput;
@@ -164,7 +164,7 @@ async function skipText(input: KernelInput): Promise<void> {
   throw damaged('gzip', 'its header has no end', input.positionBytes);
 }
 
-/** @returns false: there was none; true also if nothing but zeroes was left, which may be a member */
+/** @returns whether there were any, and more follows */
 async function skipZeroes(input: KernelInput): Promise<boolean> {
   let hasSkipped = false;
   while (input.byte(0) === 0 || (input.availableBytes === 0 && (await input.fill()))) {

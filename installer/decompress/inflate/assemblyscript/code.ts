@@ -4,8 +4,8 @@
  * An entry of a table:
  *  - bits 0 to 5: how many bits the code and its extra bits have
  *  - bits 8 to 11: how many bits the code has
- *  - bits 16 to 30: the byte; or the length or the distance without the extra bits; or, of a pointer,
- *    the index of the table of the codes that begin so
+ *  - bits 16 to 30: the byte; or the length or the distance without the extra bits; or, of a
+ *    pointer, the index of the table of the codes that begin so
  *  - bits 31, 15, 14, 13: literal, exceptional, end of block, invalid
  */
 export const literal: u32 = 0x80000000;

@@ -44,7 +44,7 @@ const suspectMatches: u32 = windowBytes / maxLength + 2;
 let state: u32 = inHeader;
 let isFinal: bool = false;
 let storedLeft: u32 = 0;
-/** Where output is written, where that which was not delivered begins, how far matches may reach. */
+/** Where output is written, where what was not delivered begins, how far matches may reach. */
 let out: usize = begin;
 let delivered: usize = begin;
 let history: usize = begin;

@@ -5,7 +5,7 @@ export const windowBytes: u32 = 32768;
 export const maxLength: u32 = 258;
 export const inputBytes: u32 = 256 * 1024;
 export const outputBytes: u32 = 512 * 1024;
-/** What is read and written beyond the end of a buffer. The header of a block has up to 570 bytes. */
+/** Read and written beyond the end of a buffer. The header of a block has up to 570 bytes. */
 export const slack: u32 = 1024;
 
 export const input: usize = (__heap_base + 4095) & ~4095;
