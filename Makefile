@@ -52,7 +52,7 @@ system-packages:
 # --- the product ------------------------------------------------------------------------------------------------------------
 
 .PHONY: build
-build: $(EXECUTABLE) build/flatcar-install.8 build/tink-agent.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, and their manual pages; ARCH=aarch64 for another architecture than this machine's: build/nibs-linux-arm64
+build: $(EXECUTABLE) build/flatcar-install.8 build/image2disk.8 build/tink-agent.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, build/image2disk, and their manual pages; ARCH=aarch64 for another architecture than this machine's: build/nibs-linux-arm64
 
 $(foreach arch,$(ARCHS),build/nibs-linux-$(NODE_$(arch))): $(SOURCES) executable/build.ts node_modules/.package-lock.json
 	$(NODE) executable/build.ts --arch $(if $(findstring arm64,$@),aarch64,x86_64)
@@ -71,6 +71,9 @@ $(OTHER_NODE_FILE):
 	rmdir $@.d
 
 build/flatcar-install.8: installer/flatcar-install.8
+	install -D --mode=644 $< $@
+
+build/image2disk.8: installer/image2disk/image2disk.8
 	install -D --mode=644 $< $@
 
 build/tink-agent.8: agent/tink-agent.8
@@ -130,8 +133,9 @@ update: setup ## Lock the current versions of the Debian packages: initramfs/pac
 SITE = $(addprefix --mirror ,$(MIRROR)) $(addprefix --ca ,$(CA)) $(addprefix --key ,$(KEY))
 
 .PHONY: images
-images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar (MIRROR=url CA=file KEY=file bakes in what a site has of its own), the agent's build/tink-worker.oci.tar; ARCH=aarch64 for another architecture than this machine's: build/flatcar-install-aarch64.oci.tar, build/tink-worker-aarch64.oci.tar
+images: setup build ## Container images as OCI archives: the actions' build/flatcar-install.oci.tar and build/image2disk.oci.tar (MIRROR=url CA=file KEY=file bakes in what a site has of its own), the agent's build/tink-worker.oci.tar; ARCH=aarch64 for another architecture than this machine's: build/flatcar-install-aarch64.oci.tar, build/tink-worker-aarch64.oci.tar
 	$(NODE) initramfs/action-image.ts --arch $(ARCH) $(SITE)
+	$(NODE) initramfs/action-image.ts --arch $(ARCH) $(SITE) --name image2disk
 	$(NODE) initramfs/agent-image.ts --arch $(ARCH)
 
 # --- showing and checking it ------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
 import { trimNode } from './trim/trim-node.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const programs = ['tink-agent', 'tink-worker', 'flatcar-install'];
+const programs = ['tink-agent', 'tink-worker', 'flatcar-install', 'image2disk'];
 
 /**
  * Where the bundle lies while the executable is made. Node writes this path into the executable, so

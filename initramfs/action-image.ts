@@ -2,9 +2,12 @@
  * Builds the container image of the actions: our executable, busybox, and the tools that the
  * executable calls.
  *
- *     node initramfs/action-image.ts [--arch x86_64|aarch64]
+ *     node initramfs/action-image.ts [--arch x86_64|aarch64] [--name image2disk]
  *       [--output build/flatcar-install.oci.tar] [--executable build/nibs-linux-x64]
  *       [--mirror URL] [--ca FILE] [--key FILE]
+ *
+ * `--name image2disk` makes the image of that action: the same layers, and the program runs without
+ * a command.
  *
  * For another architecture than this machine's the output is
  * `build/flatcar-install-aarch64.oci.tar` or `build/flatcar-install-x86_64.oci.tar`. A site may add
@@ -25,11 +28,12 @@ import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-const links = ['flatcar-install', 'tink-agent', 'tink-worker'];
+const links = ['flatcar-install', 'image2disk', 'tink-agent', 'tink-worker'];
 
 const { values } = parseArgs({
   options: {
     arch: { type: 'string' },
+    name: { type: 'string', default: 'flatcar-install' },
     output: { type: 'string' },
     executable: { type: 'string' },
     mirror: { type: 'string', multiple: true, default: [] },
@@ -37,15 +41,23 @@ const { values } = parseArgs({
     key: { type: 'string' },
   },
 });
-const { architecture, executable, output } = imageOptions(values, 'flatcar-install');
+/** Templates give `flatcar-install` as a command, in a shell or not; `image2disk` has none. */
+const commands: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'flatcar-install': { Cmd: ['sh'] },
+  image2disk: { Entrypoint: ['/usr/local/bin/image2disk'] },
+};
+const { name } = values;
+const command = commands[name];
+if (command === undefined) throw new Error(`--name must be ${Object.keys(commands).join(' or ')}`);
+const { architecture, executable, output } = imageOptions(values, name);
 const site = await readSite();
 await writeContainerImage(
   {
     architecture,
     executable,
     packages: actionPackages,
-    reference: 'flatcar-install:latest',
-    config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], Cmd: ['sh'], WorkingDir: '/' },
+    reference: `${name}:latest`,
+    config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin'], ...command, WorkingDir: '/' },
     // The files of the site are a separate layer: the large layers below it are the same for all
     // sites.
     layerCount: site.size > 0 ? 3 : 2,
@@ -86,7 +98,7 @@ async function layOutBusybox(busybox: string, tree: string): Promise<void> {
   for (const name of names) await symlink('busybox', join(tree, 'usr/bin', name));
 }
 
-/** The executable under its names, and its manual page. */
+/** The executable under its names, and their manual pages. */
 async function layOutExecutable(tree: string): Promise<void> {
   const directory = join(tree, 'usr/local/bin');
   await mkdir(directory, { recursive: true });
@@ -98,5 +110,6 @@ async function layOutExecutable(tree: string): Promise<void> {
   await copyFile(join(root, 'initramfs/files/system/etc/flatcar-install/wait-seconds'), join(settings, 'wait-seconds'));
   const manualPages = join(tree, 'usr/share/man/man8');
   await mkdir(manualPages, { recursive: true });
-  await copyFile(join(root, 'installer/flatcar-install.8'), join(manualPages, 'flatcar-install.8'));
+  for (const page of ['flatcar-install.8', 'image2disk/image2disk.8'])
+    await copyFile(join(root, 'installer', page), join(manualPages, basename(page)));
 }

@@ -53,7 +53,7 @@ const deviceRules = [
   ...['60-persistent-storage-tape', '80-drivers'],
 ];
 /** The names of the executable. */
-const programs = ['tink-agent', 'tink-worker', 'flatcar-install', 'nibs-report'];
+const programs = ['tink-agent', 'tink-worker', 'flatcar-install', 'image2disk', 'nibs-report'];
 
 /**
  * The first files of the machine, unpacked into memory by the kernel: only what mounts the other

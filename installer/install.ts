@@ -26,6 +26,7 @@ import {
   warnOfMembers,
 } from './target.ts';
 import { describeSigner, type SignedBy } from './verify.ts';
+import { readBack, rescanTable, untilCommitted } from './write-steps.ts';
 
 /** What an installation uses besides the disk. */
 export interface InstallContext {
@@ -151,25 +152,6 @@ async function writeOnce(
 }
 
 /**
- * A failure between the first change of the disk and the commit leaves it without a partition
- * table; the error says so.
- */
-async function untilCommitted<T>(disk: TargetDisk, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (cause) {
-    throw await disk.abandon(cause, signal);
-  }
-}
-
-/** With `--read-back` only. */
-async function readBack(image: WrittenImage, disk: TargetDisk, report: Report): Promise<void> {
-  if (image.readBack === undefined) return;
-  report.phase('verify', `Reading back ${disk.path}`);
-  await image.readBack((doneBytes) => report.transferred(doneBytes, image.sizeBytes));
-}
-
-/**
  * A mirror can serve an old image, whose signature is good, under the name of a new one.
  * @returns the version that the image on the disk says it is; `undefined` if that cannot be read
  * @throws {InstallError} it is another version than was asked for, or an older one than is accepted
@@ -194,14 +176,6 @@ async function checkVersion(
   }
   refuseOlder(target, notOlderThan, { signedBy, version });
   return version;
-}
-
-async function rescanTable(disk: TargetDisk, report: Report): Promise<void> {
-  report.phase('finish', `Rescanning the partition table of ${disk.path}`);
-  const rescan = await disk.rescanPartitions();
-  if (rescan.how === 'failed')
-    report.warn(`this system does not see the new partitions (${rescan.why}); the installation itself is complete`);
-  else report.detail(`rescanned with ${rescan.how}`);
 }
 
 async function addEfiEntry(disk: TargetDisk, release: Release, report: Report): Promise<void> {

@@ -7,11 +7,13 @@ import { reasonOf } from '../errors/reason.ts';
 import { maskPasswords } from '../net/mask-passwords.ts';
 import { printable, printableLines } from '../text/printable.ts';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
-import { InstallError } from './errors.ts';
+import { listenForInterrupts } from './interrupts.ts';
 import { type Options, parseOptions } from './options.ts';
 import { type InstallPlan, makePlan, settingsOf, type Target } from './plan.ts';
 import { createReport, type Output, type Report } from './progress.ts';
 import { readSite, type SiteDefaults } from './site.ts';
+
+export { main as image2disk } from './image2disk/main.ts';
 
 /** An output stream; a terminal has a width. */
 export interface Screen extends Output {
@@ -254,47 +256,6 @@ function chooseReport(
 function widthOf({ isTTY, columns }: Screen): number | undefined {
   return isTTY && columns ? columns : undefined;
 }
-
-/**
- * Turns the first Ctrl-C into an orderly end. Later ones have no effect, because the disk must not
- * be left half cleared. A closed terminal (SIGHUP) does not end it: Node hides whether the signal
- * was to be ignored, as under nohup. An exception that nothing caught ends it in the same way.
- */
-function listenForInterrupts(onFault: (error: unknown) => void): Disposable & { readonly signal: AbortSignal } {
-  const controller = new AbortController();
-  const interruptBy = (what: string, cause?: unknown) =>
-    controller.abort(
-      new InstallError({
-        what: 'finish',
-        target: 'this run',
-        why: `interrupted by ${what}`,
-        hint: 'no disk was changed',
-        cause,
-      }),
-    );
-  const interrupt = (name: NodeJS.Signals) => interruptBy(name);
-  const signals = ['SIGINT', 'SIGTERM'] as const;
-  process.on('SIGHUP', ignore);
-  const fault = (error: unknown) => {
-    onFault(error);
-    interruptBy('an internal error', error);
-  };
-  process.on('uncaughtException', fault);
-  for (const name of signals) process.on(name, interrupt);
-  return {
-    signal: controller.signal,
-    [Symbol.dispose]() {
-      process.off('uncaughtException', fault);
-      for (const name of signals) {
-        if (!process.listeners(name).includes(ignore)) process.on(name, ignore);
-        process.off(name, interrupt);
-      }
-    },
-  };
-}
-
-/** A signal in the last milliseconds must not replace the exit code by its own. */
-function ignore(): void {}
 
 function succeed({ options, system }: Invocation, message: string, result: object): void {
   if (options.json) writeJson(system, { event: 'success', message, ...result });

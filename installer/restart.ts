@@ -14,7 +14,29 @@ const maxRestarts = 3;
  * One attempt to get an image.
  * @param onOrigin is called with the URL of the image that is read
  */
-type Attempt<Result> = (release: Release, onOrigin: (url: string) => void) => Promise<Result>;
+type Attempt<Source, Result> = (source: Source, onOrigin: (url: string) => void) => Promise<Result>;
+
+/** How an image can be had from several mirrors. */
+interface Mirrors<Source> {
+  /** The image on each mirror, in the order to use. */
+  readonly images: (source: Source) => readonly URL[];
+  /** The same source with each of its mirrors alone. */
+  readonly apart: (source: Source) => readonly Source[];
+  /** The same source, with the mirror that this URL is on as the first one to use. */
+  readonly prefer: (url: URL, source: Source) => Source;
+}
+
+const mirrorsOfRelease: Mirrors<Release> = {
+  images: (release) => releaseFiles(release).images,
+  apart: (release) => (release.baseUrls ?? []).map((base) => ({ ...release, baseUrls: [base] })),
+  prefer: preferMirrorOf,
+};
+
+const mirrorsOfImage: Mirrors<readonly URL[]> = {
+  images: (urls) => urls,
+  apart: (urls) => urls.map((url) => [url]),
+  prefer: (changed, urls) => urls.toSorted((a, b) => Number(b === changed) - Number(a === changed)),
+};
 
 /**
  * Runs `attempt` with all mirrors of a release, and if what came is not a good image, with each of
@@ -25,25 +47,42 @@ type Attempt<Result> = (release: Release, onOrigin: (url: string) => void) => Pr
 export async function withGoodMirror<Result>(
   release: Release,
   report: Report,
-  attempt: Attempt<Result>,
+  attempt: Attempt<Release, Result>,
 ): Promise<Result> {
-  const bases = release.baseUrls ?? [];
+  return await withGoodSource(release, mirrorsOfRelease, report, attempt);
+}
+
+/** As `withGoodMirror`, for one image under several URLs. */
+export async function withGoodUrl<Result>(
+  urls: readonly URL[],
+  report: Report,
+  attempt: Attempt<readonly URL[], Result>,
+): Promise<Result> {
+  return await withGoodSource(urls, mirrorsOfImage, report, attempt);
+}
+
+async function withGoodSource<Source, Result>(
+  source: Source,
+  mirrors: Mirrors<Source>,
+  report: Report,
+  attempt: Attempt<Source, Result>,
+): Promise<Result> {
+  const apart = mirrors.apart(source);
   const failures: { url: string; error: Error }[] = [];
   let origin = '';
-  const run = (wanted: Release) => {
+  const run = (wanted: Source) => {
     origin = '';
-    return restartIfChanged(wanted, report, (one) => attempt(one, (url) => (origin = url)));
+    return restartIfChanged(wanted, mirrors, report, (one) => attempt(one, (url) => (origin = url)));
   };
   try {
-    return await run(release);
+    return await run(source);
   } catch (error) {
-    if (bases.length < 2 || !isContentFault(error)) throw error;
+    if (apart.length < 2 || !isContentFault(error)) throw error;
     // Without an origin the signature was refused before the image was read.
-    failures.push({ url: origin || releaseFiles(release).images[0]?.href || '', error });
+    failures.push({ url: origin || mirrors.images(source)[0]?.href || '', error });
   }
-  for (const base of bases) {
-    const alone = { ...release, baseUrls: [base] };
-    const [image] = releaseFiles(alone).images;
+  for (const alone of apart) {
+    const [image] = mirrors.images(alone);
     if (image === undefined || failures.some(({ url }) => url === image.href)) continue;
     const last = failures.at(-1);
     report.warn(`${last?.url}: ${reasonOf(last?.error)}; trying ${image.href}`);
@@ -82,24 +121,25 @@ function isMirrorFailure(error: unknown): boolean {
 
 /**
  * Runs `attempt`, and runs it again from its beginning if the server replaced the image meanwhile.
- * @param attempt gets the release with its mirrors in the order to use
+ * @param attempt gets the source with its mirrors in the order to use
  */
-async function restartIfChanged<Result>(
-  original: Release,
+async function restartIfChanged<Source, Result>(
+  original: Source,
+  mirrors: Mirrors<Source>,
   report: Report,
-  attempt: (release: Release) => Promise<Result>,
+  attempt: (source: Source) => Promise<Result>,
 ): Promise<Result> {
-  let release = original;
+  let source = original;
   for (let restarts = 0; ; restarts++) {
     try {
-      return await attempt(release);
+      return await attempt(source);
     } catch (error) {
       const change = findChange(error);
       if (change === undefined || restarts === maxRestarts) throw error;
       // A disk that cannot be cleared cannot be written either.
       if (error instanceof IncompleteWriteError && !error.tableRemoved) throw error;
       // The mirror with the new state of the file is asked first.
-      release = preferMirrorOf(change.url, release);
+      source = mirrors.prefer(change.url, source);
       report.warn(`${change.url.href}: ${change.message}; starting over`);
     }
   }

@@ -1,6 +1,6 @@
 import type { Extent } from '../extent.ts';
 import { bzip2 } from './bzip2/bzip2.ts';
-import { formatOf, magicBytes } from './format.ts';
+import { type Format, formatOf, magicBytes } from './format.ts';
 import { gzip } from './gzip.ts';
 import { wholePages } from './pages.ts';
 import { xz } from './xz.ts';
@@ -15,6 +15,8 @@ export interface DecompressOptions {
   readonly zstdWindowBytes?: number | undefined;
   /** False: nothing but the checks of the format shows that the image is whole. Default: true. */
   readonly isSigned?: boolean;
+  /** Called with the format that was found. */
+  readonly onFormat?: (format: Format) => void;
   /** Called with non-fatal warnings, for example about bytes after the end. */
   readonly onWarning?: (message: string) => void;
 }
@@ -35,6 +37,7 @@ export async function* decompress(
   options: DecompressOptions = {},
 ): AsyncGenerator<Extent> {
   const { format, bytes } = await sniffed(source);
+  options.onFormat?.(format);
   yield* wholePages(decoded[format](bytes, options));
 }
 

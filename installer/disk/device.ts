@@ -16,6 +16,8 @@ export interface OpenOptions {
   readonly minBytes?: number | undefined;
   /** The disk must match none of these. Default: none. */
   readonly never?: readonly Hint[] | undefined;
+  /** The image need not be made for sectors of 512 bytes. Default: false. */
+  readonly anySectorSize?: boolean | undefined;
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -71,7 +73,11 @@ async function findDisk(path: string, { clock = systemClock, signal }: OpenOptio
   return { ...disk, path: device };
 }
 
-function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minBytes, never }: OpenOptions): void {
+function refuseUnsuitable(
+  path: string,
+  disk: Disk,
+  { imageSizeBytes, minBytes, never, anySectorSize = false }: OpenOptions,
+): void {
   const refuse = (why: string, hint?: string) => new DiskError({ what: 'install to', target: path, why, hint });
   const forbidden = findNever(disk, never);
   if (forbidden !== undefined)
@@ -91,7 +97,7 @@ function refuseUnsuitable(path: string, disk: Disk, { imageSizeBytes, minBytes, 
     };
     throw refuse(describeUse(use, disk), `${hints[use.kind]}, or choose another disk with -d`);
   }
-  if (disk.sectorSizeBytes !== imageSectorBytes) {
+  if (!anySectorSize && disk.sectorSizeBytes !== imageSectorBytes) {
     throw refuse(
       `its sectors have ${disk.sectorSizeBytes} bytes, but the image needs sectors of ${imageSectorBytes}`,
       'choose another disk, or reformat it to 512-byte sectors if it can do that (nvme format)',

@@ -39,8 +39,8 @@ const nilGuid = '00000000-0000-0000-0000-000000000000';
 export function parseTable(head: Uint8Array, name: string, sectorSizeBytes = 512): PartitionTable | undefined {
   const fail = (why: string) => new DiskError({ what: 'read', target: `the partition table of ${name}`, why });
   const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
-  if (!hasSignature(view, sectorSizeBytes)) {
-    if (sectorSizeBytes === 512 && hasSignature(view, 4096)) {
+  if (!hasTable(view, sectorSizeBytes)) {
+    if (sectorSizeBytes === 512 && hasTable(view, 4096)) {
       throw fail('it uses 4096-byte sectors, but the disk has 512-byte sectors');
     }
     return undefined;
@@ -154,10 +154,10 @@ export function findPartition(table: PartitionTable, label: string, name: string
   return found;
 }
 
-function hasSignature(bytes: Buffer, sectorSizeBytes: number): boolean {
-  return (
-    bytes.length >= sectorSizeBytes * 2 && bytes.toString('latin1', sectorSizeBytes, sectorSizeBytes + 8) === signature
-  );
+/** Whether the first bytes of a disk or image have the header of a GPT for sectors of this size. */
+export function hasTable(head: Uint8Array, sectorSizeBytes: number): boolean {
+  const found = Buffer.from(head.subarray(sectorSizeBytes, sectorSizeBytes * 2));
+  return found.length === sectorSizeBytes && found.toString('latin1', 0, 8) === signature;
 }
 
 function parseEntry(entry: Buffer, number: number, sectorSizeBytes: number): Partition | undefined {

@@ -14,14 +14,17 @@ export type Rescan =
  * Makes the kernel use the partition table that is on a disk now. The kernel reads the table
  * itself, or partx reads it if the kernel cannot (built without GPT, or a device without partition
  * scan). The disk must not be claimed. Works without udev, and waits for it only if it runs.
+ * @param table that of the disk; `undefined` if it has no GPT: then it may have another table, or
+ *   none
  */
 export async function rescanPartitions(
   path: string,
-  table: PartitionTable,
+  table: PartitionTable | undefined,
   clock: Clock,
   signal?: AbortSignal,
 ): Promise<Rescan> {
   try {
+    if (table === undefined) return await rescanAnyTable(path, clock, signal);
     const wasRead = (await rescanWithBlockdev(path, clock, signal)) && (await hasPartitions(path, table));
     if (!wasRead) await rescanWithPartx(path, table, signal);
     if (!(await hasPartitions(path, table)))
@@ -32,6 +35,17 @@ export async function rescanPartitions(
     signal?.throwIfAborted();
     return { how: 'failed', why: reasonOf(error) };
   }
+}
+
+async function rescanAnyTable(path: string, clock: Clock, signal: AbortSignal | undefined): Promise<Rescan> {
+  const wasRead = await rescanWithBlockdev(path, clock, signal);
+  if (!wasRead) {
+    await forgetPartitions(path);
+    const shown = await runTool('partx', ['--show', '--noheadings', path], { acceptedExitCodes: [0, 1], signal });
+    if (shown.stdout.trim() !== '') await runTool('partx', ['--add', path], { signal, timeoutSeconds: 30 });
+  }
+  await settle(signal);
+  return { how: wasRead ? 'blockdev' : 'partx' };
 }
 
 /** Makes the kernel forget partitions whose table was removed. Best effort: they do no harm. */

@@ -25,7 +25,8 @@ const offloadBytes = 4 * 1024 * 1024;
 const offloadPieceBytes = 1024 * 1024 * 1024;
 
 /**
- * State of the disk during an installation. `table`: that of the image, with the saved partitions.
+ * State of the disk during an installation. `table`: that of the image, with the saved partitions;
+ * `undefined` if the image has no GPT.
  */
 type DiskState =
   /** Nothing was changed. */
@@ -33,10 +34,10 @@ type DiskState =
   /** It has no partition table, or only that of the saved partitions; or it is being cleared. */
   | { readonly kind: 'invalidated' }
   /** As before, and all of the image but its table is written. */
-  | { readonly kind: 'written'; readonly table: PartitionTable }
+  | { readonly kind: 'written'; readonly table: PartitionTable | undefined }
   /** The table is being written, and may be on the disk already. */
-  | { readonly kind: 'committing'; readonly table: PartitionTable }
-  | { readonly kind: 'committed'; readonly table: PartitionTable }
+  | { readonly kind: 'committing'; readonly table: PartitionTable | undefined }
+  | { readonly kind: 'committed'; readonly table: PartitionTable | undefined }
   /**
    * No longer claimed: it cannot be read or written any more. The table is that of an installed
    * image.
@@ -225,12 +226,12 @@ export class TargetDisk implements AsyncDisposable {
 
   /**
    * Called when all of an image but what makes it bootable is on the disk.
-   * @param image its partition table
+   * @param image its partition table; `undefined` if it has no GPT
    * @returns that table with the saved partitions; `readTable` returns it from now on
    */
-  setWritten(image: PartitionTable): PartitionTable {
+  setWritten(image: PartitionTable | undefined): PartitionTable | undefined {
     this.#require('invalidated');
-    const table = this.#saved?.addTo(image) ?? image;
+    const table = image === undefined ? undefined : (this.#saved?.addTo(image) ?? image);
     this.#state = { kind: 'written', table };
     return table;
   }
@@ -287,7 +288,7 @@ export class TargetDisk implements AsyncDisposable {
    *   the table anyway.
    */
   async rescanPartitions(signal?: AbortSignal): Promise<Rescan> {
-    const table = await this.readTable();
+    const table = this.#knownTable ?? parseTable(await this.read(0, endBytes), this.path, this.sectorSizeBytes);
     await this.#close();
     if (this.#mapped) return await remapPartitions(this.path, signal);
     return await rescanPartitions(this.path, table, this.#clock, signal);

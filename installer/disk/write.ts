@@ -1,6 +1,7 @@
+import { reasonOf } from '../../errors/reason.ts';
 import type { Extent } from '../extent.ts';
 import { DiskError } from './errors.ts';
-import { encodeTable, type PartitionTable, parseTable } from './gpt.ts';
+import { encodeTable, hasTable, type PartitionTable, parseTable } from './gpt.ts';
 import { ImageDigests, windowBytes } from './read-back.ts';
 import { formatGigabytes } from './select.ts';
 import { endBytes, type TargetDisk } from './target-disk.ts';
@@ -20,12 +21,21 @@ export interface WriteOptions {
   readonly onTable?: ((table: PartitionTable) => Promise<void>) | undefined;
   /** Keep digests of the image, to compare it with data read back from the disk. Default: false. */
   readonly readBack?: boolean | undefined;
+  /**
+   * `gpt`: nothing but a whole disk image with a GPT is written. `any`: whatever comes, as long as
+   * it fits the disk. Default: `gpt`.
+   */
+  readonly content?: 'gpt' | 'any' | undefined;
+  /** Move the backup of the GPT, if there is one, to the end of the disk. Default: false. */
+  readonly growTable?: boolean | undefined;
+  /** Called with what is odd about an image, but no reason to refuse it. */
+  readonly onWarning?: ((message: string) => void) | undefined;
 }
 
 export interface WriteProgress {
   /** Bytes of the image that are done. */
   readonly doneBytes: number;
-  /** From the partition table of the image. */
+  /** From the partition table of the image; 0 without one. */
   readonly imageSizeBytes: number;
   /** Bytes sent to the disk. */
   readonly writtenBytes: number;
@@ -40,9 +50,9 @@ export interface WrittenImage {
   readonly zeroedBytes: number;
   /**
    * The partition table of the image with the saved partitions. It is not on the disk before
-   * `commit`.
+   * `commit`. `undefined` if the image has no GPT.
    */
-  readonly table: PartitionTable;
+  readonly table: PartitionTable | undefined;
   /**
    * Reads the disk back and compares it with what was written. Must be called before anything else
    * is written to the partitions. Present with the option `readBack`; then `commit` compares what
@@ -93,6 +103,8 @@ class ImageWriter {
   readonly #tailStart: number;
   readonly #digests: ImageDigests | undefined;
   #table: PartitionTable | undefined;
+  /** The head of the image was accepted, and the disk is changed. */
+  #isBegun = false;
   #position = 0;
   #doneBytes = 0;
   #writtenBytes = 0;
@@ -114,8 +126,8 @@ class ImageWriter {
       this.#withhold(extent, start, end);
       this.#digests?.add(extent);
       this.#position = end;
-      if (this.#table === undefined && end >= endBytes) this.#table = await this.#begin();
       if (end > this.#disk.sizeBytes) throw this.#tooLarge(end, 'at least ');
+      if (!this.#isBegun && end >= endBytes) await this.#begin();
 
       const from = Math.max(start, endBytes);
       const to = Math.min(end, this.#tailStart);
@@ -129,12 +141,13 @@ class ImageWriter {
   }
 
   async finish(): Promise<WrittenImage> {
-    const table = this.#table;
     const sizeBytes = this.#position;
-    if (table === undefined) throw this.#refuse(`it ends after ${sizeBytes} bytes, within its partition table`);
-    if (sizeBytes < this.#imageSizeBytes) {
-      throw this.#refuse(`it ends after ${sizeBytes} bytes, but its partition table describes ${this.#imageSizeBytes}`);
-    }
+    const isAny = this.#options.content === 'any';
+    if (!this.#isBegun && isAny && sizeBytes > 0) await this.#begin();
+    if (!this.#isBegun)
+      throw this.#refuse(isAny ? 'it is empty' : `it ends after ${sizeBytes} bytes, within its partition table`);
+    const table = this.#table;
+    if (table !== undefined) this.#requireWhole(table, sizeBytes);
     await this.#queue.drain();
     await this.#disk.sync();
     this.#options.signal?.throwIfAborted();
@@ -158,14 +171,15 @@ class ImageWriter {
     return await this.#disk.abandon(error, this.#options.signal);
   }
 
-  async #commit(table: PartitionTable): Promise<void> {
+  async #commit(table: PartitionTable | undefined): Promise<void> {
+    const isWhole = this.#disk.saved !== undefined || this.#options.growTable === true;
     try {
       await this.#disk.commit(async () => {
-        if (this.#disk.saved !== undefined) await this.#includeSaved(table);
+        if (table !== undefined && isWhole) await this.#spread(table);
         const tailBytes = this.#position - this.#tailStart;
         if (tailBytes > 0) await this.#disk.write(this.#tail.subarray(0, tailBytes), this.#tailStart);
         await this.#disk.sync();
-        await this.#disk.write(this.#head, 0);
+        await this.#disk.write(this.#head.subarray(0, this.#disk.sizeBytes), 0);
         await this.#disk.sync();
         if (this.#digests !== undefined) await this.#readBackEnds(Math.max(0, tailBytes));
       });
@@ -188,7 +202,7 @@ class ImageWriter {
 
   async #readBackEnds(tailBytes: number): Promise<void> {
     const ends = [
-      [0, this.#head],
+      [0, this.#head.subarray(0, this.#disk.sizeBytes)],
       [this.#tailStart, this.#tail.subarray(0, tailBytes)],
     ] as const;
     for (const [start, expected] of ends) {
@@ -205,21 +219,35 @@ class ImageWriter {
   }
 
   /** The table then covers all of the disk. The boot code of the image and its identity stay. */
-  async #includeSaved(table: PartitionTable): Promise<void> {
+  async #spread(table: PartitionTable): Promise<void> {
     const { primary, backup } = encodeTable(table, this.#disk.sizeBytes);
     await this.#disk.write(backup, this.#disk.sizeBytes - backup.length);
     this.#head.set(primary.subarray(table.sectorSizeBytes), table.sectorSizeBytes);
   }
 
   /** Called when the first MiB is complete. From here on the disk is changed. */
-  async #begin(): Promise<PartitionTable> {
-    const table = checkImageTable(this.#head, this.#disk);
+  async #begin(): Promise<void> {
+    const { content, onTable, onWarning, signal } = this.#options;
+    const table =
+      content === 'any'
+        ? readAnyTable(this.#head, this.#disk, onWarning ?? (() => {}))
+        : checkImageTable(this.#head, this.#disk);
     this.#table = table;
-    this.#disk.saved?.requireRoomBeside(table);
-    await this.#options.onTable?.(table);
-    this.#options.signal?.throwIfAborted();
+    if (table !== undefined) {
+      this.#disk.saved?.requireRoomBeside(table);
+      await onTable?.(table);
+    }
+    signal?.throwIfAborted();
+    this.#isBegun = true;
     await this.#disk.invalidate();
-    return table;
+  }
+
+  /** @throws {DiskError} the image ends before what its table describes does */
+  #requireWhole(table: PartitionTable, sizeBytes: number): void {
+    // Tools that shrink an image leave out the backup of the table, and the image boots without.
+    const neededBytes = this.#options.content === 'any' ? endOfPartitions(table) : this.#imageSizeBytes;
+    if (sizeBytes < neededBytes)
+      throw this.#refuse(`it ends after ${sizeBytes} bytes, but its partition table describes ${neededBytes}`);
   }
 
   /** By the table of the image, whose backup is in its last sector. */
@@ -299,6 +327,40 @@ function checkImageTable(head: Uint8Array, disk: ComparedDisk): PartitionTable {
   const imageBytes = (table.alternateLba + 1) * table.sectorSizeBytes;
   if (imageBytes > disk.sizeBytes) throw tooLarge(disk, imageBytes);
   return table;
+}
+
+/**
+ * The GPT of an image that need not have one.
+ * @param head its first MiB
+ * @throws {DiskError} it is for sectors of another size, or its partitions do not fit the disk
+ */
+function readAnyTable(
+  head: Uint8Array,
+  disk: ComparedDisk,
+  onWarning: (message: string) => void,
+): PartitionTable | undefined {
+  const { sectorSizeBytes } = disk;
+  if (!hasTable(head, sectorSizeBytes)) {
+    const other = [512, 4096].find((size) => hasTable(head, size));
+    if (other === undefined) return undefined;
+    throw refuseImage(
+      `its partition table is for sectors of ${other} bytes, and those of the disk have ${sectorSizeBytes}`,
+    );
+  }
+  let table: PartitionTable | undefined;
+  try {
+    table = parseTable(head, 'the image', sectorSizeBytes);
+  } catch (error) {
+    onWarning(reasonOf(error));
+  }
+  if (table === undefined) return undefined;
+  if (endOfPartitions(table) > disk.sizeBytes) throw tooLarge(disk, endOfPartitions(table), 'at least ');
+  return table;
+}
+
+/** Bytes up to the end of the last partition. */
+function endOfPartitions({ partitions, sectorSizeBytes }: PartitionTable): number {
+  return partitions.reduce((end, { lastLba }) => Math.max(end, (lastLba + 1) * sectorSizeBytes), 0);
 }
 
 function tooLarge({ path, sizeBytes }: ComparedDisk, imageBytes: number, atLeast = ''): DiskError {

@@ -84,7 +84,7 @@ for (const offload of [true, false]) {
       assert.ok(offload ? written.zeroedBytes > 100 * mebibyte : written.zeroedBytes === 0);
       assert.equal(written.writtenBytes + written.zeroedBytes, imageBytes - mebibyte);
       assert.deepEqual(
-        written.table.partitions.map(({ label }) => label),
+        written.table?.partitions.map(({ label }) => label),
         ['EFI-SYSTEM', 'BIOS-BOOT', 'USR-A', 'USR-B', 'OEM', 'OEM-CONFIG', 'ROOT'],
       );
       await assertNoTable(loop);
