@@ -26,7 +26,7 @@ export PATH := $(CURDIR)/$(dir $(NODE)):$(CURDIR)/node_modules/.bin:$(PATH)
 
 EXECUTABLE := build/nibs-linux-$(NODE_$(ARCH))
 OTHER_EXECUTABLE := build/nibs-linux-$(NODE_$(OTHER_ARCH))
-SOURCES = $(shell git ls-files agent clock completion errors files installer net proto text tools executable debian/architecture.ts debian/mirrors.ts package-lock.json)
+SOURCES = $(shell git ls-files agent clock completion errors files installer net proto registry text tools executable debian/architecture.ts debian/mirrors.ts package-lock.json)
 
 .PHONY: help
 help: ## This list

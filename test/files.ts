@@ -88,7 +88,7 @@ export const ownCode: readonly string[] = [
   'test/installer/site.test.ts',
   // Registries of our own, name servers, message servers.
   'test/agent/runtime/containerd/image/pull.test.ts',
-  'test/agent/runtime/containerd/registry/repository.test.ts',
+  'test/registry/repository.test.ts',
   'test/agent/runtime/docker/podman.test.ts',
   'test/agent/runtime/hostname.test.ts',
   'test/agent/runtime/pull-failures.test.ts',

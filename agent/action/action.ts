@@ -1,4 +1,4 @@
-import type { PrefixRule } from './image-reference.ts';
+import type { PrefixRule } from '../../registry/image-reference.ts';
 
 /** Actions and their ends, in terms that are independent of wire formats and engines. */
 

@@ -2,8 +2,9 @@ import { access } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { within } from '../../clock/within.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { normaliseHost } from '../action/image-reference.ts';
-import { credentialsFor, type RegistryLogin, storedCredentialsFor } from '../runtime/credentials.ts';
+import { normaliseHost } from '../../registry/image-reference.ts';
+import type { RegistryLogin } from '../../registry/login.ts';
+import { credentialsFor, storedCredentialsFor } from '../runtime/credentials.ts';
 import type { Engine } from '../runtime/engine.ts';
 import { PullError } from '../runtime/pull-error.ts';
 import { registryCredentialsFrom } from '../settings/credentials.ts';
@@ -136,7 +137,7 @@ async function checkImage(
   signal: AbortSignal,
 ): Promise<Finding> {
   try {
-    const { parseReference } = await import('../action/image-reference.ts');
+    const { parseReference } = await import('../../registry/image-reference.ts');
     const { canonical, host } = parseReference(image);
     const failure = await pull(engine, canonical, await loginFor(config, host), clock, signal);
     if (failure !== undefined) return findingOf('registry', failure, adviceForPull(failure, host), image);

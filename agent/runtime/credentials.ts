@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { OperationError } from '../../errors/operation-error.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { normaliseHost } from '../action/image-reference.ts';
+import { normaliseHost } from '../../registry/image-reference.ts';
+import type { RegistryLogin } from '../../registry/login.ts';
 
 /** What a registry asks for. */
 export interface RegistryCredentials {
@@ -12,14 +13,6 @@ export interface RegistryCredentials {
   readonly username: string;
   readonly password: string;
 }
-
-/**
- * How to log in to a registry: with a password, or with a token that a login got before (OAuth 2
- * refresh token).
- */
-export type RegistryLogin =
-  | { readonly username: string; readonly password: string }
-  | { readonly identityToken: string };
 
 /**
  * Format: `config.json` of the Docker CLI; only what is stored in the file itself, no helper

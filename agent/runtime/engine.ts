@@ -1,6 +1,6 @@
+import type { RegistryLogin } from '../../registry/login.ts';
 import type { ContainerSpec } from './container-spec.ts';
 import type { ContainerDetails, ContainerSummary } from './container-state.ts';
-import type { RegistryLogin } from './credentials.ts';
 
 /** Bytes that a container printed. Chunks end anywhere, also within a line or a character. */
 export interface OutputChunk {

@@ -2,7 +2,6 @@ import type { Clock } from '../../clock/clock.ts';
 import { startDeadline } from '../../clock/deadline.ts';
 import { retry } from '../../clock/retry.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import type { Action } from '../action/action.ts';
 import {
   type ImageReference,
   namesNoRegistry,
@@ -10,8 +9,10 @@ import {
   type PrefixRule,
   parseReference,
   withRegistry,
-} from '../action/image-reference.ts';
-import { credentialsFor, type RegistryCredentials, type RegistryLogin, storedCredentialsFor } from './credentials.ts';
+} from '../../registry/image-reference.ts';
+import type { RegistryLogin } from '../../registry/login.ts';
+import type { Action } from '../action/action.ts';
+import { credentialsFor, type RegistryCredentials, storedCredentialsFor } from './credentials.ts';
 import { type DownloadProgress, DownloadTotals } from './download-totals.ts';
 import type { EngineConnection } from './engine-connection.ts';
 import { attemptsFor } from './pull-attempts.ts';

@@ -1,4 +1,4 @@
-import type { PullFailure } from './pull-error.ts';
+import type { PullFailure } from '../../registry/pull-failure.ts';
 
 /**
  * A refusal is tried twice: a registry that is just being filled or restarted may change its mind.

@@ -3,7 +3,7 @@
  * tasks and actions. An action comes out with what it inherits from its task.
  */
 import { LineCounter } from 'yaml';
-import { ImageReferenceError, parseReference } from '../action/image-reference.ts';
+import { ImageReferenceError, parseReference } from '../../registry/image-reference.ts';
 import type { TemplateEngine } from './engine/engine.ts';
 import { type Diagnostic, type Problem, RenderError, TemplateError } from './problem.ts';
 import { render, type TemplateData } from './render.ts';

@@ -4,8 +4,6 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseReference } from '../../agent/action/image-reference.ts';
-import { RegistryConnection } from '../../agent/runtime/containerd/registry/connection.ts';
 import { dockerPullFailure } from '../../agent/runtime/docker/pull-failure.ts';
 import { pullError } from '../../agent/runtime/pull-error.ts';
 import { Channel } from '../../agent/transport/grpc/channel.ts';
@@ -13,6 +11,8 @@ import { systemClock } from '../../clock/system.ts';
 import { describeWrongClock, timesOfGo } from '../../net/certificate-time.ts';
 import { createHttpClient } from '../../net/http-client.ts';
 import { WorkflowServiceDefinition } from '../../proto/tink.pb.ts';
+import { RegistryConnection } from '../../registry/connection.ts';
+import { parseReference } from '../../registry/image-reference.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
 
 const day = 24 * 3600 * 1000;

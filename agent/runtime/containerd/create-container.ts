@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { type Container, SnapshotsDefinition } from '../../../proto/containerd.pb.ts';
+import type { ImageSettings } from '../../../registry/manifest.ts';
 import type { ContainerSpec } from '../container-spec.ts';
 import { EngineError } from '../engine-error.ts';
 import { type ContainerdClient, ignoreIf, isNotFound } from './client.ts';
 import { type ContainerStore, snapshotter } from './container-store.ts';
-import type { ImageSettings } from './image/manifest.ts';
 import { type ImageStore, imageConfiguration } from './image/pull.ts';
 import { withLease } from './lease.ts';
 import type { ContainerNetworks } from './network/container-networks.ts';

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
+import type { RegistryLogin } from '../../../registry/login.ts';
 import type { ContainerSpec } from '../container-spec.ts';
 import type { ContainerDetails, ContainerSummary } from '../container-state.ts';
-import type { RegistryLogin } from '../credentials.ts';
 import type { ContainerEvent, Engine, EventFilter, Output, PullProgress } from '../engine.ts';
 import { EngineError, type EngineFailure, isEngineError } from '../engine-error.ts';
 import { abortable } from './abortable.ts';

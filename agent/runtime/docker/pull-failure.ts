@@ -1,4 +1,4 @@
-import type { PullFailure } from '../pull-error.ts';
+import type { PullFailure } from '../../../registry/pull-failure.ts';
 
 /**
  * In order: the first that matches counts. Words of the Docker Engine 18.09 to 28, of Podman's

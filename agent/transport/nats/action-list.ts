@@ -3,8 +3,8 @@
  * (JSON is YAML) of `spec.Action` of tinkerbell/tinkerbell, `tink/agent/internal/spec/spec.go`.
  */
 import { LineCounter } from 'yaml';
+import { ImageReferenceError, parseReference } from '../../../registry/image-reference.ts';
 import type { Action } from '../../action/action.ts';
-import { ImageReferenceError, parseReference } from '../../action/image-reference.ts';
 import { parseYaml } from '../../template/document.ts';
 import { type Diagnostic, describeProblem } from '../../template/problem.ts';
 import { type Mapping, YamlReader } from '../../template/yaml.ts';

@@ -5,8 +5,8 @@ import {
   type WriteContentRequest,
   type WriteContentResponse,
 } from '../../../../proto/containerd.pb.ts';
+import type { BlobDescriptor } from '../../../../registry/repository.ts';
 import { alreadyExists, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from '../client.ts';
-import type { BlobDescriptor } from '../registry/repository.ts';
 
 const pieceBytes = 1024 * 1024;
 const maxDocumentBytes = 8 * 1024 * 1024;

@@ -1,12 +1,7 @@
 import { type Image, ImagesDefinition } from '../../../../proto/containerd.pb.ts';
-import { type ImageReference, parseReference } from '../../../action/image-reference.ts';
-import type { RegistryLogin } from '../../credentials.ts';
-import type { PullProgress } from '../../engine.ts';
-import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from '../client.ts';
-import { withLease } from '../lease.ts';
-import { type RegistryDirectories, registryHosts } from '../registry/hosts.ts';
-import { Repository } from '../registry/repository.ts';
-import { adoptContent, labelContent, readContent, recordSource, writeContent } from './content.ts';
+import { type RegistryDirectories, registryHosts } from '../../../../registry/hosts.ts';
+import { type ImageReference, parseReference } from '../../../../registry/image-reference.ts';
+import type { RegistryLogin } from '../../../../registry/login.ts';
 import {
   type ContentDescriptor,
   chainIds,
@@ -21,7 +16,12 @@ import {
   parseImageConfiguration,
   parseManifest,
   UnusableImageError,
-} from './manifest.ts';
+} from '../../../../registry/manifest.ts';
+import { Repository } from '../../../../registry/repository.ts';
+import type { PullProgress } from '../../engine.ts';
+import { alreadyExists, type CallOptions, type ContainerdClient, isNotFound } from '../client.ts';
+import { withLease } from '../lease.ts';
+import { adoptContent, labelContent, readContent, recordSource, writeContent } from './content.ts';
 import { type Layer, snapshotExists, unpackLayer } from './unpack.ts';
 
 /** A containerd as the place of images. */

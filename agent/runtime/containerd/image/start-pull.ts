@@ -1,11 +1,12 @@
-import { parseReference } from '../../../action/image-reference.ts';
-import type { RegistryLogin } from '../../credentials.ts';
+import { RegistryError } from '../../../../registry/connection.ts';
+import { RegistryConfigError } from '../../../../registry/hosts.ts';
+import { parseReference } from '../../../../registry/image-reference.ts';
+import type { RegistryLogin } from '../../../../registry/login.ts';
+import { UnusableImageError, WrongPlatformError } from '../../../../registry/manifest.ts';
+import type { PullFailure } from '../../../../registry/pull-failure.ts';
 import type { PullProgress } from '../../engine.ts';
-import { type EngineHints, type PullFailure, pullError } from '../../pull-error.ts';
+import { type EngineHints, pullError } from '../../pull-error.ts';
 import { isUnavailable, plainReasonOf } from '../client.ts';
-import { RegistryError } from '../registry/connection.ts';
-import { RegistryConfigError } from '../registry/hosts.ts';
-import { UnusableImageError, WrongPlatformError } from './manifest.ts';
 import { type ImageStore, pullImage } from './pull.ts';
 
 /**

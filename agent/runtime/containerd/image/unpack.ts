@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { GrpcError } from '../../../../net/grpc/grpc-error.ts';
 import { DiffDefinition, type Mount, SnapshotsDefinition } from '../../../../proto/containerd.pb.ts';
+import { type ContentDescriptor, UnusableImageError } from '../../../../registry/manifest.ts';
 import {
   alreadyExists,
   type CallOptions,
@@ -10,7 +11,6 @@ import {
   isNotFound,
   plainReasonOf,
 } from '../client.ts';
-import { type ContentDescriptor, UnusableImageError } from './manifest.ts';
 
 /** A layer of an image, and where it belongs. */
 export interface Layer {

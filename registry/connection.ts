@@ -1,16 +1,16 @@
 import type http from 'node:http';
 import type https from 'node:https';
 import tls from 'node:tls';
-import type { Clock } from '../../../../clock/clock.ts';
-import { DeadlineError } from '../../../../clock/deadline.ts';
-import { reasonOf } from '../../../../errors/reason.ts';
-import { createHttpClient, type HttpClient, type HttpResponse } from '../../../../net/http-client.ts';
-import { type HttpFailureReason, HttpRequestError } from '../../../../net/http-error.ts';
-import { proxyRulesOf } from '../../../../net/proxy.ts';
-import { readBody } from '../../../../net/read-body.ts';
-import { trustBesides } from '../../../../net/trust.ts';
-import type { PullFailure } from '../../pull-error.ts';
+import type { Clock } from '../clock/clock.ts';
+import { DeadlineError } from '../clock/deadline.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { createHttpClient, type HttpClient, type HttpResponse } from '../net/http-client.ts';
+import { type HttpFailureReason, HttpRequestError } from '../net/http-error.ts';
+import { proxyRulesOf } from '../net/proxy.ts';
+import { readBody } from '../net/read-body.ts';
+import { trustBesides } from '../net/trust.ts';
 import type { RegistryHost } from './hosts.ts';
+import type { PullFailure } from './pull-failure.ts';
 
 export interface RegistryErrorOptions extends ErrorOptions {
   /** Default: `temporary`. */

@@ -4,10 +4,10 @@ import { BlockList, isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
-import { OperationError } from '../../../../errors/operation-error.ts';
-import { reasonOf } from '../../../../errors/reason.ts';
-import { withoutBrackets } from '../../../../net/authority.ts';
-import { parseCertificates } from '../../../../net/pem.ts';
+import { OperationError } from '../errors/operation-error.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { withoutBrackets } from '../net/authority.ts';
+import { parseCertificates } from '../net/pem.ts';
 
 /** A host that has a registry's images: the registry itself, or a mirror of it. */
 export interface RegistryHost {

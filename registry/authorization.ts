@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { RegistryLogin } from '../../credentials.ts';
-import type { PullFailure } from '../../pull-error.ts';
 import { RegistryError, type RegistryRequest, type RegistryResponse, redactUrl } from './connection.ts';
+import type { RegistryLogin } from './login.ts';
+import type { PullFailure } from './pull-failure.ts';
 
 /** One way to authenticate that a server offers (RFC 9110 §11.3). */
 export interface Challenge {

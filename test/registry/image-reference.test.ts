@@ -3,12 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { z } from 'zod';
-import {
-  ImageReferenceError,
-  normaliseHost,
-  parseReference,
-  withRegistry,
-} from '../../../agent/action/image-reference.ts';
+import { ImageReferenceError, normaliseHost, parseReference, withRegistry } from '../../registry/image-reference.ts';
 
 const digest = `sha256:${'0123456789abcdef'.repeat(4)}`;
 

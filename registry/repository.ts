@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../../../clock/clock.ts';
-import type { RegistryLogin } from '../../credentials.ts';
+import type { Clock } from '../clock/clock.ts';
 import { authorizationFor, parseChallenges, readText, refusal } from './authorization.ts';
 import {
   hungUp,
@@ -12,6 +11,7 @@ import {
   spokePlainHttp,
 } from './connection.ts';
 import type { RegistryHost } from './hosts.ts';
+import type { RegistryLogin } from './login.ts';
 
 /** A manifest or an index of them, exactly as the registry has it. */
 export interface FetchedManifest {

@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
-import { RegistryConfigError, registryHosts } from '../../../../../agent/runtime/containerd/registry/hosts.ts';
-import { type Certificate, createCertificateAuthority } from '../../../../sandbox/certificates.ts';
+import { RegistryConfigError, registryHosts } from '../../registry/hosts.ts';
+import { type Certificate, createCertificateAuthority } from '../sandbox/certificates.ts';
 
 let authority: Certificate;
 let client: Certificate;
