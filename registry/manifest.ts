@@ -31,6 +31,7 @@ const descriptor = z.object({
   digest,
   size: z.int().nonnegative(),
   platform: platform.optional(),
+  annotations: z.record(z.string(), z.string()).optional(),
 });
 
 export type ContentDescriptor = z.output<typeof descriptor>;

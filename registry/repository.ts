@@ -22,10 +22,22 @@ export interface FetchedManifest {
   readonly mediaType: string | undefined;
 }
 
+/** All of a blob came, and is another one. */
+export class WrongContentError extends RegistryError {}
+
 /** What a blob must be. */
 export interface BlobDescriptor {
   readonly digest: string;
   readonly size: number;
+}
+
+/** How often a blob is resumed. */
+export interface BlobRetries {
+  /** Attempts in a row without a single new byte before giving up. */
+  readonly tries: number;
+  /** Pause after the n-th failure in a row (n starts at 1), in seconds. */
+  readonly pauseSeconds: (failures: number) => number;
+  readonly onRetry: (notice: string) => void;
 }
 
 const manifestTypes = [
@@ -46,6 +58,7 @@ const maxExplanationBytes = 64 * 1024;
 export class Repository implements Disposable {
   readonly #endpoints: readonly Endpoint[];
   readonly #failed = new Set<Endpoint>();
+  readonly #clock: Clock;
 
   /**
    * @param name Name at the registry, for example `library/busybox`.
@@ -61,6 +74,7 @@ export class Repository implements Disposable {
     clock: Clock,
     idleTimeoutSeconds = 60,
   ) {
+    this.#clock = clock;
     this.#endpoints = hosts.map((host) => new Endpoint(name, registry, host, login, clock, idleTimeoutSeconds));
   }
 
@@ -113,6 +127,59 @@ export class Repository implements Disposable {
     );
   }
 
+  /**
+   * Reads a blob that is too large to be read twice: where a host breaks off it is resumed, from any
+   * host, because its digest says that all have the same.
+   * @returns its bytes, each once
+   * @throws {WrongContentError} at the end: the digest is not the right one; the hosts that sent it
+   *   are not asked again while there are others
+   * @throws {RegistryError} no host sent another byte in all tries; the reason of the signal
+   */
+  async *read(descriptor: BlobDescriptor, retries: BlobRetries, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const hash = createHash(algorithmOf(descriptor.digest));
+    const senders = new Set<Endpoint>();
+    let position = 0;
+    for (let failures = 0; position < descriptor.size || descriptor.size === 0; ) {
+      try {
+        const opened = await this.#first(
+          ({ host }) => host.pulls,
+          async (endpoint) => ({ endpoint, ...(await endpoint.openBlob(descriptor, position, signal)) }),
+          signal,
+        );
+        senders.add(opened.endpoint);
+        try {
+          for await (const chunk of opened.chunks) {
+            if (position + chunk.length > descriptor.size)
+              throw new RegistryError(`${opened.url} is larger than ${descriptor.size} bytes`, { isRefusal: true });
+            position += chunk.length;
+            failures = 0;
+            hash.update(chunk);
+            yield chunk;
+          }
+        } finally {
+          opened.discard();
+        }
+        if (position === descriptor.size) break;
+        throw new RegistryError(`${opened.url} has ${position} of ${descriptor.size} bytes`);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof RegistryError) || error.isRefusal || failures + 1 >= retries.tries) throw error;
+        failures++;
+        retries.onRetry(`${error.message}; resuming after ${position} bytes`);
+        await this.#clock.wait(retries.pauseSeconds(failures), signal);
+      }
+    }
+    const actual = `${algorithmOf(descriptor.digest)}:${hash.digest('hex')}`;
+    if (actual === descriptor.digest) return;
+    for (const endpoint of senders) this.#failed.add(endpoint);
+    throw new WrongContentError(`the content is wrong: its digest is ${actual}, not ${descriptor.digest}`);
+  }
+
+  /** Whether there is a host of content that has not failed. */
+  get hasOtherHosts(): boolean {
+    return this.#endpoints.some((endpoint) => endpoint.host.pulls && !this.#failed.has(endpoint));
+  }
+
   [Symbol.dispose](): void {
     for (const endpoint of this.#endpoints) endpoint[Symbol.dispose]();
   }
@@ -161,6 +228,17 @@ interface Resource {
   /** What is missing if the status is 404. */
   readonly missing: string;
   readonly method?: 'HEAD';
+  /** The first byte that is wanted. Default: 0. */
+  readonly start?: number;
+}
+
+/** A blob, or its rest, that a host has begun to send. */
+interface OpenedBlob {
+  /** For messages. */
+  readonly url: string;
+  /** From the byte that was asked for. */
+  readonly chunks: AsyncIterable<Buffer>;
+  discard(): void;
 }
 
 /** A repository at one host. */
@@ -234,6 +312,22 @@ class Endpoint implements Disposable {
     }
   }
 
+  /** @param start the first byte that is wanted */
+  async openBlob({ digest }: BlobDescriptor, start: number, signal: AbortSignal): Promise<OpenedBlob> {
+    algorithmOf(digest); // before it is part of a URL
+    const resource = { path: `blobs/${digest}`, accept: ['*/*'], missing: 'blob not found: ', start };
+    const response = await this.#get(resource, signal);
+    const url = redactUrl(response.url);
+    const range = response.headers['content-range'];
+    if (response.status === 206 && !range?.startsWith(`bytes ${start}-`)) {
+      response.discard();
+      throw new RegistryError(`${url} sent another part than that from byte ${start}`);
+    }
+    // Without ranges it sends all of it again.
+    const chunks = response.status === 206 ? response.chunks() : skip(response.chunks(), start);
+    return { url, chunks, discard: () => response.discard() };
+  }
+
   [Symbol.dispose](): void {
     this.#connection[Symbol.dispose]();
   }
@@ -251,7 +345,7 @@ class Endpoint implements Disposable {
   async #get(resource: Resource, signal: AbortSignal): Promise<RegistryResponse> {
     const first = await this.#send(resource, signal);
     const response = first.status === 401 ? await this.#authorized(first, resource, signal) : first;
-    if (response.status === 200) return response;
+    if (response.status === 200 || (response.status === 206 && resource.start !== undefined)) return response;
     const body = await readText(response, maxExplanationBytes);
     throw this.#withoutSecrets(refusal(response, body, resource.missing));
   }
@@ -315,11 +409,11 @@ class Endpoint implements Disposable {
     return url;
   }
 
-  #requestFor({ accept, method }: Resource): RegistryRequest {
+  #requestFor({ accept, method, start = 0 }: Resource): RegistryRequest {
     const own = Object.fromEntries(Object.entries(this.host.headers).map(([name, values]) => [name, [...values]]));
     const authorization = this.#authorization === undefined ? {} : { authorization: this.#authorization };
     return {
-      headers: { accept: accept.join(', ') },
+      headers: { accept: accept.join(', '), ...(start > 0 && { range: `bytes=${start}-` }) },
       privateHeaders: { ...own, ...authorization },
       ...(method && { method }),
     };
@@ -361,6 +455,14 @@ async function* verified(
   if (sizeBytes < size) throw new RegistryError(`${redactUrl(response.url)} has ${sizeBytes} of ${size} bytes`);
   const actual = `${algorithmOf(digest)}:${hash.digest('hex')}`;
   if (actual !== digest) throw mismatch(response, actual, digest);
+}
+
+async function* skip(chunks: AsyncIterable<Buffer>, count: number): AsyncGenerator<Buffer> {
+  let rest = count;
+  for await (const chunk of chunks) {
+    if (rest < chunk.length) yield chunk.subarray(rest);
+    rest = Math.max(0, rest - chunk.length);
+  }
 }
 
 function mediaTypeOf({ headers }: RegistryResponse): string | undefined {

@@ -1,10 +1,12 @@
 import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reasonOf } from '../../errors/reason.ts';
+import { type ImageReference, parseReference } from '../../registry/image-reference.ts';
 import { parseHint } from '../disk/hints.ts';
 import { InstallError } from '../errors.ts';
 import type { Hash, Target } from '../plan.ts';
 import { parseBytes } from '../size.ts';
+import type { RegistryOrigin } from './registry-image.ts';
 
 /** What the variables of the environment say. */
 export interface Settings {
@@ -28,7 +30,8 @@ export interface Settings {
 
 export type ImageOrigin =
   | { readonly kind: 'urls'; readonly urls: readonly URL[] }
-  | { readonly kind: 'file'; readonly path: string };
+  | { readonly kind: 'file'; readonly path: string }
+  | RegistryOrigin;
 
 export interface SignatureSettings {
   readonly url: URL;
@@ -55,7 +58,7 @@ export function readSettings(
   const flag = (name: string) => readFlag(name, environment[name], onOdd);
   const number = (name: string, fallback: number) => readNumber(name, environment[name], fallback, onOdd);
   return {
-    image: readOrigin(required('IMG_URL', environment)),
+    image: readOrigin(required('IMG_URL', environment), environment, flag('SKIP_VERIFY') !== true),
     target: readTarget(required('DEST_DISK', environment), environment, waitSeconds),
     compressed: flag('COMPRESSED'),
     retryMinutes: flag('RETRY_ENABLED') === true ? number('RETRY_DURATION_MINUTES', defaultRetryMinutes) : 0,
@@ -113,15 +116,23 @@ function wrong(name: string, value: string, why: string, hint: string): InstallE
   return new InstallError({ what: 'use', target: `${name}=${value}`, why, hint });
 }
 
-function readOrigin(text: string): ImageOrigin {
+/** @param verify of the certificate of a registry */
+function readOrigin(text: string, environment: Environment, verify: boolean): ImageOrigin {
   const words = text.split(/\s+/).filter((word) => word !== '');
   const [first = '', ...others] = words;
   if (isAbsolute(first) && others.length === 0) return { kind: 'file', path: first };
+  const reference = others.length === 0 ? readReference(first) : undefined;
+  if (reference !== undefined) return { kind: 'registry', reference, login: readLogin(environment), verify };
   const urls = words.map((word) => {
     const url = URL.parse(word);
     if (url !== null && ['http:', 'https:'].includes(url.protocol)) return url;
     if (url?.protocol === 'file:' && others.length === 0) return url;
-    throw wrong('IMG_URL', word, 'it is no URL of HTTP', 'give a URL such as http://192.168.1.2/ubuntu.raw.gz');
+    throw wrong(
+      'IMG_URL',
+      word,
+      'it is no URL of HTTP',
+      'give a URL such as http://192.168.1.2/ubuntu.raw.gz, or a name such as registry.example/debian:raw.gz',
+    );
   });
   const [url] = urls;
   if (url?.protocol !== 'file:') return { kind: 'urls', urls };
@@ -130,6 +141,26 @@ function readOrigin(text: string): ImageOrigin {
   } catch (cause) {
     throw wrong('IMG_URL', url.href, reasonOf(cause), 'give the path of the image');
   }
+}
+
+/**
+ * The name of an image in a registry, which must name its host: `registry.example/debian:raw.gz`.
+ * With `oci://` the host may be left out.
+ * @returns `undefined` if it is something else
+ */
+function readReference(text: string): ImageReference | undefined {
+  const [, scheme, name = ''] = /^(oci:\/\/)?(.*)$/.exec(text) ?? [];
+  if (scheme === undefined && (name.includes('://') || !/^(localhost|[^/]*[.:][^/]*)\/./.test(name))) return undefined;
+  try {
+    return parseReference(name);
+  } catch (error) {
+    throw wrong('IMG_URL', text, reasonOf(error), 'give a URL, or a name such as registry.example/debian:raw.gz');
+  }
+}
+
+/** As the original, only with both. */
+function readLogin({ REGISTRY_USERNAME: username = '', REGISTRY_PASSWORD: password = '' }: Environment) {
+  return username === '' || password === '' ? undefined : { username, password };
 }
 
 function readTarget(text: string, environment: Environment, defaultWaitSeconds: number): Target {

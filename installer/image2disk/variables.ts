@@ -1,12 +1,18 @@
 /** The variables of `image2disk`, for the help and the documentation. */
 export const variables: readonly (readonly [name: string, text: string])[] = [
-  ['IMG_URL', 'URL of the image, or a path; several URLs of the same image are separated by spaces'],
+  [
+    'IMG_URL',
+    'URL of the image, its name in a registry, or a path; several URLs of the same image are separated by spaces',
+  ],
   ['DEST_DISK', 'the disk; or "smallest"; or what it must be like, such as transport=nvme,size>=400GB'],
   ['COMPRESSED', 'whether the image is compressed: default false. The content decides; what contradicts it is logged'],
   ['RETRY_ENABLED', 'try again after a failure: default false. Broken downloads are resumed in any case'],
   ['RETRY_DURATION_MINUTES', 'how long to try again: default 10'],
   ['PROGRESS_INTERVAL_SECONDS', 'time between two lines of progress: default 3'],
   ['TEXT_LOGGING', 'lines of text on standard error in place of JSON on standard output: default false'],
+  ['REGISTRY_USERNAME', 'login at the registry'],
+  ['REGISTRY_PASSWORD', 'login at the registry'],
+  ['SKIP_VERIFY', 'accept any certificate of the registry: default false'],
   ['IMG_SHA256', 'hash of the image as it is transferred'],
   ['IMG_SHA512', 'hash of the image as it is transferred'],
   ['IMG_CHECKSUM_URL', 'URL of a file with the hash of the image, in the form of SHA256SUMS or SHA512SUMS'],

@@ -1,5 +1,7 @@
 import { basename } from 'node:path';
 import type { Clock } from '../../clock/clock.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { WrongContentError } from '../../registry/repository.ts';
 import { decompress } from '../decompress/decompress.ts';
 import { DecompressError } from '../decompress/error.ts';
 import { type Format, formatOf, magicBytes } from '../decompress/format.ts';
@@ -14,6 +16,7 @@ import { withGoodUrl } from '../restart.ts';
 import { chooseTarget, warnOfMembers } from '../target.ts';
 import { readBack, rescanTable, untilCommitted } from '../write-steps.ts';
 import { type Check, prepareChecks } from './checks.ts';
+import { openRegistryImage, openRepository, type RegistryOrigin } from './registry-image.ts';
 import type { ImageOrigin, Settings } from './settings.ts';
 
 export interface WriteContext {
@@ -49,19 +52,15 @@ export async function writeToDisk(settings: Settings, context: WriteContext): Pr
   const { minBytes, never } = target;
   await using disk = await openDisk(path, { minBytes, never, anySectorSize: true, clock, signal });
   disk.erase(warnOfMembers(disk, undefined, target.wipeMembers, report));
-  const urls = origin.kind === 'urls' ? origin.urls : [];
   let from = '';
-  const attempt = (wanted: ImageOrigin, onOrigin: (url: string) => void) =>
+  const attempt = (open: () => Promise<Image>, onOrigin: (url: string) => void = () => {}) =>
     untilCommitted(disk, signal, () =>
-      writeOnce({ ...settings, image: wanted }, disk, context, (url) => {
+      writeOnce(open, settings, disk, context, (url) => {
         from = url;
         onOrigin(url);
       }),
     );
-  const image =
-    origin.kind === 'file'
-      ? await attempt(origin, () => {})
-      : await withGoodUrl(urls, report, (some, onOrigin) => attempt({ kind: 'urls', urls: some }, onOrigin));
+  const image = await writeFrom(origin, attempt, context);
   await untilCommitted(disk, signal, async () => {
     await readBack(image, disk, report);
     signal.throwIfAborted();
@@ -73,15 +72,55 @@ export async function writeToDisk(settings: Settings, context: WriteContext): Pr
   return { origin: from, disk: disk.path, imageBytes, writtenBytes, zeroedBytes };
 }
 
+type Attempt = (open: () => Promise<Image>, onOrigin?: (url: string) => void) => Promise<WrittenImage>;
+
+/** Makes attempts as long as there is another server that may have a good image. */
+async function writeFrom(origin: ImageOrigin, attempt: Attempt, context: WriteContext): Promise<WrittenImage> {
+  const { client, report, signal } = context;
+  switch (origin.kind) {
+    case 'file':
+      return await attempt(() => openImageFile(origin.path, signal));
+    case 'urls':
+      return await withGoodUrl(origin.urls, report, (urls, onOrigin) =>
+        attempt(() => fetchImage(client, urls, signal), onOrigin),
+      );
+    case 'registry':
+      return await writeFromRegistry(origin, attempt, context);
+  }
+}
+
+async function writeFromRegistry(
+  origin: RegistryOrigin,
+  attempt: Attempt,
+  { client, report, signal }: WriteContext,
+): Promise<WrittenImage> {
+  const { clock, authorities, onRetry } = client.options;
+  const context = { clock, authorities, onRetry };
+  using repository = await openRepository(origin, context);
+  for (;;) {
+    try {
+      return await attempt(() => openRegistryImage(repository, origin, context, signal));
+    } catch (error) {
+      if (!isWrongContent(error) || !repository.hasOtherHosts) throw error;
+      report.warn(`${reasonOf(error)}; trying another host`);
+    }
+  }
+}
+
+function isWrongContent(error: unknown): boolean {
+  return error instanceof Error && (error instanceof WrongContentError || isWrongContent(error.cause));
+}
+
 /** Writes all of the image but its first MiB, and returns when it is verified. */
 async function writeOnce(
+  open: () => Promise<Image>,
   settings: Settings,
   disk: TargetDisk,
   context: WriteContext,
   onOrigin: (url: string) => void,
 ): Promise<WrittenImage> {
   const { report, signal } = context;
-  using source = await openOrigin(settings.image, context);
+  using source = await open();
   const name = nameOf(source.origin);
   const checks = await prepareChecks(settings, name, context);
   onOrigin(source.origin);
@@ -107,15 +146,9 @@ async function writeOnce(
   return image;
 }
 
-async function openOrigin(origin: ImageOrigin, { client, signal }: WriteContext): Promise<Image> {
-  return origin.kind === 'file'
-    ? await openImageFile(origin.path, signal)
-    : await fetchImage(client, origin.urls, signal);
-}
-
-/** File name of a path or URL. */
+/** File name of a path, URL or name in a registry. */
 function nameOf(origin: string): string {
-  return basename(URL.parse(origin)?.pathname ?? origin);
+  return basename(origin.includes('://') ? (URL.parse(origin)?.pathname ?? origin) : origin);
 }
 
 function watched(source: Image, checks: readonly Check[], report: Report): AsyncIterable<Uint8Array> {

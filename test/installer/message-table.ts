@@ -383,13 +383,27 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'check what IMG_URL names': 'hint: it is no disk image',
     'Usage: image2disk  Writes an image to a disk. The settings are variables of the environment:  …': '--help',
   },
+  'image2disk/registry-image.ts': {
+    'its index names another index': 'an image that no tool makes',
+    'it has … layers, and none has the name of a file: it is a container image, not a disk image':
+      'the name of a container image',
+    'it has several files (…): push the disk image alone': 'oras push with several files',
+    'push a disk image with: oras push REGISTRY/NAME:TAG FILE': 'hint: it is no disk image',
+    'give REGISTRY_USERNAME and REGISTRY_PASSWORD': 'hint: the registry wants other credentials, or some',
+    'set SSL_CERT_FILE to a file with the certificate authority to trust, or SKIP_VERIFY=true':
+      'hint: the certificate of the registry',
+    'check the name and the tag in IMG_URL': 'hint: the registry does not have it',
+    'check the registry, the network, name resolution and proxy': 'hint: all other failures',
+  },
   'image2disk/settings.ts': {
     '…=… is neither true nor false, so it is false': 'a wrong value, which the original takes so, too',
     '…=… is no number from 1 to 999999, so it is …': 'a wrong value, which the original takes so, too',
     '… is not set': 'IMG_URL or DEST_DISK',
     'give … in the environment of the action; see --help': 'hint: the same',
     'it is no URL of HTTP': 'IMG_URL, IMG_CHECKSUM_URL, IMG_SIG_URL',
-    'give a URL such as http://192.168.1.2/ubuntu.raw.gz': 'hint: IMG_URL',
+    'give a URL such as http://192.168.1.2/ubuntu.raw.gz, or a name such as registry.example/debian:raw.gz':
+      'hint: IMG_URL',
+    'give a URL, or a name such as registry.example/debian:raw.gz': 'hint: a name in a registry that is none',
     'give the path of the image': 'hint: a file URL with a host',
     'give the path of a disk, smallest, or conditions such as size>=400GB': 'hint: DEST_DISK, DEST_NEVER',
     'it is neither own nor foreign': 'DEST_WIPE_MEMBERS',
@@ -409,6 +423,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'COMPRESSED is true, but the image is not compressed: it is written as it is': 'COMPRESSED',
     'COMPRESSED is not true, but the image is compressed with …: it is decompressed': 'COMPRESSED',
     'the name ends in …, but the image is compressed with …: it is decompressed as that': 'a wrong name',
+    '…; trying another host': 'a mirror of a registry with wrong content',
     'what is compressed in it is compressed again, with …': 'an image that was compressed twice',
   },
   'interrupts.ts': {

@@ -12,7 +12,7 @@ import { parseChallenges } from '../../registry/authorization.ts';
 import { RegistryError } from '../../registry/connection.ts';
 import { type RegistryHost, registryHosts } from '../../registry/hosts.ts';
 import type { RegistryLogin } from '../../registry/login.ts';
-import { Repository } from '../../registry/repository.ts';
+import { Repository, WrongContentError } from '../../registry/repository.ts';
 import { addLoopbackAddress, type LoopbackAddress } from '../sandbox/added-address.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../sandbox/certificates.ts';
 import { startConnectProxy } from '../sandbox/connect-proxy.ts';
@@ -589,6 +589,89 @@ test('Repository goes directly to a registry in a network of NO_PROXY, and by a 
     assert.equal((await repository.manifest('1', never)).digest, image.digest);
   }
   assert.deepEqual(proxy.tunnels, [behind]);
+});
+
+/** Reads a blob with {@link Repository.read}. */
+async function readAll(repository: Repository, descriptor = largeDescriptor, tries = 3) {
+  const notices: string[] = [];
+  const retries = { tries, pauseSeconds: () => 0, onRetry: (notice: string) => notices.push(notice) };
+  const chunks: Buffer[] = [];
+  for await (const chunk of repository.read(descriptor, retries, never)) chunks.push(chunk);
+  return { bytes: Buffer.concat(chunks), notices };
+}
+
+/** Breaks off the response after so many bytes, from the byte that was asked for on. */
+function cutAfter(count: number, withRanges: boolean) {
+  return ({ headers }: { headers: NodeJS.Dict<string | string[]> }, response: ServerResponse) => {
+    const start = withRanges ? Number(/^bytes=(\d+)-$/.exec(String(headers['range'] ?? ''))?.[1] ?? 0) : 0;
+    const range = start > 0 ? { 'content-range': `bytes ${start}-${large.length - 1}/${large.length}` } : {};
+    response.writeHead(start > 0 ? 206 : 200, { 'content-length': large.length - start, ...range });
+    response.write(large.subarray(start, start + count), () => response.destroy());
+  };
+}
+
+for (const withRanges of [true, false]) {
+  test(`Repository.read() resumes a blob, each byte once, ${withRanges ? 'by ranges' : 'without ranges'}`, async (test) => {
+    const cut = cutAfter(10 * 1024 * 1024, withRanges);
+    let cuts = 0;
+    const server = await fake(test, {
+      instead(request, response) {
+        // Without ranges a second response that breaks off at the same place brings nothing new.
+        if (!request.path.includes('/blobs/') || cuts >= (withRanges ? 2 : 1)) return false;
+        cuts++;
+        cut(request, response);
+        return true;
+      },
+    });
+    server.putBlob('tools/thing', large);
+    const repository = await open(test, server.host);
+    const { bytes, notices } = await readAll(repository);
+    assert.ok(bytes.equals(large));
+    assert.equal(notices.length, cuts);
+    assert.match(notices[0] ?? '', /; resuming after \d+ bytes$/);
+    const ranges = server.requests.flatMap(({ headers }) => headers.range ?? []);
+    assert.equal(ranges.length, cuts);
+  });
+}
+
+test('Repository.read() ends when nothing new comes, and for a blob that is missing at once', async (test) => {
+  let requests = 0;
+  const server = await fake(test, {
+    instead(request, response) {
+      if (!request.path.includes('/blobs/') || request.path.endsWith('0')) return false;
+      requests++;
+      response.destroy();
+      return true;
+    },
+  });
+  const repository = await open(test, server.host);
+  await assert.rejects(readAll(repository), RegistryError);
+  assert.equal(requests, 3);
+  const before = server.requests.length;
+  await assert.rejects(
+    readAll(repository, { digest: `sha256:${'0'.repeat(64)}`, size: 7 }),
+    /blob not found|blob unknown|404/i,
+  );
+  assert.equal(server.requests.length, before + 1);
+});
+
+test('Repository.read() reports wrong content at its end, and asks another host next', async (test) => {
+  const wrong = Buffer.from(large);
+  wrong.writeUInt8(wrong.readUInt8(1000) ^ 1, 1000);
+  const mirror = await fake(test, {
+    instead(request, response) {
+      if (!request.path.includes('/blobs/')) return false;
+      response.writeHead(200, { 'content-length': wrong.length }).end(wrong);
+      return true;
+    },
+  });
+  const server = await fake(test);
+  server.putBlob('tools/thing', large);
+  const toml = `server = "${server.url}"\n[host."${mirror.url}"]\n  capabilities = ["pull"]\n`;
+  const repository = await open(test, server.host, { toml });
+  await assert.rejects(readAll(repository), WrongContentError);
+  assert.ok(repository.hasOtherHosts);
+  assert.ok((await readAll(repository)).bytes.equals(large));
 });
 
 test('parseChallenges() takes several challenges, commas in quotes and escapes', () => {

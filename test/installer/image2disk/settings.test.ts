@@ -53,6 +53,26 @@ test('several URLs, a path, a file URL', () => {
     deepEqual(read({ ...image, IMG_URL: text }).settings.image, { kind: 'file', path: '/images/x.gz' });
 });
 
+test('the name of an image in a registry, with and without a login', () => {
+  const named = (text: string, login = {}) => read({ ...image, ...login, IMG_URL: text }).settings.image;
+  const login = { REGISTRY_USERNAME: 'foo', REGISTRY_PASSWORD: 'bar' };
+  for (const [text, canonical] of [
+    ['192.168.0.173/test/debian:raw.gz', '192.168.0.173/test/debian:raw.gz'],
+    ['localhost/debian', 'localhost/debian:latest'],
+    ['registry:5000/debian:1', 'registry:5000/debian:1'],
+    ['oci://debian:raw', 'docker.io/library/debian:raw'],
+  ] as const) {
+    const origin = named(text, login);
+    equal(origin.kind, 'registry');
+    if (origin.kind !== 'registry') continue;
+    equal(origin.reference.canonical, canonical);
+    deepEqual(origin.login, { username: 'foo', password: 'bar' });
+    equal(origin.verify, true);
+  }
+  const anonymous = named('registry.example/debian:raw', { REGISTRY_USERNAME: 'foo' });
+  equal(anonymous.kind === 'registry' && anonymous.login, undefined);
+});
+
 test('a disk by its size or by what it is like', () => {
   equal(read({ ...image, DEST_DISK: 'smallest' }).settings.target.kind, 'smallest');
   const { target } = read({ ...image, DEST_DISK: 'transport=nvme,size>=400GB', DEST_WIPE_MEMBERS: 'own' }).settings;
@@ -66,6 +86,8 @@ const refusals: readonly (readonly [environment: Record<string, string>, why: Re
   [{ DEST_DISK: '/dev/sda' }, /IMG_URL is not set/],
   [{ IMG_URL: 'http://a/b' }, /DEST_DISK is not set/],
   [{ ...image, IMG_URL: 'ftp://a/b' }, /it is no URL of HTTP/],
+  [{ ...image, IMG_URL: 'ubuntu.raw' }, /it is no URL of HTTP/],
+  [{ ...image, IMG_URL: 'registry.example/UPPER:raw' }, /must be lower case/],
   [{ ...image, IMG_URL: '/a/b http://c/d' }, /it is no URL of HTTP/],
   [{ ...image, DEST_DISK: 'sda' }, /'sda' is no condition/],
   [{ ...image, DEST_DISK: 'colour=red' }, /'colour' is none of/],
@@ -87,7 +109,7 @@ for (const [environment, why] of refusals) {
 test('every variable that is read is in the help', () => {
   const read = new Set<string>();
   const environment = new Proxy<Record<string, string>>(
-    { ...image, DEST_DISK: 'smallest', RETRY_ENABLED: '1' },
+    { ...image, IMG_URL: 'registry.example/a:b', DEST_DISK: 'smallest', RETRY_ENABLED: '1' },
     {
       get(target, name: string) {
         read.add(name);
