@@ -59,6 +59,7 @@ export async function readConfiguration(
   const hasOem = ignition !== undefined || plan.ignitionUrl !== undefined || kernelArguments !== undefined;
   const needs = {
     oemBytes: hasOem ? (ignition?.bytes.length ?? 0) + argumentBytes : undefined,
+    leastOemBytes: hasOem ? (ignition?.bytes.length ?? 0) : undefined,
     rootBytes:
       plan.copyNetwork || cloudConfig !== undefined ? (networkBytes ?? 0) + (cloudConfig?.length ?? 0) : undefined,
   };

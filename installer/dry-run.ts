@@ -1,11 +1,13 @@
 import { type Configuration, readConfiguration } from './configuration.ts';
 import { checkVersionProof, rehearseWrite } from './configure/rehearsal.ts';
+import { inspectRoom } from './configure/room.ts';
 import { decompress } from './decompress/decompress.ts';
 import { checkDisk } from './disk/device.ts';
 import type { SavedPartitions } from './disk/saved-partitions.ts';
 import type { Disk } from './disk/select.ts';
 import { readImageTable } from './disk/write.ts';
 import { openImageFile } from './fetch/fetch.ts';
+import { inspectFile } from './inspect-file.ts';
 import type { InstallContext } from './install.ts';
 import { createKeyRing, loadOpenpgp } from './key-ring.ts';
 import type { InstallPlan } from './plan.ts';
@@ -69,6 +71,7 @@ async function checkImage(
   saved?.requireRoomBeside(table);
   noteRenumberings(saved, table, report);
   await rehearseWrite(table, needs, way, signal);
+  await inspectFile(path, inspectRoom(table, needs));
 }
 
 function uncheckedBy({ imageFile, configuration: { ignitionUrl } }: InstallPlan): string {

@@ -5,6 +5,7 @@ import { type Configuration, checkForRelease, readConfiguration, writeConfigurat
 import { createEfiEntry } from './configure/efi.ts';
 import { sweepPartitionMounts } from './configure/mount.ts';
 import { checkVersionProof, rehearseWrite } from './configure/rehearsal.ts';
+import { inspectRoom } from './configure/room.ts';
 import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
@@ -14,6 +15,7 @@ import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
 import { openImage } from './image.ts';
+import { inspectFile } from './inspect-file.ts';
 import type { InstallPlan, Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
@@ -141,6 +143,9 @@ async function writeOnce(
   const onTable = async (table: PartitionTable) => {
     noteRenumberings(disk.saved, table, report);
     await rehearseWrite(table, needs, way, signal);
+    const inspections = inspectRoom(table, needs);
+    if (plan.imageFile !== undefined) await inspectFile(plan.imageFile, inspections);
+    return inspections;
   };
   const image = await writeImage(decoded, disk, { signal, readBack, onTable });
   report.detail(

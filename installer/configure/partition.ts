@@ -5,6 +5,7 @@ import { editBtrfs } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { canMount, type Filesystem, mountPartition } from './mount.ts';
 import type { Way } from './rehearsal.ts';
+import { filesystemOf, startBytes } from './superblock.ts';
 
 /** Changes files below `root`, the top directory of a file system. */
 export type Edit = (root: string) => Promise<void>;
@@ -49,9 +50,5 @@ export async function editPartition(
 
 /** `undefined`: neither btrfs nor ext4. */
 export async function readFilesystem(disk: TargetDisk, partition: Partition): Promise<Filesystem | undefined> {
-  const start = Buffer.from(await disk.read(partition.offsetBytes, 68 * 1024));
-  // Super blocks: btrfs at 64 KiB with its magic 64 bytes in; ext4 at 1 KiB with its magic 56 bytes
-  // in.
-  if (start.toString('latin1', 65600, 65608) === '_BHRfS_M') return 'btrfs';
-  return start.readUInt16LE(1080) === 0xef53 ? 'ext4' : undefined;
+  return filesystemOf(await disk.read(partition.offsetBytes, startBytes))?.kind;
 }

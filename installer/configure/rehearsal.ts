@@ -20,6 +20,8 @@ export type Way = 'mount' | 'rewrite';
 export interface ConfigurationNeeds {
   /** Bytes for the OEM partition; undefined if nothing is written to it. */
   readonly oemBytes: number | undefined;
+  /** Of these, what is needed at least: the size of the rest is not known before it is written. */
+  readonly leastOemBytes: number | undefined;
   /** Bytes for the ROOT partition. */
   readonly rootBytes: number | undefined;
 }

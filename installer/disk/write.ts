@@ -17,8 +17,9 @@ export interface WriteOptions {
   /**
    * Called with the partition table of the image when that has arrived, before anything is changed;
    * what it throws ends the installation.
+   * @returns what else to look at while the image arrives
    */
-  readonly onTable?: ((table: PartitionTable) => Promise<void>) | undefined;
+  readonly onTable?: ((table: PartitionTable) => Promise<readonly Inspection[]>) | undefined;
   /** Keep digests of the image, to compare it with data read back from the disk. Default: false. */
   readonly readBack?: boolean | undefined;
   /**
@@ -30,6 +31,14 @@ export interface WriteOptions {
   readonly growTable?: boolean | undefined;
   /** Called with what is odd about an image, but no reason to refuse it. */
   readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+/** A range of an image to look at. */
+export interface Inspection {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  /** Called once, with the bytes of the range; what it throws ends the installation. */
+  readonly inspect: (bytes: Uint8Array) => void;
 }
 
 export interface WriteProgress {
@@ -105,6 +114,8 @@ class ImageWriter {
   #table: PartitionTable | undefined;
   /** The head of the image was accepted, and the disk is changed. */
   #isBegun = false;
+  /** Those that are not complete yet, with what has arrived of them. */
+  #inspections: readonly { readonly inspection: Inspection; readonly bytes: Uint8Array }[] = [];
   #position = 0;
   #doneBytes = 0;
   #writtenBytes = 0;
@@ -128,6 +139,7 @@ class ImageWriter {
       this.#position = end;
       if (end > this.#disk.sizeBytes) throw this.#tooLarge(end, 'at least ');
       if (!this.#isBegun && end >= endBytes) await this.#begin();
+      this.#inspect(extent, start, end);
 
       const from = Math.max(start, endBytes);
       const to = Math.min(end, this.#tailStart);
@@ -235,7 +247,12 @@ class ImageWriter {
     this.#table = table;
     if (table !== undefined) {
       this.#disk.saved?.requireRoomBeside(table);
-      await onTable?.(table);
+      const inspections = (await onTable?.(table)) ?? [];
+      this.#inspections = inspections.map((inspection) => {
+        const bytes = new Uint8Array(inspection.lengthBytes);
+        copyOverlap(this.#head, 0, bytes, inspection.offsetBytes);
+        return { inspection, bytes };
+      });
     }
     signal?.throwIfAborted();
     this.#isBegun = true;
@@ -259,6 +276,15 @@ class ImageWriter {
     if (extent.kind === 'zero') return;
     copyOverlap(extent.bytes, start, this.#head, 0);
     if (end > this.#tailStart) copyOverlap(extent.bytes, start, this.#tail, this.#tailStart);
+  }
+
+  #inspect(extent: Extent, start: number, end: number): void {
+    const isComplete = ({ offsetBytes, lengthBytes }: Inspection) => end >= offsetBytes + lengthBytes;
+    for (const { inspection, bytes } of this.#inspections) {
+      if (extent.kind === 'data') copyOverlap(extent.bytes, start, bytes, inspection.offsetBytes);
+      if (isComplete(inspection)) inspection.inspect(bytes);
+    }
+    this.#inspections = this.#inspections.filter(({ inspection }) => !isComplete(inspection));
   }
 
   async #store(extent: Extent, start: number, from: number, to: number): Promise<void> {

@@ -125,6 +125,16 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'let the installed system download large files instead of having them in the config':
       'hint: a config that is too large',
   },
+  'configure/room.ts': {
+    'change files on': 'what: a partition of the configuration that has no file system',
+    'partition … (…) of the image': 'target: a partition of the configuration that has no file system',
+    'its file system is neither btrfs nor ext4': 'an image that is not of Flatcar',
+    'write the configuration to': 'what: a config that is too large',
+    'the … partition': 'target: a config that is too large',
+    '… bytes do not fit on it: what is there already leaves …': 'a config that is too large for what is left',
+    'let the installed system download large files instead of having them in the config':
+      'hint: a config that is too large',
+  },
   'dry-run.ts': {
     'whether the server has the image, its signature, its size and its partitions': '-y: what was not checked',
     'the image after its partition table': '-y -f: what was not checked',

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
 import { makeFakeTools } from '../sandbox/fake-tools.ts';
-import { makeFlatcarImage } from '../sandbox/flatcar-layout.ts';
+import { makeFlatcarImage, partitionOffsetBytes } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
+import { startMirror } from '../sandbox/mirror.ts';
+import { imageFile, releaseVersion } from '../sandbox/signed-release.ts';
+import { createGpg } from '../sandbox/signing.ts';
 import { readOemFile, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
@@ -137,6 +140,74 @@ test('flatcar-install refuses a config that is larger than the OEM partition bef
     await assertUntouched(disk);
   }
   await rm(small);
+});
+
+/** Images whose partitions have room, but for what is on them already. */
+const full = { sizes: { OEM: 128, ROOT: 40 }, rootFiles: { data: 'r'.repeat(30_000_000) } } as const;
+
+for (const [name, option, configBytes, refusal] of [
+  ['a config', '-i', 45_000_000, /configuration to the OEM partition: 450\d+ bytes do not fit on it: what is there/],
+  [
+    'a cloud-config',
+    '-c',
+    9_000_000,
+    /configuration to the ROOT partition: 90\d+ bytes do not fit on it: what is there/,
+  ],
+] as const) {
+  test(`flatcar-install refuses ${name} that does not fit beside what the partition has, before it writes`, async () => {
+    const filled = join(directory, 'filled');
+    const filledBytes = await makeFlatcarImage({
+      ...{ path: filled, ...full, oemFilesystem: 'ext4', oemFiles: { data: 'o'.repeat(90_000_000) } },
+    });
+    const large = join(directory, 'large');
+    await writeFile(large, `${option === '-i' ? config : '#cloud-config\n'}${' '.repeat(configBytes)}`);
+    await using disk = await createLoopDevice({ sizeBytes: filledBytes });
+    for (const more of [[], ['-y']]) {
+      const ran = await startInstaller(['-d', disk.path, '-f', filled, option, large, ...more]);
+      assert.equal(ran.exitCode, 1);
+      assert.match(ran.stderr, refusal);
+      assert.match(ran.stderr, / already leaves \d{7,8} \(let the installed system download/);
+      await assertUntouched(disk);
+    }
+    // Less than that fits.
+    await writeFile(large, option === '-i' ? config : '#cloud-config\n');
+    const ran = await startInstaller(['-d', disk.path, '-f', filled, option, large]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    await rm(filled);
+  });
+}
+
+test('flatcar-install refuses a config that does not fit when the superblock has arrived, not at the end', async () => {
+  const filled = join(directory, 'filled');
+  const filledBytes = await makeFlatcarImage({ path: filled, sizes: full.sizes });
+  // As large a part of a btrfs is full only without copies of the metadata.
+  const oem = join(directory, 'oem');
+  const files = await mkdtemp(join(directory, 'files-'));
+  await writeFile(join(files, 'data'), 'o'.repeat(90_000_000));
+  await execa('truncate', ['--size', '128M', oem]);
+  await execa('mkfs.btrfs', ['-q', '--mixed', '--metadata', 'single', '--data', 'single', '--rootdir', files, oem]);
+  const offset = partitionOffsetBytes('OEM') / mebibyte;
+  await execa('dd', [`if=${oem}`, `of=${filled}`, 'bs=1M', `seek=${offset}`, 'conv=notrunc', 'status=none']);
+  const large = join(directory, 'large.ign');
+  await writeFile(large, `${config}${' '.repeat(45_000_000)}`);
+  await using disk = await createLoopDevice({ sizeBytes: filledBytes });
+  // A server that sends no more than the start of the partition; what it would send after that is
+  // never there.
+  await using mirror = await startMirror();
+  mirror.put(imageFile, await readFile(filled));
+  await using gpg = await createGpg();
+  const key = await gpg.createPrimary('release', { usage: 'cert,sign' });
+  await writeFile(join(directory, 'key.asc'), await gpg.exportKeys(key));
+  mirror.put(`${imageFile}.sig`, await gpg.sign(Buffer.from('another image'), [key]));
+  mirror.fail(imageFile, { stallAfterBytes: (offset + 2) * mebibyte });
+  const from = ['-b', mirror.url, '-V', releaseVersion, '-k', join(directory, 'key.asc'), '--tries', '1'];
+  const { exitCode, stderr } = await startInstaller(['-d', disk.path, ...from, '-i', large]);
+  assert.equal(exitCode, 1);
+  assert.match(
+    stderr,
+    /OEM partition: 450\d+ bytes do not fit on it: what is there already leaves \d+ .*; the disk was left without a partition table/,
+  );
+  await rm(filled);
 });
 
 test('flatcar-install refuses an image without the partitions of the configuration before it writes', async () => {
