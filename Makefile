@@ -138,6 +138,23 @@ images: setup build ## Container images as OCI archives: the actions' build/flat
 	$(NODE) initramfs/action-image.ts --arch $(ARCH) $(SITE) --name image2disk
 	$(NODE) initramfs/agent-image.ts --arch $(ARCH)
 
+# --- releasing it -----------------------------------------------------------------------------------------------------------
+
+# The version of all products. Default: that of package.json.
+RELEASE = $(addprefix --version ,$(VERSION)) $(if $(PARTS),--parts "$(PARTS)") $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)") $(if $(MAINTAINER),--maintainer "$(MAINTAINER)") $(addprefix --builder ,$(BUILDER)) $(addprefix --repository ,$(REPOSITORY))
+
+.PHONY: release
+release: setup $(OTHER_NODE_FILE) ## All products for both architectures in build/release, with checksums, bills of materials and provenance: VERSION=1.2.3 (default: that of package.json), SIGN_KEY=file or name of an OpenPGP key, PARTS="images packages boot-x86_64 boot-aarch64" for some, COMPRESSION_LEVEL=3 for a quicker build, MAINTAINER="name <address>" of the Debian packages, BUILDER=URI and REPOSITORY=URI in the provenance
+	$(NODE) release/build.ts $(RELEASE)
+
+.PHONY: verify-release
+verify-release: node_modules/.package-lock.json ## Check a release as one who has only its files: RELEASE_DIRECTORY=directory (default: build/release), KEY=file (the public keys to trust)
+	$(NODE) release/verify.ts $(RELEASE_DIRECTORY) $(addprefix --key ,$(KEY))
+
+.PHONY: push
+push: node_modules/.package-lock.json ## Push the container images of build/release to REGISTRY=host[:port][/path], with skopeo, whose options SKOPEO="--dest-creds=…" gives
+	$(NODE) release/push.ts $(addprefix --directory ,$(RELEASE_DIRECTORY)) -- "$(REGISTRY)" $(SKOPEO)
+
 # --- showing and checking it ------------------------------------------------------------------------------------------------
 
 .PHONY: os-image
@@ -206,6 +223,12 @@ test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 
 .PHONY: test-debian-13
 test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests without a virtual machine; TESTS=--distribution for those that tell releases apart
 	test/hosts/debian-13.sh test/hosts/in-debian-13.sh $(TESTS)
+
+.PHONY: test-packages
+test-packages: system-packages ## The Debian packages of build/release (make release PARTS=packages): lintian, and installed, upgraded, removed and purged in chroots of Debian 12 and 13
+	@test/install-system-packages.sh test/system-packages-packages.txt
+	lintian --fail-on error,warning build/release/*.deb
+	test/hosts/packages.sh build/release
 
 .PHONY: bench
 bench: bench-agent bench-decompress bench-install bench-boot ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON

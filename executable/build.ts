@@ -2,10 +2,11 @@
  * Bundles the agent and the installer into one executable that needs nothing but glibc 2.28 or
  * newer, with GCC's libgcc_s (docs/executable.md).
  *
- * `node executable/build.ts [--output build] [--arch x86_64|aarch64]` writes
+ * `node executable/build.ts [--output build] [--arch x86_64|aarch64] [--version 1.2.3]` writes
  * `build/nibs-linux-x64` or `build/nibs-linux-arm64`, its bill of materials beside it
  * (`….spdx.json`), and for the architecture of this machine the
- * links by which its programs are called. The base is the pinned Node from the npm registry, which
+ * links by which its programs are called. The version is that of package.json unless another is
+ * given. The base is the pinned Node from the npm registry, which
  * also runs the tests: the version that was tested is the version that is shipped.
  */
 import { chmod, copyFile, lstat, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
@@ -14,7 +15,6 @@ import { basename, dirname, join, parse, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild';
-import { z } from 'zod';
 import { engineFile } from '../agent/template/engine/engine.ts';
 import { threadFile } from '../agent/transport/nats/read-list.ts';
 import { type Architecture, architectureOf, hostArchitecture } from '../debian/architecture.ts';
@@ -22,13 +22,14 @@ import { decompressPlugin } from '../installer/decompress/esbuild-plugin.ts';
 import { keyFileName } from '../installer/signing-key.ts';
 import { billPath } from '../sbom/sbom.ts';
 import { lockFile } from '../tools/file-lock.ts';
-import { runTool, ToolError } from '../tools/run-tool.ts';
+import { runTool } from '../tools/run-tool.ts';
 import { billOfMaterials } from './bill-of-materials.ts';
 import { linkLibrary } from './elf/link-library.ts';
 import { fetchLibstdcxx } from './libstdcxx.ts';
 import { copyNode } from './node-base.ts';
 import { nodeOptions } from './node-options.ts';
 import { bundleOf, PACKAGES_APART } from './packages-apart.ts';
+import { productVersion, sourceCommit } from './source-version.ts';
 import { trimNode } from './trim/trim-node.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -113,6 +114,7 @@ async function main(): Promise<void> {
     options: {
       output: { type: 'string', default: join(root, 'build') },
       arch: { type: 'string', default: hostArchitecture.name },
+      version: { type: 'string', default: await productVersion() },
     },
   });
   const architecture = architectureOf(values.arch);
@@ -124,7 +126,7 @@ async function main(): Promise<void> {
     onWait: () => process.stderr.write(`another build is at work in ${bundleDirectory}: waiting for its end\n`),
   });
 
-  const bundles = await bundleSources();
+  const bundles = await bundleSources(values.version);
   await makeExecutable(bundles, architecture, executable);
   const bill = await billOfMaterials(basename(executable), await readFile(executable), bundles.metafiles, architecture);
   await writeFile(billPath(executable), bill);
@@ -158,10 +160,7 @@ interface Bundles {
   readonly metafiles: readonly Metafile[];
 }
 
-async function bundleSources(): Promise<Bundles> {
-  const manifest = z
-    .object({ version: z.string() })
-    .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')));
+async function bundleSources(version: string): Promise<Bundles> {
   const { metafile } = await build({
     entryPoints: {
       main: join(root, 'executable/main.ts'),
@@ -181,8 +180,8 @@ async function bundleSources(): Promise<Bundles> {
     // given.
     supported: { 'dynamic-import': false },
     define: {
-      __NIBS_VERSION__: JSON.stringify(manifest.version),
-      __NIBS_COMMIT__: JSON.stringify(await commit()),
+      __NIBS_VERSION__: JSON.stringify(version),
+      __NIBS_COMMIT__: JSON.stringify(await sourceCommit()),
       __NIBS_SIGNING_KEY__: JSON.stringify(await signingKey()),
       'import.meta.url': '__nibsModuleUrl',
       'import.meta.dirname': '__dirname',
@@ -213,19 +212,6 @@ async function bundleThread(): Promise<Metafile> {
     ...bundling,
   });
   return metafile;
-}
-
-/**
- * The commit the sources are at, marked when they differ from it; `unknown` outside a git checkout.
- */
-async function commit(): Promise<string> {
-  try {
-    const options = ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*'];
-    return (await runTool('git', options, { workingDirectory: root })).stdout;
-  } catch (error) {
-    if (error instanceof ToolError) return 'unknown';
-    throw error;
-  }
 }
 
 /**

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { constants, createReadStream, createWriteStream } from 'node:fs';
-import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { execa } from 'execa';
+import { z } from 'zod';
 import { packedLayer } from './layer-cache.ts';
 
 /** Contents of an image. */
@@ -29,10 +30,24 @@ interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;
   readonly size: number;
+  readonly platform?: { readonly architecture: string; readonly os: string };
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
+/** What an image of several platforms is made of. */
+export interface IndexSource {
+  /** Archives of {@link writeOciArchive}, one for each platform. */
+  readonly images: readonly { readonly path: string; readonly architecture: ImageSource['architecture'] }[];
+  /** Docker's `image:tag`, kept as an annotation of the archive's index. */
+  readonly reference: string;
+  /** Of the index, as in the OCI image specification, "Pre-Defined Annotation Keys". */
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Time of all files of the archive. */
+  readonly created: Date;
+}
+
 const mediaTypes = {
+  index: 'application/vnd.oci.image.index.v1+json',
   manifest: 'application/vnd.oci.image.manifest.v1+json',
   config: 'application/vnd.oci.image.config.v1+json',
   layer: 'application/vnd.oci.image.layer.v1.tar+gzip',
@@ -64,12 +79,55 @@ export async function writeOciArchive(source: ImageSource, path: string): Promis
       config,
       layers: layers.map(({ descriptor }) => descriptor),
     });
-    await writeIndex(scratch, { ...manifest, annotations: { 'org.opencontainers.image.ref.name': source.reference } });
-    await pipeline(await tarOf(scratch, source.created), createWriteStream(`${path}.unfinished`));
-    await rename(`${path}.unfinished`, path);
+    await writeLayout(scratch, manifest, source, path);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/**
+ * Writes an image of several platforms as an OCI archive: its index.json names an image index, and
+ * that the images. `skopeo copy --all` pushes all of them.
+ */
+export async function writeOciIndex(source: IndexSource, path: string): Promise<void> {
+  const scratch = `${path}.unfinished.d`;
+  await rm(scratch, { recursive: true, force: true });
+  await mkdir(scratch, { recursive: true });
+  try {
+    const manifests = [];
+    for (const { path: archive, architecture } of source.images) {
+      // Blobs that images share have the same name.
+      await execa('tar', ['--extract', '--file', archive, '--directory', scratch]);
+      const [manifest] = Layout.parse(JSON.parse(await readFile(join(scratch, 'index.json'), 'utf8'))).manifests;
+      manifests.push({ ...manifest, platform: { architecture, os: 'linux' } });
+    }
+    const index = await writeJson(scratch, mediaTypes.index, {
+      schemaVersion: 2,
+      mediaType: mediaTypes.index,
+      manifests,
+      annotations: source.annotations,
+    });
+    await writeLayout(scratch, index, source, path);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** The index.json of an archive with one image. */
+const Layout = z.object({
+  manifests: z.tuple([z.object({ mediaType: z.string(), digest: z.string(), size: z.int().positive() })]),
+});
+
+/** Completes the layout in `scratch`, and packs it. */
+async function writeLayout(
+  scratch: string,
+  top: Descriptor,
+  { reference, created }: Pick<ImageSource, 'reference' | 'created'>,
+  path: string,
+): Promise<void> {
+  await writeIndex(scratch, { ...top, annotations: { 'org.opencontainers.image.ref.name': reference } });
+  await pipeline(await tarOf(scratch, created), createWriteStream(`${path}.unfinished`));
+  await rename(`${path}.unfinished`, path);
 }
 
 /**
@@ -118,9 +176,9 @@ async function writeJson(layout: string, mediaType: string, value: unknown): Pro
   return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
 }
 
-async function writeIndex(layout: string, manifest: Descriptor): Promise<void> {
+async function writeIndex(layout: string, top: Descriptor): Promise<void> {
   const files = {
-    'index.json': { schemaVersion: 2, manifests: [manifest] },
+    'index.json': { schemaVersion: 2, manifests: [top] },
     'oci-layout': { imageLayoutVersion: '1.0.0' },
   };
   for (const [name, value] of Object.entries(files)) {
