@@ -84,10 +84,11 @@ measure: build ## Size and start-up time of the executable; BENCH_JSON=path too
 	$(NODE) test/bench/executable.ts
 
 .PHONY: generate
-generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md, the manual page of the agent
+generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md, the messages in docs/troubleshooting.md, the manual page of the agent
 	$(NODE) proto/generate.ts
 	$(NODE) installer/decompress/build-kernels.ts
 	$(NODE) executable/settings-page.ts
+	$(NODE) test/docs/troubleshooting-page.ts
 
 .PHONY: dependencies
 dependencies: node_modules/.package-lock.json ## The table in docs/dependencies.md: versions, licences, dates of release
@@ -199,7 +200,8 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 
 # Many minutes of emulation; `node test/boot/run.ts ROW…` without building anything.
 .PHONY: test-boot
-test-boot: setup build iso netboot images os-image ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent, some to the end of an installation; ROWS="uefi-iso-cd …" for some
+export IPXE_SCRIPT
+test-boot: setup build iso netboot images os-image ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent, some to the end of an installation; ROWS="uefi-iso-cd …" for some, ROWS=bios-ipxe IPXE_SCRIPT=file with the script of a server
 	$(NODE) test/boot/run.ts $(ROWS)
 
 # Some minutes of emulation.

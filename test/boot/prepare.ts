@@ -45,14 +45,16 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
       };
     }
     case 'ipxe': {
+      const given = process.env['IPXE_SCRIPT'] ?? '';
+      if (given !== '') return { machine: fromNetwork, served: await serveForScript(given, image) };
       const names = ['vmlinuz', 'initramfs'].map((name) => `/${name}-${row.architecture}`);
       const [kernel = '', initramfs = ''] = names;
       const url = `http://${siteAddress}`;
       const http = { [kernel]: image.kernel, [initramfs]: image.initramfs };
       // With UEFI the kernel loads the files that these arguments name, from iPXE.
       const named = ['initramfs-x86_64', ...(row.hasSecondInitramfs === true ? ['site-initramfs'] : [])];
-      const given = named.map((name) => `initrd=${name}`).join(' ');
-      const lines = [`kernel ${url}${kernel} ${machineArguments} ${given}`, `initrd ${url}${initramfs}`];
+      const initrds = named.map((name) => `initrd=${name}`).join(' ');
+      const lines = [`kernel ${url}${kernel} ${machineArguments} ${initrds}`, `initrd ${url}${initramfs}`];
       if (row.hasSecondInitramfs !== true) {
         return { machine: fromNetwork, served: { http, ipxeScript: [...lines, 'boot'].join('\n') } };
       }
@@ -110,6 +112,26 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
       return { machine: fromNetwork, served: { http: { '/': files }, httpBootUrl, uefiFile: noFile } };
     }
   }
+}
+
+/**
+ * The files where boots and smee look for them, for a script that one of them has rendered for a
+ * server at the site's address.
+ */
+async function serveForScript(path: string, { kernel, initramfs }: BootImage): Promise<ServedFiles> {
+  const script = await readFile(path, 'utf8');
+  const folders = ['', '/misc/osie/current'];
+  const files = folders.flatMap((folder) => [
+    [`${folder}/vmlinuz-x86_64`, kernel],
+    [`${folder}/initramfs-x86_64`, initramfs],
+  ]);
+  // Boots' script tells its server that the machine has started, by a request for this.
+  const phoneHome = ['/phone-home', path];
+  return {
+    http: Object.fromEntries([...files, phoneHome]),
+    ipxeScript: script.replace(/^#!ipxe\n/, ''),
+    tinkDialect: script.includes('grpc_cert_url=') ? 'v0.1' : 'v0.9',
+  };
 }
 
 async function writeUki(row: Row, image: BootImage, directory: string, builtIn: string): Promise<string> {

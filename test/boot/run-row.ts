@@ -41,7 +41,9 @@ export async function runRow(row: Row, directory: string, tap: string, signal: A
   });
   await whileProgressing(machine, { tap, signal }, async (limit) => {
     await waitUntil(row, machine, site, limit);
-    if (row.until === 'first poll') await findDisk(diskName(row, way.disks.length), machine, limit);
+    // A script of a server opens no shell.
+    const hasShell = (process.env['IPXE_SCRIPT'] ?? '') === '';
+    if (row.until === 'first poll' && hasShell) await findDisk(diskName(row, way.disks.length), machine, limit);
   });
   const seconds = (performance.now() - poweredOnAt) / 1000;
   await machine[Symbol.asyncDispose]();

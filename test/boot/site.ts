@@ -2,6 +2,7 @@ import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { type BootServerOptions, startBootServer } from '../sandbox/boot-server.ts';
 import { type DhcpOptions, startDhcp } from '../sandbox/dhcp.ts';
+import { hardwareJson, MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import { startTinkServer, type TinkEvent } from '../sandbox/tink-server/server.ts';
 
 /** The provisioner's address, on `br0` of the network namespace. */
@@ -24,6 +25,8 @@ export interface ServedFiles extends Pick<DhcpOptions, 'uefiFile' | 'httpBootUrl
   readonly http: BootServerOptions['files'];
   /** The script for iPXE. Default: it gives up. */
   readonly ipxeScript?: string;
+  /** Of the tink server; `v0.1` has TLS and its certificate on port 42114. Default: `v0.9`. */
+  readonly tinkDialect?: 'v0.1' | 'v0.9';
 }
 
 /** An action of the workflow for the machine. */
@@ -56,18 +59,22 @@ export async function startSite(
   started.adopt(log, () => new Promise<void>((resolve) => log.end(resolve)));
   const polled = Promise.withResolvers<void>();
   const tink = started.use(
-    await startTinkServer({ dialect: 'v0.9', address: siteAddress, grpcPort: 42113, httpPort: 42114, tls: false }),
+    await startTinkServer({
+      ...{ dialect: served.tinkDialect ?? 'v0.9', address: siteAddress, grpcPort: 42113, httpPort: 42114 },
+      tls: served.tinkDialect === 'v0.1',
+    }),
   );
+  const workerId = served.tinkDialect === 'v0.1' ? tink.pushHardware(hardwareJson(MACHINE_ONE)) : machineMac;
   const workflow =
     actions.length === 0
       ? undefined
       : tink.createWorkflow(tink.createTemplate('example', templateOf(actions)), { machine1: machineMac });
   tink.interfere = (rpc, request) => {
     log.write(`${rpc} ${JSON.stringify(request)}\n`);
-    if (JSON.stringify(request).includes(machineMac)) polled.resolve();
+    if (JSON.stringify(request).includes(workerId)) polled.resolve();
     return undefined;
   };
-  const { http, ipxeScript = 'exit 1', ...dhcp } = served;
+  const { http, ipxeScript = 'exit 1', tinkDialect: _, ...dhcp } = served;
   started.use(
     await startBootServer({
       address: siteAddress,
