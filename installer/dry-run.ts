@@ -45,7 +45,7 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
   await warnOfEarlierInstallations(disk.path, context);
   const saved = await findPartitionsToSave(disk, plan.saved, report, signal);
   warnOfMembers(disk, saved, wipeMembers, report);
-  if (plan.imageFile !== undefined) await checkImage(plan.imageFile, disk, saved, configuration, context);
+  if (plan.imageFile !== undefined) await checkImage(plan, plan.imageFile, disk, saved, configuration, context);
   noteUnchecked();
   return disk.path;
 }
@@ -60,6 +60,7 @@ async function checkRelease(plan: InstallPlan, signal: AbortSignal): Promise<voi
 
 /** Only the start of the image is read: it has the partition table. */
 async function checkImage(
+  { zstdWindowBytes }: InstallPlan,
   path: string,
   disk: Disk,
   saved: SavedPartitions | undefined,
@@ -67,7 +68,8 @@ async function checkImage(
   { report, signal }: DryRunContext,
 ): Promise<void> {
   using image = await openImageFile(path, signal);
-  const table = await readImageTable(decompress(image.bytes, { signal, onWarning: report.warn }), disk);
+  const decoded = decompress(image.bytes, { signal, onWarning: report.warn, zstdWindowBytes, name: path });
+  const table = await readImageTable(decoded, disk);
   saved?.requireRoomBeside(table);
   noteRenumberings(saved, table, report);
   await rehearseWrite(table, needs, way, signal);

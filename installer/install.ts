@@ -139,7 +139,8 @@ async function writeOnce(
   report.phase('write', `Writing ${source.origin} to ${disk.path}`);
   const onWarning = (message: string) => report.warn(message);
   const { readBack, zstdWindowBytes } = plan;
-  const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes, isSigned: source.isSigned });
+  const { origin: name, isSigned } = source;
+  const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes, isSigned, name });
   const onTable = async (table: PartitionTable) => {
     noteRenumberings(disk.saved, table, report);
     await rehearseWrite(table, needs, way, signal);

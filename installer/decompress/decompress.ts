@@ -13,6 +13,8 @@ export interface DecompressOptions {
   readonly workers?: number;
   /** Largest window of a zstd image, in bytes. Default: 128 MiB. */
   readonly zstdWindowBytes?: number | undefined;
+  /** Path or URL of the image; only for what its content does not tell. */
+  readonly name?: string;
   /** False: nothing but the checks of the format shows that the image is whole. Default: true. */
   readonly isSigned?: boolean;
   /** Called with the format that was found. */
@@ -36,7 +38,7 @@ export async function* decompress(
   source: AsyncIterable<Uint8Array>,
   options: DecompressOptions = {},
 ): AsyncGenerator<Extent> {
-  const { format, bytes } = await sniffed(source);
+  const { format, bytes } = await sniffed(source, options.name);
   options.onFormat?.(format);
   yield* wholePages(decoded[format](bytes, options));
 }
@@ -59,7 +61,7 @@ async function* raw(source: AsyncIterable<Uint8Array>, signal: AbortSignal | und
 }
 
 /** Reads the first bytes to detect the format. `bytes` is all of the source. */
-async function sniffed(source: AsyncIterable<Uint8Array>) {
+async function sniffed(source: AsyncIterable<Uint8Array>, name: string | undefined) {
   const iterator = source[Symbol.asyncIterator]();
   let beginning = Buffer.alloc(0);
   for (;;) {
@@ -76,7 +78,7 @@ async function sniffed(source: AsyncIterable<Uint8Array>) {
     }
   };
   try {
-    return { format: formatOf(beginning), bytes: bytes() };
+    return { format: formatOf(beginning, name), bytes: bytes() };
   } catch (error) {
     await iterator.return?.();
     throw error;

@@ -11,21 +11,18 @@ export class DecompressError extends InstallError {
    */
   readonly offsetBytes: number | undefined;
 
-  constructor(message: string, options: { offsetBytes?: number; cause?: unknown } = {}) {
-    super({
-      what: 'decode',
-      target: 'the image',
-      why: message.replace(/^cannot decode the image: /, ''),
-      cause: options.cause,
-    });
+  /** @param why what is wrong with the image, with or without what the message begins with */
+  constructor(why: string, options: { offsetBytes?: number; hint?: string; cause?: unknown } = {}) {
+    const { hint, cause } = options;
+    super({ what: 'decode', target: 'the image', why: why.replace(/^cannot decode the image: /, ''), hint, cause });
     this.offsetBytes = options.offsetBytes;
   }
 }
 
+export const hintOfDamage = 'get the image again, or compare it with its checksum';
+
 /** @param offsetBytes where in the file reading ended */
-export function damaged(format: string, why: string, offsetBytes: number, cause?: Error): DecompressError {
-  return new DecompressError(
-    `cannot decode the image: the ${format} data before byte ${offsetBytes} is invalid: ${why}`,
-    { offsetBytes, cause },
-  );
+export function damaged(format: string, why: string, offsetBytes: number): DecompressError {
+  const said = `the ${format} data before byte ${offsetBytes} is invalid: ${why}`;
+  return new DecompressError(said, { offsetBytes, hint: hintOfDamage });
 }

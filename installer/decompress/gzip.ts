@@ -87,7 +87,8 @@ class Member {
     const kernel = this.#kernel;
     const input = this.#input;
     const status = kernel.run(input.at, input.length, input.isLast);
-    input.at = kernel.position();
+    // A file that is cut short was read beyond its end.
+    input.at = Math.min(kernel.position(), input.length);
     const end = kernel.outputEnd();
     if (end > this.#checkedEnd) {
       this.#checksum = crc32(kernel.memory.subarray(this.#checkedEnd, end), this.#checksum);

@@ -1,5 +1,5 @@
 import type { Extent } from '../extent.ts';
-import { DecompressError } from './error.ts';
+import { DecompressError, damaged } from './error.ts';
 import { liblzmaBinary } from './liblzma-binary.ts';
 import { SourceReader } from './source-reader.ts';
 import { skipTrailing } from './trailing.ts';
@@ -15,10 +15,9 @@ const memoryLimitBytes = 100 * 1024 * 1024;
 // From liblzma's lzma/base.h and lzma/container.h.
 const tellUnsupportedCheck = 0x02;
 const action = { run: 0, finish: 3 } as const;
-const result = { ok: 0, streamEnd: 1, unsupportedCheck: 3 } as const;
+const result = { ok: 0, streamEnd: 1, unsupportedCheck: 3, memoryLimit: 6 } as const;
 const reasons: Record<number, string> = {
   5: 'there is not enough memory',
-  6: `it needs more than ${memoryLimitBytes / 1024 / 1024} MiB to decode (compress it with a smaller dictionary)`,
   8: 'it uses an unknown filter or check',
   9: 'it is damaged',
   10: 'the file ends unexpectedly',
@@ -177,9 +176,11 @@ class Decoder implements AsyncDisposable {
   #check(code: number): void {
     if (code === result.ok) return;
     const offsetBytes = this.#givenBytes - this.#stream.availIn;
+    if (code === result.memoryLimit) {
+      const why = `xz needs more than ${memoryLimitBytes / 1024 / 1024} MiB of memory to decode it`;
+      throw new DecompressError(why, { offsetBytes, hint: 'compress the image with a preset of xz, such as -9' });
+    }
     const reason = reasons[code] ?? `liblzma returned ${code}`;
-    throw new DecompressError(`cannot decode the image: the xz data before byte ${offsetBytes} is invalid: ${reason}`, {
-      offsetBytes,
-    });
+    throw damaged('xz', reason, offsetBytes);
   }
 }

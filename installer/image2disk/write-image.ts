@@ -127,6 +127,7 @@ async function writeOnce(
   report.phase('write', `Beginning write of image [${name}] to disk [${disk.path}]`);
   const onWarning = (message: string) => report.warn(message);
   const decoded = decompress(watched(source, checks, report), {
+    name,
     signal,
     onWarning,
     isSigned: checks.length > 0,

@@ -38,6 +38,18 @@ before(async () => {
   };
   for (const [name, content] of Object.entries(configs)) await writeFile(join(directory, name), content);
   mirror.put('/large/current/version.txt', Buffer.alloc(100_000));
+  const images = {
+    'image.zip': Buffer.from('504b030414000000', 'hex'),
+    'image.qcow2': Buffer.from('514649fb00000003', 'hex'),
+    'image.br': Buffer.alloc(2 * mebibyte, 'x'),
+    // A frame with the dictionary 5, and one with a window of 256 MiB (RFC 8878, section 3.1.1.1).
+    'dictionary.zst': Buffer.from('28b52ffd210500010000', 'hex'),
+    'long.zst': Buffer.from('28b52ffd0090010000', 'hex'),
+    // Of `xz --lzma2=dict=512MiB`.
+    'dictionary.xz': Buffer.from('fd377a585a000004e6d6b44602002101220000008240acdc01000261626300002776271a', 'hex'),
+    'cut.gz': gzipSync(Buffer.alloc(2 * mebibyte, 'x')).subarray(0, 30),
+  };
+  for (const [name, content] of Object.entries(images)) await writeFile(join(directory, name), content);
   await writeFile(join(directory, 'zeroes'), Buffer.alloc(2 * mebibyte));
 });
 after(async () => {
@@ -79,6 +91,38 @@ const table: readonly (readonly [args: string, message: string])[] = [
   [
     '-d DISK -f DIR/zeroes',
     'cannot install the image: it does not start with a partition table (GPT), so it is not a disk image (check what -f, -b or -V name)',
+  ],
+  [
+    '-d DISK -f DIR/image.zip',
+    'cannot decode the image: it is a zip archive, not a disk image (unpack it: an image is raw, or compressed with bzip2, gzip, xz or zstd)',
+  ],
+  [
+    '-d DISK -f DIR/image.qcow2',
+    'cannot decode the image: it is a qcow2 image, not a disk image (convert it with qemu-img convert -O raw)',
+  ],
+  [
+    '-d DISK -f DIR/image.br',
+    'cannot decode the image: it is a brotli file by its name, not a disk image (unpack it: an image is raw, or compressed with bzip2, gzip, xz or zstd)',
+  ],
+  [
+    '-d DISK -f DIR/dictionary.zst',
+    'cannot decode the image: zstd needs the dictionary that it was compressed with (compress the image without -D)',
+  ],
+  [
+    '-d DISK -f DIR/long.zst',
+    'cannot decode the image: zstd needs a window of more than 128 MiB of memory (allow it with --zstd-window 2GiB, or compress the image without --long)',
+  ],
+  [
+    '-y -d DISK -f DIR/long.zst --zstd-window 256MiB',
+    'cannot install the image: it ends after 0 bytes, within its partition table (check what -f, -b or -V name)',
+  ],
+  [
+    '-d DISK -f DIR/dictionary.xz',
+    'cannot decode the image: xz needs more than 100 MiB of memory to decode it (compress the image with a preset of xz, such as -9)',
+  ],
+  [
+    '-d DISK -f DIR/cut.gz',
+    'cannot decode the image: the gzip data before byte 30 is invalid: the file ends unexpectedly (get the image again, or compare it with its checksum)',
   ],
   [
     '-d DISK -i DIR/none',

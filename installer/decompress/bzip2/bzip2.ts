@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Extent } from '../../extent.ts';
-import { DecompressError } from '../error.ts';
+import { DecompressError, hintOfDamage } from '../error.ts';
 import { trailingWarning } from '../trailing.ts';
 import type { DecodingWorker, WorkerSettings } from './messages.ts';
 import type { PieceEvent } from './piece.ts';
@@ -184,6 +184,6 @@ function invalid(bit: number, reason: string): DecompressError {
   const offsetBytes = Math.floor(bit / 8);
   return new DecompressError(
     `cannot decode the image: the bzip2 data at byte ${offsetBytes} (bit ${bit % 8}) is invalid: ${reason}`,
-    { offsetBytes },
+    { offsetBytes, hint: hintOfDamage },
   );
 }

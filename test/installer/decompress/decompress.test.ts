@@ -110,6 +110,16 @@ describe('decompress() tells the format by the first bytes and decodes', () => {
     });
   });
 
+  test('xz with a dictionary of 64 MiB, and of no more than its memory limit', async () => {
+    const file = (size: string) => run(['xz', '-c', `--lzma2=dict=${size}`], image);
+    assert.ok(image.equals(await collect(decompress(chunks(file('64MiB'), 65_536)))));
+    await assert.rejects(collect(decompress(chunks(file('512MiB'), 65_536))), {
+      name: 'DecompressError',
+      message:
+        'cannot decode the image: xz needs more than 100 MiB of memory to decode it (compress the image with a preset of xz, such as -9)',
+    });
+  });
+
   for (const check of ['none', 'crc32', 'crc64', 'sha256']) {
     test(`xz with the check ${check}, in several blocks`, async () => {
       const file = run(['xz', '-c', '-1', `--check=${check}`, '--block-size=500000'], image);
@@ -125,27 +135,6 @@ describe('decompress() tells the format by the first bytes and decodes', () => {
   test('nothing from an empty file', async () => {
     assert.equal((await collect(decompress(chunks(Buffer.alloc(0), 1)))).length, 0);
   });
-});
-
-describe('decompress() refuses what is not the image of a disk', () => {
-  const beginnings = {
-    'a zip archive': '504b030414000000',
-    'a 7z archive': '377abcaf271c0004',
-    'an lzip file': '4c5a49500114',
-    'an lz4 file': '04224d186440a7',
-    'a qcow2 image': '514649fb00000003',
-    'a VMDK image': '4b444d5601000000',
-    'a VHDX image': '7668647866696c65',
-  };
-  for (const [what, hex] of Object.entries(beginnings)) {
-    test(what, async () => {
-      const file = Buffer.concat([Buffer.from(hex, 'hex'), image]);
-      await assert.rejects(collect(decompress(chunks(file, 65_536))), {
-        name: 'DecompressError',
-        message: `cannot decode the image: it is ${what}, not a disk image (raw, or compressed with bzip2, gzip, xz or zstd)`,
-      });
-    });
-  }
 });
 
 function run([program, ...options]: readonly [string, ...string[]], input: Buffer): Buffer {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
-import { OperationError } from '../../../errors/operation-error.ts';
 import { decompress } from '../../../installer/decompress/decompress.ts';
 import { DecompressError } from '../../../installer/decompress/error.ts';
 import { chunks, collect } from './bzip2/decode.ts';
@@ -119,26 +118,4 @@ test('xz with a check of an unknown type is refused without a signature, and war
     'the xz data from byte 12 on has a checksum of an unknown type; only the signature is verified',
   ]);
   await assert.rejects(decode(chunks(file, 65_536), false), /a checksum of an unknown type, and there is no signature/);
-});
-
-const containers: Readonly<Record<string, Buffer>> = {
-  'a VDI image': Buffer.concat([Buffer.alloc(64), Buffer.of(0x7f, 0x10, 0xda, 0xbe), Buffer.alloc(600)]),
-  'a tar archive': Buffer.concat([Buffer.alloc(257), Buffer.from('ustar'), Buffer.alloc(600)]),
-  'an lzma file': execFileSync('xz', ['--format=lzma', '-c'], { input: image }),
-  'a zip archive': Buffer.from('PK\x03\x04 and more'),
-};
-for (const [name, bytes] of Object.entries(containers)) {
-  test(`decompress() names ${name}`, async () => {
-    await assert.rejects(decode(chunks(bytes, 100)), { message: new RegExp(`it is ${name}, not a disk image`) });
-  });
-}
-
-test('what a user gave that is no image is no internal error: it has a what, a target and a why', async () => {
-  const zip = containers['a zip archive'] ?? assert.fail();
-  const why = 'it is a zip archive, not a disk image (raw, or compressed with bzip2, gzip, xz or zstd)';
-  await assert.rejects(decode(chunks(zip, 100)), (error) => {
-    assert.ok(error instanceof OperationError);
-    assert.deepEqual([error.what, error.target, error.why], ['decode', 'the image', why]);
-    return true;
-  });
 });
