@@ -20,6 +20,7 @@ import {
   requireGoodIgnition,
 } from './ignition-config.ts';
 import type { ConfigurationPlan, Hash } from './plan.ts';
+import { platforms } from './platforms.ts';
 import type { Report } from './progress.ts';
 import type { Release } from './release.ts';
 
@@ -51,6 +52,9 @@ export async function readConfiguration(
 ): Promise<Configuration> {
   const { kernelArguments } = plan;
   if (kernelArguments !== undefined) checkKernelArguments(kernelArguments);
+  const { platform } = kernelArguments ?? {};
+  if (platform !== undefined && !platforms.includes(platform))
+    report.warn(`no known Ignition has code for the platform ${platform}: the first boot may fail`);
   const networkBytes = plan.copyNetwork ? (await listNetworkUnits()).sizeBytes : undefined;
   if (plan.uefiEntry) await checkEfi(signal);
   const ignition = await readIgnition(plan, client, report, signal);
@@ -85,7 +89,7 @@ export async function writeConfiguration(
   }
   if (kernelArguments !== undefined) {
     report.phase('configure', 'Setting the kernel arguments');
-    await installKernelArguments(disk, kernelArguments, signal, way);
+    for (const warning of await installKernelArguments(disk, kernelArguments, signal, way)) report.warn(warning);
   }
   if (copyNetwork) {
     report.phase('configure', 'Copying the network units');

@@ -5,17 +5,21 @@ import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { refuseOlder } from './age.ts';
 import { InstallError } from './errors.ts';
-import { openImage } from './image.ts';
+import { describeVerified, downloadName, openImage } from './image.ts';
 import type { InstallContext } from './install.ts';
-import type { InstallPlan } from './plan.ts';
-import { imageFileName, type Release, resolveRelease } from './release.ts';
+import { type InstallPlan, isRelease } from './plan.ts';
+import { type Release, resolveRelease } from './release.ts';
 import { withGoodMirror } from './restart.ts';
-import { describeSigner, type SignedBy } from './verify.ts';
+import type { SignedBy } from './verify.ts';
+import { describeHash } from './watch-hash.ts';
 
 export interface Downloaded {
   readonly path: string;
   readonly release: Release;
+  readonly imageUrl?: string | undefined;
   readonly signedBy: SignedBy | undefined;
+  /** By which it was verified in place of a signature: `sha512-…`. */
+  readonly hash: string | undefined;
 }
 
 /**
@@ -29,8 +33,8 @@ export async function downloadImage(
   context: InstallContext,
 ): Promise<Downloaded> {
   const { client, report, signal } = context;
-  const resolved = await resolveRelease(plan.release, client, signal, report);
-  return await withGoodMirror(resolved, report, (release, onOrigin) =>
+  const resolved = isRelease(plan) ? await resolveRelease(plan.release, client, signal, report) : plan.release;
+  return await withGoodMirror({ ...plan, release: resolved }, report, (release, onOrigin) =>
     downloadOnce({ ...plan, release, imageFile: undefined }, directory, context, onOrigin),
   );
 }
@@ -42,20 +46,23 @@ async function downloadOnce(
   onOrigin: (url: string) => void,
 ): Promise<Downloaded> {
   const { release } = plan;
-  const path = join(directory, imageFileName(release));
+  const name = downloadName(plan);
+  const path = join(directory, name);
   // A name that no other download has, and that was not placed before.
-  const partial = join(directory, `.${imageFileName(release)}.${randomBytes(9).toString('base64url')}.partial`);
+  const partial = join(directory, `.${name}.${randomBytes(9).toString('base64url')}.partial`);
   using image = await openImage(plan, client, report, signal);
   onOrigin(image.origin);
   report.phase('download', `Downloading ${image.origin} to ${path}`);
   try {
     await using file = await open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
     await file.writeFile(image.bytes, { signal });
-    const signedBy = await image.verified();
-    if (signedBy !== undefined) report.phase('verify', describeSigner(signedBy));
+    const verified = await image.verified();
+    const description = describeVerified(verified);
+    if (description !== undefined) report.phase('verify', description);
+    const { signedBy, hash } = verified;
     refuseOlder(image.origin, plan.notOlderThan, { signedBy, version: undefined });
     await putInPlace(file, partial, path);
-    return { path, release, signedBy };
+    return { path, release, imageUrl: plan.imageUrl?.href, signedBy, hash: hash && describeHash(hash) };
   } catch (cause) {
     await rm(partial, { force: true }).catch(() => {});
     signal.throwIfAborted();

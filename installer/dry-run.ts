@@ -6,12 +6,13 @@ import { checkDisk } from './disk/device.ts';
 import type { SavedPartitions } from './disk/saved-partitions.ts';
 import type { Disk } from './disk/select.ts';
 import { readImageTable } from './disk/write.ts';
-import { openImageFile } from './fetch/fetch.ts';
+import { UnknownSignerError } from './errors.ts';
+import { imageFiles, localKeySources, maxSignatureBytes } from './image.ts';
+import { openImageFile, readSignatureBeside, requireImageFile } from './image-file.ts';
 import { inspectFile } from './inspect-file.ts';
 import type { InstallContext } from './install.ts';
 import { createKeyRing, loadOpenpgp } from './key-ring.ts';
 import type { InstallPlan } from './plan.ts';
-import { releaseFiles } from './release.ts';
 import { keyFileSource } from './signing-key.ts';
 import {
   chooseTarget,
@@ -20,6 +21,7 @@ import {
   warnOfEarlierInstallations,
   warnOfMembers,
 } from './target.ts';
+import { createVerifier } from './verify.ts';
 
 type DryRunContext = Omit<InstallContext, 'client'>;
 
@@ -33,9 +35,9 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
   const { report, clock, signal } = context;
   if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
   const configuration = await readConfiguration(plan.configuration, undefined, report, signal);
-  if (plan.imageFile !== undefined) (await openImageFile(plan.imageFile, signal))[Symbol.dispose]();
-  else await checkRelease(plan, signal);
-  const noteUnchecked = () => report.note(`Not checked: ${uncheckedBy(plan)}`);
+  const unchecked = plan.imageFile === undefined ? [] : await checkSignatureBeside(plan, plan.imageFile, context);
+  if (plan.imageFile === undefined) await checkRelease(plan, signal);
+  const noteUnchecked = () => report.note(`Not checked: ${[...uncheckedBy(plan), ...unchecked].join('; ')}`);
   if (plan.target === undefined) {
     noteUnchecked();
     return undefined;
@@ -52,10 +54,31 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
 
 /** What can be refused of a release without a server. */
 async function checkRelease(plan: InstallPlan, signal: AbortSignal): Promise<void> {
-  releaseFiles(plan.release);
+  imageFiles(plan);
   if (plan.keyFile === undefined) return;
   const source = keyFileSource(plan.keyFile, plan.keyFingerprint);
   await createKeyRing(await loadOpenpgp()).add(source, await source.read(signal));
+}
+
+/**
+ * Whether the signature beside an image is by a trusted key.
+ * @returns what only a server can say
+ */
+async function checkSignatureBeside(
+  plan: InstallPlan,
+  path: string,
+  { clock, signal }: DryRunContext,
+): Promise<readonly string[]> {
+  await requireImageFile(path);
+  const bytes = plan.imageHash === undefined ? await readSignatureBeside(path, maxSignatureBytes) : undefined;
+  if (bytes === undefined) return [];
+  try {
+    await createVerifier({ bytes, origin: `${path}.sig` }, localKeySources(plan), clock, signal);
+    return [];
+  } catch (error) {
+    if (plan.offline || !(error instanceof UnknownSignerError)) throw error;
+    return [`whether a server knows the key of ${path}.sig`];
+  }
 }
 
 /** Only the start of the image is read: it has the partition table. */
@@ -76,10 +99,13 @@ async function checkImage(
   await inspectFile(path, inspectRoom(table, needs));
 }
 
-function uncheckedBy({ imageFile, configuration: { ignitionUrl } }: InstallPlan): string {
+function uncheckedBy(plan: InstallPlan): string[] {
+  const { imageFile, configuration, imageHash } = plan;
+  const proof = imageHash === undefined ? 'its signature' : 'its hash';
   const image =
     imageFile === undefined
-      ? 'whether the server has the image, its signature, its size and its partitions'
+      ? `whether the server has the image, ${proof}, its size and its partitions`
       : 'the image after its partition table';
-  return ignitionUrl === undefined ? image : `${image}; the Ignition config at ${ignitionUrl.href}`;
+  const { ignitionUrl } = configuration;
+  return ignitionUrl === undefined ? [image] : [image, `the Ignition config at ${ignitionUrl.href}`];
 }

@@ -9,3 +9,8 @@ export class InstallError extends OperationError {
 export class UntrustedError extends InstallError {
   override readonly name: string = 'UntrustedError';
 }
+
+/** No key that is known made the signature. */
+export class UnknownSignerError extends UntrustedError {
+  override readonly name = 'UnknownSignerError';
+}

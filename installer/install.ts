@@ -14,9 +14,9 @@ import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
-import { openImage } from './image.ts';
+import { describeVerified, openImage, type Verified } from './image.ts';
 import { inspectFile } from './inspect-file.ts';
-import type { InstallPlan, Target } from './plan.ts';
+import { type InstallPlan, isRelease, nameOfOwnImage, type Target } from './plan.ts';
 import { formatBytes, type Report } from './progress.ts';
 import { type Release, resolveRelease } from './release.ts';
 import { withGoodMirror } from './restart.ts';
@@ -27,7 +27,8 @@ import {
   warnOfEarlierInstallations,
   warnOfMembers,
 } from './target.ts';
-import { describeSigner, type SignedBy } from './verify.ts';
+import type { SignedBy } from './verify.ts';
+import { describeHash } from './watch-hash.ts';
 import { readBack, rescanTable, untilCommitted } from './write-steps.ts';
 
 /** What an installation uses besides the disk. */
@@ -50,8 +51,11 @@ export interface Installed {
   readonly imageBytes: number;
   readonly writtenBytes: number;
   readonly zeroedBytes: number;
-  /** Undefined with `-f` or `--insecure`. */
+  readonly imageUrl?: string | undefined;
+  /** Undefined for an image without a signature. */
   readonly signedBy: SignedBy | undefined;
+  /** By which it was verified in place of a signature: `sha512-…`. */
+  readonly hash: string | undefined;
 }
 
 /**
@@ -75,11 +79,11 @@ export async function install(
   const release = await findRelease(plan, context);
   checkForRelease(configuration, plan.configuration, release, report);
 
-  const { image, signedBy } = await writeVerified({ ...plan, release }, configuration, disk, context);
+  const { image, verified } = await writeVerified({ ...plan, release }, configuration, disk, context);
   let version: string | undefined;
   await untilCommitted(disk, signal, async () => {
     await readBack(image, disk, report);
-    version = await checkVersion({ ...plan, release }, signedBy, disk);
+    version = await checkVersion({ ...plan, release }, verified.signedBy, disk);
     await writeConfiguration(disk, configuration, report, signal);
     signal.throwIfAborted();
     report.phase('commit', `Writing the partition table of ${disk.path}`);
@@ -90,8 +94,11 @@ export async function install(
   if (plan.reread) await rescanTable(disk, report);
   if (plan.configuration.uefiEntry) await addEfiEntry(disk, release, report);
   const { sizeBytes: imageBytes, writtenBytes, zeroedBytes } = image;
-  const installed = { disk: disk.path, release, provenVersion: version, imageFile: plan.imageFile, signedBy };
-  return { ...installed, imageBytes, writtenBytes, zeroedBytes };
+  return {
+    ...{ disk: disk.path, release, provenVersion: version, imageFile: plan.imageFile, imageUrl: plan.imageUrl?.href },
+    ...{ signedBy: verified.signedBy, hash: verified.hash && describeHash(verified.hash) },
+    ...{ imageBytes, writtenBytes, zeroedBytes },
+  };
 }
 
 /** Claims the disk that the plan names, or the smallest unused one, without changing it. */
@@ -104,12 +111,12 @@ async function openTarget(target: Target, context: InstallContext): Promise<Targ
 }
 
 async function findRelease(plan: InstallPlan, { client, signal, report }: InstallContext): Promise<Release> {
-  return plan.imageFile === undefined ? await resolveRelease(plan.release, client, signal, report) : plan.release;
+  return isRelease(plan) ? await resolveRelease(plan.release, client, signal, report) : plan.release;
 }
 
 interface VerifiedImage {
   readonly image: WrittenImage;
-  readonly signedBy: SignedBy | undefined;
+  readonly verified: Verified;
 }
 
 /**
@@ -122,7 +129,7 @@ async function writeVerified(
   disk: TargetDisk,
   context: InstallContext,
 ): Promise<VerifiedImage> {
-  return await withGoodMirror(plan.release, context.report, (release, onOrigin) =>
+  return await withGoodMirror(plan, context.report, (release, onOrigin) =>
     untilCommitted(disk, context.signal, () => writeOnce({ ...plan, release }, configuration, disk, context, onOrigin)),
   );
 }
@@ -139,7 +146,7 @@ async function writeOnce(
   report.phase('write', `Writing ${source.origin} to ${disk.path}`);
   const onWarning = (message: string) => report.warn(message);
   const { readBack, zstdWindowBytes } = plan;
-  const { origin: name, isSigned } = source;
+  const { origin: name, isVerified: isSigned } = source;
   const decoded = decompress(source.bytes, { signal, onWarning, zstdWindowBytes, isSigned, name });
   const onTable = async (table: PartitionTable) => {
     noteRenumberings(disk.saved, table, report);
@@ -152,9 +159,10 @@ async function writeOnce(
   report.detail(
     `${formatBytes(image.writtenBytes)} written, ${formatBytes(image.zeroedBytes)} zeroed by the disk itself`,
   );
-  const signedBy = await source.verified();
-  if (signedBy !== undefined) report.phase('verify', describeSigner(signedBy));
-  return { image, signedBy };
+  const verified = await source.verified();
+  const description = describeVerified(verified);
+  if (description !== undefined) report.phase('verify', description);
+  return { image, verified };
 }
 
 /**
@@ -167,12 +175,12 @@ async function checkVersion(
   signedBy: SignedBy | undefined,
   disk: TargetDisk,
 ): Promise<string | undefined> {
-  const { imageFile, release, notOlderThan } = plan;
-  const isAsked = imageFile === undefined || notOlderThan?.kind === 'version';
+  const { release, notOlderThan } = plan;
+  const isAsked = isRelease(plan) || notOlderThan?.kind === 'version';
   const read = isAsked ? await readWrittenVersion(disk) : undefined;
   const version = read !== undefined && isVersion(read) ? read : undefined;
-  const target = imageFile ?? `the image of ${release.version}`;
-  if (imageFile === undefined && version !== undefined && !isSameVersion(version, release.version)) {
+  const target = nameOfOwnImage(plan) ?? `the image of ${release.version}`;
+  if (isRelease(plan) && version !== undefined && !isSameVersion(version, release.version)) {
     throw new InstallError({
       what: 'install',
       target,

@@ -9,7 +9,7 @@ import { printable, printableLines } from '../text/printable.ts';
 import { type ReleaseDefaults, readDefaults } from './defaults.ts';
 import { listenForInterrupts } from './interrupts.ts';
 import { type Options, parseOptions } from './options.ts';
-import { type InstallPlan, makePlan, settingsOf, type Target } from './plan.ts';
+import { type InstallPlan, makePlan, nameOfOwnImage, settingsOf, type Target } from './plan.ts';
 import { createReport, type Output, type Report } from './progress.ts';
 import { readSite, type SiteDefaults } from './site.ts';
 
@@ -190,7 +190,7 @@ async function installNow(plan: InstallPlan & { readonly target: Target }, invoc
   });
   const { channel, version, oem } = installed.release;
   const claimed = installed.provenVersion === undefined ? `${version} (as the server claims)` : installed.provenVersion;
-  const name = plan.imageFile ?? `Flatcar Container Linux ${channel} ${claimed}${oem === '' ? '' : ` (${oem})`}`;
+  const name = nameOfOwnImage(plan) ?? `Flatcar Container Linux ${channel} ${claimed}${oem === '' ? '' : ` (${oem})`}`;
   succeed(invocation, `Success! ${name} is installed on ${installed.disk}`, installed);
 }
 
@@ -204,7 +204,10 @@ async function downloadOnly(plan: InstallPlan, invocation: Invocation): Promise<
     signal,
     clock: system.clock,
   });
-  const state = downloaded.signedBy === undefined ? 'downloaded, not verified' : 'downloaded and verified';
+  const state =
+    downloaded.signedBy === undefined && downloaded.hash === undefined
+      ? 'downloaded, not verified'
+      : 'downloaded and verified';
   succeed(invocation, `Success! ${downloaded.path} is ${state}`, downloaded);
 }
 

@@ -5,6 +5,8 @@ import { isVersion, type OldestImage } from './age.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import { type Hint, parseHint } from './disk/hints.ts';
 import type { NumberRange } from './disk/saved-partitions.ts';
+import type { Hash } from './plan.ts';
+import { platforms } from './platforms.ts';
 import { noSite, type SiteDefaults } from './site.ts';
 import { parseBytes } from './size.ts';
 
@@ -25,6 +27,9 @@ export interface Options {
   readonly baseUrl?: readonly string[];
   readonly key?: string;
   readonly imageFile?: string;
+  readonly imageUrl?: string;
+  readonly sha512?: Hash;
+  readonly sha256?: Hash;
   readonly copyNetwork?: boolean;
   readonly uefiEntry?: boolean;
   readonly dryRun?: boolean;
@@ -48,6 +53,8 @@ export interface Options {
   /** `true` if no file stands directly after it. */
   readonly checkIgnition?: readonly string[] | true;
   readonly appendKarg?: readonly string[];
+  readonly deleteKarg?: readonly string[];
+  readonly platform?: string;
   readonly console?: readonly string[];
   readonly readBack?: boolean;
   readonly reread: boolean;
@@ -104,6 +111,7 @@ const suggestions: Readonly<Record<string, readonly string[]>> = {
   board: ['amd64-usr', 'arm64-usr'],
   channel: ['stable', 'beta', 'alpha', 'lts'],
   completion: shells,
+  platform: platforms,
   releaseVersion: ['current'],
   wipeMembers: ['foreign'],
 };
@@ -179,7 +187,11 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       `mirror to download from: <url>/<version>/flatcar_production_image.bin.bz2; may be repeated; if one fails, the next is used${ofSite(site.baseUrls.join(', '))}`,
       collect,
     )
-    .option('-f, --image-file <file>', 'install this local image; it is not verified')
+    .option(
+      '-f, --image-file <file>',
+      'install this local image, - for standard input; it is verified if its signature is in FILE.sig',
+    )
+    .option('--image-url <url>', 'install the image at this URL; its signature is at URL.sig')
     .optionsGroup('Trust:')
     .option('-k, --key <file>', `trust the signing keys in this file instead of Flatcar's${ofSite(site.keyFile)}`)
     .option('--key-fingerprint <fingerprint>', 'trust only the primary key with this fingerprint', parseFingerprint)
@@ -188,6 +200,12 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       'refuse an image older than this version, such as 4230.2.1, or signed before this date, such as 2025-10-01',
       parseOldest,
     )
+    .option(
+      '--sha512 <hex>',
+      'verify the image, as it is downloaded, by this hash instead of a signature',
+      parseDigest('sha512'),
+    )
+    .option('--sha256 <hex>', 'the same with SHA-256', parseDigest('sha256'))
     .option('--insecure', 'accept an image without a signature; a bad signature is still refused')
     .optionsGroup('Configuration of the installed system:')
     .option('-i, --ignition <file>', 'Ignition config, - for standard input')
@@ -200,6 +218,8 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     .option('--ignition-unchecked', 'install the config although Ignition would refuse it at first boot')
     .option('-c, --cloud-config <file>', 'cloud-config')
     .option('--append-karg <argument>', 'kernel argument for every boot; may be repeated', collect)
+    .option('--delete-karg <argument>', 'remove this kernel argument of the image; may be repeated', collect)
+    .option('--platform <id>', 'platform of the machine for Ignition, such as metal, qemu or vmware', parsePlatform)
     .option(
       '--console <console>',
       'kernel console, such as ttyS0,115200n8, instead of those of the image; may be repeated',
@@ -311,6 +331,19 @@ function parseFingerprint(text: string): string {
   const digits = text.replaceAll(' ', '').toUpperCase();
   if (/^(0X)?([0-9A-F]{40}|[0-9A-F]{64})$/.test(digits)) return digits.replace(/^0X/, '');
   throw new InvalidArgumentError('Give all 40 hexadecimal digits, as gpg --fingerprint shows them.');
+}
+
+function parseDigest(algorithm: Hash['algorithm']): (text: string) => Hash {
+  const digits = algorithm === 'sha512' ? 128 : 64;
+  return (text) => {
+    if (text.length === digits && /^[0-9a-f]+$/i.test(text)) return { algorithm, digest: text.toLowerCase() };
+    throw new InvalidArgumentError(`Give ${digits} hexadecimal digits, as ${algorithm}sum shows them.`);
+  };
+}
+
+function parsePlatform(text: string): string {
+  if (/^[a-z][a-z0-9_-]*$/.test(text)) return text;
+  throw new InvalidArgumentError('Give an ID such as metal, qemu or vmware.');
 }
 
 function parseOldest(text: string): OldestImage {

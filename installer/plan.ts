@@ -1,5 +1,6 @@
 import type { OldestImage } from './age.ts';
 import type { FlatcarRelease } from './configure/ignition/assess.ts';
+import type { KernelArguments } from './configure/kernel-arguments.ts';
 import type { ReleaseDefaults } from './defaults.ts';
 import type { Hint } from './disk/hints.ts';
 import type { SavedSelection } from './disk/saved-partitions.ts';
@@ -12,8 +13,14 @@ import { noSite, type SiteDefaults } from './site.ts';
 export interface InstallPlan {
   readonly target: Target | undefined;
   readonly release: Release;
-  /** A local image, installed unverified in place of the release. */
+  /** A local image in place of the release; `-` for standard input. */
   readonly imageFile?: string | undefined;
+  /** An image on a server, in place of the release. */
+  readonly imageUrl?: URL | undefined;
+  /** Of the image as it is transferred, in place of its signature. */
+  readonly imageHash?: Hash | undefined;
+  /** Nothing may be downloaded. */
+  readonly offline: boolean;
   /** File of keys to trust in place of Flatcar's. */
   readonly keyFile?: string | undefined;
   /** File of the site's keys, unless other keys are given. */
@@ -76,7 +83,7 @@ export interface ConfigurationPlan {
   readonly ignitionUnchecked?: boolean | undefined;
   readonly cloudConfig?: string | undefined;
   /** For every boot of the installed system. */
-  readonly kernelArguments?: { readonly append: readonly string[]; readonly consoles: readonly string[] } | undefined;
+  readonly kernelArguments?: KernelArguments | undefined;
   readonly copyNetwork: boolean;
   readonly uefiEntry: boolean;
 }
@@ -85,6 +92,16 @@ export interface Hash {
   readonly algorithm: 'sha256' | 'sha512';
   /** Lower-case hexadecimal digits. */
   readonly digest: string;
+}
+
+/** Whether a release of Flatcar is installed, and no image of one's own. */
+export function isRelease({ imageFile, imageUrl }: InstallPlan): boolean {
+  return imageFile === undefined && imageUrl === undefined;
+}
+
+/** Name of an image that is no release; for messages. */
+export function nameOfOwnImage({ imageFile, imageUrl }: InstallPlan): string | undefined {
+  return imageFile === '-' ? 'the image on standard input' : (imageFile ?? imageUrl?.href);
 }
 
 interface DownloadPlan {
@@ -100,19 +117,13 @@ const channels: ReadonlySet<string> = new Set(['alpha', 'beta', 'stable', 'edge'
  */
 export function makePlan(options: Options, defaults: ReleaseDefaults, site: SiteDefaults = noSite): InstallPlan {
   if (options.offline) refuseDownloads(options);
-  if (options.downloadOnly && options.imageFile !== undefined) {
-    throw new InstallError({
-      what: 'download',
-      target: 'an image',
-      why: `${options.imageFile} is given with -f, and needs no download`,
-      hint: 'leave out -D or -f',
-    });
-  }
+  const image = chooseImage(options);
   const release = chooseRelease(options, defaults, site);
   return {
     target: options.downloadOnly ? undefined : chooseTarget(options),
     release,
-    imageFile: options.imageFile,
+    ...image,
+    offline: options.offline === true,
     keyFile: options.key,
     siteKeyFile: options.key === undefined ? site.keyFile : undefined,
     keyFingerprint: options.keyFingerprint,
@@ -124,7 +135,7 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
       ignitionVersion: options.ignitionVersion,
       ignitionUnchecked: options.ignitionUnchecked === true,
       cloudConfig: options.cloudConfig,
-      kernelArguments: chooseKernelArguments(options),
+      kernelArguments: chooseKernelArguments(options, release),
       copyNetwork: options.copyNetwork === true,
       uefiEntry: options.uefiEntry === true,
     },
@@ -160,15 +171,48 @@ function chooseTarget(options: Options): Target {
   });
 }
 
+/** @throws {InstallError} the image is given twice, or what verifies it */
+function chooseImage(options: Options): Pick<InstallPlan, 'imageFile' | 'imageUrl' | 'imageHash'> {
+  const { imageFile, imageUrl, baseUrl, ignition, sha512, sha256 } = options;
+  const refuse = (target: string, why: string, hint: string) =>
+    new InstallError({ what: options.downloadOnly ? 'download' : 'install', target, why, hint });
+  if (options.downloadOnly && imageFile !== undefined)
+    throw refuse('an image', `${imageFile} is given with -f, and needs no download`, 'leave out -D or -f');
+  if (imageFile === '-' && ignition === '-')
+    throw refuse('an image', 'standard input is the Ignition config too', 'give one of them as a file');
+  if (imageUrl !== undefined) {
+    if (imageFile !== undefined) throw refuse(imageUrl, `${imageFile} is given too`, 'give either -f or --image-url');
+    if (baseUrl !== undefined)
+      throw refuse(imageUrl, 'mirrors of releases are given too', 'give either -b or --image-url');
+  }
+  if (sha512 !== undefined && sha256 !== undefined)
+    throw refuse('an image', 'two hashes are given', 'give either --sha512 or --sha256');
+  const imageHash = sha512 ?? sha256;
+  if (imageHash !== undefined && (options.key !== undefined || options.keyFingerprint !== undefined))
+    throw refuse('an image', 'with its hash no key is needed', `leave out -k and --key-fingerprint, or the hash`);
+  return { imageFile, imageUrl: imageUrl === undefined ? undefined : imageUrlOf(imageUrl, options), imageHash };
+}
+
+function imageUrlOf(text: string, { downloadOnly }: Options): URL {
+  const url = URL.parse(withScheme(text));
+  const refuse = (why: string) =>
+    new InstallError({ what: 'download', target: text, why, hint: 'give the URL of an image with --image-url' });
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') throw refuse('it is not an HTTP URL');
+  const name = url.pathname.split('/').at(-1) ?? '';
+  if (downloadOnly && !/^[\w@+~-][\w.@+~-]*$/.test(name)) throw refuse('it does not end with the name of a file');
+  return url;
+}
+
 /**
  * @throws {InstallError} a download would be needed; the message names the local file to give
  *   instead
  */
-function refuseDownloads({ downloadOnly, imageFile, ignitionUrl }: Options): void {
+function refuseDownloads({ downloadOnly, imageFile, imageUrl, ignitionUrl }: Options): void {
   const refuse = (target: string, hint: string) => {
     throw new InstallError({ what: 'work offline', target, why: 'that needs the network', hint });
   };
   if (downloadOnly) refuse('with -D', 'leave out --offline');
+  if (imageUrl !== undefined) refuse(`with ${imageUrl}`, 'download it first and give the file with -f');
   if (imageFile === undefined) refuse('without a local image', 'give the path of one with -f, or leave out --offline');
   if (ignitionUrl !== undefined) refuse(`with ${ignitionUrl}`, 'download it first and give the file with -i');
 }
@@ -195,13 +239,28 @@ function chooseIgnition({ ignition, ignitionUrl, ignitionHash }: Options): Parti
   return { ignitionUrl: url, ignitionHash: hash };
 }
 
-/** A local image may be of any release, unless one is named. */
-function flatcarOf({ imageFile, releaseVersion }: Options, { version, channel }: Release): FlatcarRelease | undefined {
-  return imageFile === undefined || releaseVersion !== undefined ? { version, channel } : undefined;
+/** An image of one's own may be of any release, unless one is named. */
+function flatcarOf(
+  { imageFile, imageUrl, releaseVersion }: Options,
+  { version, channel }: Release,
+): FlatcarRelease | undefined {
+  const isOwn = imageFile !== undefined || imageUrl !== undefined;
+  return !isOwn || releaseVersion !== undefined ? { version, channel } : undefined;
 }
 
-function chooseKernelArguments({ appendKarg: append = [], console: consoles = [] }: Options) {
-  return append.length + consoles.length === 0 ? undefined : { append, consoles };
+function chooseKernelArguments(options: Options, { oem }: Release): KernelArguments | undefined {
+  const { appendKarg: append = [], deleteKarg: remove = [], console: consoles = [], platform } = options;
+  if (append.length + remove.length + consoles.length === 0 && platform === undefined) return undefined;
+  const isOwn = options.imageFile !== undefined || options.imageUrl !== undefined;
+  if (platform !== undefined && oem !== '' && !isOwn) {
+    throw new InstallError({
+      what: 'install for',
+      target: `the platform ${platform}`,
+      why: `the image of the OEM ${oem} is made for its platform`,
+      hint: "leave out --platform, or choose the image without an OEM with -o ''",
+    });
+  }
+  return { append, remove, consoles, platform };
 }
 
 /** The notation of Ignition itself. */
@@ -220,7 +279,10 @@ function parseHash(text: string): Hash {
 
 function chooseRelease(options: Options, defaults: ReleaseDefaults, site: SiteDefaults): Release {
   const { board = defaults.board, oem = defaults.oem } = options;
-  const mirrors = (options.baseUrl ?? site.baseUrls).filter((text) => text !== '').map(normalBase);
+  // Those of the site have releases.
+  const mirrors = (options.baseUrl ?? (options.imageUrl === undefined ? site.baseUrls : []))
+    .filter((text) => text !== '')
+    .map(normalBase);
   const baseUrls = mirrors.length === 0 ? undefined : [...new Set(mirrors)];
   const given = options.releaseVersion;
   if (given !== undefined && channels.has(given)) return { board, oem, baseUrls, channel: given, version: 'current' };
@@ -229,10 +291,14 @@ function chooseRelease(options: Options, defaults: ReleaseDefaults, site: SiteDe
   return { board, oem, baseUrls, channel: options.channel ?? defaults.channel, version };
 }
 
-/** As wget reads it: HTTP without a scheme. One slash at the end is ignored. */
+/** One slash at the end is ignored. */
 function normalBase(text: string): string {
-  const url = text.includes('://') ? text : `http://${text}`;
-  return url.replace(/\/$/, '');
+  return withScheme(text).replace(/\/$/, '');
+}
+
+/** As wget reads it: HTTP without a scheme. */
+function withScheme(text: string): string {
+  return text.includes('://') ? text : `http://${text}`;
 }
 
 /** The settings as `-y` shows them: the original's names in the original's order. */
@@ -245,8 +311,8 @@ export function settingsOf(plan: InstallPlan): Readonly<Record<string, string>> 
     OEM: release.oem,
     CLOUD: configuration.cloudConfig ?? '',
     IGNITION: configuration.ignition ?? configuration.ignitionUrl?.href ?? '',
-    BASEURL: releaseBases(release).join(' '),
+    BASEURL: plan.imageUrl === undefined ? releaseBases(release).join(' ') : '',
     KEYFILE: plan.keyFile ?? plan.siteKeyFile ?? '',
-    IMAGE: plan.imageFile ?? imageFileName(release),
+    IMAGE: plan.imageFile ?? plan.imageUrl?.href ?? imageFileName(release),
   };
 }

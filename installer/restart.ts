@@ -4,6 +4,7 @@ import { DecompressError } from './decompress/error.ts';
 import { IncompleteWriteError } from './disk/errors.ts';
 import { InstallError, UntrustedError } from './errors.ts';
 import { FileChangedError, NotFoundError, RetriesExhaustedError } from './fetch/errors.ts';
+import { type InstallPlan, isRelease } from './plan.ts';
 import type { Report } from './progress.ts';
 import { preferMirrorOf, type Release, releaseFiles } from './release.ts';
 
@@ -45,11 +46,13 @@ const mirrorsOfImage: Mirrors<readonly URL[]> = {
  * @throws {InstallError} the failure of the only mirror, or one with those of all
  */
 export async function withGoodMirror<Result>(
-  release: Release,
+  plan: InstallPlan,
   report: Report,
   attempt: Attempt<Release, Result>,
 ): Promise<Result> {
-  return await withGoodSource(release, mirrorsOfRelease, report, attempt);
+  // An image that is no release has no mirrors; what a pipe had cannot be read again.
+  const mirrors = isRelease(plan) ? mirrorsOfRelease : { ...mirrorsOfRelease, apart: () => [] };
+  return await withGoodSource(plan.release, mirrors, report, attempt);
 }
 
 /** As `withGoodMirror`, for one image under several URLs. */

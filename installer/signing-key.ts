@@ -85,6 +85,11 @@ export const embeddedRevocations: KeySource = {
   read: readEmbeddedKey,
 };
 
+/** Flatcar's key in this program, or none if another fingerprint is pinned. */
+export function embeddedKey(pinnedFingerprint: string = flatcarFingerprint): KeySource {
+  return { origin: embeddedOrigin, pinnedFingerprint, read: readEmbeddedKey };
+}
+
 /**
  * Sources of Flatcar's key, or of the one with another fingerprint. Only keys certified by the
  * pinned primary key are accepted, so a mirror need not be trusted, and a subkey newer than this
@@ -96,7 +101,7 @@ export function flatcarKeySources(
   pinnedFingerprint: string = flatcarFingerprint,
 ): KeySource[] {
   return [
-    { origin: embeddedOrigin, pinnedFingerprint, read: readEmbeddedKey },
+    embeddedKey(pinnedFingerprint),
     ...mirrors.map((mirror) => new URL(`${mirror.href.replace(/\/$/, '')}/${keyFileName}`)),
     flatcarKeyUrl,
   ].map((source) => (source instanceof URL ? serverSource(client, source, pinnedFingerprint) : source));

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Key, Signature, SignaturePacket, Subkey } from 'openpgp';
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { InstallError, UntrustedError } from './errors.ts';
+import { InstallError, UnknownSignerError, UntrustedError } from './errors.ts';
 import { isNotFoundAnywhere } from './fetch/errors.ts';
 import {
   createKeyRing,
@@ -136,7 +136,13 @@ export async function createVerifier(
     refusals = found.refusals;
     if (!refusals.some((refusal) => refusal instanceof UnknownKeyError)) break;
   }
-  throw refused(signature, describe(refusals, [...failures.values()], ring), hintFor(refusals));
+  const isUnknown = refusals.some((refusal) => refusal instanceof UnknownKeyError);
+  throw refused(
+    signature,
+    describe(refusals, [...failures.values()], ring),
+    hintFor(refusals),
+    isUnknown ? UnknownSignerError : UntrustedError,
+  );
 }
 
 async function readSignature(openpgp: Openpgp, { bytes, origin }: SignatureFile): Promise<Signature> {
@@ -287,6 +293,6 @@ async function checkDigest(openpgp: Openpgp, { packet, signingKey, hash }: Candi
   await packet.verify(signingKey.keyPacket, openpgp.enums.signature.binary, nothing, undefined, true);
 }
 
-function refused(file: SignatureFile, why: string, hint?: string): UntrustedError {
-  return new UntrustedError({ what: 'trust the signature', target: file.origin, why, hint });
+function refused(file: SignatureFile, why: string, hint?: string, Kind = UntrustedError): UntrustedError {
+  return new Kind({ what: 'trust the signature', target: file.origin, why, hint });
 }

@@ -1,6 +1,3 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { reasonOf } from '../../errors/reason.ts';
 import type { HttpResponse } from '../../net/http-client.ts';
 import { HttpRequestError } from '../../net/http-error.ts';
 import { BodyTooLargeError, readWholeBody } from '../../net/read-body.ts';
@@ -29,11 +26,17 @@ export interface Image extends Disposable {
  * has the same file.
  *
  * @param urls the image on each mirror, at least one, the preferred first
+ * @param notFoundHint as in {@link SmallFile}
  * @throws {InstallError} `Image URL unavailable`: no server has it, or none responds after all
  *   tries
  */
-export async function fetchImage(client: DownloadClient, urls: readonly URL[], signal: AbortSignal): Promise<Image> {
-  const purpose = { what: 'download', unavailable: 'Image URL unavailable' };
+export async function fetchImage(
+  client: DownloadClient,
+  urls: readonly URL[],
+  signal: AbortSignal,
+  notFoundHint?: string,
+): Promise<Image> {
+  const purpose = { what: 'download', unavailable: 'Image URL unavailable', notFoundHint };
   const opened = new AbortController();
   const running = AbortSignal.any([signal, opened.signal]);
   const { response, url } = await withExplanation(client, urls, purpose, running, () =>
@@ -57,31 +60,14 @@ export async function fetchImage(client: DownloadClient, urls: readonly URL[], s
   };
 }
 
-/** Opens an image in a file of this machine. */
-export async function openImageFile(path: string, signal: AbortSignal): Promise<Image> {
-  const refuse = (why: string, cause?: unknown) =>
-    new InstallError({
-      what: 'read the image',
-      target: path,
-      why,
-      hint: 'give the path of an image file with -f',
-      cause,
-    });
-  const stats = await stat(path).catch((cause: unknown) => {
-    throw refuse(reasonOf(cause), cause);
-  });
-  if (!stats.isFile()) throw refuse('it is not a regular file');
-  if (stats.size === 0) throw refuse('it is empty');
-  const stream = createReadStream(path, { highWaterMark: 1024 * 1024, signal });
-  return { origin: path, sizeBytes: stats.size, bytes: stream, [Symbol.dispose]: () => stream.destroy() };
-}
-
 export interface SmallFile {
   /** What the download is for, in the infinitive: `download the signature`. */
   readonly what: string;
   /** First words of the error when no server has it. */
   readonly unavailable?: string;
   readonly maxBytes: number;
+  /** What to do if no server has it. Default: about the options that name a release. */
+  readonly notFoundHint?: string | undefined;
   /**
    * Accept it only over TLS, redirects included, because nothing but the connection authenticates
    * it. Default: false.
@@ -153,7 +139,7 @@ function insecureRedirectError(): NotFoundError {
   return new NotFoundError('a redirect leads through plain HTTP, which can be tampered with');
 }
 
-type Purpose = Pick<SmallFile, 'what' | 'unavailable'>;
+type Purpose = Pick<SmallFile, 'what' | 'unavailable' | 'notFoundHint'>;
 
 /** Runs `action`. Its error is described with the URLs and with what the person can do. */
 async function withExplanation<T>(
@@ -189,17 +175,21 @@ async function* bytesWithExplanation(
 function explain(
   { options: { clock } }: DownloadClient,
   urls: readonly URL[],
-  { what, unavailable }: Purpose,
+  { what, unavailable, notFoundHint }: Purpose,
   error: unknown,
 ): unknown {
   const problem = { what, target: urls.map(({ href }) => href).join(' or '), cause: error };
   if (error instanceof NoMirrorLeftError) {
     const why = `${unavailable ?? 'no mirror has it'}: ${error.message}`;
-    return new InstallError({ ...problem, why, hint: notFoundHint(urls, 'each ') });
+    return new InstallError({ ...problem, why, hint: notFoundHint ?? releaseHint(urls, 'each ') });
   }
   if (error instanceof NotFoundError) {
     if (unavailable === undefined) return new InstallError({ ...problem, why: error.message });
-    return new InstallError({ ...problem, why: `${unavailable}: ${error.message}`, hint: notFoundHint(urls, '') });
+    return new InstallError({
+      ...problem,
+      why: `${unavailable}: ${error.message}`,
+      hint: notFoundHint ?? releaseHint(urls, ''),
+    });
   }
   const isExhausted = error instanceof RetriesExhaustedError;
   const cause = isExhausted ? error.cause : error;
@@ -208,7 +198,7 @@ function explain(
 }
 
 /** @param each `each ` with several mirrors */
-function notFoundHint(urls: readonly URL[], each: string): string {
+function releaseHint(urls: readonly URL[], each: string): string {
   const [, oem] = /\/flatcar_production_(\w+)_image\.bin/.exec(urls[0]?.pathname ?? '') ?? [];
   if (oem === undefined) return `check the version, channel, board and ${each}base URL`;
   return `this release may have no image for -o ${oem}: most OEMs have none of their own any more (leave out -o), or check the version and ${each}base URL`;

@@ -113,7 +113,7 @@ function flagsOn(path: string, program: string): string[] {
   const code = pages.find((page) => page.path === path)?.code ?? assert.fail(`there is no ${path}`);
   return code
     .filter((text) => text.startsWith('--') || text.startsWith(`${program} `))
-    .flatMap((text) => [...text.matchAll(/(?<=^|\s)--?([a-z][a-z-]+)/g)].map(([, flag = '']) => flag));
+    .flatMap((text) => [...text.matchAll(/(?<=^|\s)--?([a-z][a-z0-9-]+)/g)].map(([, flag = '']) => flag));
 }
 
 test('each decision has its context, evidence and consequences', () => {

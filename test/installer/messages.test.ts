@@ -84,10 +84,16 @@ const table: readonly (readonly [args: string, message: string])[] = [
   ],
   [
     '-d DISK -f DIR/none',
-    "cannot read the image DIR/none: ENOENT: no such file or directory, stat 'DIR/none' (give the path of an image file with -f)",
+    "cannot read the image DIR/none: ENOENT: no such file or directory, stat 'DIR/none' (give the path of an image file with -f, or - for standard input)",
   ],
-  ['-d DISK -f DIR', 'cannot read the image DIR: it is not a regular file (give the path of an image file with -f)'],
-  ['-d DISK -f DIR/empty', 'cannot read the image DIR/empty: it is empty (give the path of an image file with -f)'],
+  [
+    '-d DISK -f DIR',
+    'cannot read the image DIR: it is neither a regular file nor a pipe (give the path of an image file with -f, or - for standard input)',
+  ],
+  [
+    '-d DISK -f DIR/empty',
+    'cannot read the image DIR/empty: it is empty (give the path of an image file with -f, or - for standard input)',
+  ],
   [
     '-d DISK -f DIR/zeroes',
     'cannot install the image: it does not start with a partition table (GPT), so it is not a disk image (check what -f, -b or -V name)',

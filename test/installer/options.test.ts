@@ -104,6 +104,11 @@ const additions = [
   ['--check-ignition', 'a.ign', { checkIgnition: ['a.ign'] }],
   ['--append-karg', 'quiet', { appendKarg: ['quiet'] }],
   ['--console', 'ttyS0', { console: ['ttyS0'] }],
+  ['--delete-karg', 'quiet', { deleteKarg: ['quiet'] }],
+  ['--platform', 'vmware', { platform: 'vmware' }],
+  ['--image-url', 'http://server/a', { imageUrl: 'http://server/a' }],
+  ['--sha256', 'AB'.repeat(32), { sha256: { algorithm: 'sha256', digest: 'ab'.repeat(32) } }],
+  ['--sha512', 'ab'.repeat(64), { sha512: { algorithm: 'sha512', digest: 'ab'.repeat(64) } }],
   ['--offline', undefined, { offline: true }],
   ['--read-back', undefined, { readBack: true }],
   ['--no-reread', undefined, { reread: false }],
@@ -308,4 +313,44 @@ test('makePlan() takes an Ignition config from a URL: over https, or over http w
   assert.deepEqual([secure.ignitionUrl?.href, secure.ignitionHash], ['https://server/a.ign', undefined]);
   const hashed = plan(['-s', '--ignition-url', 'http://server/a', '--ignition-hash', `SHA256-${sha256.toUpperCase()}`]);
   assert.deepEqual(hashed.configuration.ignitionHash, { algorithm: 'sha256', digest: sha256 });
+});
+
+const sha512 = 'ab'.repeat(64);
+for (const [args, says] of [
+  [
+    ['--image-url', 'http://a/i', '-f', 'b'],
+    /cannot install http:\/\/a\/i: b is given too \(give either -f or --image-url\)/,
+  ],
+  [
+    ['--image-url', 'http://a/i', '-b', 'http://m'],
+    /mirrors of releases are given too \(give either -b or --image-url\)/,
+  ],
+  [['--image-url', 'ftp://a/i'], /cannot download ftp:\/\/a\/i: it is not an HTTP URL/],
+  [['-D', '--image-url', 'http://a/i/'], /it does not end with the name of a file/],
+  [['-D', '--image-url', 'http://a/..%2fi'], /it does not end with the name of a file/],
+  [['--offline', '--image-url', 'http://a/i'], /cannot work offline with http:\/\/a\/i.*give the file with -f\)/],
+  [['-f', '-', '-i', '-'], /standard input is the Ignition config too/],
+  [['-f', 'a', '--sha512', sha512, '--sha256', sha256], /two hashes are given/],
+  [['-f', 'a', '--sha512', sha512, '-k', 'key'], /with its hash no key is needed/],
+  [['-o', 'ami', '--platform', 'metal'], /cannot install for the platform metal: the image of the OEM ami is made for/],
+] as const) {
+  test(`makePlan() refuses ${args.join(' ').slice(0, 70)}`, () => {
+    assert.throws(() => plan(['-s', ...args]), { message: says });
+  });
+}
+
+test('makePlan() takes an image from a URL as wget does, without the mirrors of the site', () => {
+  const site = { baseUrls: ['http://site'], keyFile: undefined, authorities: [], waitSeconds: 0 };
+  const { imageUrl, release, configuration } = makePlan(options('-s', '--image-url', 'host/i'), elsewhere, site);
+  assert.deepEqual([imageUrl?.href, release.baseUrls, configuration.flatcar], ['http://host/i', undefined, undefined]);
+  assert.equal(settingsOf(plan(['-s', '--image-url', 'host/i']))['BASEURL'], '');
+});
+
+test('parseOptions() says what a hash and a platform look like', () => {
+  for (const [args, message] of [
+    [['--sha512', sha256], /Give 128 hexadecimal digits, as sha512sum shows them/],
+    [['--sha256', 'x'.repeat(64)], /Give 64 hexadecimal digits, as sha256sum shows them/],
+    [['--platform', 'a b'], /Give an ID such as metal, qemu or vmware/],
+  ] as const)
+    assert.match(JSON.stringify(parseOptions(args, elsewhere)), message);
 });

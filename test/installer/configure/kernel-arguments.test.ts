@@ -39,6 +39,67 @@ test('withKernelArguments() replaces what it wrote before', () => {
   assert.doesNotMatch(other, /quiet|ttyS0/);
 });
 
+test('withKernelArguments() removes arguments where Flatcar itself does, whole ones only', () => {
+  // As in Flatcar's images for Amazon and VMware.
+  const before = [
+    'set oem_id="ec2"',
+    'set linux_append="net.ifnames=0 flatcar.autologin nvme_core.io_timeout=4294967295"',
+    'if [ "$grub_cpu" = arm64 ]; then',
+    '\tset linux_append="$linux_append flatcar.autologin flatcar.autologin=ttyS0"',
+    'fi',
+    '',
+  ].join('\n');
+  const text = withKernelArguments(before, {
+    ...{ append: ['flatcar.autologin=tty1'], remove: ['flatcar.autologin', 'net.ifnames=0'], consoles: [] },
+    platform: 'aws',
+  });
+  assert.deepEqual(text.split('\n'), [
+    'set oem_id="ec2"',
+    'set linux_append="nvme_core.io_timeout=4294967295"',
+    'if [ "$grub_cpu" = arm64 ]; then',
+    '\tset linux_append="$linux_append flatcar.autologin=ttyS0"',
+    'fi',
+    '# Kernel arguments of flatcar-install: begin',
+    'set oem_id="aws"',
+    'set linux_append="$linux_append flatcar.autologin=tty1"',
+    '# Kernel arguments of flatcar-install: end',
+    '',
+  ]);
+});
+
+for (const [argument, why] of [
+  ['console=ttyS0', /consoles are replaced as a whole \(give --console\)/],
+  ['flatcar.oem.id=ami', /give --platform/],
+  ['rootflags=rw', /cannot use --delete-karg 'rootflags=rw': the boot loader itself adds it/],
+  ['root=LABEL=ROOT', /the boot loader itself adds it.*\(override it with --append-karg/],
+  ['a b', /give --delete-karg once for each argument/],
+] as const) {
+  test(`checkKernelArguments() refuses to remove ${argument}`, () => {
+    assert.throws(() => checkKernelArguments({ append: [], remove: ['quiet', argument], consoles: [] }), {
+      message: why,
+    });
+  });
+}
+
+test('installKernelArguments() says which arguments to remove are not there, and which platform is replaced', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-kargs-'));
+  try {
+    const path = join(directory, 'image');
+    const oemFiles = { 'grub.cfg': 'set oem_id="vmware"\nset linux_append="flatcar.autologin"\n' };
+    const sizeBytes = await makeFlatcarImage({ path, oemFiles });
+    await using loop = await createLoopDevice({ sizeBytes, contents: path });
+    await using disk = await openDisk(loop.path);
+    const kernelArguments = { append: [], remove: ['flatcar.autologin', 'quiet'], consoles: [], platform: 'metal' };
+    assert.deepEqual(await installKernelArguments(disk, kernelArguments), [
+      '--delete-karg quiet: the image does not have it',
+      'the image is made for the platform vmware; it gets metal (--platform)',
+    ]);
+    assert.match(await readOemFile(loop, 'grub.cfg'), /^set linux_append=""$/m);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
 test('withKernelArguments() writes what the boot loader understands', async () => {
   const append = ['a;b', 'c|d', 'e&f', 'g<h>', 'i{j}', '$k', '$(l)', '#m', 'n=(o)', '!p', '*', '~', '`q`'];
   checkKernelArguments({ append, consoles: [] });

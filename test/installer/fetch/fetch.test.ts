@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createDownloadClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
 import { FileChangedError } from '../../../installer/fetch/errors.ts';
-import { fetchImage, fetchSmallFile, openImageFile } from '../../../installer/fetch/fetch.ts';
+import { fetchImage, fetchSmallFile } from '../../../installer/fetch/fetch.ts';
 import { createCertificateAuthority } from '../../sandbox/certificates.ts';
 import { type Fault, startMirror } from '../../sandbox/mirror.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
@@ -258,19 +258,4 @@ test('fetchSmallFile() reads a file, retries it whole, and refuses one that is t
     fetchSmallFile(client, [url], { what: 'download the signature', maxBytes: 999 }, never),
     /cannot download the signature \S+: it is larger than 999 bytes/,
   );
-});
-
-test('openImageFile() reads a file of this machine and refuses what is none', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'nibs-fetch-'));
-  try {
-    const path = join(directory, 'image');
-    await writeFile(path, content);
-    using image = await openImageFile(path, never);
-    assert.equal(image.sizeBytes, content.length);
-    assert.ok((await readAll(image.bytes)).equals(content));
-    await assert.rejects(openImageFile(directory, never), /it is not a regular file/);
-    await assert.rejects(openImageFile(`${path}.none`, never), /cannot read the image .*ENOENT/);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
 });
