@@ -143,7 +143,11 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
       'with -s: only disks with these major numbers, such as 8,259',
       parseMajors,
     )
-    .option('-e, --exclude-majors <numbers>', 'with -s: no disks with these major numbers', parseMajors)
+    .addOption(
+      new Option('-e, --exclude-majors <numbers>', 'with -s: no disks with these major numbers; not with -I')
+        .argParser(parseMajors)
+        .conflicts('includeMajors'),
+    )
     .option('--min-size <size>', 'only a disk larger than this, such as 20GB or 16GiB (with -s: 10GB)', parseSize)
     .option(
       '--match <hint>',

@@ -55,6 +55,7 @@ export const longFiles: readonly string[] = [
   'test/installer/decompress/bzip2/threads.test.ts',
   'test/installer/disk/write.test.ts',
   'test/installer/main.test.ts',
+  'test/installer/own-image.test.ts',
   'test/installer/verify.test.ts',
   'test/agent/transport/file/file.test.ts',
 ];
@@ -105,6 +106,8 @@ export const ownCode: readonly string[] = [
   'test/installer/embedded-key.test.ts',
   'test/installer/install.test.ts',
   'test/installer/main.test.ts',
+  'test/installer/own-image.test.ts',
+  'test/installer/terminal.test.ts',
   'test/installer/verify.test.ts',
   // Text of the repository, servers of our own, Node alone.
   'test/agent/canary.test.ts',

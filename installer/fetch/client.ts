@@ -11,7 +11,10 @@ import { trustBesides } from '../../net/trust.ts';
  */
 export interface DownloadOptions {
   readonly clock: Clock;
-  /** Attempts in a row without a single new byte before giving up. */
+  /**
+   * Attempts in a row without a single new byte before giving up; fewer if the server answers with
+   * an error.
+   */
   readonly tries: number;
   /**
    * Longest wait for the connection and the head of a response, and then between two pieces of the

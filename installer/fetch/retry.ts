@@ -73,11 +73,21 @@ export interface RetryPolicy {
 interface MirrorState {
   readonly url: URL;
   failures: number;
+  /** Those of the failures that were answers of the server. */
+  refusals: number;
+  /** How many failures in a row it may have. */
+  limit: number;
 }
+
+/**
+ * A server that answers is up, and says so itself if it cannot send the file: a few seconds are
+ * enough for one that is just starting. wget does not try again at all.
+ */
+const maxStatusTries = 4;
 
 /** @param urls at least one */
 export function createRetryPolicy(urls: readonly URL[], options: DownloadOptions): RetryPolicy {
-  const mirrors: MirrorState[] = urls.map((url) => ({ url, failures: 0 }));
+  const mirrors: MirrorState[] = urls.map((url) => ({ url, failures: 0, refusals: 0, limit: options.tries }));
   const givenUp: MirrorFailure[] = [];
   const current = (): MirrorState => {
     const [mirror] = mirrors;
@@ -93,7 +103,13 @@ export function createRetryPolicy(urls: readonly URL[], options: DownloadOptions
     mirrors.shift();
     mirror.failures++;
     if (!isTransient(failure)) return failure;
-    if (mirror.failures < options.tries) {
+    if (failure instanceof TransientStatusError) {
+      mirror.refusals++;
+      mirror.limit = Math.min(options.tries, mirror.failures + maxStatusTries - mirror.refusals);
+    } else {
+      mirror.limit = options.tries;
+    }
+    if (mirror.failures < mirror.limit) {
       mirrors.push(mirror);
       return undefined;
     }
@@ -105,7 +121,7 @@ export function createRetryPolicy(urls: readonly URL[], options: DownloadOptions
       return current().url;
     },
     reset() {
-      for (const mirror of mirrors) mirror.failures = 0;
+      for (const mirror of mirrors) mirror.failures = mirror.refusals = 0;
     },
     async afterFailure(failure, signal) {
       signal.throwIfAborted();
@@ -117,8 +133,7 @@ export function createRetryPolicy(urls: readonly URL[], options: DownloadOptions
       if (next === undefined) throw urls.length > 1 ? new NoMirrorLeftError(givenUp) : (final ?? failure);
       const pauseSeconds = next.failures === 0 ? 0 : options.pauseSeconds(next.failures);
       const where = next.url === url ? 'trying again' : `trying ${next.url.href}`;
-      const when =
-        next.failures === 0 ? '' : ` in ${pauseSeconds} s (attempt ${next.failures + 1} of ${options.tries})`;
+      const when = next.failures === 0 ? '' : ` in ${pauseSeconds} s (attempt ${next.failures + 1} of ${next.limit})`;
       options.onRetry(`${url.href}: ${describeFailure(failure)}; ${where}${when}`);
       await options.clock.wait(pauseSeconds, signal);
     },

@@ -37,6 +37,18 @@ test('flatcar-install works with nothing in its environment', async () => {
   assert.equal(await readOemFile(disk, 'config.ign'), ignitionConfig);
 });
 
+test("flatcar-install takes no option from the environment, as the original's variables are", async () => {
+  const variables = {
+    ...{ VERSION_ID: '1.2.3', GROUP: 'alpha', BASE_URL: 'http://environment.example', IGNITION: '/none.ign' },
+    ...{ INCLUDE_MAJOR: '-I 1', EXCLUDE_MAJOR: '-e 8', COPY_NET: '1', INSTALL_TO_SMALLEST: '1', OEM_ID: 'ami' },
+  };
+  const args = ['-y', '-D', '-C', 'beta'];
+  const [plain, given] = [await startInstaller(args), await startInstaller(args, variables)];
+  assert.equal(plain.exitCode, 0, plain.stderr);
+  assert.deepEqual([given.exitCode, given.stdout], [0, plain.stdout]);
+  assert.match(plain.stdout, /VERSION: +current\n +BOARD: .*\n +CHANNEL: +beta\n/);
+});
+
 test('flatcar-install follows a link to the disk, and says to which disk it has installed', async () => {
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
   // As udev makes them, with a link to a partition beside it whose name begins in the same way.

@@ -205,6 +205,8 @@ test('parseOptions() says what is wrong with a command line', () => {
   messages([['--completion=zsh', 'junk'], /^option '--completion' must be the only one$/]);
   messages([['-s', '-I', 'sda'], /'sda' is invalid\. Give numbers separated by commas/]);
   messages([['-s', '-e', '8,'], /'8,' is invalid/]);
+  // As lsblk does it, which the original runs with them.
+  messages([['-s', '-e', '8', '-I', '7'], /^option '-e, --exclude-majors <numbers>' cannot be used with option '-I,/]);
   messages([['--tries', '0'], /Give a number greater than zero/]);
   messages([['--min-size', '20G'], /'20G' is invalid\. Give a size such as 20GB or 16GiB/]);
   messages([['--key-fingerprint', 'E25D9AED0593B34A'], /Give all 40 hexadecimal digits/]);
@@ -227,10 +229,10 @@ test('makePlan() lets -s win over -d, and needs a target unless only downloading
   });
   assert.equal(plan(['-d', '/dev/sda', '--wipe-members']).target?.wipeMembers, 'own');
   assert.equal(plan(['-d', '/dev/sda', '-s']).target?.kind, 'smallest');
-  assert.deepEqual(plan(['-s', '-I', '8', '-e', '259']).target, {
+  assert.deepEqual(plan(['-s', '-e', '259']).target, {
     kind: 'smallest',
     minBytes: undefined,
-    includeMajors: [8],
+    includeMajors: undefined,
     excludeMajors: [259],
     ...{ match: undefined, never: undefined, wipeMembers: undefined, waitSeconds: 0 },
   });

@@ -112,6 +112,36 @@ test('fetchImage() does not join two different files: it names the server of the
   });
 });
 
+test('fetchImage() asks a server that answers with an error a few times only, and the next mirror at once', async () => {
+  await using broken = await startMirror();
+  await using second = await startMirror();
+  for (const mirror of [broken, second]) mirror.put('/image', content);
+  broken.fail('/image', ...Array.from({ length: 20 }, () => ({ status: 500 })));
+  const { client, calls } = patientClient({ tries: 10 });
+  using _client = client;
+  await assert.rejects(
+    fetchImage(client, [imageOf(broken)], never),
+    /HTTP status 500 Internal Server Error \(tried 4 times\)/,
+  );
+  assert.deepEqual([broken.requests.length, calls.pauses], [4, [1, 2, 3]]);
+  assert.match(calls.notices.at(-1) ?? '', /trying again in 3 s \(attempt 4 of 4\)$/);
+  calls.pauses.length = 0;
+  using image = await fetchImage(client, [imageOf(broken), imageOf(second)], never);
+  assert.equal(image.origin, `${second.url}/image`);
+  assert.deepEqual([broken.requests.length, calls.pauses], [5, []]);
+});
+
+test('fetchImage() counts an error of the server apart from connections that failed before', async () => {
+  await using mirror = await startMirror();
+  mirror.put('/image', content);
+  mirror.fail('/image', ...Array.from({ length: 5 }, () => ({ cutBeforeHead: true })), { status: 503 });
+  const { client, calls } = patientClient({ tries: 10 });
+  using _client = client;
+  using image = await fetchImage(client, [imageOf(mirror)], never);
+  assert.ok((await readAll(image.bytes)).equals(content));
+  assert.deepEqual(calls.pauses, [1, 2, 3, 4, 5, 6]);
+});
+
 test('fetchImage() says for each mirror why it could not be used', async () => {
   await using without = await startMirror();
   const { client } = patientClient({ tries: 2 });
