@@ -23,17 +23,19 @@ interface Completed {
  * @param suggestions words for values, by the attribute name of the option. Without them a value
  *   named `a|b` is one of these words, one named `file`, `path` or `device` is a file, and one named
  *   `directory` a directory
+ * @param commands what the first word may be, and the words that may follow it
  */
 export function completionScript(
   shell: Shell,
   command: Command,
   suggestions: Readonly<Record<string, readonly string[]>> = {},
+  commands: Readonly<Record<string, readonly string[]>> = {},
 ): string {
   const options = command
     .createHelp()
     .visibleOptions(command)
     .map((option) => completed(option, suggestions));
-  return scripts[shell](command.name(), options);
+  return scripts[shell](command.name(), options, Object.entries(commands));
 }
 
 function completed(option: Option, suggestions: Readonly<Record<string, readonly string[]>>): Completed {
@@ -61,17 +63,21 @@ function summaryOf(description: string): string {
   return summary.replace(/[.:]$/, '');
 }
 
-const scripts: Readonly<Record<Shell, (program: string, options: readonly Completed[]) => string>> = {
-  bash: bashScript,
-  zsh: zshScript,
-  fish: fishScript,
-};
+/** Names of commands with the words that may follow each. */
+type Commands = readonly (readonly [string, readonly string[]])[];
+
+const scripts: Readonly<Record<Shell, (program: string, options: readonly Completed[], commands: Commands) => string>> =
+  {
+    bash: bashScript,
+    zsh: zshScript,
+    fish: fishScript,
+  };
 
 /**
  * Needs no other package. Readline splits words also at `=` and `:` (COMP_WORDBREAKS): they are
  * joined again, and of a reply only what follows the last colon is inserted.
  */
-function bashScript(program: string, options: readonly Completed[]): string {
+function bashScript(program: string, options: readonly Completed[], commands: Commands): string {
   const name = functionName(program);
   const complete = (words: Values) => {
     if (words === undefined) return ':';
@@ -87,6 +93,11 @@ function bashScript(program: string, options: readonly Completed[]): string {
   });
   const isOperand = variadicFlags(options).map((flag) => `[[ " \${words[*]} " == *" ${flag} "* ]]`);
   const operands = isOperand.length === 0 ? '' : `      elif ${isOperand.join(' || ')}; then ${complete('files')}\n`;
+  const names = commands.map(([word]) => word);
+  const first = names.length === 0 ? '' : `      elif ((\${#words[@]} == 1)); then ${complete(names)}\n`;
+  const following = commands
+    .filter(([, words]) => words.length > 0)
+    .map(([word, words]) => `      elif [[ \${words[0]} == ${word} ]]; then ${complete(words)}\n`);
   return `# Completion of ${program} for bash.
 
 ${name}_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$value"); }
@@ -115,7 +126,7 @@ ${name}() {
 ${values.join('')}    --*=) ;;
     *)
       if [[ $word == -* ]]; then ${name}_words '${options.flatMap(({ flags }) => flags).join(' ')}'
-${operands}      elif [[ -z $word ]]; then ${name}_words '${options.flatMap(({ flags }) => flags.slice(-1)).join(' ')}'
+${operands}${first}${following.join('')}      elif [[ -z $word ]]; then ${name}_words '${options.flatMap(({ flags }) => flags.slice(-1)).join(' ')}'
       fi
       ;;
   esac
@@ -130,7 +141,7 @@ complete -F ${name} ${program}
 }
 
 /** Works as a file in `fpath` and when it is sourced. */
-function zshScript(program: string, options: readonly Completed[]): string {
+function zshScript(program: string, options: readonly Completed[], commands: Commands): string {
   const name = functionName(program);
   const action = (words: Values) => {
     if (words === undefined) return ' ';
@@ -146,6 +157,9 @@ function zshScript(program: string, options: readonly Completed[]): string {
       return `${others}${flag}${before}${help}${colons}${value.name.replaceAll(':', '\\:')}:${action(value.words)}`;
     });
   });
+  if (commands.length > 0) specs.push(`1::command:(${commands.map(([word]) => word).join(' ')})`);
+  for (const [word, words] of commands)
+    if (words.length > 0) specs.push(`*:argument:{ [[ $words[2] == ${word} ]] && compadd -- ${words.join(' ')} }`);
   for (const flag of variadicFlags(options)) specs.push(`*:file:{ (( $words[(I)${flag}] )) && _files }`);
   return `#compdef ${program}
 
@@ -158,7 +172,7 @@ if [ "$funcstack[1]" = ${name} ]; then ${name} "$@"; else compdef ${name} ${prog
 `;
 }
 
-function fishScript(program: string, options: readonly Completed[]): string {
+function fishScript(program: string, options: readonly Completed[], commands: Commands): string {
   const lines = options.map(({ flags, value, description }) => {
     const names = flags.map((flag) => (flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
     const parts = ['complete', '-c', program, ...names];
@@ -170,7 +184,14 @@ function fishScript(program: string, options: readonly Completed[]): string {
   const operands = variadicFlags(options).map(
     (flag) => `complete -c ${program} -n '__fish_contains_opt ${flag.replace(/^--/, '')}' -F\n`,
   );
-  return `# Completion of ${program} for fish.\ncomplete -c ${program} -f\n${operands.join('')}${lines.join('')}`;
+  const first = commands.map(([word]) => `complete -c ${program} -n __fish_use_subcommand -a ${word}\n`);
+  const following = commands
+    .filter(([, words]) => words.length > 0)
+    .map(
+      ([word, words]) => `complete -c ${program} -n '__fish_seen_subcommand_from ${word}' -a '${words.join(' ')}'\n`,
+    );
+  const head = `# Completion of ${program} for fish.\ncomplete -c ${program} -f\n`;
+  return [head, ...first, ...following, ...operands, ...lines].join('');
 }
 
 function functionName(program: string): string {

@@ -10,7 +10,8 @@ export function completionText(program: string, shell: Shell): string {
     const words = wordsOf(schema.shape[key]);
     return words === undefined ? [] : [[new Option(`--${names.flags[0]}`).attributeName(), words] as const];
   });
-  return completionScript(shell, createCommand(program), Object.fromEntries(suggestions));
+  const commands = { doctor: [], explain: settings.map(({ names }) => names.flags[0]) };
+  return completionScript(shell, createCommand(program), Object.fromEntries(suggestions), commands);
 }
 
 /** The words that a setting may be, if it is one of a list. */

@@ -3,7 +3,7 @@ import { HttpRequestError } from '../../net/http-error.ts';
 import { BodyTooLargeError, readWholeBody } from '../../net/read-body.ts';
 import { InstallError } from '../errors.ts';
 import type { DownloadClient } from './client.ts';
-import { NoMirrorLeftError, NotFoundError, RetriesExhaustedError } from './errors.ts';
+import { NoMirrorLeftError, NotFoundError, RetriesExhaustedError, TransientStatusError } from './errors.ts';
 import { announcedSizeBytes, resumingBody, statusError } from './resume.ts';
 import { createRetryPolicy, describeFailure } from './retry.ts';
 
@@ -210,6 +210,7 @@ function isNetworkFailure(error: unknown): boolean {
 }
 
 function hintFor(cause: unknown, now: Date): string {
+  if (cause instanceof TransientStatusError) return 'try again later, or use another server';
   const { reason, code } = cause instanceof HttpRequestError ? cause : {};
   if (reason === 'proxy') return 'change the proxy, or name the server in NO_PROXY';
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'use a name in the base URL that the certificate has';

@@ -91,6 +91,9 @@ for (const shell of shells) {
     assert.deepEqual(await offers(second, 'tink-agent --finish '), ['kexec', 'none', 'poweroff', 'reboot']);
     assert.ok((await offers(second, 'tink-agent --log-level=')).includes('debug'));
     assert.deepEqual(await offers(second, 'tink-agent --grpc-authority '), []);
+    const commands = (await offers(second, 'tink-agent ')).filter((word) => !word.startsWith('-'));
+    assert.deepEqual(commands, ['doctor', 'explain']);
+    assert.deepEqual(await offers(second, 'tink-agent explain log-'), ['log-format', 'log-level']);
   });
 }
 

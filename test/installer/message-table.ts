@@ -311,6 +311,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'check the version, channel, board and …base URL': 'hint: the server, or none of several, has such a file',
     'this release may have no image for -o …: most OEMs have none of their own any more (leave out -o), or check the version and …base URL':
       'hint: the same, with -o',
+    'try again later, or use another server': 'hint: a server that answers with an error such as 500',
     'change the proxy, or name the server in NO_PROXY': 'hint: a proxy that cannot be used',
     'use a name in the base URL that the certificate has': 'hint: a certificate of another name',
     'check the clock: it shows …': 'hint: a certificate that is not valid yet, or no longer',

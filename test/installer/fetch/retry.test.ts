@@ -121,7 +121,7 @@ test('fetchImage() asks a server that answers with an error a few times only, an
   using _client = client;
   await assert.rejects(
     fetchImage(client, [imageOf(broken)], never),
-    /HTTP status 500 Internal Server Error \(tried 4 times\)/,
+    /HTTP status 500 Internal Server Error \(tried 4 times\) \(try again later, or use another server\)$/,
   );
   assert.deepEqual([broken.requests.length, calls.pauses], [4, [1, 2, 3]]);
   assert.match(calls.notices.at(-1) ?? '', /trying again in 3 s \(attempt 4 of 4\)$/);
