@@ -127,6 +127,7 @@ export const ownCode: readonly string[] = [
   'test/docs/comments.test.ts',
   'test/docs/documents.test.ts',
   'test/docs/invariants.test.ts',
+  'test/docs/many-machines.test.ts',
   'test/docs/words.test.ts',
   'test/installer/decompress/esbuild-plugin.test.ts',
   'test/installer/messages.test.ts',
