@@ -6,7 +6,7 @@ import tls from 'node:tls';
 import type { Clock } from '../clock/clock.ts';
 import { formatAuthority, withoutBrackets } from './authority.ts';
 import { connectTcp } from './connect.ts';
-import { type ProxyRules, targetOf } from './proxy.ts';
+import { addressOfProxy, isSocks, type ProxyRules, targetOf } from './proxy.ts';
 import { openTunnel } from './tunnel.ts';
 
 export interface HttpAgentsOptions {
@@ -75,8 +75,8 @@ class PlainAgent extends http.Agent {
   readonly #proxy: URL | undefined;
 
   constructor(options: http.AgentOptions, clock: Clock, proxy: URL | undefined) {
-    // For a proxy Node writes the request; without a list of exceptions it uses it always.
-    super({ ...options, proxyEnv: proxy === undefined ? {} : { http_proxy: proxy.href } });
+    // For an HTTP proxy Node writes the request; without a list of exceptions it uses it always.
+    super({ ...options, proxyEnv: proxy === undefined || isSocks(proxy) ? {} : { http_proxy: proxy.href } });
     this.#clock = clock;
     this.#proxy = proxy;
   }
@@ -86,7 +86,8 @@ class PlainAgent extends http.Agent {
     const connect = async () => {
       const proxy = this.#proxy;
       if (proxy === undefined) return await connectTcp(destination, signal, { clock: this.#clock });
-      const connection = await connectTcp(targetOf(proxy), signal, { clock: this.#clock });
+      const connection = await connectTcp(addressOfProxy(proxy), signal, { clock: this.#clock });
+      if (isSocks(proxy)) return await tunnelTo(destination, connection, proxy, signal);
       return proxy.protocol === 'https:' ? await secured(connection, proxy, signal) : connection;
     };
     finish(connect(), options, done);
@@ -106,10 +107,10 @@ class SecureAgent extends https.Agent {
   override createConnection(options: RequestOptions, done?: Done): undefined {
     const { signal, destination } = connectionOf(options);
     const connect = async () => {
-      const connection = await connectTcp(this.#proxy === undefined ? destination : targetOf(this.#proxy), signal, {
-        clock: this.#clock,
-      });
-      const socket = this.#proxy === undefined ? connection : await this.#tunnel(connection, destination, signal);
+      const proxy = this.#proxy;
+      const first = proxy === undefined ? destination : addressOfProxy(proxy);
+      const connection = await connectTcp(first, signal, { clock: this.#clock });
+      const socket = proxy === undefined ? connection : await tunnelTo(destination, connection, proxy, signal);
       // Node's agent keeps the sessions of TLS.
       const secure = super.createConnection({ ...options, socket } as RequestOptions);
       if (!secure) throw new Error('no connection was made');
@@ -117,20 +118,24 @@ class SecureAgent extends https.Agent {
     };
     finish(connect(), options, done);
   }
+}
 
-  async #tunnel(connection: Socket, destination: { host: string; port: number }, signal: AbortSignal): Promise<Socket> {
-    const abandon = () => void connection.destroy();
-    signal.addEventListener('abort', abandon, { once: true });
-    try {
-      if (this.#proxy === undefined) return connection;
-      return await openTunnel(connection, this.#proxy, formatAuthority(destination));
-    } catch (error) {
-      connection.destroy();
-      signal.throwIfAborted();
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', abandon);
-    }
+async function tunnelTo(
+  destination: { host: string; port: number },
+  connection: Socket,
+  proxy: URL,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const abandon = () => void connection.destroy();
+  signal.addEventListener('abort', abandon, { once: true });
+  try {
+    return await openTunnel(connection, proxy, formatAuthority(destination));
+  } catch (error) {
+    connection.destroy();
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', abandon);
   }
 }
 

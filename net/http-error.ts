@@ -9,7 +9,7 @@ import { ProxyError } from './proxy.ts';
  * - `no-tls`: the server speaks something else where TLS was expected, as a rule plain HTTP;
  * - `untrusted`: its certificate is not trusted;
  * - `not-yet-valid`: its certificate is not valid yet by the clock of this machine;
- * - `proxy`: the proxy that is set cannot be used, for example because it speaks SOCKS;
+ * - `proxy`: the proxy that is set cannot be used, for example because it speaks SOCKS 4;
  * - `redirect`: it redirects too often, or to something that is not a URL;
  * - `broken`: everything else, for example a reset connection or a proxy that refuses the tunnel.
  */

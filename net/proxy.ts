@@ -2,12 +2,15 @@ import { BlockList, isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { withoutBrackets } from './authority.ts';
 
-/** Proxies as environment variables name them. `undefined` and `''`: not set. */
+/**
+ * Proxies as environment variables name them. `undefined` and `''`: not set; an error: one that is
+ * named and cannot be used.
+ */
 export interface ProxySettings {
   /** For plain HTTP; `http://user:password@host:port`, or `host:port`. */
-  readonly httpProxy?: string | undefined;
+  readonly httpProxy?: string | ProxyError | undefined;
   /** For HTTPS and for gRPC, with TLS or without. */
-  readonly httpsProxy?: string | undefined;
+  readonly httpsProxy?: string | ProxyError | undefined;
   /** Hosts to reach without a proxy, separated by commas or spaces. */
   readonly noProxy?: string | undefined;
 }
@@ -22,8 +25,9 @@ export interface ProxyTarget {
 }
 
 /**
- * @returns URL of the proxy to use, with the protocol `http:` or `https:`; `undefined`: connect
- *   directly
+ * @returns URL of the proxy to use, with the protocol `http:`, `https:`, `socks5:` or `socks5h:`;
+ *   `undefined`: connect directly
+ * @throws {ProxyError} this would go through a proxy that cannot be used
  */
 export type ProxyRules = (target: ProxyTarget) => URL | undefined;
 
@@ -39,7 +43,9 @@ export class ProxyError extends Error {
  * Go ignores HTTP_PROXY where REQUEST_METHOD is set, because a CGI program gets the header `Proxy:`
  * of a request in it. No program here is one, so there is no such rule.
  */
-export function proxySettingsOf(environment: Readonly<Record<string, string | undefined>>): ProxySettings {
+export function proxySettingsOf(environment: Readonly<Record<string, string | undefined>>): {
+  readonly [Name in keyof ProxySettings]: string | undefined;
+} {
   const read = (name: string) => environment[name] || environment[name.toLowerCase()] || undefined;
   const others = read('ALL_PROXY');
   return {
@@ -57,32 +63,21 @@ export function proxySettingsOf(environment: Readonly<Record<string, string | un
  */
 export function proxyRulesOf(environment: Readonly<Record<string, string | undefined>>): ProxyRules {
   const settings = proxySettingsOf(environment);
-  const problems: Partial<Record<ProxyTarget['protocol'], ProxyError>> = {};
-  const usable = (protocol: ProxyTarget['protocol'], name: string, proxy: string | undefined) => {
+  const usable = (name: string, proxy: string | undefined) => {
     try {
       return proxy === undefined ? undefined : parseProxy(proxy).href;
     } catch (error) {
       if (!(error instanceof ProxyError)) throw error;
       const isOwn = environment[name] || environment[name.toLowerCase()];
-      problems[protocol] = new ProxyError(`${isOwn ? name : 'ALL_PROXY'} ${error.message}`);
-      return neverUsed;
+      return new ProxyError(`${isOwn ? name : 'ALL_PROXY'} ${error.message}`);
     }
   };
-  const rules = createProxyRules({
+  return createProxyRules({
     ...settings,
-    httpProxy: usable('http:', 'HTTP_PROXY', settings.httpProxy),
-    httpsProxy: usable('https:', 'HTTPS_PROXY', settings.httpsProxy),
+    httpProxy: usable('HTTP_PROXY', settings.httpProxy),
+    httpsProxy: usable('HTTPS_PROXY', settings.httpsProxy),
   });
-  return (target) => {
-    const proxy = rules(target);
-    const problem = problems[target.protocol];
-    if (proxy !== undefined && problem !== undefined) throw problem;
-    return proxy;
-  };
 }
-
-/** In the place of a proxy that cannot be used. */
-const neverUsed = 'http://unusable.invalid';
 
 /**
  * Decides by the rules of Go (package golang.org/x/net/http/httpproxy), which the container engine
@@ -100,9 +95,10 @@ const neverUsed = 'http://unusable.invalid';
  * @throws {ProxyError} a proxy cannot be used
  */
 export function createProxyRules({ httpProxy, httpsProxy, noProxy }: ProxySettings): ProxyRules {
+  const parsed = (proxy: string | ProxyError | undefined) => (typeof proxy === 'string' ? parseProxy(proxy) : proxy);
   const proxies = {
-    'http:': httpProxy ? parseProxy(httpProxy) : undefined,
-    'https:': httpsProxy ? parseProxy(httpsProxy) : undefined,
+    'http:': parsed(httpProxy || undefined),
+    'https:': parsed(httpsProxy || undefined),
   };
   const matchers = (noProxy ?? '').split(/[\s,]+/).flatMap((entry) => matcherOf(entry.trim().toLowerCase()) ?? []);
   return ({ protocol, host, port }) => {
@@ -110,14 +106,16 @@ export function createProxyRules({ httpProxy, httpsProxy, noProxy }: ProxySettin
     if (proxy === undefined) return undefined;
     const target = { host: host.toLowerCase(), address: addressOf(host), port };
     const isLocal = target.host === 'localhost' || (target.address !== undefined && isLoopback(target.address));
-    return isLocal || matchers.some((matches) => matches(target)) ? undefined : proxy;
+    if (isLocal || matchers.some((matches) => matches(target))) return undefined;
+    if (proxy instanceof ProxyError) throw proxy;
+    return proxy;
   };
 }
 
 /**
  * Reads the address of a proxy. Without a scheme it is an HTTP proxy.
  *
- * @throws {ProxyError} it is no address, or the proxy speaks another protocol than HTTP (SOCKS)
+ * @throws {ProxyError} it is no address, or the proxy speaks another protocol than HTTP and SOCKS 5
  */
 export function parseProxy(text: string): URL {
   const trimmed = text.trim();
@@ -125,9 +123,21 @@ export function parseProxy(text: string): URL {
   const problem = (why: string) => new ProxyError(`must be [http://][user:password@]host[:port]${why}`);
   if (!URL.canParse(complete)) throw problem('');
   const url = new URL(complete);
-  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+  if (url.hostname === '') throw problem('');
+  if (!['http:', 'https:', 'socks5:', 'socks5h:'].includes(url.protocol))
     throw problem(`; proxies that speak ${url.protocol.slice(0, -1)} are not supported`);
   return url;
+}
+
+/** Whether a proxy is connected through with {@link connectBySocks}. */
+export function isSocks({ protocol }: URL): boolean {
+  return protocol === 'socks5:' || protocol === 'socks5h:';
+}
+
+/** Where to connect to for a proxy. */
+export function addressOfProxy(proxy: URL): { readonly host: string; readonly port: number } {
+  if (!isSocks(proxy)) return targetOf(proxy);
+  return { host: withoutBrackets(proxy.hostname), port: Number(proxy.port || 1080) };
 }
 
 /** What a request to a URL connects to. */

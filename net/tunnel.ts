@@ -2,11 +2,13 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
 import { reasonOf } from '../errors/reason.ts';
-import { withoutBrackets } from './authority.ts';
+import { splitAuthority, withoutBrackets } from './authority.ts';
+import { isSocks } from './proxy.ts';
+import { connectBySocks } from './socks.ts';
 
 /**
- * Asks an HTTP proxy for a tunnel with the method CONNECT (RFC 9110 section 9.3.6), over TLS if the
- * proxy's URL has the protocol `https:`.
+ * Asks a proxy for a tunnel: an HTTP proxy with the method CONNECT (RFC 9110 section 9.3.6), over
+ * TLS if the proxy's URL has the protocol `https:`, or a SOCKS 5 proxy ({@link connectBySocks}).
  *
  * @param socket connected to the proxy. It ends with the tunnel; the caller destroys it to give up
  * @param proxy with the name and password in it, if the proxy wants them (RFC 7617)
@@ -18,6 +20,11 @@ export async function openTunnel(socket: Socket, proxy: URL, target: string): Pr
   const problem = (why: string, cause?: unknown) =>
     new Error(`the proxy ${proxy.host} does not connect to ${target}: ${why}`, { cause });
   try {
+    if (isSocks(proxy)) {
+      const { host, port = 443 } = splitAuthority(target);
+      await connectBySocks(socket, proxy, { host, port });
+      return socket;
+    }
     const connection = proxy.protocol === 'https:' ? await secure(socket, proxy) : socket;
     const { promise, resolve, reject } = Promise.withResolvers<Socket>();
     const request = http.request({

@@ -2,7 +2,7 @@ import { maskCredentials } from '../log/credential-patterns.ts';
 import type { Arguments } from './arguments.ts';
 import { type Config, type SettingKey, schema, settings } from './settings.ts';
 import { ConfigError, type Given, readSources } from './sources.ts';
-import type { NatsServer } from './values.ts';
+import { type NatsServer, ProxyAddress } from './values.ts';
 
 export { ConfigError } from './sources.ts';
 
@@ -80,6 +80,7 @@ export async function loadSettings(
   const { given, problems } = await readSources(flags, environment, directory);
   const sources = new Map<SettingKey, string>();
   const values: [SettingKey, unknown][] = [];
+  const proxies: [SettingKey, ProxyAddress][] = [];
   const refused: string[] = [];
   const warnings = [...problems];
   const overridden = new Map<SettingKey, readonly string[]>();
@@ -94,31 +95,40 @@ export async function loadSettings(
       values.push([key, chosen.value]);
       sources.set(key, chosen.source);
     }
+    const unusable = chosen === undefined ? unusableProxy(key, rejected[0]) : undefined;
+    if (unusable !== undefined) proxies.push([key, unusable]);
     for (const { problem, isTyped } of rejected) {
       if (isTyped) refused.push(problem);
-      else warnings.push(`${problem}; ${instead(key, chosen)}`);
+      else warnings.push(`${problem}; ${unusable === undefined ? instead(key, chosen) : nothingPast}`);
     }
   }
   if (refused.length > 0) throw new ConfigError(refused.join('\n'));
-  const config = schema.parse(Object.fromEntries(values));
+  const config: Config = { ...schema.parse(Object.fromEntries(values)), ...Object.fromEntries(proxies) };
   return { config: { ...config, workerId: config.workerId ?? config.bootMac }, sources, warnings, overridden };
+}
+
+/** A value that is not used, and why. */
+interface Rejected {
+  readonly given: Given;
+  readonly problem: string;
+  readonly isTyped: boolean;
 }
 
 interface Choice {
   readonly chosen: Given | undefined;
   /** Invalid values of higher sources. */
-  readonly rejected: readonly { readonly problem: string; readonly isTyped: boolean }[];
+  readonly rejected: readonly Rejected[];
   /** Values of lower sources, the highest first. */
   readonly rest: readonly Given[];
 }
 
 function choose(key: SettingKey, given: readonly Given[]): Choice {
-  const rejected: { problem: string; isTyped: boolean }[] = [];
+  const rejected: Rejected[] = [];
   const byRank = given.toReversed();
   for (const [index, one] of byRank.entries()) {
     const problem = problemOf(key, one);
     if (problem === undefined) return { chosen: one, rejected, rest: byRank.slice(index + 1) };
-    rejected.push({ problem, isTyped: one.isTyped });
+    rejected.push({ given: one, problem, isTyped: one.isTyped });
   }
   return { chosen: undefined, rejected, rest: [] };
 }
@@ -134,6 +144,15 @@ function mistakeIn(key: SettingKey, value: unknown): string | undefined {
     .safeParse(value)
     .error?.issues.map(({ message }) => message)
     .join(', ');
+}
+
+const proxyKeys: ReadonlySet<SettingKey> = new Set(['httpProxy', 'httpsProxy', 'allProxy']);
+const nothingPast = 'nothing that would go through it is connected to';
+
+/** A network with a proxy is not to be gone around: a wrong one is not the same as none. */
+function unusableProxy(key: SettingKey, rejected: Rejected | undefined): ProxyAddress | undefined {
+  if (rejected === undefined || !proxyKeys.has(key) || isUnexpanded(key, rejected.given.value)) return undefined;
+  return new ProxyAddress(String(rejected.given.value), rejected.problem);
 }
 
 function instead(key: SettingKey, chosen: Given | undefined): string {

@@ -1,5 +1,6 @@
-import { createProxyRules, type ProxyRules } from '../../net/proxy.ts';
+import { createProxyRules, ProxyError, type ProxyRules } from '../../net/proxy.ts';
 import type { Config } from './settings.ts';
+import type { ProxyAddress } from './values.ts';
 
 type ProxyConfig = Pick<Config, 'httpProxy' | 'httpsProxy' | 'allProxy' | 'proxyBypass'>;
 
@@ -11,10 +12,14 @@ export function proxyRulesFrom({
   proxyBypass,
 }: ProxyConfig): ProxyRules {
   return createProxyRules({
-    httpProxy: httpProxy?.url.reveal(),
-    httpsProxy: httpsProxy?.url.reveal(),
+    httpProxy: usable(httpProxy),
+    httpsProxy: usable(httpsProxy),
     noProxy: proxyBypass,
   });
+}
+
+function usable(proxy: ProxyAddress | undefined): string | ProxyError | undefined {
+  return proxy?.problem === undefined ? proxy?.url.reveal() : new ProxyError(proxy.problem);
 }
 
 /**

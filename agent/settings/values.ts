@@ -162,14 +162,24 @@ export const natsServer = () =>
     }
   });
 
-/** An HTTP proxy. Shows itself without the password in its URL. */
-class ProxyAddress {
+/** A proxy. Shows itself without the password in its URL. */
+export class ProxyAddress {
+  /** As given, if it is unusable. */
   readonly url: Secret;
+  /** Why it is unusable: then nothing may go past it. */
+  readonly problem: string | undefined;
   readonly #shown: string;
   readonly #password: string;
 
-  /** @throws {ProxyError} */
-  constructor(text: string) {
+  /** @throws {ProxyError} unless the problem with it is given */
+  constructor(text: string, problem?: string) {
+    this.problem = problem;
+    if (problem !== undefined) {
+      this.url = new Secret(text);
+      this.#password = /([^/@:]*)@/.exec(text)?.[1] ?? '';
+      this.#shown = '(unusable)';
+      return;
+    }
     const url = parseProxy(text);
     this.url = new Secret(url.href);
     this.#password = url.password || url.username;
@@ -180,7 +190,8 @@ class ProxyAddress {
 
   /** The password as it is in the URL and as it is sent. */
   secrets(): readonly string[] {
-    return this.#password === '' ? [] : [this.#password, decodeURIComponent(this.#password)];
+    if (this.#password === '') return [];
+    return [this.#password, ...(this.problem === undefined ? [decodeURIComponent(this.#password)] : [])];
   }
 
   toString(): string {

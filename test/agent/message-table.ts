@@ -477,6 +477,7 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
       'internal: the help',
   },
   'settings/config.ts': {
+    'nothing that would go through it is connected to': 'part: a proxy that cannot be used; correct it',
     'the variable in it was not replaced by its value':
       'part: a boot script has left a variable in the value; correct the script',
     '… (…): …; it is …': 'a value cannot be used > correct it where the parentheses say',
@@ -646,6 +647,8 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     '… (check the certificate URL)': 'part: correct grpc_cert_url=',
   },
   'transport/grpc/channel.ts': {
+    'change the proxy, or name the server in NO_PROXY':
+      'a server behind a proxy that cannot be used > change the proxy, or name the server in NO_PROXY',
     '… at …': 'part: what was called, and where',
     'the stream has more than … messages': 'part: a hostile or broken server',
   },

@@ -28,7 +28,19 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   },
   '../net/proxy.ts': {
     'must be [http://][user:password@]host[:port]…': 'a proxy that is no address',
-    '; proxies that speak … are not supported': 'a SOCKS proxy',
+    '; proxies that speak … are not supported': 'a SOCKS 4 proxy',
+  },
+  '../net/socks.ts': {
+    'its rules do not allow it': 'what a SOCKS proxy answered',
+    'time to live expired': 'what a SOCKS proxy answered',
+    'it does not support this command': 'what a SOCKS proxy answered',
+    'it does not support this type of address': 'what a SOCKS proxy answered',
+    'it does not speak SOCKS 5': 'an HTTP proxy that was named as one of SOCKS',
+    'it does not accept this user and password': 'a SOCKS proxy',
+    'it takes no user and password': 'a SOCKS proxy',
+    'it wants a user and a password': 'a SOCKS proxy',
+    'a name or password must have 1 to 255 bytes': 'a SOCKS proxy',
+    'it closed the connection': 'a SOCKS proxy',
   },
   '../net/tunnel.ts': {
     'the proxy … does not connect to …: …': 'a proxy that refuses a connection of gRPC',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createProxyRules, parseProxy, proxySettingsOf, targetOf } from '../../net/proxy.ts';
+import { addressOfProxy, createProxyRules, parseProxy, proxySettingsOf, targetOf } from '../../net/proxy.ts';
 import table from './proxy-table.json' with { type: 'json' };
 
 type Row = readonly [environment: Readonly<Record<string, string>>, target: string, proxy: string | null];
@@ -57,7 +57,15 @@ test('createProxyRules() takes no notice of the zone of an address', () => {
   assert.equal(rules({ protocol: 'https:', host: 'fe80::1%eth0', port: 42113 }), undefined);
 });
 
-for (const text of ['socks5://proxy:1080', 'socks5h://proxy:1080', 'ftp://proxy']) {
+test('parseProxy() takes SOCKS 5, and addressOfProxy() knows its port', () => {
+  for (const text of ['socks5://me:secret@proxy', 'socks5h://proxy:1080']) {
+    assert.deepEqual(addressOfProxy(parseProxy(text)), { host: 'proxy', port: 1080 });
+  }
+  assert.deepEqual(addressOfProxy(parseProxy('socks5://[fd00::1]:9')), { host: 'fd00::1', port: 9 });
+  assert.equal(addressOfProxy(parseProxy('proxy')).port, 80);
+});
+
+for (const text of ['socks4://proxy:1080', 'socks://proxy:1080', 'ftp://proxy']) {
   test(`parseProxy() refuses ${text} by its protocol`, () => {
     assert.throws(() => parseProxy(text), {
       name: 'ProxyError',
@@ -66,7 +74,7 @@ for (const text of ['socks5://proxy:1080', 'socks5h://proxy:1080', 'ftp://proxy'
   });
 }
 
-for (const text of ['http://', 'a b', 'http://proxy:port', ':3128', 'user:secret@']) {
+for (const text of ['http://', 'socks5://', 'a b', 'http://proxy:port', ':3128', 'user:secret@']) {
   test(`parseProxy() refuses ${text}`, () => {
     assert.throws(() => parseProxy(text), {
       name: 'ProxyError',

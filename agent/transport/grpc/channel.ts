@@ -10,12 +10,12 @@ import {
 import type { Clock } from '../../../clock/clock.ts';
 import { startDeadline } from '../../../clock/deadline.ts';
 import { systemClock } from '../../../clock/system.ts';
-import { splitAuthority } from '../../../net/authority.ts';
+import { formatAuthority, splitAuthority } from '../../../net/authority.ts';
 import { explainNotYetValid, isNotYetValid } from '../../../net/certificate-time.ts';
 import { callServerStream, callUnary } from '../../../net/grpc/call.ts';
 import { GrpcError } from '../../../net/grpc/grpc-error.ts';
 import type { Method } from '../../../net/grpc/method.ts';
-import { type ProxyRules, type ProxyTarget, targetOf } from '../../../net/proxy.ts';
+import { addressOfProxy, ProxyError, type ProxyRules, type ProxyTarget } from '../../../net/proxy.ts';
 import { trustSystemCertificates } from '../../../net/trust.ts';
 import { openTunnel } from '../../../net/tunnel.ts';
 import { TransportError } from '../transport.ts';
@@ -207,7 +207,7 @@ export class Channel implements AsyncDisposable {
     const proxy = this.#proxy();
     if (proxy === undefined) return { address: this.authority, prepare: undefined };
     return {
-      address: `${proxy.hostname}:${targetOf(proxy).port}`,
+      address: formatAuthority(addressOfProxy(proxy)),
       prepare: (socket) => openTunnel(socket, proxy, this.authority),
     };
   }
@@ -226,7 +226,13 @@ export class Channel implements AsyncDisposable {
 
   /** The same whether TLS is spoken or not, as gRPC for Go has it. */
   #proxy(): URL | undefined {
-    return this.#options.proxy?.(this.#target);
+    try {
+      return this.#options.proxy?.(this.#target);
+    } catch (error) {
+      if (!(error instanceof ProxyError)) throw error;
+      const hint = 'change the proxy, or name the server in NO_PROXY';
+      throw new TransportError({ what: 'connect to', target: this.authority, why: error.message, hint, cause: error });
+    }
   }
 
   /**

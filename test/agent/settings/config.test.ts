@@ -394,8 +394,8 @@ describe('values that cannot be', () => {
       /^log-level \(environment variable WORKER_LOG_LEVEL\): must be one of fatal/,
     ],
     [
-      { kernel: `${least} HTTP_PROXY=socks5://me:canary@proxy:1080` },
-      /^http-proxy \(kernel command line, HTTP_PROXY\): must be .*; proxies that speak socks5 are not supported; it is "socks5:\/\/\*\*\*@proxy:1080"; used instead: \(not set\)/,
+      { kernel: `${least} HTTP_PROXY=socks4://me:canary@proxy:1080` },
+      /^http-proxy \(kernel command line, HTTP_PROXY\): must be .*; proxies that speak socks4 are not supported; it is "socks4:\/\/\*\*\*@proxy:1080"; nothing that would go through it is connected to$/,
     ],
     [
       { kernel: `${least} nibs_registry_mirrors=10.0.0.1:5000` },
@@ -585,6 +585,7 @@ describe('addresses', () => {
     ['proxy', 'http://proxy/'],
     ['me:canary@proxy:3128', 'http://me:canary@proxy:3128/'],
     ['https://proxy.example', 'https://proxy.example/'],
+    ['socks5://me:canary@proxy:1080', 'socks5://me:canary@proxy:1080'],
   ] as const) {
     test(`loadConfig() reads HTTP_PROXY=${given}, from the kernel command line and the environment`, async () => {
       for (const sources of [{ kernel: `${least} HTTP_PROXY=${given}` }, { environment: { http_proxy: given } }]) {

@@ -141,8 +141,8 @@ test('fetchImage() goes directly where a network of NO_PROXY has the server, and
 });
 
 for (const [name, proxy, why] of [
-  ['HTTP_PROXY', 'socks5://me:secret@p:1', 'proxies that speak socks5 are not supported'],
-  ['all_proxy', 'socks5h://p:1', 'proxies that speak socks5h are not supported'],
+  ['HTTP_PROXY', 'socks4://me:secret@p:1', 'proxies that speak socks4 are not supported'],
+  ['all_proxy', 'socks://p:1', 'proxies that speak socks are not supported'],
   ['HTTP_PROXY', ':3128', 'must be [http://][user:password@]host[:port]'],
 ] as const) {
   test(`fetchImage() downloads nothing without the proxy ${proxy}, except what NO_PROXY names`, async () => {
