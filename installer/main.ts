@@ -113,7 +113,7 @@ function openLog(path: string): Log | string {
       }
     };
     return {
-      write: (text) => attempt(() => writeSync(file, text)),
+      write: (text) => attempt(() => writeSync(file, maskPasswords(text))),
       [Symbol.dispose]: () => attempt(() => closeSync(file)),
     };
   } catch (error) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -47,9 +47,13 @@ test('flatcar-install shows no password of a mirror, in no form of its output', 
   const secret = 'canary-of-a-mirror';
   const base = `http://bob:${secret}@127.0.0.1:9/images`;
   const usual = ['-D', '-b', base, '-b', `http://${secret}@127.0.0.1:9`, '--tries', '2', '-V', '1.0.0'];
+  const logFile = join(directory, 'log');
   for (const args of [['-y'], ['-y', '--json'], [], ['--json'], ['-v'], ['-h']]) {
-    const { stdout, stderr } = await runInstaller(directory, [...usual, ...args]);
-    assert.doesNotMatch(stdout + stderr, new RegExp(secret), args.join(' '));
+    await writeFile(logFile, '');
+    const { stdout, stderr } = await runInstaller(directory, [...usual, ...args, '--log-file', logFile]);
+    const log = await readFile(logFile, 'utf8');
+    assert.doesNotMatch(stdout + stderr + log, new RegExp(secret), args.join(' '));
+    if (args[0] !== '-h') assert.notEqual(log, '', args.join(' '));
     if (args.includes('--json')) for (const line of stdout.trim().split('\n')) JSON.parse(line);
     if (args[0] === '-y') assert.match(stdout, /bob:\*\*\*@127\.0\.0\.1/);
   }
