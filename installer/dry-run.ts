@@ -7,8 +7,8 @@ import type { SavedPartitions } from './disk/saved-partitions.ts';
 import type { Disk } from './disk/select.ts';
 import { readImageTable } from './disk/write.ts';
 import { UnknownSignerError } from './errors.ts';
-import { imageFiles, localKeySources, maxSignatureBytes } from './image.ts';
-import { openImageFile, readSignatureBeside, requireImageFile } from './image-file.ts';
+import { checkImageFile, imageFiles } from './image.ts';
+import { openImageFile, requireImageFile } from './image-file.ts';
 import { inspectFile } from './inspect-file.ts';
 import type { InstallContext } from './install.ts';
 import { createKeyRing, loadOpenpgp } from './key-ring.ts';
@@ -21,7 +21,6 @@ import {
   warnOfEarlierInstallations,
   warnOfMembers,
 } from './target.ts';
-import { createVerifier } from './verify.ts';
 
 type DryRunContext = Omit<InstallContext, 'client'>;
 
@@ -35,9 +34,10 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
   const { report, clock, signal } = context;
   if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
   const configuration = await readConfiguration(plan.configuration, undefined, report, signal);
-  const unchecked = plan.imageFile === undefined ? [] : await checkSignatureBeside(plan, plan.imageFile, context);
   if (plan.imageFile === undefined) await checkRelease(plan, signal);
-  const noteUnchecked = () => report.note(`Not checked: ${[...uncheckedBy(plan), ...unchecked].join('; ')}`);
+  else await requireImageFile(plan.imageFile);
+  const noteUnchecked = (...further: readonly string[]) =>
+    report.note(`Not checked: ${[...uncheckedBy(plan), ...further].join('; ')}`);
   if (plan.target === undefined) {
     noteUnchecked();
     return undefined;
@@ -47,8 +47,13 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
   await warnOfEarlierInstallations(disk.path, context);
   const saved = await findPartitionsToSave(disk, plan.saved, report, signal);
   warnOfMembers(disk, saved, wipeMembers, report);
-  if (plan.imageFile !== undefined) await checkImage(plan, plan.imageFile, disk, saved, configuration, context);
-  noteUnchecked();
+  if (plan.imageFile === undefined) {
+    noteUnchecked();
+  } else {
+    const further = await checkSignatureBeside(plan, plan.imageFile, context);
+    await checkImage(plan, plan.imageFile, disk, saved, configuration, context);
+    noteUnchecked(...further);
+  }
   return disk.path;
 }
 
@@ -67,13 +72,10 @@ async function checkRelease(plan: InstallPlan, signal: AbortSignal): Promise<voi
 async function checkSignatureBeside(
   plan: InstallPlan,
   path: string,
-  { clock, signal }: DryRunContext,
+  context: DryRunContext,
 ): Promise<readonly string[]> {
-  await requireImageFile(path);
-  const bytes = plan.imageHash === undefined ? await readSignatureBeside(path, maxSignatureBytes) : undefined;
-  if (bytes === undefined) return [];
   try {
-    await createVerifier({ bytes, origin: `${path}.sig` }, localKeySources(plan), clock, signal);
+    await checkImageFile(plan, path, context);
     return [];
   } catch (error) {
     if (plan.offline || !(error instanceof UnknownSignerError)) throw error;

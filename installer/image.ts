@@ -1,3 +1,4 @@
+import type { Clock } from '../clock/clock.ts';
 import { refuseOlder } from './age.ts';
 import { InstallError, UnknownSignerError } from './errors.ts';
 import type { DownloadClient } from './fetch/client.ts';
@@ -45,7 +46,7 @@ interface Check {
   verified(): Promise<Verified>;
 }
 
-export const maxSignatureBytes = 64 * 1024;
+const maxSignatureBytes = 64 * 1024;
 
 /**
  * Opens the image of the plan with its signature and the key to check it, or its hash. The version
@@ -61,7 +62,8 @@ export async function openImage(
   signal: AbortSignal,
 ): Promise<CheckedImage> {
   if (plan.imageFile !== undefined) {
-    const check = await checkFile(plan, plan.imageFile, client, report, signal);
+    const { clock } = client.options;
+    const check = await checkImageFile(plan, plan.imageFile, { clock, report, signal }, client);
     return withCheck(await openImageFile(plan.imageFile, signal), check, report);
   }
   const files = imageFiles(plan);
@@ -117,15 +119,20 @@ async function checkDownload(
     return undefined;
   }
   const signature = { bytes, origin: files.signatures.map(({ href }) => href).join(' or ') };
-  return await checkSignature(signature, keySources(plan, client), plan, client, signal);
+  return await checkSignature(signature, keySources(plan, client), plan, client.options.clock, signal);
 }
 
-async function checkFile(
+/**
+ * What a local image will be verified by; undefined for one that will not be verified.
+ * @param client to ask for a key that is not known here; without it no server is asked
+ * @throws {InstallError} the signature beside it is not trusted; {UnknownSignerError} by a key that
+ *   is not known
+ */
+export async function checkImageFile(
   plan: InstallPlan,
   path: string,
-  client: DownloadClient,
-  report: Report,
-  signal: AbortSignal,
+  { clock, report, signal }: { readonly clock: Clock; readonly report: Report; readonly signal: AbortSignal },
+  client?: DownloadClient,
 ): Promise<Check | undefined> {
   const name = nameOfImageFile(path);
   if (plan.imageHash !== undefined) return checkHash(plan.imageHash, name, plan);
@@ -138,10 +145,10 @@ async function checkFile(
   const signature = { bytes, origin: `${path}.sig` };
   // A machine without network is no reason to wait, as long as the key is known.
   try {
-    return await checkSignature(signature, localKeySources(plan), plan, client, signal);
+    return await checkSignature(signature, localKeySources(plan), plan, clock, signal);
   } catch (error) {
-    if (plan.offline || !(error instanceof UnknownSignerError)) throw error;
-    return await checkSignature(signature, keySources(plan, client), plan, client, signal);
+    if (client === undefined || plan.offline || !(error instanceof UnknownSignerError)) throw error;
+    return await checkSignature(signature, keySources(plan, client), plan, clock, signal);
   }
 }
 
@@ -149,10 +156,10 @@ async function checkSignature(
   signature: SignatureFile,
   sources: readonly KeySource[],
   plan: InstallPlan,
-  client: DownloadClient,
+  clock: Clock,
   signal: AbortSignal,
 ): Promise<Check> {
-  const verifier = await createVerifier(signature, sources, client.options.clock, signal);
+  const verifier = await createVerifier(signature, sources, clock, signal);
   // Before anything is written; the signature that is valid is judged again.
   const newest = verifier.signers.toSorted((a, b) => b.created.getTime() - a.created.getTime())[0];
   if (plan.notOlderThan?.kind === 'date')
@@ -197,7 +204,7 @@ function keySources(plan: InstallPlan, client: DownloadClient): KeySource[] {
 }
 
 /** Those of the sources that are on this machine. */
-export function localKeySources({ keyFile, siteKeyFile, keyFingerprint }: InstallPlan): KeySource[] {
+function localKeySources({ keyFile, siteKeyFile, keyFingerprint }: InstallPlan): KeySource[] {
   if (keyFile !== undefined) return [keyFileSource(keyFile, keyFingerprint), embeddedRevocations];
   const siteKeys = siteKeyFile === undefined ? [] : [keyFileSource(siteKeyFile, keyFingerprint)];
   if (siteKeys.length > 0 && keyFingerprint === undefined) return [...siteKeys, embeddedRevocations];

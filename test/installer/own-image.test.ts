@@ -175,7 +175,7 @@ test('flatcar-install -f verifies an image by the signature beside it, without a
 test('flatcar-install refuses a date for an image without a signature before it writes', async () => {
   await using disk = await newDisk();
   const path = `${release.imagePath}.bz2`;
-  for (const how of [[], ['--sha512', sha512]]) {
+  for (const how of [[], ['--sha512', sha512], ['-y']]) {
     const ran = await flatcarInstall('-d', disk.path, '-f', path, '--not-older-than', '2025-01-01', ...how);
     assert.match(ran.stderr, /^Error: cannot install \S+: without a signature its age is not known/m);
     assert.doesNotMatch(ran.stderr, /partition table/);
