@@ -36,12 +36,34 @@ export async function fetchImage(
   signal: AbortSignal,
   notFoundHint?: string,
 ): Promise<Image> {
-  const purpose = { what: 'download', unavailable: 'Image URL unavailable', notFoundHint };
+  const purpose = imagePurpose(notFoundHint);
   const opened = new AbortController();
   const running = AbortSignal.any([signal, opened.signal]);
   const { response, url } = await withExplanation(client, urls, purpose, running, () =>
     getWithRetries(client, urls, running),
   );
+  return imageOf(client, urls, purpose, { response, url }, opened, running);
+}
+
+/** What the errors of the download of an image say. */
+export function imagePurpose(notFoundHint: string | undefined): Purpose {
+  return { what: 'download', unavailable: 'Image URL unavailable', notFoundHint };
+}
+
+/**
+ * The image that a server has begun to send.
+ *
+ * @param opened is aborted when the image is disposed of
+ * @param running of `opened` and of the caller
+ */
+export function imageOf(
+  client: DownloadClient,
+  urls: readonly URL[],
+  purpose: Purpose,
+  { response, url }: { readonly response: HttpResponse; readonly url: URL },
+  opened: AbortController,
+  running: AbortSignal,
+): Image {
   const others = urls.filter((other) => other !== url);
   return {
     origin: url.href,
@@ -130,7 +152,7 @@ async function getWithRetries(client: DownloadClient, urls: readonly URL[], sign
   }
 }
 
-function discarded(response: HttpResponse, error: Error): Error {
+export function discarded(response: HttpResponse, error: Error): Error {
   response.discard();
   return error;
 }
@@ -139,10 +161,11 @@ function insecureRedirectError(): NotFoundError {
   return new NotFoundError('a redirect leads through plain HTTP, which can be tampered with');
 }
 
-type Purpose = Pick<SmallFile, 'what' | 'unavailable' | 'notFoundHint'>;
+/** For the errors of a download. */
+export type Purpose = Pick<SmallFile, 'what' | 'unavailable' | 'notFoundHint'>;
 
 /** Runs `action`. Its error is described with the URLs and with what the person can do. */
-async function withExplanation<T>(
+export async function withExplanation<T>(
   client: DownloadClient,
   urls: readonly URL[],
   purpose: Purpose,
@@ -157,7 +180,7 @@ async function withExplanation<T>(
   }
 }
 
-async function* bytesWithExplanation(
+export async function* bytesWithExplanation(
   client: DownloadClient,
   urls: readonly URL[],
   purpose: Purpose,

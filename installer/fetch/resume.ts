@@ -6,7 +6,7 @@ import { FileChangedError, NotFoundError, TransientStatusError, TruncatedError }
 import { createRetryPolicy, describeFailure, isTransient, isTransientStatus } from './retry.ts';
 
 /** Distinguishes one state of a file on a server from another. */
-interface FileIdentity {
+export interface FileIdentity {
   /** The URL that the values below come from. */
   readonly url: URL;
   readonly sizeBytes: number | undefined;
@@ -59,7 +59,7 @@ export async function* resumingBody(
 }
 
 /** Adds the position in the file to a failure while reading the body. */
-function withPosition(failure: unknown, positionBytes: number, { sizeBytes }: FileIdentity): unknown {
+export function withPosition(failure: unknown, positionBytes: number, { sizeBytes }: FileIdentity): unknown {
   if (!isTransient(failure)) return failure;
   const message = `${describeFailure(failure)} after ${positionBytes} of ${sizeBytes ?? 'an unknown number of'} bytes`;
   return new TruncatedError(message, { cause: failure });
@@ -71,7 +71,7 @@ export function announcedSizeBytes(response: HttpResponse): number | undefined {
   return length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined;
 }
 
-function identityOf(response: HttpResponse, url: URL): FileIdentity {
+export function identityOf(response: HttpResponse, url: URL): FileIdentity {
   const { etag, 'last-modified': lastModified } = response.headers;
   // If-Range compares strongly. A weak tag says "about the same", which is not enough to join two
   // halves.
@@ -110,16 +110,53 @@ function startOf(response: HttpResponse, url: URL, identity: FileIdentity, posit
     return 0;
   }
   if (response.status === 206) {
-    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers['content-range'] ?? '');
-    if (range === null) throw new TruncatedError('the server sent a part of the file without its range');
-    const [, start, total] = range;
-    requireSame(identity, { ...identityOf(response, url), sizeBytes: total === '*' ? undefined : Number(total) });
-    if (Number(start) > positionBytes)
-      throw new TruncatedError(`the server sent the file from byte ${start}, not from byte ${positionBytes}`);
-    return Number(start);
+    const { startBytes, sizeBytes } = requirePart(response);
+    requireSame(identity, { ...identityOf(response, url), sizeBytes });
+    requireStart(startBytes, positionBytes, startBytes <= positionBytes);
+    return startBytes;
   }
-  if (response.status === 416) throw new FileChangedError('the file is now shorter than what was read of it', url);
-  throw statusError(response);
+  throw partError(response, url);
+}
+
+/** @throws {TruncatedError} a part with another start cannot be used */
+export function requireStart(startBytes: number, positionBytes: number, isUsable: boolean): void {
+  if (isUsable) return;
+  throw new TruncatedError(`the server sent the file from byte ${startBytes}, not from byte ${positionBytes}`);
+}
+
+/** The error for a response to a request of a range that has neither the file nor a part of it. */
+export function partError(response: HttpResponse, url: URL): Error {
+  if (response.status === 416) return new FileChangedError('the file is now shorter than what was read of it', url);
+  return statusError(response);
+}
+
+/** What a response of status 206 has. */
+export interface Part {
+  readonly startBytes: number;
+  /** Offset of the first byte after it. */
+  readonly endBytes: number;
+  /** Of the whole file, if the server says. */
+  readonly sizeBytes: number | undefined;
+}
+
+/** By `Content-Range` (RFC 9110, section 14.4); `undefined`: there is none, or no valid one. */
+export function partOf(response: HttpResponse): Part | undefined {
+  const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.headers['content-range'] ?? '');
+  if (range === null) return undefined;
+  const [, first, last, total] = range;
+  const part = {
+    startBytes: Number(first),
+    endBytes: Number(last) + 1,
+    sizeBytes: total === '*' ? undefined : Number(total),
+  };
+  return part.startBytes < part.endBytes && part.endBytes <= (part.sizeBytes ?? Infinity) ? part : undefined;
+}
+
+/** @throws {TruncatedError} the response does not say which part of the file it is */
+export function requirePart(response: HttpResponse): Part {
+  const part = partOf(response);
+  if (part === undefined) throw new TruncatedError('the server sent a part of the file without its range');
+  return part;
 }
 
 /**
@@ -128,7 +165,7 @@ function startOf(response: HttpResponse, url: URL, identity: FileIdentity, posit
  * compared. Mirrors tag and date their copies each in its own way, so between two of them the
  * length decides.
  */
-function requireSame(before: FileIdentity, after: FileIdentity): void {
+export function requireSame(before: FileIdentity, after: FileIdentity): void {
   const equal = (a: unknown, b: unknown) => (a === undefined || b === undefined ? undefined : a === b);
   const matches = [equal(before.etag, after.etag), equal(before.lastModified, after.lastModified)];
   const sameSize = equal(before.sizeBytes, after.sizeBytes);

@@ -331,6 +331,20 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
       'hint: a certificate by an authority of the own',
     'check the network, name resolution and proxy': 'hint: no connection',
   },
+  'fetch/file-access.ts': {
+    'read the image': 'what: a file of this machine',
+    'it is not a regular file': 'a directory or a device as image file',
+    'it is empty': 'an empty image file',
+    'give the path of an image file': 'hint: a path that is no image file',
+    'it changed meanwhile': 'another program writes the image file',
+    'try again when no other program writes it': 'hint: another program writes the image file',
+  },
+  'fetch/ranges.ts': {
+    'the connection ended': 'the body was shorter than announced',
+    'the server sent more than the range that it names': 'a broken server',
+    'the server sent the whole file instead of a part of it': 'a server that sends parts only sometimes',
+    'the server announced … bytes for bytes … to …': 'a broken server',
+  },
   'fetch/resume.ts': {
     'the connection ended': 'the body was shorter than announced',
     '… after … of … bytes': 'how far the download had come',
@@ -347,6 +361,13 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '… (tried …)': 'the last attempt, with how many there were',
     ' in … s (attempt … of …)': 'warning: trying again',
     'the connection broke': 'the connection broke, in place of the code of the system',
+  },
+  'fetch/stream-access.ts': {
+    'byte … is needed after byte …': 'why: the data of a qcow2 image is not in the order of the disk',
+  },
+  'fetch/verified-access.ts': {
+    'it is not the same when it is read again': 'the file was replaced after its checksum was verified',
+    'read the image': 'what: a file of this machine',
   },
   'download.ts': {
     'another file was put in the place of the download': '-D in a directory that others can write to',

@@ -27,6 +27,8 @@ export interface Fault {
    * says so.
    */
   readonly shiftRangeBytes?: number;
+  /** Names this range instead of the one that it sends; an empty text names none. */
+  readonly contentRange?: string;
   /** Leaves out `Content-Length` (chunked transfer). */
   readonly hideLength?: boolean;
   /**
@@ -48,6 +50,8 @@ export interface MirrorFileOptions {
   readonly etag?: string | undefined;
   /** Default: a fixed day. `undefined` sends none. */
   readonly lastModified?: string | undefined;
+  /** False: always the whole file, as the simplest servers. Default: true. */
+  readonly ranges?: boolean;
 }
 
 /**
@@ -69,6 +73,7 @@ interface StoredFile {
   readonly bytes: Uint8Array;
   readonly etag: string | undefined;
   readonly lastModified: string | undefined;
+  readonly ranges: boolean;
 }
 
 /** @param address of loopback to listen on. Default: 127.0.0.1. */
@@ -105,7 +110,7 @@ export async function startMirror(address = '127.0.0.1'): Promise<Mirror> {
       const etag =
         'etag' in options ? options.etag : `"${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}"`;
       const lastModified = 'lastModified' in options ? options.lastModified : 'Tue, 04 Mar 2025 10:00:00 GMT';
-      files.set(path, { bytes, etag, lastModified });
+      files.set(path, { bytes, etag, lastModified, ranges: options.ranges !== false });
     },
     remove(path) {
       files.delete(path);
@@ -139,20 +144,21 @@ function answer(
     response.writeHead(fault.status ?? 404).end('no\n');
     return;
   }
-  const headers: http.OutgoingHttpHeaders = { 'content-type': 'application/octet-stream', 'accept-ranges': 'bytes' };
+  const headers: http.OutgoingHttpHeaders = { 'content-type': 'application/octet-stream' };
+  if (file.ranges) headers['accept-ranges'] = 'bytes';
   if (file.etag !== undefined) headers.etag = file.etag;
   if (file.lastModified !== undefined) headers['last-modified'] = file.lastModified;
-  const startBytes = fault.ignoreRange === true ? undefined : askedStart(request, file);
-  if (startBytes !== undefined && startBytes >= file.bytes.length) {
+  const asked = fault.ignoreRange === true ? undefined : askedRange(request, file);
+  if (asked !== undefined && asked.start >= file.bytes.length) {
     response.writeHead(416, { 'content-range': `bytes */${file.bytes.length}` }).end();
     return;
   }
-  const from = startBytes === undefined ? 0 : startBytes + (fault.shiftRangeBytes ?? 0);
-  const body = file.bytes.subarray(from);
+  const from = asked === undefined ? 0 : asked.start + (fault.shiftRangeBytes ?? 0);
+  const body = file.bytes.subarray(from, asked?.end);
   if (fault.hideLength !== true) headers['content-length'] = body.length;
-  if (startBytes !== undefined)
-    headers['content-range'] = `bytes ${from}-${file.bytes.length - 1}/${file.bytes.length}`;
-  response.writeHead(startBytes === undefined ? 200 : 206, headers);
+  if (asked !== undefined && fault.contentRange !== '')
+    headers['content-range'] = fault.contentRange ?? `bytes ${from}-${from + body.length - 1}/${file.bytes.length}`;
+  response.writeHead(asked === undefined ? 200 : 206, headers);
   if (request.method === 'HEAD') {
     response.end();
     return;
@@ -174,11 +180,12 @@ function sendBody(request: http.IncomingMessage, response: http.ServerResponse, 
   }
 }
 
-/** First byte asked for, when the range is to be honoured (RFC 9110 §13.1.5 for If-Range). */
-function askedStart(request: http.IncomingMessage, file: StoredFile): number | undefined {
-  const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
-  if (range === null) return undefined;
+/** What is asked for, when the range is to be honoured (RFC 9110 §13.1.5 for If-Range). */
+function askedRange(request: http.IncomingMessage, file: StoredFile): { start: number; end?: number } | undefined {
+  const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+  if (range === null || !file.ranges) return undefined;
   const ifRange = request.headers['if-range'];
   if (ifRange !== undefined && ifRange !== file.etag && ifRange !== file.lastModified) return undefined;
-  return Number(range[1]);
+  const [, first, last] = range;
+  return last === '' ? { start: Number(first) } : { start: Number(first), end: Number(last) + 1 };
 }
