@@ -258,8 +258,9 @@ figures: setup build initramfs images os-image ## Run the demo and the benchmark
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
-fuzz: node_modules/.package-lock.json system-packages ## Compare the decoders of bzip2 and deflate with bzip2 and zlib on random files for FUZZ_SECONDS, a minute without
+fuzz: node_modules/.package-lock.json system-packages ## Compare the decoders of bzip2, deflate and qcow2 with bzip2, zlib and qemu-img on random files, for FUZZ_SECONDS (a minute) and again for qcow2
 	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/decompress/fuzz.ts --seconds $(FUZZ_SECONDS)
+	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/qcow2/fuzz.ts --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
 check: node_modules/.package-lock.json ## Types, lint, unused files and exports

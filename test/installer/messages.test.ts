@@ -252,9 +252,14 @@ const groundFloor = ['errors', 'net', 'tools'];
 
 /**
  * Texts of several words that are shown to people otherwise: by --help, as what is being done, or
- * as what is wrong with a config (tested there).
+ * as what is wrong with a config or an image (tested there).
  */
-const elsewhere = [/^options\.ts$/, /^image2disk\/variables\.ts$/, /^decompress\//, /^configure\/ignition\/(?!check)/];
+const elsewhere = [
+  /^options\.ts$/,
+  /^image2disk\/variables\.ts$/,
+  /^(decompress|qcow2)\//,
+  /^configure\/ignition\/(?!check)/,
+];
 
 /** Each text of the sources that is part of a message, by file. */
 async function collectTexts(): Promise<Record<string, string[]>> {
