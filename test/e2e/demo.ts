@@ -3,7 +3,7 @@
  * from a tink server, runs the actions as containers, has an operating system on its disk, reboots,
  * and lets the key of its configuration log in.
  *
- *     node test/e2e/demo.ts [--template blog|seed|standard] [--firmware bios|uefi] \
+ *     node test/e2e/demo.ts [--template blog|seed|standard|image2disk] [--firmware bios|uefi] \
  *       [--dialect v0.1|v0.2|v0.7|v0.9|current] [--finish reboot|kexec] [--memory MIB]
  *
  * `DEMO_JSON=path` also writes what happened as JSON. Needs root; what it installs and boots must
@@ -53,16 +53,19 @@ process.exitCode = options['inside-with-tap'] === undefined ? await main() : awa
 function readOptions() {
   const { template, firmware, dialect, finish, memory } = z
     .object({
-      template: z.enum(['blog', 'seed', 'standard']),
+      template: z.enum(['blog', 'seed', 'standard', 'image2disk']),
       firmware: z.enum(['bios', 'uefi']),
       dialect: z.enum(SERVER_DIALECTS).optional(),
       finish: z.enum(['reboot', 'kexec']).optional(),
       memory: z.coerce.number().int().positive(),
     })
     .parse(options);
-  const workflow = { blog: () => blogWorkflow(finish ?? 'reboot'), seed: seedWorkflow, standard: standardWorkflow }[
-    template
-  ]();
+  const workflow = {
+    blog: () => blogWorkflow(finish ?? 'reboot'),
+    seed: seedWorkflow,
+    standard: () => standardWorkflow('original'),
+    image2disk: () => standardWorkflow('ours'),
+  }[template]();
   if (dialect !== undefined && !workflow.dialects.includes(dialect)) {
     throw new Error(`--template ${template} is for servers of ${workflow.dialects.join(', ')}, not ${dialect}`);
   }

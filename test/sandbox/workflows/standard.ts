@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { busyboxImage } from '../busybox-image.ts';
 import { internetAddress } from '../network.ts';
+import { readOciArchive } from '../oci-archive.ts';
 import { startRegistry } from '../registry.ts';
 import { seedIgnition } from '../seed.ts';
 import { waitdaemonImage } from '../waitdaemon.ts';
@@ -26,8 +29,11 @@ const disk = '/dev/vdb';
  * github.com/jacobweinstock/waitdaemon). In place of the Internet, the sandbox's DNS sends the
  * public registries' names to one of the sandbox, which the boot image trusts by
  * `nibs_registry_ca=`.
+ *
+ * @param writer what writes the image: the original's action, or that of `make images`, which also
+ * gets the hash of the image
  */
-export function standardWorkflow(): SandboxWorkflow {
+export function standardWorkflow(writer: 'original' | 'ours'): SandboxWorkflow {
   return {
     actions: ['stream-image', 'write-config', 'reboot'],
     dialects: ['current', 'v0.9'],
@@ -42,7 +48,8 @@ export function standardWorkflow(): SandboxWorkflow {
           anonymous: true,
         }),
       );
-      await registry.push('tinkerbell/actions/image2disk', await image2disk());
+      const ours = () => readOciArchive(join(root, 'build/image2disk.oci.tar'));
+      await registry.push('tinkerbell/actions/image2disk', await (writer === 'ours' ? ours() : image2disk()));
       await registry.push('tinkerbell/actions/writefile', await writefile());
       await registry.push('jacobweinstock/waitdaemon', await waitdaemonImage());
       await registry.push('libpod/alpine', await busyboxImage());
@@ -54,7 +61,12 @@ export function standardWorkflow(): SandboxWorkflow {
         createWriteStream(image),
       );
       const key = await makeLoginKey(directory);
-      const template = render(`http://${address}/disk.raw.gz`, seedIgnition(key.public));
+      const text = render(`http://${address}/disk.raw.gz`, seedIgnition(key.public));
+      const hash = createHash('sha256')
+        .update(await readFile(image))
+        .digest('hex');
+      const template =
+        writer === 'ours' ? text.replace('COMPRESSED: true', `COMPRESSED: true\n          IMG_SHA256: ${hash}`) : text;
       const authorities = publicRegistries.map((name) => `${name}=http://${address}/workflow/ca.pem`);
       return {
         id: tink.createWorkflow(tink.createTemplate('standard', template), { device_1: machine.mac }),
