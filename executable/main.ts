@@ -11,6 +11,7 @@ const programs = {
     (await loadAgent()).main(args, { name: 'tink-worker', build: version }),
   'flatcar-install': async (args: readonly string[]) => (await loadInstaller()).main(args, process.env),
   image2disk: async (args: readonly string[]) => (await loadInstaller()).image2disk(args, process.env),
+  qemuimg2disk: async (args: readonly string[]) => (await loadInstaller()).image2disk(args, process.env),
   oci2disk: async (args: readonly string[]) => (await loadInstaller()).image2disk(args, process.env),
   'nibs-report': async (args: readonly string[]) => (await loadAgent()).report(args),
 } as const;

@@ -28,7 +28,7 @@ import { layOutSite, readSiteSource, type SiteLayout } from './site.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-const links = ['flatcar-install', 'image2disk', 'oci2disk', 'tink-agent', 'tink-worker'];
+const links = ['flatcar-install', 'image2disk', 'oci2disk', 'qemuimg2disk', 'tink-agent', 'tink-worker'];
 
 const { values } = parseArgs({
   options: {

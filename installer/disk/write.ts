@@ -27,6 +27,8 @@ export interface WriteOptions {
    * it fits the disk. Default: `gpt`.
    */
   readonly content?: 'gpt' | 'any' | undefined;
+  /** Size of the image in bytes, if it is known. It is compared with that of the disk at once. */
+  readonly imageBytes?: number | undefined;
   /** Move the backup of the GPT, if there is one, to the end of the disk. Default: false. */
   readonly growTable?: boolean | undefined;
   /** Called with what is odd about an image, but no reason to refuse it. */
@@ -95,6 +97,7 @@ export async function writeImage(
 ): Promise<WrittenImage> {
   const writer = new ImageWriter(disk, options);
   try {
+    if ((options.imageBytes ?? 0) > disk.sizeBytes) throw tooLarge(disk, options.imageBytes ?? 0);
     for await (const extent of extents) await writer.add(extent);
     return await writer.finish();
   } catch (error) {

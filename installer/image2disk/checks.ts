@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
-import { InstallError, UntrustedError } from '../errors.ts';
+import { InstallError } from '../errors.ts';
 import type { DownloadClient } from '../fetch/client.ts';
 import { fetchSmallFile } from '../fetch/fetch.ts';
 import type { Hash } from '../plan.ts';
 import type { Report } from '../progress.ts';
 import { embeddedRevocations, type KeySource, keyFileSource } from '../signing-key.ts';
 import { createVerifier, describeSigner } from '../verify.ts';
+import { describeHash, watchHash } from '../watch-hash.ts';
 import type { Settings, SignatureSettings } from './settings.ts';
 
 /** Checks an image while it is read. */
@@ -42,37 +42,25 @@ export async function prepareChecks(
   context: CheckContext,
 ): Promise<Check[]> {
   const { client, report, signal } = context;
-  const checks = hashes.map((hash) => checkHash(hash));
+  const checks = hashes.map((hash) => checkHash(hash, name));
   if (checksumUrl !== undefined) {
     if (checksumUrl.protocol === 'http:')
       report.warn(`${checksumUrl.href} comes over plain HTTP: who can change the image can change its hash, too`);
     const file = { what: 'download the hashes', maxBytes: maxSumsBytes };
     const text = new TextDecoder().decode(await fetchSmallFile(client, [checksumUrl], file, signal));
-    checks.push(checkHash(findHash(text, name, checksumUrl)));
+    checks.push(checkHash(findHash(text, name, checksumUrl), name));
   }
   if (signature !== undefined) checks.push(await checkSignature(signature, context));
   return checks;
 }
 
-function checkHash({ algorithm, digest }: Hash): Check {
-  const hash = createHash(algorithm);
-  const name = algorithm === 'sha256' ? 'SHA-256' : 'SHA-512';
+function checkHash(hash: Hash, origin: string): Check {
+  const watcher = watchHash(hash, origin);
   return {
-    async *watch(source) {
-      for await (const chunk of source) {
-        hash.update(chunk);
-        yield chunk;
-      }
-    },
+    watch: (source) => watcher.watch(source),
     async verified() {
-      const found = hash.digest('hex');
-      if (found === digest) return `The ${name} hash is right`;
-      throw new UntrustedError({
-        what: 'verify',
-        target: 'the image',
-        why: `its ${name} hash is ${found}, not ${digest}`,
-        hint: 'the download is damaged, or the server has another image: check the hash and IMG_URL',
-      });
+      await watcher.verified();
+      return `Good hash ${describeHash(hash)}`;
     },
   };
 }

@@ -57,6 +57,7 @@ export function readSettings(
 ): Settings {
   const flag = (name: string) => readFlag(name, environment[name], onOdd);
   const number = (name: string, fallback: number) => readNumber(name, environment[name], fallback, onOdd);
+  checkFormat(environment, onOdd);
   return {
     image: readOrigin(required('IMG_URL', environment), environment, flag('SKIP_VERIFY') !== true),
     target: readTarget(required('DEST_DISK', environment), environment, waitSeconds),
@@ -69,6 +70,13 @@ export function readSettings(
     readBack: flag('READ_BACK') === true,
     growTable: flag('GROW_GPT') === true,
   };
+}
+
+/** Variables of `qemuimg2disk`, which hands them to qemu-img. */
+function checkFormat({ FORMAT: format = '', EXTRA_ARGS: args = '' }: Environment, onOdd: (message: string) => void) {
+  if (!['', 'raw', 'host_device'].includes(format))
+    throw wrong('FORMAT', format, 'only raw and host_device can be written', 'leave it out');
+  if (args !== '') onOdd('EXTRA_ARGS is not used: there is no qemu-img');
 }
 
 /** The words of Go's strconv.ParseBool, which the original uses. */

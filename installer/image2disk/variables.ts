@@ -13,6 +13,8 @@ export const variables: readonly (readonly [name: string, text: string])[] = [
   ['REGISTRY_USERNAME', 'login at the registry'],
   ['REGISTRY_PASSWORD', 'login at the registry'],
   ['SKIP_VERIFY', 'accept any certificate of the registry: default false'],
+  ['FORMAT', 'what qemuimg2disk writes: only raw or host_device'],
+  ['EXTRA_ARGS', 'options that qemuimg2disk has for qemu-img: not used'],
   ['IMG_SHA256', 'hash of the image as it is transferred'],
   ['IMG_SHA512', 'hash of the image as it is transferred'],
   ['IMG_CHECKSUM_URL', 'URL of a file with the hash of the image, in the form of SHA256SUMS or SHA512SUMS'],

@@ -421,15 +421,20 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   'image2disk/checks.ts': {
     '… comes over plain HTTP: who can change the image can change its hash, too': 'IMG_CHECKSUM_URL',
     'download the hashes': 'what: IMG_CHECKSUM_URL',
-    'The … hash is right': 'a line of progress: IMG_SHA256, IMG_SHA512, IMG_CHECKSUM_URL',
-    'its … hash is …, not …': 'another image than that of the hash',
-    'the download is damaged, or the server has another image: check the hash and IMG_URL': 'hint: the same',
+    'Good hash …': 'a line of progress: IMG_SHA256, IMG_SHA512, IMG_CHECKSUM_URL',
     'download the signature': 'what: IMG_SIG_URL',
     'IMG_SIG_URL is given without a key': 'IMG_SIG_URL',
     'give the public key in IMG_SIG_KEY: its text, or the path of a file with it': 'hint: IMG_SIG_URL',
     'has no SHA-256 or SHA-512 hash of …': 'IMG_CHECKSUM_URL: a file of other images',
     'has several hashes of …': 'IMG_CHECKSUM_URL: images with the same name',
     'give the hash itself in IMG_SHA256 or IMG_SHA512': 'hint: IMG_CHECKSUM_URL',
+  },
+  'image2disk/content.ts': {
+    'COMPRESSED is true, but the image is not compressed: it is written as it is': 'COMPRESSED',
+    'COMPRESSED is not true, but the image is compressed with …: it is decompressed': 'COMPRESSED',
+    'the name ends in …, but the image is compressed with …: it is decompressed as that': 'a wrong name',
+    'what is compressed in it is compressed again, with …': 'an image that was compressed twice',
+    'COMPRESSED is false, but the image is a qcow2 image: the disk in it is written': 'COMPRESSED',
   },
   'image2disk/main.ts': {
     'IMAGE2DISK - Cloud image streamer': "the original's first line",
@@ -458,6 +463,9 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   'image2disk/settings.ts': {
     '…=… is neither true nor false, so it is false': 'a wrong value, which the original takes so, too',
     '…=… is no number from 1 to 999999, so it is …': 'a wrong value, which the original takes so, too',
+    'only raw and host_device can be written': 'FORMAT',
+    'leave it out': 'hint: FORMAT',
+    'EXTRA_ARGS is not used: there is no qemu-img': 'EXTRA_ARGS',
     '… is not set': 'IMG_URL or DEST_DISK',
     'give … in the environment of the action; see --help': 'hint: the same',
     'it is no URL of HTTP': 'IMG_URL, IMG_CHECKSUM_URL, IMG_SIG_URL',
@@ -480,11 +488,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   },
   'image2disk/write-image.ts': {
     'the image has no partition table (GPT), so GROW_GPT does nothing': 'GROW_GPT',
-    'COMPRESSED is true, but the image is not compressed: it is written as it is': 'COMPRESSED',
-    'COMPRESSED is not true, but the image is compressed with …: it is decompressed': 'COMPRESSED',
-    'the name ends in …, but the image is compressed with …: it is decompressed as that': 'a wrong name',
     '…; trying another host': 'a mirror of a registry with wrong content',
-    'what is compressed in it is compressed again, with …': 'an image that was compressed twice',
   },
   'interrupts.ts': {
     'interrupted by …': 'interrupted before anything was written',

@@ -212,8 +212,8 @@ test('hashes, a file of hashes and a signature are checked', async () => {
   assert.equal(ran.exitCode, 0, ran.stdout);
   await assertHas(disk, images.mbr);
   const messages = ran.lines.map(({ msg }) => msg ?? '');
-  assert.equal(messages.filter((message) => message === 'The SHA-256 hash is right').length, 2);
-  assert.ok(messages.includes('The SHA-512 hash is right'));
+  assert.equal(messages.filter((message) => message === `Good hash sha256-${sha256}`).length, 2);
+  assert.ok(messages.includes(`Good hash sha512-${sha512}`));
   assert.ok(messages.some((message) => message.startsWith('Good signature by ')));
 });
 
@@ -224,7 +224,7 @@ const faults: Readonly<
   'a wrong hash': {
     bytes: () => compressed(images.mbr, 'gz'),
     environment: { IMG_SHA256: '12'.repeat(32) },
-    why: /its SHA-256 hash is [0-9a-f]{64}, not (12){32} .*; the disk was left without a partition table/,
+    why: /its hash is sha256-[0-9a-f]{64}, not the one that is given .*; the disk was left without a partition table/,
   },
   // The original says that this was successful.
   'a cut file': {
@@ -299,6 +299,77 @@ for (const [title, { bytes, environment = {}, size = diskBytes, why }] of Object
     );
   });
 }
+
+/** Makes a qcow2 image of the image with a GPT. */
+async function qcow2(...options: readonly string[]): Promise<Buffer> {
+  const path = join(directory, 'image.qcow2');
+  await execa('qemu-img', ['convert', '-O', 'qcow2', ...options, join(directory, 'gpt'), path]);
+  return await readFile(path);
+}
+
+test('the disk in a qcow2 image is written; only its data is read', async () => {
+  const bytes = await qcow2();
+  mirror.put('/image.qcow2', bytes);
+  await using disk = await dirtyDisk();
+  const before = mirror.requests.length;
+  const ran = await run({ IMG_URL: `${mirror.url}/image.qcow2`, DEST_DISK: disk.path });
+  assert.equal(ran.exitCode, 0, ran.stdout);
+  await assertHas(disk, images.gpt);
+  assert.ok(
+    ran.lines.some(({ msg }) => /qcow2; what is read: only what has data$/.test(msg ?? '')),
+    ran.stdout,
+  );
+  assert.ok(mirror.requests.slice(before).some(({ range }) => range !== undefined));
+});
+
+for (const [how, options] of [
+  ['in the order of the disk', []],
+  ['compressed', ['-c']],
+] as const) {
+  test(`a qcow2 image is verified, ${how}`, async () => {
+    const bytes = await qcow2(...options);
+    mirror.put('/image.qcow2', bytes);
+    const hash = createHash('sha256').update(bytes).digest('hex');
+    await using disk = await dirtyDisk();
+    const settings = { IMG_URL: `${mirror.url}/image.qcow2`, DEST_DISK: disk.path };
+    const wrong = await run({ ...settings, IMG_SHA256: '12'.repeat(32) });
+    assert.equal(wrong.exitCode, 1);
+    assert.match(wrong.lines.at(-1)?.['err'] ?? '', /its hash is sha256-/);
+    assert.ok((await readFile(disk.path)).subarray(0, mebibyte).every((byte) => byte === 0 || byte === 0xa5));
+    const ran = await run({ ...settings, IMG_SHA256: hash });
+    assert.equal(ran.exitCode, 0, ran.stdout);
+    assert.ok(ran.lines.some(({ msg }) => msg === `Good hash sha256-${hash}`));
+    assert.ok((await readFile(disk.path)).subarray(0, imageBytes).equals(images.gpt));
+  });
+}
+
+test('a qcow2 image from a server without ranges, from a file, and one that is too large', async () => {
+  const bytes = await qcow2();
+  mirror.put('/image.qcow2', bytes);
+  mirror.fail('/image.qcow2', { ignoreRange: true });
+  await using disk = await dirtyDisk();
+  const streamed = await run({ IMG_URL: `${mirror.url}/image.qcow2`, DEST_DISK: disk.path });
+  assert.equal(streamed.exitCode, 0, streamed.stdout);
+  assert.ok(
+    streamed.lines.some(({ msg }) => /what is read: once, in order$/.test(msg ?? '')),
+    streamed.stdout,
+  );
+  await assertHas(disk, images.gpt);
+
+  await using other = await dirtyDisk();
+  const local = await run({ IMG_URL: join(directory, 'image.qcow2'), DEST_DISK: other.path, COMPRESSED: 'false' });
+  assert.equal(local.exitCode, 0, local.stdout);
+  await assertHas(other, images.gpt);
+  assert.ok(local.lines.some(({ msg }) => msg?.includes('the image is a qcow2 image: the disk in it is written')));
+
+  await using small = await dirtyDisk(16 * mebibyte);
+  const refused = await run({ IMG_URL: `${mirror.url}/image.qcow2`, DEST_DISK: small.path });
+  assert.match(refused.lines.at(-1)?.['err'] ?? '', /the image has 25165824 bytes and the disk only 16777216/);
+  assert.ok(
+    (await readFile(small.path)).every((byte) => byte === 0xa5),
+    'the disk is as it was',
+  );
+});
 
 test('a disk in use is refused', async () => {
   await using disk = await createLoopDevice({ sizeBytes: diskBytes });

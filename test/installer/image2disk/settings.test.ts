@@ -91,6 +91,7 @@ const refusals: readonly (readonly [environment: Record<string, string>, why: Re
   [{ ...image, IMG_URL: '/a/b http://c/d' }, /it is no URL of HTTP/],
   [{ ...image, DEST_DISK: 'sda' }, /'sda' is no condition/],
   [{ ...image, DEST_DISK: 'colour=red' }, /'colour' is none of/],
+  [{ ...image, FORMAT: 'qcow2' }, /only raw and host_device can be written/],
   [{ ...image, IMG_SHA256: 'abc' }, /it does not have 64 hexadecimal digits/],
   [{ ...image, IMG_SHA512: 'a'.repeat(64) }, /it does not have 128 hexadecimal digits/],
   [{ ...image, IMG_CHECKSUM_URL: 'SHA256SUMS' }, /it is no URL of HTTP/],
