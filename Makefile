@@ -233,7 +233,7 @@ test-packages: system-packages ## The Debian packages of build/release (make rel
 	test/hosts/packages.sh build/release
 
 .PHONY: bench
-bench: bench-agent bench-decompress bench-install bench-boot ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
+bench: bench-agent bench-decompress bench-install bench-image bench-boot ## Speed side by side with the native tools; BENCH_JSON=path also writes rows as JSON
 
 .PHONY: bench-decompress
 bench-decompress: setup build ## Decoding an image: ours, lbzip2, bzip2
@@ -250,6 +250,10 @@ bench-boot: setup build initramfs ## From the start of the kernel to the first a
 .PHONY: bench-install
 bench-install: setup build ## Installing an image: ours, wget with lbzip2 or bzip2; BENCH=--quick for a small one
 	$(NODE) test/bench/install.ts $(BENCH)
+
+.PHONY: bench-image
+bench-image: setup build ## Writing an image: our image2disk, the original of Tinkerbell (built with Go, or IMAGE2DISK=path); BENCH=--quick for a small one
+	$(NODE) test/bench/image.ts $(BENCH)
 
 # For example FIGURES='--only agent,install'; the other parts keep the figures of the run before.
 .PHONY: figures

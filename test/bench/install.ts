@@ -13,7 +13,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -22,19 +22,12 @@ import { bzip2 } from '../../installer/decompress/bzip2/bzip2.ts';
 import { openDisk } from '../../installer/disk/device.ts';
 import { createDownloadClient } from '../../installer/fetch/client.ts';
 import { fetchImage } from '../../installer/fetch/fetch.ts';
-import { makeFlatcarImage, todaysSizes } from '../sandbox/flatcar-layout.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';
 import { imageFile, publish } from '../sandbox/signed-release.ts';
-import { createGpg } from '../sandbox/signing.ts';
-import { alone, type Row, writeRows } from './rows.ts';
-
-interface Sample {
-  readonly wallSeconds: number;
-  readonly cpuSeconds: number;
-  readonly peakBytes: number;
-  readonly writtenBytes: number;
-}
+import { provideRelease } from './release.ts';
+import { alone, writeRows } from './rows.ts';
+import { compare, median, type Sample, takeTimes } from './samples.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const executable = join(root, 'build/flatcar-install');
@@ -54,7 +47,7 @@ const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupt.abort());
 const execa = start({ cancelSignal: interrupt.signal });
 
-const folder = await provideRelease();
+const folder = await provideRelease({ isQuick: values.quick, signal: interrupt.signal });
 const work = await mkdtemp(join(tmpdir(), 'bench-install-'));
 try {
   await using mirror = await startMirror();
@@ -107,35 +100,6 @@ try {
   await rm(work, { recursive: true });
 }
 
-/**
- * The image, raw and compressed, its signature and the key.
- * @returns their directory
- */
-async function provideRelease(): Promise<string> {
-  const made = join(root, 'build/cache/bench', values.quick ? 'quick-1' : 'flatcar-1');
-  if (
-    await access(join(made, 'key.asc')).then(
-      () => true,
-      () => false,
-    )
-  )
-    return made;
-  const unfinished = `${made}.unfinished`;
-  await rm(unfinished, { recursive: true, force: true });
-  await mkdir(unfinished, { recursive: true });
-  const path = join(unfinished, 'image.bin');
-  const sizes = values.quick ? { ROOT: 600, 'USR-A': 64 } : todaysSizes;
-  await makeFlatcarImage({ path, sizes, usrBytes: values.quick ? 40e6 : 500e6 });
-  await execa('lbzip2', ['-9', '--keep', path]);
-  await using gpg = await createGpg();
-  const primary = await gpg.createPrimary('release', { algorithm: 'rsa3072' });
-  const subkey = await gpg.addSubkey(primary, { algorithm: 'rsa3072' });
-  await writeFile(`${path}.bz2.sig`, await gpg.sign(await readFile(`${path}.bz2`), [subkey]));
-  await writeFile(join(unfinished, 'key.asc'), await gpg.exportKeys(primary));
-  await rename(unfinished, made);
-  return made;
-}
-
 /** One installation onto a new disk. */
 async function measure(install: (disk: LoopDevice) => Promise<void>, imageBytes: number, check: boolean) {
   await using disk = await createLoopDevice({ sizeBytes: imageBytes + 64 * mebibyte, directory: values.disks });
@@ -143,7 +107,7 @@ async function measure(install: (disk: LoopDevice) => Promise<void>, imageBytes:
   await install(disk);
   const wallSeconds = (performance.now() - start) / 1000;
   const writtenBytes = (await stat(disk.backingPath)).blocks * 512;
-  const used = await takeTimes();
+  const used = await takeTimes(work);
   if (check) await execa('cmp', ['-n', String(imageBytes), disk.path, join(folder, 'image.bin')]);
   return { wallSeconds, ...used, writtenBytes };
 }
@@ -165,31 +129,6 @@ async function pipeline(decoder: string, url: string, disk: LoopDevice): Promise
     rm "$WORK/fifo"`;
   const env = { WORK: work, DISK: disk.path, URL: url, SIGNATURE: signature };
   await execa('bash', ['-euo', 'pipefail', '-c', script], { env });
-}
-
-/** Adds up what time(1) wrote since the last call. */
-async function takeTimes(): Promise<Pick<Sample, 'cpuSeconds' | 'peakBytes'>> {
-  let [cpuSeconds, peakBytes] = [0, 0];
-  for (const name of (await readdir(work)).filter((file) => file.endsWith('.time'))) {
-    const line = (await readFile(join(work, name), 'utf8')).trim().split('\n').at(-1) ?? '';
-    const [user = Number.NaN, system = 0, peakKibibytes = 0] = line.split(' ').map(Number);
-    cpuSeconds += user + system;
-    peakBytes += peakKibibytes * 1024;
-    await rm(join(work, name));
-  }
-  return { cpuSeconds, peakBytes };
-}
-
-/** Each figure's median of its own: what else runs on the machine disturbs them separately. */
-function median(samples: readonly Sample[]): Sample {
-  const middle = (figure: (sample: Sample) => number) =>
-    samples.map(figure).sort((a, b) => a - b)[Math.floor((samples.length - 1) / 2)] ?? Number.NaN;
-  return {
-    wallSeconds: middle((sample) => sample.wallSeconds),
-    cpuSeconds: middle((sample) => sample.cpuSeconds),
-    peakBytes: middle((sample) => sample.peakBytes),
-    writtenBytes: middle((sample) => sample.writtenBytes),
-  };
 }
 
 function showTable(medians: Readonly<Record<string, Sample>>): void {
@@ -254,23 +193,4 @@ async function secondsOf(action: () => Promise<void>): Promise<number> {
   const start = performance.now();
   await action();
   return (performance.now() - start) / 1000;
-}
-
-function compare(bench: string, medians: Readonly<Record<string, Sample>>, name: string): Row[] {
-  const own = medians[name];
-  if (own === undefined) return [];
-  return Object.entries(medians)
-    .filter(([rival]) => !rival.startsWith('ours'))
-    .flatMap(([rival, sample]) => {
-      const row = (metric: string, unit: Row['unit'], ours: number, rivalValue: number) => ({
-        ...{ bench, metric, unit, ours, rival, rivalValue },
-        ratio: ours / rivalValue,
-      });
-      return [
-        row('wall', 's', own.wallSeconds, sample.wallSeconds),
-        row('cpu', 's', own.cpuSeconds, sample.cpuSeconds),
-        row('peak_rss', 'bytes', own.peakBytes, sample.peakBytes),
-        row('bytes_written', 'bytes', own.writtenBytes, sample.writtenBytes),
-      ];
-    });
 }
