@@ -124,6 +124,7 @@ export const ownCode: readonly string[] = [
   'test/architecture/error-names.test.ts',
   'test/bench/go-agents.test.ts',
   'test/docs/architecture.test.ts',
+  'test/docs/commands.test.ts',
   'test/docs/comments.test.ts',
   'test/docs/documents.test.ts',
   'test/docs/invariants.test.ts',
