@@ -188,9 +188,14 @@ async function checkWithoutBytes(packet: SignaturePacket, { openpgp, ring, now }
   if (hashAlgorithm === null || openpgp.config.rejectMessageHashAlgorithms.has(hashAlgorithm)) {
     throw new SignatureError(`its hash algorithm is too weak`);
   }
+  if (signatureType === openpgp.enums.signature.text) {
+    throw new SignatureError('it is a signature of a text (gpg --textmode), in which line ends do not count');
+  }
   if (version !== 4 || signatureType !== openpgp.enums.signature.binary || created === null) {
     throw new SignatureError('it is not a version 4 signature of a binary file');
   }
+  const curve = [key, ...key.getKeys(keyId)].map(curveOf).find((name) => unsupportedCurve.test(name));
+  if (curve !== undefined) throw new SignatureError(`its key ${keyName} is on the curve ${curve}, ${instead}`);
   if (created > now) {
     throw new SignatureError(
       `it was made at ${created.toISOString()}, but the clock of this machine says ${now.toISOString()} (set the clock)`,
@@ -207,6 +212,15 @@ async function checkWithoutBytes(packet: SignaturePacket, { openpgp, ring, now }
     if (await isRevoked(openpgp, key, keyId)) throw new RevokedKeyError(`its key ${keyName} was revoked`);
     throw new SignatureError(`its key ${keyName} was not valid when it was made: ${reasonOf(cause)}`, { cause });
   }
+}
+
+/** Those for which the OpenPGP library needs a package that it does not bring. */
+const unsupportedCurve = /^(?:brainpool|secp256k1)/;
+const instead = 'which is not supported: sign with RSA, Ed25519 or ECDSA on a curve of NIST';
+
+/** @returns empty for keys without a curve */
+function curveOf(key: Pick<Key, 'getAlgorithmInfo'>): string {
+  return key.getAlgorithmInfo().curve ?? '';
 }
 
 function describe(refusals: readonly Error[], failures: readonly InstallError[], { origins }: KeyRing): string {

@@ -605,7 +605,11 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'there is no signature in it': 'OpenPGP of another kind',
     'it is signed by key …, which is not in …': 'an image by another signer, or a key older than the image',
     'its hash algorithm is too weak': 'SHA-1, MD5',
-    'it is not a version 4 signature of a binary file': 'a signature of a text',
+    'it is a signature of a text (gpg --textmode), in which line ends do not count': 'a signature of a text',
+    'its key … is on the curve …, …': 'a key on a curve of brainpool, or on secp256k1',
+    'which is not supported: sign with RSA, Ed25519 or ECDSA on a curve of NIST':
+      'a key on a curve of brainpool, or on secp256k1',
+    'it is not a version 4 signature of a binary file': 'a signature of another kind',
     'it was made at …, but the clock of this machine says … (set the clock)': 'a machine whose clock is wrong',
     'its key … was revoked': 'a revoked subkey or key',
     'its key … was not valid when it was made: …': 'made before or after the time of the key',

@@ -46,6 +46,12 @@ export function startInstaller(
   return execa(process.execPath, [...program, ...args], { reject: false, env, cwd, stripFinalNewline: false });
 }
 
+/** Runs the built executable. */
+export function runExecutable(args: readonly string[], cwd: string) {
+  const program = join(import.meta.dirname, '../../build/flatcar-install');
+  return execa(program, args, { reject: false, cwd, stripFinalNewline: false });
+}
+
 /** Reads a file of a disk's OEM partition (btrfs) without mounting it. */
 export async function readOemFile(disk: { readonly path: string }, name: string): Promise<string> {
   const work = await mkdtemp(join(tmpdir(), 'nibs-oem-'));

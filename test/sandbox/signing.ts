@@ -47,7 +47,7 @@ export interface Gpg extends AsyncDisposable {
 
 export interface KeyOptions {
   /** Default: ed25519. */
-  readonly algorithm?: 'ed25519' | 'rsa2048' | 'rsa3072' | 'nistp256/ecdsa';
+  readonly algorithm?: 'ed25519' | 'dsa2048' | `rsa${2048 | 3072}` | `${string}/ecdsa`;
   /** What a primary key may do besides certifying. Default: nothing. */
   readonly usage?: 'cert' | 'cert,sign';
   /** gpg's notation: `1y`, `never`. Default: never. */
@@ -60,6 +60,8 @@ export interface SignOptions {
   readonly at?: string;
   readonly armor?: boolean;
   readonly digest?: 'SHA1' | 'SHA256' | 'SHA512';
+  /** Of a text, whose line ends do not count. Default: false. */
+  readonly textMode?: boolean;
 }
 
 export async function createGpg(): Promise<Gpg> {
@@ -128,9 +130,9 @@ export async function createGpg(): Promise<Gpg> {
     async expireSubkey(primary, subkey, moment) {
       await gpg([...at(moment), '--quick-set-expire', primary, 'seconds=1', subkey]);
     },
-    async sign(bytes, signers, { armor = false, digest = 'SHA512', ...options } = {}) {
+    async sign(bytes, signers, { armor = false, digest = 'SHA512', textMode = false, ...options } = {}) {
       const users = signers.flatMap((signer) => ['--local-user', `${signer}!`]);
-      const form = armor ? ['--armor'] : [];
+      const form = [...(armor ? ['--armor'] : []), ...(textMode ? ['--textmode'] : [])];
       const { stdout } = await gpg(
         [...at(options.at), ...form, '--digest-algo', digest, ...users, '--detach-sign'],
         bytes,
