@@ -157,6 +157,20 @@ const manifestSchema = z.object({
   layers: z.array(z.object({ digest: z.string() })),
 });
 
+/**
+ * Asks again as engines do: docker-registry sometimes answers 500 while it takes a blob from its
+ * origin for another machine.
+ */
+async function downloadBlob(url: string): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await download(url);
+    } catch (error) {
+      if (attempt === 5) throw error;
+    }
+  }
+}
+
 /** Asks as an engine does: HEAD and GET of the manifest, then configuration and layers. */
 async function pullAsEngine(registry: string, name: string, accept: string): Promise<string[]> {
   const url = `http://${registry}/v2/${name}`;
@@ -165,7 +179,7 @@ async function pullAsEngine(registry: string, name: string, accept: string): Pro
   const response = await fetch(`${url}/manifests/latest`, { headers: { accept } });
   const { config, layers } = manifestSchema.parse(await response.json());
   const blobs = [config, ...layers].map(({ digest }) => digest);
-  const read = await Promise.all(blobs.map((digest) => download(`${url}/blobs/${digest}`)));
+  const read = await Promise.all(blobs.map((digest) => downloadBlob(`${url}/blobs/${digest}`)));
   assert.deepEqual(
     read,
     blobs.map((digest) => digest.replace('sha256:', '')),
