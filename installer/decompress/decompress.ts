@@ -3,7 +3,7 @@ import { bzip2 } from './bzip2/bzip2.ts';
 import { type Format, formatOf, magicBytes } from './format.ts';
 import { gzip } from './gzip.ts';
 import { wholePages } from './pages.ts';
-import { xz } from './xz.ts';
+import { xz } from './xz/xz.ts';
 import { zstd } from './zstd.ts';
 
 export interface DecompressOptions {

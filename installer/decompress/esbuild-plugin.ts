@@ -1,8 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
-
-const folder = import.meta.dirname;
 
 /**
  * Makes a bundle of one file able to decode images: modules that start or read another file of the
@@ -14,12 +12,12 @@ export function decompressPlugin(): Plugin {
   return {
     name: 'decompress',
     setup({ onLoad }) {
-      onLoad({ filter: /[/\\]decompress[/\\]bzip2[/\\]start-worker\.ts$/ }, async () => ({
+      onLoad({ filter: /[/\\]decompress[/\\](bzip2|xz)[/\\]start-worker\.ts$/ }, async ({ path }) => ({
         loader: 'ts',
-        resolveDir: join(folder, 'bzip2'),
+        resolveDir: dirname(path),
         contents: `
           import { Worker } from 'node:worker_threads';
-          const code = ${JSON.stringify(await workerCode())};
+          const code = ${JSON.stringify(await workerCode(dirname(path)))};
           export const startWorker = (workerData) => new Worker(code, { eval: true, workerData });`,
       }));
       onLoad({ filter: /[/\\]decompress[/\\]liblzma-binary\.ts$/ }, async () => {
@@ -35,9 +33,9 @@ export function decompressPlugin(): Plugin {
 }
 
 /** The decoding thread and all it imports, as one CommonJS script. */
-async function workerCode(): Promise<string> {
+async function workerCode(format: string): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [join(folder, 'bzip2/worker.ts')],
+    entryPoints: [join(format, 'worker.ts')],
     bundle: true,
     platform: 'node',
     format: 'cjs',

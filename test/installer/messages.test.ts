@@ -46,7 +46,10 @@ before(async () => {
     'dictionary.zst': Buffer.from('28b52ffd210500010000', 'hex'),
     'long.zst': Buffer.from('28b52ffd0090010000', 'hex'),
     // Of `xz --lzma2=dict=512MiB`.
-    'dictionary.xz': Buffer.from('fd377a585a000004e6d6b44602002101220000008240acdc01000261626300002776271a', 'hex'),
+    'dictionary.xz': Buffer.from(
+      'fd377a585a000004e6d6b44602002101220000008240acdc01000261626300002776271a4a09d82c00011b030b2fb9101fb6f37d010000000004595a',
+      'hex',
+    ),
     'cut.gz': gzipSync(Buffer.alloc(2 * mebibyte, 'x')).subarray(0, 30),
   };
   for (const [name, content] of Object.entries(images)) await writeFile(join(directory, name), content);

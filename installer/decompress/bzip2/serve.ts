@@ -33,9 +33,11 @@ function load(kernel: Kernel, { parts }: DecodeRequest): void {
   }
 }
 
-class CancelledError extends Error {}
+/** The reader gave the request up. */
+export class CancelledError extends Error {}
 
-class Mailbox {
+/** Messages between a decoding thread and its pool. */
+export class Mailbox {
   readonly #port: MessagePort;
   readonly #requests: DecodeRequest[] = [];
   readonly #buffers: ArrayBuffer[] = [];
