@@ -1,12 +1,11 @@
-import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { PlacedFileError, readPlacedFile } from '../files/read-placed-file.ts';
 import type { Action, Outcome } from './action/action.ts';
+import { fileSystem, type JournalFile, type JournalStorage } from './journal-storage.ts';
 
 /** The journal cannot be read or written. */
 export class JournalError extends OperationError {
@@ -121,27 +120,29 @@ const fileName = 'journal.jsonl';
  * damaged lines are skipped; the damaged file is kept as `journal.jsonl.damaged-<milliseconds>`.
  *
  * @param onDamage called with a message that says what is damaged and where the file is kept
+ * @param storage Default: the file system.
  * @throws {JournalError} when the directory or the file cannot be used
  */
 export async function openJournal(
   directory: string,
   onDamage: (message: string) => void,
   clock: Clock = systemClock,
+  storage: JournalStorage = fileSystem,
 ): Promise<Journal> {
   const path = join(directory, fileName);
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const content = await readIfPresent(path);
+    await storage.makeDirectory(directory);
+    const content = await storage.read(path);
     const { state, damagedLines } = replay(content);
     if (damagedLines.length > 0) {
       const aside = `${path}.damaged-${clock.now().getTime()}`;
-      await copyFile(path, aside);
+      await storage.copy(path, aside);
       onDamage(
         `${path} is damaged in line ${damagedLines.join(', ')}; it is kept as ${aside}, and the journal continues with the readable lines`,
       );
     }
     // The file is always rewritten: that removes an incomplete line and keeps everything else.
-    return new FileJournal(path, state, await rewrite(path, state));
+    return new FileJournal(storage, path, state, await rewrite(storage, path, state));
   } catch (error) {
     const hint = 'is the state directory writable?';
     throw new JournalError({ what: 'open the journal', target: path, why: reasonOf(error), hint, cause: error });
@@ -149,15 +150,17 @@ export async function openJournal(
 }
 
 class FileJournal implements Journal {
+  readonly #storage: JournalStorage;
   readonly #path: string;
   readonly #state: State;
-  #file: FileHandle;
+  #file: JournalFile;
   /**
    * After a failed write the end of the file is unknown; it is rewritten before the next record.
    */
   #intact = true;
 
-  constructor(path: string, state: State, file: FileHandle) {
+  constructor(storage: JournalStorage, path: string, state: State, file: JournalFile) {
+    this.#storage = storage;
     this.#path = path;
     this.#state = state;
     this.#file = file;
@@ -220,7 +223,7 @@ class FileJournal implements Journal {
     try {
       if (!this.#intact) await this.#rewrite();
       this.#intact = false;
-      await this.#file.appendFile(line(entry));
+      await this.#file.append(line(entry));
       await this.#file.sync();
       this.#intact = true;
     } catch (error) {
@@ -232,23 +235,12 @@ class FileJournal implements Journal {
   }
 
   async #rewrite(): Promise<void> {
-    const file = await rewrite(this.#path, this.#state);
+    // If it fails after the rename, the file that is open is no longer the one in the directory.
+    this.#intact = false;
+    const file = await rewrite(this.#storage, this.#path, this.#state);
     await this.#file.close();
     this.#file = file;
     this.#intact = true;
-  }
-}
-
-/** It is compacted when a workflow ends, and has some hundred bytes for each action. */
-const maxJournalBytes = 256 * 1024 * 1024;
-
-async function readIfPresent(path: string): Promise<string> {
-  try {
-    return (await readPlacedFile(path, maxJournalBytes)).toString('utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    if (error instanceof PlacedFileError) throw new Error(`it ${error.message}`, { cause: error });
-    throw error;
   }
 }
 
@@ -339,16 +331,14 @@ function reportable(action: ActionRecord): Action {
 /**
  * Writes the shortest file with this state, by way of a temporary file; returns it open at its end.
  */
-async function rewrite(path: string, state: State): Promise<FileHandle> {
+async function rewrite(storage: JournalStorage, path: string, state: State): Promise<JournalFile> {
   const unfinished = `${path}.new`;
-  // Not through a link, should the directory be one that others can write to.
-  await rm(unfinished, { force: true });
-  const file = await open(unfinished, 'wx', 0o600);
+  const file = await storage.create(unfinished);
   try {
-    await file.writeFile(recordsOf(state).map(line).join(''));
+    await file.append(recordsOf(state).map(line).join(''));
     await file.sync();
-    await rename(unfinished, path);
-    await syncDirectory(path);
+    await storage.rename(unfinished, path);
+    await storage.syncDirectory(join(path, '..'));
   } catch (error) {
     await file.close();
     throw error;
@@ -369,14 +359,4 @@ function recordsOf(state: State): JournalRecord[] {
 
 function line(entry: JournalRecord): string {
   return `${JSON.stringify(entry)}\n`;
-}
-
-/** Syncs the directory: a rename is a change of the directory, not of the file. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(join(path, '..'), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

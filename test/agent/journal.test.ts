@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Action, Outcome, Verdict } from '../../agent/action/action.ts';
 import { type Journal, JournalError, openJournal } from '../../agent/journal.ts';
+import { fileSystem, type JournalStorage } from '../../agent/journal-storage.ts';
+import { systemClock } from '../../clock/system.ts';
 
 let directory: string;
 const file = () => join(directory, 'journal.jsonl');
@@ -194,6 +196,26 @@ describe('compact()', () => {
     await journal.started(second, at);
     assert.equal(await reopened((journal) => journal.stateOf(second).kind), 'started');
   });
+});
+
+test('records after a compaction that failed once the new file was in place are in the new file', async () => {
+  let fails = false;
+  const storage: JournalStorage = {
+    ...fileSystem,
+    async syncDirectory(path) {
+      if (fails) throw new Error('EIO: i/o error');
+      await fileSystem.syncDirectory(path);
+    },
+  };
+  await using journal = await openJournal(directory, noDamage, systemClock, storage);
+  await journal.ended(first, outcomeOf('SUCCESS'));
+  await journal.acknowledged(first, true);
+  fails = true;
+  await assert.rejects(journal.compact(undefined), /EIO/);
+  fails = false;
+  const current = actionOf('w2', '0');
+  await journal.ended(current, outcomeOf('SUCCESS'));
+  assert.deepEqual(await reopened((journal) => journal.stateOf(current).kind), 'ended');
 });
 
 describe('damage', () => {
