@@ -266,6 +266,12 @@ fuzz: node_modules/.package-lock.json system-packages ## Compare the decoders of
 	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/decompress/fuzz.ts --seconds $(FUZZ_SECONDS)
 	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/qcow2/fuzz.ts --seconds $(FUZZ_SECONDS)
 
+# Settings are in the environment, as make passes them on.
+export SEED DAYS MISSING_SYNC TORTURE_JSON
+.PHONY: torture
+torture: node_modules/.package-lock.json ## The agent simulated with faults of network, disk, engine and power, by seed: DAYS=10000 simulated days from SEED=1; TORTURE_JSON=path writes a row of JSON; MISSING_SYNC=record leaves out a sync of the journal, which must be found
+	$(NODE) test/torture/main.ts
+
 .PHONY: check
 check: node_modules/.package-lock.json ## Types, lint, unused files and exports
 	$(NODE) --run check

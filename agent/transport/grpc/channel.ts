@@ -82,6 +82,9 @@ export class RpcError extends TransportError {
   }
 }
 
+/** Calls to a server, as {@link Channel} makes them over a connection. */
+export type RpcChannel = Pick<Channel, 'clock' | 'call' | 'collect' | typeof Symbol.asyncDispose>;
+
 const defaultRpcTimeoutSeconds = 20;
 
 /**

@@ -11,11 +11,11 @@ import type { AgentAttributes } from '../../hardware/attributes.ts';
 import { acceptAction } from '../accept-action.ts';
 import { toMessage } from '../message.ts';
 import { type Acknowledgement, type CancelState, type Next, type Transport, TransportError } from '../transport.ts';
-import { type Channel, RpcError } from './channel.ts';
+import { type RpcChannel, RpcError } from './channel.ts';
 
 export interface CurrentTransportOptions {
   /** Stays the caller's to dispose of. */
-  readonly channel: Channel;
+  readonly channel: RpcChannel;
   /** What the template names as worker, letter by letter. */
   readonly workerId: string;
   /** Tells what the machine consists of; called once. Default: the server is not told. */

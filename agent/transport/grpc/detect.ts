@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { WorkflowServiceDefinition } from '../../../proto/tink.pb.ts';
-import { type Channel, RpcError } from './channel.ts';
+import { type RpcChannel, RpcError } from './channel.ts';
 import { type Dialect, protocolProfiles } from './dialect.ts';
 
 /**
@@ -13,7 +13,7 @@ import { type Dialect, protocolProfiles } from './dialect.ts';
  *
  * @throws {RpcError} the server is unreachable or refuses the request; the reason of `signal`
  */
-export async function detectDialect(channel: Channel, workerId: string, signal: AbortSignal): Promise<Dialect> {
+export async function detectDialect(channel: RpcChannel, workerId: string, signal: AbortSignal): Promise<Dialect> {
   const asked = new Set<string>();
   for (const { service, dialect } of protocolProfiles) {
     if (asked.has(service)) continue;

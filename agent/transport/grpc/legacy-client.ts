@@ -7,8 +7,7 @@ import {
   WorkflowServiceDefinition,
 } from '../../../proto/tink.pb.ts';
 import type { Action } from '../../action/action.ts';
-import type { Channel } from './channel.ts';
-import { RpcError } from './channel.ts';
+import { type RpcChannel, RpcError } from './channel.ts';
 import { type ActionProgress, type LegacyDialect, type ProtocolProfile, profileOf, progressOf } from './dialect.ts';
 import type { WorkflowProgress } from './standing.ts';
 
@@ -46,13 +45,13 @@ export interface Overview {
  * is.
  */
 export class LegacyClient {
-  readonly #channel: Channel;
+  readonly #channel: RpcChannel;
   readonly #workerId: string;
   readonly #profile: ProtocolProfile;
   /** When the server said last that it has no list of all workflows. */
   #withoutListAt = Number.NEGATIVE_INFINITY;
 
-  constructor(channel: Channel, workerId: string, dialect: LegacyDialect) {
+  constructor(channel: RpcChannel, workerId: string, dialect: LegacyDialect) {
     this.#channel = channel;
     this.#workerId = workerId;
     this.#profile = profileOf(dialect);

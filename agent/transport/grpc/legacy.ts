@@ -6,7 +6,7 @@ import type { Action, Event } from '../../action/action.ts';
 import { acceptAction } from '../accept-action.ts';
 import { toMessage } from '../message.ts';
 import type { Acknowledgement, CancelState, Next, Transport } from '../transport.ts';
-import { type Channel, RpcError } from './channel.ts';
+import { type RpcChannel, RpcError } from './channel.ts';
 import type { LegacyDialect } from './dialect.ts';
 import { LegacyClient, type Overview, type Report } from './legacy-client.ts';
 import {
@@ -23,7 +23,7 @@ import { WorkflowData, type WorkflowDataOptions } from './workflow-data.ts';
 
 export interface LegacyTransportOptions {
   /** Stays the caller's to dispose of. */
-  readonly channel: Channel;
+  readonly channel: RpcChannel;
   /**
    * Who we are to the server: the UUID of the machine's hardware (up to v0.8 with PostgreSQL), or
    * what the template names as worker.

@@ -1,6 +1,6 @@
 import type { Action, Event } from '../../action/action.ts';
 import { type Acknowledgement, type CancelState, type Next, type Transport, TransportError } from '../transport.ts';
-import { Channel, type ChannelOptions } from './channel.ts';
+import { Channel, type ChannelOptions, type RpcChannel } from './channel.ts';
 import { type CurrentTransportOptions, createCurrentTransport } from './current.ts';
 import { detectDialect, isUnimplemented } from './detect.ts';
 import type { Dialect } from './dialect.ts';
@@ -27,6 +27,8 @@ export interface ServerTransportOptions extends Omit<ChannelOptions, 'tls'>, Omi
   readonly workflowData?: WorkflowDataOptions | undefined;
   /** Called with the dialect when it is detected and when it has changed. */
   readonly onDialect?: ((dialect: Dialect) => void) | undefined;
+  /** Makes the channel, which is closed with the transport. Default: a {@link Channel}. */
+  readonly openChannel?: ((options: ChannelOptions) => RpcChannel) | undefined;
 }
 
 /**
@@ -41,13 +43,13 @@ type Security = NonNullable<ChannelOptions['tls']>;
 
 interface Session {
   readonly dialect: Dialect;
-  readonly channel: Channel;
+  readonly channel: RpcChannel;
   readonly transport: Transport;
 }
 
 class ServerTransport implements Transport {
   readonly #options: ServerTransportOptions;
-  #channel: Channel | undefined;
+  #channel: RpcChannel | undefined;
   readonly #security: Security;
   #session: Session | undefined;
   #lastDialect: Dialect | undefined;
@@ -108,8 +110,9 @@ class ServerTransport implements Transport {
 
   /** Finds the dialect, unless it is configured, and the adapter for it. */
   async #openSession(signal: AbortSignal): Promise<Session> {
-    const { dialect: wanted = 'auto', workerId, onDialect } = this.#options;
-    this.#channel ??= new Channel({ ...this.#options, tls: this.#security });
+    const { dialect: wanted = 'auto', workerId, onDialect, openChannel } = this.#options;
+    const options = { ...this.#options, tls: this.#security };
+    this.#channel ??= openChannel?.(options) ?? new Channel(options);
     const channel = this.#channel;
     const dialect = wanted === 'auto' ? await detectDialect(channel, workerId, signal) : wanted;
     if (dialect !== this.#lastDialect) onDialect?.(dialect);

@@ -125,7 +125,7 @@ export interface ServiceOptions {
 }
 
 /** Adds the dialect's services to a gRPC server. */
-export function addServices(server: Server, options: ServiceOptions): void {
+export function addServices(server: Pick<Server, 'addService'>, options: ServiceOptions): void {
   const { dialect, records, servesAgain, around } = options;
   const names = NAMES[dialect];
   const add = serve(server, names.workflow, around);
@@ -308,7 +308,7 @@ interface Call<Request> {
   once(event: 'cancelled', listener: () => void): unknown;
 }
 
-function serve(server: Server, service: string, around: Around): Add {
+function serve(server: Pick<Server, 'addService'>, service: string, around: Around): Add {
   return (method, handle) => {
     type Request = ReturnType<typeof method.requestType.decode>;
     type Response = ReturnType<typeof method.responseType.decode>;
