@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { isSameVersion, isVersion, refuseOlder } from './age.ts';
 import { type Configuration, checkForRelease, readConfiguration, writeConfiguration } from './configuration.ts';
-import { createEfiEntry } from './configure/efi.ts';
+import { createEfiEntry, type KnownPartitions } from './configure/efi.ts';
 import { sweepPartitionMounts } from './configure/mount.ts';
 import { checkVersionProof, rehearseWrite } from './configure/rehearsal.ts';
 import { inspectRoom } from './configure/room.ts';
@@ -10,6 +10,8 @@ import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
 import type { PartitionTable } from './disk/gpt.ts';
+import { readPartitionGuids } from './disk/partition-guids.ts';
+import { listDisks } from './disk/select.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
 import { type WrittenImage, writeImage } from './disk/write.ts';
 import { InstallError } from './errors.ts';
@@ -74,6 +76,7 @@ export async function install(
   await using disk = await openTarget(plan.target, context);
   if (!plan.zeroOffload) disk.disableZeroOffload();
   await warnOfEarlierInstallations(disk.path, context);
+  const known = plan.configuration.uefiEntry ? await readKnownPartitions(disk, context) : undefined;
   disk.save(await findPartitionsToSave(disk, plan.saved, report, signal));
   disk.erase(warnOfMembers(disk, disk.saved, plan.target.wipeMembers, report));
   const release = await findRelease(plan, context);
@@ -92,7 +95,7 @@ export async function install(
 
   // From here on the disk can boot. An interrupt must not report it as failed.
   if (plan.reread) await rescanTable(disk, report);
-  if (plan.configuration.uefiEntry) await addEfiEntry(disk, release, report);
+  if (known !== undefined) await addEfiEntry(disk, release, known, report);
   const { sizeBytes: imageBytes, writtenBytes, zeroedBytes } = image;
   return {
     ...{ disk: disk.path, release, provenVersion: version, imageFile: plan.imageFile, imageUrl: plan.imageUrl?.href },
@@ -192,10 +195,17 @@ async function checkVersion(
   return version;
 }
 
-async function addEfiEntry(disk: TargetDisk, release: Release, report: Report): Promise<void> {
+/** Before the disk is changed: afterwards nothing tells which boot entries were of it. */
+async function readKnownPartitions(disk: TargetDisk, { clock, signal }: InstallContext): Promise<KnownPartitions> {
+  const disks = await listDisks(clock, signal);
+  const others = disks.filter(({ path, type, sizeBytes }) => path !== disk.path && type === 'disk' && sizeBytes > 0);
+  return { former: await readPartitionGuids([disk]), others: await readPartitionGuids(others) };
+}
+
+async function addEfiEntry(disk: TargetDisk, release: Release, known: KnownPartitions, report: Report): Promise<void> {
   report.phase('finish', 'Adding a boot entry to the firmware');
   try {
-    await createEfiEntry(disk, release);
+    await createEfiEntry(disk, release, known);
   } catch (cause) {
     const why = `${reasonOf(cause)}; the installation itself is complete`;
     throw new InstallError({

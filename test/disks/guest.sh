@@ -82,11 +82,52 @@ use() {
 	echo secret | cryptsetup open --key-file - "$opened" plain
 	one=$(disk 22000000000) two=$(disk 22100000256)
 	mdadm --create /dev/md101 --run --level=1 --raid-devices=2 --assume-clean "$one" "$two"
+
+	# Members where an image does not reach, with their superblocks at both ends of partitions.
+	far=$(disk 24000000000)
+	partition_far
+	for metadata in 1.0,1,2 0.90,3,4 1.2,5,6; do
+		IFS=, read -r version left right <<-END
+			$metadata
+		END
+		mdadm --create /dev/md102 --run --level=1 --raid-devices=2 --assume-clean --metadata "$version" \
+			"$(part "$far" "$left")" "$(part "$far" "$right")"
+		mdadm --stop /dev/md102
+	done
+	pvcreate "$(part "$far" 7)"
+	vgcreate far "$(part "$far" 7)"
+	echo secret | cryptsetup luksFormat --batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$(part "$far" 8)" -
+	make-bcache -B "$(part "$far" 9)"
+}
+
+# Nine partitions of 1 GiB each, from 2 GiB on.
+partition_far() {
+	{
+		echo 'label: gpt'
+		for number in 1 2 3 4 5 6 7 8 9; do echo "start=$((2097152 * (number + 1))), size=2097152"; done
+	} | sfdisk --quiet --wipe-partitions never "$far"
+	while [ ! -b "$(part "$far" 9)" ]; do sleep 0.1; done
+}
+
+# What the tools find on these partitions.
+members_far() {
+	for number in 1 2 3 4 5 6 7 8 9; do
+		device=$(part "$far" $number)
+		echo "$number wipefs: $(wipefs --noheadings --output TYPE "$device" | sort -u | tr '\n' ' ')"
+		[ -n "$(blkid --probe --output value --match-tag TYPE "$device")" ] && echo "$number blkid"
+		mdadm --examine "$device" >/dev/null 2>&1 && echo "$number mdadm"
+		pvs "$device" >/dev/null 2>&1 && echo "$number LVM"
+		cryptsetup isLuks "$device" && echo "$number LUKS"
+	done
 }
 
 say() {
 	echo "RESULT $1 $(base64 -w 0)"
 }
+
+case $(cat /proc/cmdline) in
+*test=boot-entries*) . /boot-entries.sh ;;
+esac
 
 use 2>&1
 flatcar-install --list-disks
@@ -100,5 +141,9 @@ for size in 15000000000 16000000000 17000000000 18000000000 19000000000 20000000
 	flatcar-install -y -d "$(disk $size)" 2>&1 | say "$size"
 done
 flatcar-install -y -d "$(disk 12000000000)" 2>&1 | say named
+members_far 2>&1 | say before
+flatcar-install -d "$far" -f /image.bin.bz2 --wipe-members 2>&1 | say erase
+partition_far
+members_far 2>&1 | say after
 echo DONE
 poweroff -f

@@ -1,10 +1,11 @@
 /**
  * A virtual machine with disks on SATA, NVMe, USB, SD and SCSI, in use by mdadm, LVM, LUKS, bcache,
  * multipath, loop devices, swap and another mount namespace, with the kernel of the boot image.
- * Compares what `flatcar-install --list-disks`, `-s` and `-d` say of them, and prints a table. The
- * exit code is 1 if one differs.
+ * Compares what `flatcar-install --list-disks`, `-s` and `-d` say of them, and what mdadm, LVM and
+ * wipefs find after `--wipe-members`, and prints a table. The exit code is 1 if one differs.
+ * Another machine, with UEFI, shows what `-u` makes of boot entries.
  *
- *     node test/disks/run.ts
+ *     node test/disks/run.ts [disks|boot-entries]
  *
  * Needs root, `make build initramfs`, and the tools of test/system-packages-disks.txt, which run in
  * the machine. The console is in build/test-disks.
@@ -14,20 +15,24 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { execa } from 'execa';
 import { architectureOf } from '../../debian/architecture.ts';
 import { fetchSystem } from '../../initramfs/system.ts';
+import { parseEfiEntries } from '../../installer/configure/efi.ts';
 import { table } from '../e2e/table.ts';
+import { makeFlatcarImage } from '../sandbox/flatcar-layout.ts';
 import { type MachineDisk, startMachine } from '../sandbox/machine.ts';
+import { compress } from '../sandbox/signed-release.ts';
 
 const build = resolve(import.meta.dirname, '../../build');
 const directory = join(build, 'test-disks');
 
 const programs = [
   ...['mdadm', 'lvm', 'cryptsetup', 'make-bcache', 'dmsetup', 'losetup', 'mount', 'umount', 'sfdisk', 'mke2fs'],
-  ...['mkswap', 'swapon', 'lsblk', 'blkid', 'unshare', 'blockdev', 'dash'],
+  ...['mkswap', 'swapon', 'lsblk', 'blkid', 'wipefs', 'fallocate', 'partx', 'unshare', 'blockdev', 'dash'],
+  'efibootmgr',
 ];
 const modules = [
   ...['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'ahci', 'nvme', 'xhci_pci', 'usb_storage', 'sdhci_pci'],
   ...['mmc_block', 'loop', 'ext4', 'btrfs', 'dm_mod', 'dm_crypt', 'dm_multipath', 'dm_service_time', 'raid1'],
-  ...['bcache', 'xts', 'aes_generic', 'algif_skcipher'],
+  ...['bcache', 'xts', 'aes_generic', 'algif_skcipher', 'efivarfs'],
 ];
 
 /** `device`: what `-d` says, if it is not asked for the list. `list`: the reason there. */
@@ -58,6 +63,12 @@ const rows: readonly Row[] = [
   use('LUKS, open', 21000000000, 'scsi', /held by \/dev\/mapper\/plain \(crypt\)/),
   use('RAID, active', 22000000000, 'scsi', /held by \/dev\/md101 \(raid1\)/),
   { what: 'RAID, active', bus: 'scsi', sizeBytes: 22100000256, list: /held by \/dev\/md101 \(raid1\)/ },
+  {
+    what: 'all of them, far',
+    bus: 'scsi',
+    sizeBytes: 24000000000,
+    list: /partition \S+1 .* Linux RAID .*--wipe-members/,
+  },
 ];
 
 function use(what: string, sizeBytes: number, bus: NonNullable<MachineDisk['bus']>, reason: RegExp): Row {
@@ -71,8 +82,25 @@ const calls: Readonly<Record<string, RegExp>> = {
   wipe: /^Warning: \S+: its partition \S+ has a signature of Linux RAID .*\n(.*\n)*Would install to \/dev\/sd\w+$/m,
   usb: /^Would install to \/dev\/sd\w+$/m,
   large: /^Would install to \/dev\/nvme0n1$/m,
-  named: /^Warning: \S+: its partition \S+ has a signature of Linux RAID \(linux_raid_member\), and is overwritten$/m,
+  named:
+    /^Warning: \S+: its partition \S+ has a signature of Linux RAID \(linux_raid_member\), and is overwritten as far as the image reaches \(--wipe-members erases it\)$/m,
+  before: lines(
+    ...[1, 2, 3, 4, 5, 6].flatMap((number) => [
+      `${number} wipefs: linux_raid_member`,
+      `${number} blkid`,
+      `${number} mdadm`,
+    ]),
+    ...['7 wipefs: LVM2_member', '7 blkid', '7 LVM', '8 wipefs: crypto_LUKS', '8 blkid', '8 LUKS'],
+    ...['9 wipefs: bcache', '9 blkid'],
+  ),
+  erase: /^Warning: \S+: its partition \S+9 has a signature of bcache \(bcache\), and is erased\n(.*\n)*Success! .*$/m,
+  after: lines(...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((number) => `${number} wipefs:`)),
 };
+
+/** These and no others. */
+function lines(...expected: readonly string[]): RegExp {
+  return new RegExp(`^${expected.map((line) => `${line.replaceAll('.', '\\.')} *\n`).join('')}$`);
+}
 
 const started = performance.now();
 process.exitCode = await main();
@@ -82,11 +110,72 @@ async function main(): Promise<number> {
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true });
   const initramfs = await makeInitramfs();
+  const wanted = process.argv.slice(2);
+  const parts = { disks: testDisks, 'boot-entries': testBootEntries };
+  let exitCode = 0;
+  for (const [name, run] of Object.entries(parts)) {
+    if (wanted.length === 0 || wanted.includes(name)) exitCode = Math.max(exitCode, await run(initramfs));
+  }
+  return exitCode;
+}
+
+/** What `-u` makes of the boot entries of a machine with UEFI. */
+async function testBootEntries(initramfs: string): Promise<number> {
+  const disks = await Promise.all(
+    [12000000000, 13000000000].map((sizeBytes, position) =>
+      makeDisk({ what: 'boot entries', bus: 'scsi', sizeBytes, list: /./ }, 100 + position),
+    ),
+  );
+  const results = await runMachine({ initramfs, disks, firmware: 'uefi', commandLine: 'test=boot-entries' });
+  const others = labelsInOrder(results.get('before') ?? '').filter((label) => !/^(Flatcar|debian)/.test(label));
+  const [lts, beta, stable, alpha] = ['lts', 'beta', 'stable', 'alpha'].map((one) => `Flatcar Container Linux ${one}`);
+  const expected: Readonly<Record<string, readonly (string | undefined)[]>> = {
+    before: [alpha, 'debian', lts],
+    once: [alpha, 'debian', stable],
+    // Of the two, the one that the firmware tried first has its place.
+    twice: [beta, alpha, 'debian'],
+  };
+  const lines = Object.entries(expected).map(([name, labels]) => {
+    const found = labelsInOrder(results.get(name) ?? '');
+    const isGood = found.join('\n') === [...labels, ...others].join('\n');
+    return [isGood ? 'good' : 'WRONG', `boot entries, ${name}`, found.join(', ')];
+  });
+  const said = results.get('install') ?? '';
+  lines.push([/^Success!/m.test(said) ? 'good' : 'WRONG', 'flatcar-install -u', said.trim().split('\n').at(-1) ?? '']);
+  process.stdout.write(table(['', 'asked', 'answer'], lines));
+  return lines.some(([verdict]) => verdict === 'WRONG') ? 1 : 0;
+}
+
+/** Of all entries: those in the boot order, and then any that it lacks. */
+function labelsInOrder(text: string): string[] {
+  const { order, entries } = parseEfiEntries(text);
+  const labelOf = (number: string) => entries.find((entry) => entry.number === number)?.label ?? `no ${number}`;
+  const rest = entries.filter(({ number }) => !order.includes(number));
+  return [...order.map(labelOf), ...rest.map(({ label }) => `${label} (not in the order)`)];
+}
+
+async function testDisks(initramfs: string): Promise<number> {
   const disks = await Promise.all(rows.map(makeDisk));
+  return compare(await runMachine({ initramfs, disks, firmware: 'bios', commandLine: '' }));
+}
+
+/** @returns what the machine printed, by name */
+async function runMachine({
+  initramfs,
+  disks,
+  firmware,
+  commandLine,
+}: {
+  readonly initramfs: string;
+  readonly disks: readonly MachineDisk[];
+  readonly firmware: 'bios' | 'uefi';
+  readonly commandLine: string;
+}): Promise<ReadonlyMap<string, string>> {
   const signal = AbortSignal.timeout(20 * 60 * 1000);
+  const kernel = join(build, 'vmlinuz-x86_64');
   await using machine = await startMachine({
-    ...{ name: 'machine', directory, memoryMiB: 3072, disks, endsOnReboot: true, signal },
-    boot: { kind: 'kernel', kernel: join(build, 'vmlinuz-x86_64'), initramfs, commandLine: 'console=ttyS0 panic=-1' },
+    ...{ name: `machine-${firmware}`, directory, memoryMiB: 3072, disks, endsOnReboot: true, firmware, signal },
+    boot: { kind: 'kernel', kernel, initramfs, commandLine: `console=ttyS0 panic=-1 ${commandLine}` },
   });
   await machine.console.waitForLine(/^DONE$/, { signal });
   const results = new Map<string, string>();
@@ -95,7 +184,7 @@ async function main(): Promise<number> {
     if (name !== undefined && encoded !== undefined) results.set(name, Buffer.from(encoded, 'base64').toString());
   }
   for (const { path } of disks) await rm(path);
-  return compare(results);
+  return results;
 }
 
 function compare(results: ReadonlyMap<string, string>): number {
@@ -131,15 +220,19 @@ async function makeInitramfs(): Promise<string> {
   const paths = await Promise.all(programs.map(findProgram));
   const executable = join(build, 'nibs-linux-x64');
   for (const path of paths) await place(path, join(root, 'usr/bin', basename(path)));
-  for (const name of ['pvcreate', 'vgcreate', 'lvcreate'])
+  for (const name of ['pvcreate', 'pvs', 'vgcreate', 'lvcreate'])
     await execa('ln', ['-s', 'lvm', join(root, 'usr/bin', name)]);
   await place(executable, join(root, 'usr/bin/flatcar-install'));
   await place('/bin/busybox', join(root, 'bin/busybox'));
   // Not busybox: that runs its own programs of these names.
   await execa('ln', ['-s', '/usr/bin/dash', join(root, 'bin/sh')]);
   for (const path of await librariesOf([...paths, executable])) await place(path, join(root, path));
+  await makeFlatcarImage({ path: join(root, 'image.bin') });
+  await compress(join(root, 'image.bin'));
+  await rm(join(root, 'image.bin'));
   await place(join(import.meta.dirname, 'guest.sh'), join(root, 'init'));
   await chmod(join(root, 'init'), 0o755);
+  await place(join(import.meta.dirname, 'boot-entries.sh'), join(root, 'boot-entries.sh'));
   await writeFile(join(root, 'modules'), `${(await placeModules(root)).join('\n')}\n`);
   const path = join(directory, 'initramfs');
   await execa('sh', ['-c', `cd ${root} && find . | cpio --quiet --create --format=newc >${path}`]);

@@ -117,7 +117,7 @@ async function writeRaidMember(disk: LoopDevice): Promise<void> {
 const workingEfi = 'echo "BootOrder: 0000"';
 
 test('flatcar-install -u has efibootmgr add an entry for the disk, when that is complete', async () => {
-  const seen = `[ $# -eq 0 ] || dd if="$3" bs=512 skip=1 count=1 status=none | head -c 8 >"$DIR/header"; ${workingEfi}`;
+  const seen = `[ "$1" != --create ] || dd if="$3" bs=512 skip=1 count=1 status=none | head -c 8 >"$DIR/header"; ${workingEfi}`;
   await using tools = await makeFakeTools({ efibootmgr: seen });
   await using disk = await createLoopDevice({ sizeBytes: release.imageBytes });
   const args = ['-d', disk.path, '-f', release.imagePath, '-u', '-B', 'amd64-usr', '-C', 'beta'];
@@ -125,10 +125,12 @@ test('flatcar-install -u has efibootmgr add an entry for the disk, when that is 
   assert.equal(ran.exitCode, 0, ran.stderr);
   assert.deepEqual(await tools.calls('efibootmgr'), [
     [],
+    ['-v'],
     [
       ...['--create', '--disk', disk.path, '--part', '1'],
       ...['--loader', '\\efi\\boot\\bootx64.efi', '--label', 'Flatcar Container Linux beta'],
     ],
+    ['-v'],
   ]);
   assert.equal(await readFile(join(tools.directory, 'header'), 'utf8'), 'EFI PART');
 });

@@ -81,7 +81,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'efibootmgr is not installed': '-u in a container without efibootmgr',
     'leave out -u; firmware that searches disks for boot loaders needs no entry':
       'hint: no entry can be added here, as on a machine started by a BIOS',
-    'Flatcar Container Linux …': 'name of the boot entry, as the original has it',
+    'Flatcar Container Linux ': 'name of the boot entry, as the original has it',
   },
   'configure/ignition/check.ts': {
     'in the merged config, …: …': 'an error that only the configs of several data URLs together have',

@@ -6,7 +6,12 @@ import { after, before, test } from 'node:test';
 import { execa } from 'execa';
 import { editBtrfs } from '../../../../installer/configure/btrfs-rewrite.ts';
 import { installCloudConfig } from '../../../../installer/configure/cloud-config.ts';
-import { createEfiEntry, efiEntryArguments } from '../../../../installer/configure/efi.ts';
+import {
+  createEfiEntry,
+  efiEntryArguments,
+  parseEfiEntries,
+  replaceInOrder,
+} from '../../../../installer/configure/efi.ts';
 import { ConfigurationError } from '../../../../installer/configure/errors.ts';
 import { installIgnition } from '../../../../installer/configure/ignition/install.ts';
 import { installNetworkUnits } from '../../../../installer/configure/network.ts';
@@ -313,8 +318,41 @@ test('efiEntryArguments() names disk, partition, loader and label as the origina
   );
 });
 
+const system = '3b1f5e66-1111-4222-8333-0123456789ab';
+
+test('parseEfiEntries() reads what versions of efibootmgr print', () => {
+  // Versions 17 and 18 of efibootmgr.
+  for (const file of ['/File(\\efi\\boot\\bootx64.efi)', '/\\efi\\boot\\bootx64.efi']) {
+    const text = [
+      ...['BootCurrent: 0003', 'Timeout: 0 seconds', 'BootOrder: 0003,0001,000a'],
+      `Boot0001* Flatcar Container Linux stable\tHD(1,GPT,${system.toUpperCase()},0x1000,0x40000)${file}`,
+      'Boot0003* UEFI PXEv4 (MAC:525400000001)\tPciRoot(0x0)/Pci(0x3,0x0)/MAC(525400000001,1)/IPv4(0.0.0.0)',
+      'Boot000A  debian',
+    ].join('\n');
+    assert.deepEqual(parseEfiEntries(text), {
+      order: ['0003', '0001', '000A'],
+      entries: [
+        { number: '0001', label: 'Flatcar Container Linux stable', partitionGuid: system },
+        { number: '0003', label: 'UEFI PXEv4 (MAC:525400000001)', partitionGuid: undefined },
+        { number: '000A', label: 'debian', partitionGuid: undefined },
+      ],
+    });
+  }
+  assert.deepEqual(parseEfiEntries('BootCurrent: 0000\n'), { order: [], entries: [] });
+});
+
+test('replaceInOrder() puts the new entry in the place of the first that it replaces, or first', () => {
+  const order = ['0001', '0002', '0003', '0004'];
+  assert.deepEqual(replaceInOrder(order, ['0002', '0004'], '0009'), ['0001', '0009', '0003']);
+  assert.deepEqual(replaceInOrder(['0001', '0002'], ['0007'], '0009'), ['0009', '0001', '0002']);
+  assert.deepEqual(replaceInOrder([], [], '0009'), ['0009']);
+});
+
+const release = { board: 'amd64-usr', channel: 'stable' };
+const none = { former: new Set<string>(), others: new Set<string>() };
+
 test('createEfiEntry() says so when the disk has no EFI partition', async () => {
   await using loop = await createLoopDevice({ sizeBytes: 4 * 1024 * 1024 });
   await using disk = await openDisk(loop.path);
-  await assert.rejects(createEfiEntry(disk, { board: 'amd64-usr', channel: 'stable' }), /it has no GPT/);
+  await assert.rejects(createEfiEntry(disk, release, none), /it has no GPT/);
 });
