@@ -42,6 +42,7 @@ const argumentBytes = 16 * 1024;
  * Reads or downloads the configs and checks them, because their errors would show only at first
  * boot. Also checks what else the configuration needs of this machine.
  * @param client for configs on servers; without it these are not checked
+ * @param onFile the disk is a file. Default: false
  * @throws {InstallError} a config cannot be read or is not usable
  */
 export async function readConfiguration(
@@ -49,7 +50,9 @@ export async function readConfiguration(
   client: DownloadClient | undefined,
   report: Report,
   signal: AbortSignal,
+  onFile = false,
 ): Promise<Configuration> {
+  if (onFile) refuseForFile(plan);
   const { kernelArguments } = plan;
   if (kernelArguments !== undefined) checkKernelArguments(kernelArguments);
   const { platform } = kernelArguments ?? {};
@@ -67,8 +70,24 @@ export async function readConfiguration(
     rootBytes:
       plan.copyNetwork || cloudConfig !== undefined ? (networkBytes ?? 0) + (cloudConfig?.length ?? 0) : undefined,
   };
-  const way = await rehearseConfiguration(needs, signal);
+  const way = await rehearseConfiguration(needs, signal, onFile);
   return { kernelArguments, ignition, cloudConfig, copyNetwork: plan.copyNetwork, way, needs };
+}
+
+/** What needs a mount, or is about the machine that this program runs on. */
+function refuseForFile({ cloudConfig, copyNetwork, uefiEntry }: ConfigurationPlan): void {
+  const options = [
+    ...(cloudConfig === undefined ? [] : ['-c']),
+    ...(copyNetwork ? ['-n'] : []),
+    ...(uefiEntry ? ['-u'] : []),
+  ];
+  if (options.length === 0) return;
+  throw new InstallError({
+    what: 'install to',
+    target: 'a file',
+    why: `${options.join(' and ')} ${options.length === 1 ? 'needs' : 'need'} a disk`,
+    hint: 'give the configuration with -i; or attach the file to a loop device (losetup), and give that with -d',
+  });
 }
 
 /** Writes it to a disk that has the image. The partition table need not be written yet. */

@@ -3,6 +3,7 @@ import { checkVersionProof, rehearseWrite } from './configure/rehearsal.ts';
 import { inspectRoom } from './configure/room.ts';
 import { decompress } from './decompress/decompress.ts';
 import { checkDisk } from './disk/device.ts';
+import { isImageFile } from './disk/image-file.ts';
 import type { SavedPartitions } from './disk/saved-partitions.ts';
 import type { Disk } from './disk/select.ts';
 import { readImageTable } from './disk/write.ts';
@@ -32,8 +33,9 @@ type DryRunContext = Omit<InstallContext, 'client'>;
  */
 export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise<string | undefined> {
   const { report, clock, signal } = context;
-  if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
-  const configuration = await readConfiguration(plan.configuration, undefined, report, signal);
+  const onFile = plan.target?.kind === 'device' && (await isImageFile(plan.target.path));
+  if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal, onFile);
+  const configuration = await readConfiguration(plan.configuration, undefined, report, signal, onFile);
   if (plan.imageFile === undefined) await checkRelease(plan, signal);
   else await requireImageFile(plan.imageFile);
   const noteUnchecked = (...further: readonly string[]) =>
@@ -42,9 +44,11 @@ export async function dryRun(plan: InstallPlan, context: DryRunContext): Promise
     noteUnchecked();
     return undefined;
   }
-  const { minBytes, never, wipeMembers } = plan.target;
-  const disk = await checkDisk(await chooseTarget(plan.target, context), { minBytes, never, clock, signal });
-  await warnOfEarlierInstallations(disk.path, context);
+  const { minBytes, never, wipeMembers, fileBytes } = plan.target;
+  const disk = await checkDisk(await chooseTarget(plan.target, context), {
+    ...{ minBytes, never, file: { sizeBytes: fileBytes }, clock, signal },
+  });
+  if (!onFile) await warnOfEarlierInstallations(disk.path, context);
   const saved = await findPartitionsToSave(disk, plan.saved, report, signal);
   warnOfMembers(disk, saved, wipeMembers, report);
   if (plan.imageFile === undefined) {

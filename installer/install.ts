@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import type { Clock } from '../clock/clock.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { isSameVersion, isVersion, refuseOlder } from './age.ts';
@@ -10,6 +11,7 @@ import { readWrittenVersion } from './configure/written-version.ts';
 import { decompress } from './decompress/decompress.ts';
 import { openDisk } from './disk/device.ts';
 import type { PartitionTable } from './disk/gpt.ts';
+import { isImageFile } from './disk/image-file.ts';
 import { readPartitionGuids } from './disk/partition-guids.ts';
 import { listDisks } from './disk/select.ts';
 import type { TargetDisk } from './disk/target-disk.ts';
@@ -71,11 +73,13 @@ export async function install(
 ): Promise<Installed> {
   const { client, report, signal } = context;
   await sweepPartitionMounts();
-  if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal);
-  const configuration = await readConfiguration(plan.configuration, client, report, signal);
+  const onFile = plan.target.kind === 'device' && (await isImageFile(plan.target.path));
+  if (plan.notOlderThan?.kind === 'version') await checkVersionProof(signal, onFile);
+  const configuration = await readConfiguration(plan.configuration, client, report, signal, onFile);
+  await refuseSource(plan);
   await using disk = await openTarget(plan.target, context);
   if (!plan.zeroOffload) disk.disableZeroOffload();
-  await warnOfEarlierInstallations(disk.path, context);
+  if (!disk.isFile) await warnOfEarlierInstallations(disk.path, context);
   const known = plan.configuration.uefiEntry ? await readKnownPartitions(disk, context) : undefined;
   disk.save(await findPartitionsToSave(disk, plan.saved, report, signal));
   disk.erase(warnOfMembers(disk, disk.saved, plan.target.wipeMembers, report));
@@ -94,7 +98,7 @@ export async function install(
   });
 
   // From here on the disk can boot. An interrupt must not report it as failed.
-  if (plan.reread) await rescanTable(disk, report);
+  if (plan.reread && !disk.isFile) await rescanTable(disk, report);
   if (known !== undefined) await addEfiEntry(disk, release, known, report);
   const { sizeBytes: imageBytes, writtenBytes, zeroedBytes } = image;
   return {
@@ -109,8 +113,21 @@ async function openTarget(target: Target, context: InstallContext): Promise<Targ
   const { report, clock, signal } = context;
   const path = await chooseTarget(target, context);
   if (target.kind === 'smallest') report.note(`Selected ${path}, the smallest unused disk`);
-  const { minBytes, never } = target;
-  return await openDisk(path, { minBytes, never, clock, signal });
+  const { minBytes, never, fileBytes } = target;
+  return await openDisk(path, { minBytes, never, file: { sizeBytes: fileBytes }, clock, signal });
+}
+
+/** A file that is read while it is written. */
+async function refuseSource({ imageFile, target }: InstallPlan): Promise<void> {
+  if (imageFile === undefined || target?.kind !== 'device') return;
+  const [image, disk] = await Promise.all([imageFile, target.path].map((path) => stat(path).catch(() => undefined)));
+  if (image === undefined || disk === undefined || image.dev !== disk.dev || image.ino !== disk.ino) return;
+  throw new InstallError({
+    what: 'install to',
+    target: target.path,
+    why: 'it is the image itself',
+    hint: 'give another file with -d',
+  });
 }
 
 async function findRelease(plan: InstallPlan, { client, signal, report }: InstallContext): Promise<Release> {

@@ -35,6 +35,8 @@ export interface Options {
   readonly dryRun?: boolean;
   readonly verbose?: boolean;
   readonly listDisks?: boolean;
+  /** Bytes that a new or grown image file gets. */
+  readonly size?: number;
   readonly minSize?: number;
   /** In order of preference. */
   readonly match?: readonly Hint[];
@@ -136,7 +138,8 @@ function buildCommand(defaults: ReleaseDefaults, site: SiteDefaults): Command {
     )
     .usage('-d DEVICE | -s | -D  [options]')
     .optionsGroup('Target:')
-    .option('-d, --device <device>', 'install to this disk')
+    .option('-d, --device <device>', 'install to this disk, or to this file, which needs no root')
+    .option('--size <size>', 'with -d: make the file, or let it grow, to this size, such as 10GiB', parseSize)
     .option('-s, --smallest', 'install to the smallest unused disk larger than 10 GB (overrides -d)')
     .option(
       '-I, --include-majors <numbers>',

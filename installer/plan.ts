@@ -44,6 +44,8 @@ export interface InstallPlan {
 }
 
 interface TargetLimits {
+  /** Size of the file, which may not exist. Default: the one it has. */
+  readonly fileBytes?: number | undefined;
   /** The disk must be larger. Default with `smallest`: the original's 10 GB. */
   readonly minBytes?: number | undefined;
   /** Disks that must not be touched. */
@@ -150,8 +152,22 @@ export function makePlan(options: Options, defaults: ReleaseDefaults, site: Site
 
 function chooseTarget(options: Options): Target {
   const { device, smallest, includeMajors, excludeMajors, match, never, wipeMembers, minSize: minBytes } = options;
-  const limits = { minBytes, never, waitSeconds: options.wait, wipeMembers };
+  const limits = {
+    minBytes,
+    never,
+    waitSeconds: options.wait,
+    wipeMembers,
+    ...(options.size !== undefined && { fileBytes: options.size }),
+  };
   const hasDevice = device !== undefined && device !== '';
+  if (options.size !== undefined && (smallest === true || !hasDevice || device.startsWith('/dev/'))) {
+    throw new InstallError({
+      what: 'use',
+      target: '--size',
+      why: 'no file is given with -d',
+      hint: 'give a file, such as -d disk.img, or leave out --size',
+    });
+  }
   if (smallest || (match !== undefined && !hasDevice))
     return { kind: 'smallest', includeMajors, excludeMajors, match, ...limits };
   if (hasDevice && match !== undefined) {

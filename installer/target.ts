@@ -3,6 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
 import { type PartitionTable, parseTable } from './disk/gpt.ts';
+import { isImageFile } from './disk/image-file.ts';
 import type { Member } from './disk/members.ts';
 import { type NumberRange, SavedPartitions, type SavedSelection } from './disk/saved-partitions.ts';
 import {
@@ -38,6 +39,7 @@ const pollSeconds = 1;
 export async function chooseTarget(target: Target, context: TargetContext): Promise<string> {
   const { clock, report, signal } = context;
   const { waitSeconds = 0 } = target;
+  if (target.kind === 'device' && (await isImageFile(target.path))) return target.path;
   for (let waited = 0; ; waited += pollSeconds) {
     const isLast = waited >= waitSeconds;
     if (target.kind === 'device') {

@@ -1,9 +1,11 @@
-import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, mkdtempDisposable, open, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runTool } from '../../tools/run-tool.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
+import { readBtrfsUuid, unifyBtrfs } from './btrfs-identity.ts';
 
 const pieceBytes = 1024 * 1024;
 
@@ -13,6 +15,7 @@ const pieceBytes = 1024 * 1024;
  * contents, owners, modes, times, links and extended attributes are kept. Subvolumes, compression
  * and the UUID are not; Flatcar finds the partition by its label. Needs btrfs-progs, and space for
  * the contents of the partition in the directory for temporary files.
+ * @param reproducible the same files give the same bytes, and all files are root's. Default: false
  * @throws {ToolError} btrfs-progs fails; {DiskError} the disk fails
  */
 export async function editBtrfs(
@@ -20,20 +23,94 @@ export async function editBtrfs(
   partition: Partition,
   edit: (root: string) => Promise<void>,
   signal?: AbortSignal,
+  reproducible = false,
 ): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
   try {
     const [before, after, root] = [join(work, 'before'), join(work, 'after'), join(work, 'root')];
     await copyPartition(disk, partition, before, signal);
     await mkdir(root, { mode: 0o755 });
-    await runTool('btrfs', ['restore', '--metadata', '--symlinks', '--xattr', before, root], { signal });
+    const restore = ['btrfs', 'restore', '--metadata', '--symlinks', '--xattr', before, root];
+    const [program = '', ...args] = reproducible ? ['unshare', ...asRoot(), ...restore] : restore;
+    await runTool(program, args, { signal });
+    const newestSeconds = await newestFileSeconds(root);
     await edit(root);
     await makeSparse(after, partition.sizeBytes);
-    await runTool('mkfs.btrfs', ['--quiet', '--label', await readLabel(before), '--rootdir', root, after], { signal });
+    const label = await readLabel(before);
+    if (reproducible) {
+      await makeInOrder(root, after, { label, uuid: await readBtrfsUuid(before), work }, signal);
+      await unifyBtrfs(after, newestSeconds);
+    } else {
+      await runTool('mkfs.btrfs', ['--quiet', '--label', label, '--rootdir', root, after], { signal });
+    }
     await writeDifferences(disk, partition, before, after, signal);
   } finally {
     await rm(work, { recursive: true });
   }
+}
+
+/**
+ * mkfs.btrfs numbers files as the file system does from which it takes them. A new tmpfs numbers
+ * them in the order in which they are made, and that is the order of their names. It is mounted in
+ * a mount namespace of its own: without root that needs user namespaces, in which the user is root.
+ */
+const inNewTmpfs = [
+  ['mount', '-t', 'tmpfs', 'tmpfs', '"$1"'],
+  ['tar', '--create', '--sort=name', '--xattrs', '--file=-', '--directory', '"$2"', '.', '|'],
+  ['tar', '--extract', '--xattrs', '--preserve-permissions', '--file=-', '--directory', '"$1"'],
+  ['shift', '2'],
+  ['exec', '"$@"'],
+]
+  .map((words) => words.join(' '))
+  .join('\n');
+
+/** Options of unshare(1). In the namespace this user is root, and there are no other users. */
+function asRoot(): string[] {
+  return process.getuid?.() === 0 ? [] : ['--map-root-user'];
+}
+
+function namespaceArguments(): string[] {
+  return ['--mount', ...asRoot(), 'sh', '-ec', inNewTmpfs, 'sh'];
+}
+
+/**
+ * Whether files of a btrfs can be replaced here with the same bytes each time.
+ * @returns the reason why not
+ */
+export async function findReproductionProblem(signal?: AbortSignal): Promise<string | undefined> {
+  await using work = await mkdtempDisposable(join(tmpdir(), 'flatcar-install-'));
+  const [mounted, empty] = [join(work.path, 'mounted'), join(work.path, 'empty')];
+  await mkdir(mounted);
+  await mkdir(empty);
+  try {
+    await runTool('btrfs', ['--version'], { signal });
+    await runTool('unshare', [...namespaceArguments(), mounted, empty, 'mkfs.btrfs', '--version'], { signal });
+    return undefined;
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof ToolError) return reasonOf(error);
+    throw error;
+  }
+}
+
+async function makeInOrder(
+  root: string,
+  file: string,
+  { label, uuid, work }: { readonly label: string; readonly uuid: string; readonly work: string },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const mounted = join(work, 'mounted');
+  await mkdir(mounted);
+  const make = ['mkfs.btrfs', '--quiet', '--label', label, '--uuid', uuid, '--rootdir', mounted, file];
+  await runTool('unshare', [...namespaceArguments(), mounted, root, ...make], { signal });
+}
+
+/** Of files, not of directories: these change when files in them do. */
+async function newestFileSeconds(root: string): Promise<number> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => !entry.isDirectory());
+  const times = files.map(async ({ parentPath, name }) => (await lstat(join(parentPath, name))).mtimeMs / 1000);
+  return Math.floor(Math.max(0, ...(await Promise.all(times))));
 }
 
 /**

@@ -18,7 +18,8 @@ export async function writeFileWhole(path: string, bytes: Uint8Array, mode: numb
     await using file = await open(temporary, 'wx', 0o600);
     await file.writeFile(bytes);
     await file.chmod(mode);
-    await file.chown(0, 0);
+    // Without root, the files of a user are root's in the file system that is made of them.
+    if (process.getuid?.() === 0) await file.chown(0, 0);
     await file.sync();
     await rename(temporary, path);
   } catch (error) {

@@ -32,8 +32,17 @@ export async function editPartition(
     throw new ConfigurationError({ what: 'change files on', target, why: 'its file system is neither btrfs nor ext4' });
   }
   try {
-    if (filesystem === 'btrfs' && (way === 'rewrite' || !(await canMount('btrfs')))) {
-      await editBtrfs(disk, partition, edit, signal);
+    if (way === 'reproduce' && filesystem !== 'btrfs') {
+      const why = `its file system is ${filesystem}, which cannot be changed without mounting it`;
+      throw new ConfigurationError({
+        what: 'change files on',
+        target,
+        why,
+        hint: 'attach the file to a loop device (losetup), and give that with -d',
+      });
+    }
+    if (filesystem === 'btrfs' && (way === 'reproduce' || way === 'rewrite' || !(await canMount('btrfs')))) {
+      await editBtrfs(disk, partition, edit, signal, way === 'reproduce');
     } else {
       // As the original: a ROOT on btrfs has its files in a subvolume.
       const options = filesystem === 'btrfs' && label === 'ROOT' ? ['subvol=root'] : [];

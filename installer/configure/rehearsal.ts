@@ -6,15 +6,16 @@ import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.t
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import { findPartition, type PartitionTable } from '../disk/gpt.ts';
 import { codeOf } from '../disk/in-use.ts';
+import { findReproductionProblem } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { writeSecretFile } from './file.ts';
 import { canMount, type Filesystem, mountPartition, mountPrefix } from './mount.ts';
 
 /**
  * How files on a partition are changed: mounted by the kernel, or, btrfs only, rewritten by
- * btrfs-progs.
+ * btrfs-progs, or rewritten so that the same files give the same bytes (an image file).
  */
-export type Way = 'mount' | 'rewrite';
+export type Way = 'mount' | 'rewrite' | 'reproduce';
 
 /** What is written to the partitions of the installed system. */
 export interface ConfigurationNeeds {
@@ -31,11 +32,17 @@ const mebibyte = 1024 * 1024;
 /**
  * Does once, before the disk is changed, what the configuration needs at the end: room for
  * temporary files, loop devices, mounts, btrfs-progs.
+ * @param onFile the disk is a file. Default: false
  * @returns how the OEM partition can be changed here
  * @throws {ConfigurationError} the configuration could not be written at the end
  */
-export async function rehearseConfiguration(needs: ConfigurationNeeds, signal?: AbortSignal): Promise<Way> {
+export async function rehearseConfiguration(
+  needs: ConfigurationNeeds,
+  signal?: AbortSignal,
+  onFile = false,
+): Promise<Way> {
   const { oemBytes, rootBytes } = needs;
+  if (onFile) return await rehearseOnFile(needs, signal);
   if (oemBytes === undefined && rootBytes === undefined) return 'mount';
   await checkTemporaryDirectory(2 * (oemBytes ?? 0) + mebibyte);
   const rootProblem = rootBytes === undefined ? undefined : await findMountProblem('ext4', signal);
@@ -45,6 +52,20 @@ export async function rehearseConfiguration(needs: ConfigurationNeeds, signal?: 
   const rewriteProblem = await findRewriteProblem(signal);
   if (rewriteProblem === undefined) return 'rewrite';
   throw refuseMount('the OEM partition', `${mountProblem}; it cannot be rewritten either: ${rewriteProblem}`);
+}
+
+/** Nothing of a file is mounted: it needs root, and kernels write other bytes each time. */
+async function rehearseOnFile({ oemBytes }: ConfigurationNeeds, signal: AbortSignal | undefined): Promise<Way> {
+  if (oemBytes === undefined) return 'reproduce';
+  await checkTemporaryDirectory(2 * oemBytes + mebibyte);
+  const problem = await findReproductionProblem(signal);
+  if (problem === undefined) return 'reproduce';
+  throw new ConfigurationError({
+    what: 'write to',
+    target: 'the OEM partition of a file',
+    why: problem,
+    hint: 'install btrfs-progs, util-linux and tar, and run as root or where users may make user namespaces',
+  });
 }
 
 function refuseMount(target: string, why: string): ConfigurationError {
@@ -119,13 +140,16 @@ async function findRewriteProblem(signal: AbortSignal | undefined): Promise<stri
 
 /**
  * Checks that the version of the image can be read at the end.
+ * @param onFile the disk is a file. Default: false
  * @throws {ConfigurationError} no file system of an image can be mounted here
  */
-export async function checkVersionProof(signal?: AbortSignal): Promise<void> {
+export async function checkVersionProof(signal?: AbortSignal, onFile = false): Promise<void> {
   await checkTemporaryDirectory(mebibyte);
   const problem = await findMountProblem('btrfs', signal);
   if (problem === undefined || (await findMountProblem('ext4', signal)) === undefined) return;
-  if ((await findRewriteProblem(signal)) === undefined) return; // its files can be extracted
+  // Its files can be extracted, from a loop device.
+  const mayAttach = !onFile || process.getuid?.() === 0;
+  if (mayAttach && (await findRewriteProblem(signal)) === undefined) return;
   throw new ConfigurationError({
     what: 'compare',
     target: 'the version of the image',

@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs';
 import { constants, type FileHandle, open, realpath, stat } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { DiskError } from './errors.ts';
 import type { Hint } from './hints.ts';
+import { describeImageFile, isImageFile, openImageFile } from './image-file.ts';
 import { codeOf } from './in-use.ts';
 import { remapPartitions, unmapPartitions } from './rescan.ts';
 import { type Disk, describeUse, findNever, formatGigabytes, inspectDevice } from './select.ts';
@@ -18,6 +20,8 @@ export interface OpenOptions {
   readonly never?: readonly Hint[] | undefined;
   /** The image need not be made for sectors of 512 bytes. Default: false. */
   readonly anySectorSize?: boolean | undefined;
+  /** The path may be that of a file, which gets this size. Default: it must be a device. */
+  readonly file?: { readonly sizeBytes?: number | undefined } | undefined;
   /** Default: the machine's. */
   readonly clock?: Clock | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -35,6 +39,7 @@ const imageSectorBytes = 512;
 export async function openDisk(path: string, options: OpenOptions = {}): Promise<TargetDisk> {
   const disk = await findDisk(path, options);
   refuseUnsuitable(path, disk, options);
+  if (disk.type === 'file') return await openFile(disk, options);
   const hadMaps = isMapped(disk) && disk.partitions.length > 0;
   if (hadMaps) await unmapPartitions(disk.path);
   try {
@@ -44,6 +49,11 @@ export async function openDisk(path: string, options: OpenOptions = {}): Promise
     if (hadMaps) await remapPartitions(disk.path);
     throw error;
   }
+}
+
+async function openFile(disk: Disk, { clock = systemClock }: OpenOptions): Promise<TargetDisk> {
+  const isNew = !existsSync(disk.path);
+  return new TargetDisk(disk, await openImageFile(disk), clock, isNew);
 }
 
 /**
@@ -56,7 +66,8 @@ export async function checkDisk(path: string, options: OpenOptions = {}): Promis
   return disk;
 }
 
-async function findDisk(path: string, { clock = systemClock, signal }: OpenOptions): Promise<Disk> {
+async function findDisk(path: string, { clock = systemClock, file, signal }: OpenOptions): Promise<Disk> {
+  if (file !== undefined && (await isImageFile(path))) return await describeImageFile(path, file.sizeBytes);
   const refuse = (why: string, hint?: string, cause?: unknown) =>
     new DiskError({ what: 'install to', target: path, why, hint, cause });
   const listHint = 'list the disks with --list-disks';
@@ -83,7 +94,7 @@ function refuseUnsuitable(
   if (forbidden !== undefined)
     throw refuse(`it matches --never ${forbidden.text}`, 'choose another disk with -d, or leave out --never');
   // The types that the original accepts.
-  if (!['disk', 'mpath', 'loop', 'lvm'].includes(disk.type))
+  if (!['disk', 'mpath', 'loop', 'lvm', 'file'].includes(disk.type))
     throw refuse(`it is of type ${disk.type}, not a full disk`);
   if (disk.sizeBytes === 0) throw refuse('it has no medium, or nothing is attached to it');
   if (disk.readOnly) throw refuse('it is read-only');

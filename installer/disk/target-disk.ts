@@ -1,4 +1,4 @@
-import { constants, type FileHandle, open } from 'node:fs/promises';
+import { constants, type FileHandle, open, rm } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { runTool } from '../../tools/run-tool.ts';
@@ -74,8 +74,16 @@ export class TargetDisk implements AsyncDisposable {
   readonly #mapped: boolean;
   /** Its partition devices were removed to claim it. */
   readonly #hadMaps: boolean;
+  /** A regular file in place of a device. */
+  readonly isFile: boolean;
+  readonly #isNewFile: boolean;
+  /** Of a file: nothing is written that reads as zeroes already. */
+  #isHole = false;
 
-  constructor(disk: Disk, claimed: FileHandle, clock: Clock) {
+  /** @param isNewFile it was made for this installation */
+  constructor(disk: Disk, claimed: FileHandle, clock: Clock, isNewFile = false) {
+    this.isFile = disk.type === 'file';
+    this.#isNewFile = isNewFile;
     this.#clock = clock;
     this.path = disk.path;
     this.sizeBytes = disk.sizeBytes;
@@ -129,7 +137,7 @@ export class TargetDisk implements AsyncDisposable {
     const aligned = offsetBytes % pageBytes === 0 && lengthBytes % pageBytes === 0;
     const handle = aligned ? await this.#openDirectly(constants.O_RDONLY) : undefined;
     if (handle === undefined) {
-      await runTool('blockdev', ['--flushbufs', this.path], { timeoutSeconds: 60 });
+      if (!this.isFile) await runTool('blockdev', ['--flushbufs', this.path], { timeoutSeconds: 60 });
       bytes.set(await this.read(offsetBytes, lengthBytes));
       return bytes;
     }
@@ -173,6 +181,7 @@ export class TargetDisk implements AsyncDisposable {
    * @returns how many bytes the device zeroed itself
    */
   async zero(offsetBytes: number, lengthBytes: number, signal?: AbortSignal): Promise<number> {
+    if (this.#isHole) return lengthBytes;
     const end = offsetBytes + lengthBytes;
     const pagesStart = Math.ceil(offsetBytes / pageBytes) * pageBytes;
     const pagesEnd = Math.floor(end / pageBytes) * pageBytes;
@@ -199,8 +208,21 @@ export class TargetDisk implements AsyncDisposable {
    */
   async invalidate(): Promise<void> {
     this.#state = { kind: 'invalidated' };
+    if (this.isFile && this.#saved === undefined) return await this.#empty();
     await this.#clearEnds();
     await this.#eraseMembers();
+  }
+
+  /** Makes a file one hole: what is not of the image takes no space, and reads as zeroes. */
+  async #empty(): Promise<void> {
+    try {
+      await this.#handle.truncate(0);
+      await this.#handle.truncate(this.sizeBytes);
+    } catch (cause) {
+      throw new DiskError({ what: 'write to', target: this.path, why: reasonOf(cause), cause });
+    }
+    this.#isHole = true;
+    await this.sync();
   }
 
   async #clearEnds(): Promise<void> {
@@ -297,6 +319,10 @@ export class TargetDisk implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { kind } = this.#state;
     await this.#close();
+    if (this.isFile) {
+      if (kind === 'claimed' && this.#isNewFile) await rm(this.path, { force: true });
+      return;
+    }
     if (kind === 'claimed') {
       if (this.#hadMaps) await remapPartitions(this.path);
     } else if (kind !== 'released' && !this.#mapped) {

@@ -68,6 +68,9 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   },
   'configuration.ts': {
     'no known Ignition has code for the platform …: the first boot may fail': 'warning: --platform with another word',
+    '… … a disk': '-c, -n or -u with a file',
+    'give the configuration with -i; or attach the file to a loop device (losetup), and give that with -d':
+      'hint: -c, -n or -u with a file',
     'download the Ignition config': 'what: --ignition-url',
     'its hash is …-…, but --ignition-hash is …-…': 'the config is another one than the hash was made of',
     'use the Ignition config': 'what: a config with another hash',
@@ -124,7 +127,24 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'there is no such directory': '-n where systemd-networkd has no units',
     'it contains no network units': '-n where the directory is empty',
   },
+  'configure/btrfs-identity.ts': { '… has no btrfs': 'mkfs.btrfs wrote something else' },
+  'disk/image-file.ts': {
+    'there is no such device': '-d with a path at which there is nothing',
+    'list the disks with --list-disks, or give --size to make a file': 'hint: the same',
+    'give its size with --size, such as --size 10GiB': 'hint: a file without a usable size',
+    'it has … bytes, more than --size …': 'a file would have to be cut',
+    'remove the file, or leave out --size': 'hint: the same',
+    'it is a file of … bytes, which is no multiple of …': 'a file that is no disk image',
+    'it is an empty file': 'a new file without --size',
+    'it is attached to …': 'a file that a loop device has',
+    'give … with -d, or run losetup -d …': 'hint: the same',
+    'give a file that can be written to with -d': 'hint: no right to write, a full file system',
+    'give a file in a directory that exists with -d': 'hint: a directory that is missing',
+  },
   'configure/rehearsal.ts': {
+    'the OEM partition of a file': 'target: a configuration for a file, without root',
+    'install btrfs-progs, util-linux and tar, and run as root or where users may make user namespaces':
+      'hint: a configuration for a file, without root',
     'the ROOT partition': 'target: -c or -n where nothing can be mounted',
     'the OEM partition': 'target: a configuration where nothing can be mounted',
     '…; it cannot be rewritten either: …': 'neither mount nor btrfs-progs',
@@ -161,6 +181,9 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'the Ignition config at …': '-y --ignition-url: what was not checked',
   },
   'configure/partition.ts': {
+    'its file system is …, which cannot be changed without mounting it':
+      'a file with an image whose OEM partition is ext4',
+    'attach the file to a loop device (losetup), and give that with -d': 'hint: the same',
     'partition … (…) of …': 'target: the partition that gets the configuration',
     'change files on': 'what: -i, -c, -n, --append-karg, --console',
     'its file system is neither btrfs nor ext4': 'an image with another file system there',
@@ -404,6 +427,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '… HAS NO SIGNATURE; installing it anyway (--insecure)': 'warning: --insecure, in capitals to be seen',
   },
   'install.ts': {
+    'it is the image itself': '-f and -d are the same file',
+    'give another file with -d': 'hint: -f and -d are the same file',
     'the image of …': 'target: an image of another version',
     'the server sent version … in its place': 'a mirror that serves an old image under a new name',
     'use another mirror, or give -V … if that is wanted': 'hint: an image of another version',
@@ -508,6 +533,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '… (internal error; run with -v for the stack)': 'a mistake in this program',
   },
   'plan.ts': {
+    'no file is given with -d': '--size with -s or a disk',
+    'give a file, such as -d disk.img, or leave out --size': 'hint: --size',
     'without a target': 'target: neither -d nor -s nor -D',
     'no target block device provided': "neither -d nor -s nor -D: the original's words",
     'give -d DEVICE, -s for the smallest unused disk, or -D to download only; see --help': 'hint: no target',

@@ -71,8 +71,19 @@ const table: readonly (readonly [args: string, message: string])[] = [
     '',
     'cannot install without a target: no target block device provided (give -d DEVICE, -s for the smallest unused disk, or -D to download only; see --help)',
   ],
-  ['-d DIR/no-disk', 'cannot install to DIR/no-disk: there is no such device (list the disks with --list-disks)'],
-  ['-d DIR/text', 'cannot install to DIR/text: it is not a block device (list the disks with --list-disks)'],
+  [
+    '-d DIR/no-disk',
+    'cannot install to DIR/no-disk: there is no such device (list the disks with --list-disks, or give --size to make a file)',
+  ],
+  [
+    '-d DIR/text',
+    'cannot install to DIR/text: it is a file of 7 bytes, which is no multiple of 512 (give its size with --size, such as --size 10GiB)',
+  ],
+  ['-d DIR', 'cannot install to DIR: it is not a block device (list the disks with --list-disks)'],
+  [
+    '-s --size 10GiB',
+    'cannot use --size: no file is given with -d (give a file, such as -d disk.img, or leave out --size)',
+  ],
   [
     '-d DISK --min-size 20GB',
     'cannot install to DISK: its size is 0.017GB, but it must be larger than 20GB (choose a larger disk with -d, or give a smaller --min-size)',

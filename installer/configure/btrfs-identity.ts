@@ -1,0 +1,166 @@
+import { open } from 'node:fs/promises';
+
+/**
+ * On-disk format of btrfs: https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html. Numbers
+ * are little-endian.
+ */
+const superblockBytes = 4096;
+/** Copies of the superblock. */
+const superblockOffsets = [64 * 1024, 64 * 1024 * 1024];
+const magic = Buffer.from('_BHRfS_M');
+const magicOffset = 64;
+const nodeSizeOffset = 0x94;
+/** Of the superblock's device item, which starts at 0xc9. */
+const deviceUuidOffset = 0xc9 + 66;
+
+const checksumBytes = 32;
+const uuidBytes = 16;
+/** Of a tree block. */
+const header = { fsid: 32, chunkTreeUuid: 64, itemCount: 96, level: 100, bytes: 101 };
+/** Of an item of a leaf: key (object, type, offset), place of its data behind the header. */
+const item = { type: 8, keyOffset: 9, dataOffset: 17, dataBytes: 21, bytes: 25 };
+const inodeItem = 1;
+/** Directory entries by the hash of the name, and by their number. */
+const directoryItems: readonly number[] = [84, 96];
+const rootItem = 132;
+const uuidItem = 251;
+/** Offsets of times (seconds, nanoseconds) in items. */
+const inodeTimes = { access: 112, change: 124, modification: 136, creation: 148 };
+const rootTimes = [327, 339, 351, 363];
+const rootUuidOffset = 247;
+const timeBytes = 12;
+/** Of an entry: transaction, size of data and of name behind it. */
+const entry = { transaction: 17, dataBytes: 25, nameBytes: 27, bytes: 30 };
+
+/**
+ * Replaces what mkfs.btrfs makes up, in a file with a new file system: the identifiers of device,
+ * chunk tree and subvolume are derived from that of the file system, the times of files are those
+ * of their modification, and no time is later than `newestSeconds`. The identifier of the file
+ * system itself, and times of modification, are given to mkfs.btrfs. Then the same files give the
+ * same bytes.
+ * @throws {Error} there is no btrfs in it
+ */
+export async function unifyBtrfs(path: string, newestSeconds: number): Promise<void> {
+  await using file = await open(path, 'r+');
+  const { size } = await file.stat();
+  const read = async (offset: number, length: number) =>
+    (await file.read(Buffer.alloc(length), 0, length, offset)).buffer;
+  const first = await read(superblockOffsets[0] ?? 0, superblockBytes);
+  if (!isSuperblock(first)) throw new Error(`${path} has no btrfs`);
+  const fsid = first.subarray(header.fsid, header.fsid + uuidBytes);
+  const replacements = [{ from: deviceUuid(first), to: derived(fsid, 1) }];
+  for (const offset of superblockOffsets.filter((one) => one + superblockBytes <= size)) {
+    const block = await read(offset, superblockBytes);
+    if (!isSuperblock(block)) continue;
+    replaceAll(block, replacements);
+    await file.write(sealed(block), 0, block.length, offset);
+  }
+  const nodeBytes = first.readUInt32LE(nodeSizeOffset);
+  for (let offset = 0; offset + nodeBytes <= size; offset += nodeBytes) {
+    const block = await read(offset, nodeBytes);
+    if (block.compare(fsid, 0, uuidBytes, header.fsid, header.fsid + uuidBytes) !== 0 || !isSealed(block)) continue;
+    const chunkTree = Buffer.from(block.subarray(header.chunkTreeUuid, header.chunkTreeUuid + uuidBytes));
+    replaceAll(block, [...replacements, { from: chunkTree, to: derived(fsid, 2) }]);
+    if (block[header.level] === 0) unifyItems(block, fsid, newestSeconds);
+    await file.write(sealed(block), 0, block.length, offset);
+  }
+}
+
+/**
+ * @returns the identifier of the file system in a file, as mkfs.btrfs takes it
+ * @throws {Error} there is no btrfs in it
+ */
+export async function readBtrfsUuid(path: string): Promise<string> {
+  await using file = await open(path, 'r');
+  const { buffer } = await file.read(Buffer.alloc(superblockBytes), 0, superblockBytes, superblockOffsets[0]);
+  if (!isSuperblock(buffer)) throw new Error(`${path} has no btrfs`);
+  const hex = buffer.toString('hex', header.fsid, header.fsid + uuidBytes);
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+function unifyItems(leaf: Buffer, fsid: Buffer, newestSeconds: number): void {
+  const subvolume = derived(fsid, 3);
+  for (let index = 0; index < leaf.readUInt32LE(header.itemCount); index++) {
+    const key = header.bytes + index * item.bytes;
+    const data = header.bytes + leaf.readUInt32LE(key + item.dataOffset);
+    const type = leaf[key + item.type];
+    const end = data + leaf.readUInt32LE(key + item.dataBytes);
+    if (type === inodeItem) unifyInode(leaf, data, newestSeconds);
+    if (type !== undefined && directoryItems.includes(type)) unifyEntries(leaf, data, end);
+    if (type === uuidItem) {
+      // The two halves of the identifier are object and offset of the key. It is the only one.
+      subvolume.copy(leaf, key, 0, 8);
+      subvolume.copy(leaf, key + item.keyOffset, 8);
+    }
+    if (type !== rootItem || end < data + rootUuidOffset + uuidBytes) continue;
+    const uuid = leaf.subarray(data + rootUuidOffset, data + rootUuidOffset + uuidBytes);
+    if (uuid.some((byte) => byte !== 0)) subvolume.copy(uuid);
+    unifyInode(leaf, data, newestSeconds);
+    for (const offset of rootTimes) limit(leaf, data + offset, newestSeconds);
+  }
+}
+
+/** btrfs-progs 6.2 does not set the transaction of an entry; nothing reads it. */
+function unifyEntries(leaf: Buffer, start: number, end: number): void {
+  for (let at = start; at + entry.bytes <= end; ) {
+    leaf.fill(0, at + entry.transaction, at + entry.dataBytes);
+    at += entry.bytes + leaf.readUInt16LE(at + entry.dataBytes) + leaf.readUInt16LE(at + entry.nameBytes);
+  }
+}
+
+function unifyInode(leaf: Buffer, data: number, newestSeconds: number): void {
+  const modified = data + inodeTimes.modification;
+  limit(leaf, modified, newestSeconds);
+  for (const offset of [inodeTimes.access, inodeTimes.change])
+    leaf.copyWithin(data + offset, modified, modified + timeBytes);
+  limit(leaf, data + inodeTimes.creation, newestSeconds);
+}
+
+function limit(leaf: Buffer, offset: number, newestSeconds: number): void {
+  if (leaf.readBigUInt64LE(offset) <= BigInt(newestSeconds)) return;
+  leaf.writeBigUInt64LE(BigInt(newestSeconds), offset);
+  leaf.writeUInt32LE(0, offset + 8);
+}
+
+function deviceUuid(superblock: Buffer): Buffer {
+  return Buffer.from(superblock.subarray(deviceUuidOffset, deviceUuidOffset + uuidBytes));
+}
+
+function replaceAll(block: Buffer, replacements: readonly { readonly from: Buffer; readonly to: Buffer }[]): void {
+  for (const { from, to } of replacements) {
+    for (let at = block.indexOf(from); at !== -1; at = block.indexOf(from, at + uuidBytes)) to.copy(block, at);
+  }
+}
+
+function derived(fsid: Buffer, number: number): Buffer {
+  const uuid = Buffer.from(fsid);
+  uuid[uuidBytes - 1] = (uuid[uuidBytes - 1] ?? 0) ^ number;
+  return uuid;
+}
+
+function isSuperblock(block: Buffer): boolean {
+  return block.compare(magic, 0, magic.length, magicOffset, magicOffset + magic.length) === 0;
+}
+
+function isSealed(block: Buffer): boolean {
+  return block.readUInt32LE(0) === crc32c(block.subarray(checksumBytes));
+}
+
+/** With its checksum. */
+function sealed(block: Buffer): Buffer {
+  block.writeUInt32LE(crc32c(block.subarray(checksumBytes)), 0);
+  return block;
+}
+
+/** CRC-32C (RFC 3720, appendix B.4): the polynomial 0x1EDC6F41, reflected. */
+const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0x82f63b78 : value >>> 1;
+  return value;
+});
+
+function crc32c(bytes: Uint8Array): number {
+  let value = 0xffffffff;
+  for (const byte of bytes) value = (value >>> 8) ^ (crcTable[(value ^ byte) & 0xff] ?? 0);
+  return (value ^ 0xffffffff) >>> 0;
+}
