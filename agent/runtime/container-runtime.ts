@@ -110,8 +110,13 @@ export function createContainerRuntime(
     },
     async resume(action, signal) {
       const current = prepare(action, signal);
-      const adopted = await adopt(current);
-      return adopted && (await finish(current, async () => adopted));
+      const search = adopt(current);
+      const isMissing = await search.then(
+        (container) => container === undefined,
+        // A search that fails is an outcome, as with run().
+        () => false,
+      );
+      return isMissing ? undefined : await finish(current, async () => existing(await search));
     },
     async release(action) {
       const container = active.get(keyOf(action));
@@ -123,6 +128,11 @@ export function createContainerRuntime(
       await engine[Symbol.asyncDispose]();
     },
   };
+}
+
+function existing(container: Container | undefined): Container {
+  if (container === undefined) throw new Error('no container');
+  return container;
 }
 
 function keyOf(action: Action): string {

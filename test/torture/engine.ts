@@ -2,8 +2,8 @@
  * A container engine and a registry in virtual time, below the product's container runtime.
  * Reproduced: containers outlive the agent; names are unique; answers that are lost, requests that
  * are never answered; an engine that goes away and comes back, with its containers or after it has
- * killed them; pulls that fail or make no progress. Not reproduced: events, logs that cannot be read
- * back, volumes.
+ * killed them; pulls that fail or make no progress. Not reproduced: events, logs that cannot be
+ * read back, volumes.
  */
 import type { ContainerSpec } from '../../agent/runtime/container-spec.ts';
 import type { ContainerDetails, ContainerState, ContainerSummary } from '../../agent/runtime/container-state.ts';

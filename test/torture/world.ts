@@ -237,7 +237,7 @@ class World {
     }
   }
 
-  /** A current server works on the first workflow of a machine only: those before it are deleted. */
+  /** A current server works on a machine's first workflow only: those before it are deleted. */
   #createWorkflow(index: number): void {
     const { seed, dialect } = this.#options;
     for (const [id, facts] of this.#workflows) {
@@ -389,13 +389,20 @@ class World {
         if (workflow?.isStale !== true) return;
         for (const action of workflow.actions) action.journalled = undefined;
       },
-      compact: (workflowId) => journal.compact(workflowId),
+      compact: async (workflowId) => {
+        await journal.compact(workflowId);
+        if (life.isAlive) this.#onCompaction(workflowId);
+      },
       clearPowerAction: () => journal.clearPowerAction(),
       pendingReports: () => journal.pendingReports(),
       stateOf: (action) => journal.stateOf(action),
       powerActionPending: () => journal.powerActionPending(),
       [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),
     };
+  }
+
+  #onCompaction(currentId: string | undefined): void {
+    for (const [id, workflow] of this.#workflows) if (workflow.isStale && id !== currentId) mayBeForgotten(workflow);
   }
 
   #isJournalled({ name }: Action, outcome: Outcome): void {
@@ -484,7 +491,10 @@ class World {
 
   #onStale(): void {
     this.#mayPanicUntil = this.#clock.monotonicSeconds() + staleSeconds;
-    for (const workflow of this.#workflows.values()) workflow.isStale = true;
+    for (const workflow of this.#workflows.values()) {
+      workflow.isStale = true;
+      mayBeForgotten(workflow);
+    }
   }
 
   #onRequest(name: string): void {
@@ -505,6 +515,18 @@ class World {
     if (!text.endsWith('; trying again') || !/\bcannot (ask|report|record|compact|forget) /.test(text)) return;
     if (text === this.#lastTrouble) this.#violate(4, `logged twice: ${text}`);
     this.#lastTrouble = text;
+  }
+}
+
+/**
+ * A stale start of an action that ended revives its workflow on servers on Kubernetes. An agent
+ * that has forgotten the workflow cannot know that, and takes the action for an interrupted one.
+ */
+function mayBeForgotten({ ended, actions }: WorkflowFacts): void {
+  if (ended === undefined) return;
+  for (const action of actions) {
+    action.journalled = undefined;
+    action.wasDisturbed = true;
   }
 }
 
