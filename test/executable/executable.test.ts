@@ -176,7 +176,10 @@ describe('the executable', () => {
 
   test('under another name and without an argument lists its names', () => {
     const { stderr, status } = run('nibs');
-    assert.match(stderr, /tink-agent \| tink-worker \| flatcar-install \| nibs-report/);
+    assert.match(
+      stderr,
+      /tink-agent \| tink-worker \| flatcar-install \| image2disk \| qemuimg2disk \| oci2disk \| nibs-report/,
+    );
     assert.equal(status, 1);
   });
 });
