@@ -283,3 +283,11 @@ format: node_modules/.package-lock.json ## Format and sort imports in place
 .PHONY: clean
 clean: ## Remove what was built; downloaded packages are kept in build/cache
 	find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: ## Remove all that make has made: build and node_modules
+	rm -rf build node_modules
+
+.PHONY: actionlint
+actionlint: ## Check the workflows of GitHub; needs Go
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
