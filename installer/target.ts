@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { access, open } from 'node:fs/promises';
 import type { Clock } from '../clock/clock.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
@@ -39,7 +39,7 @@ const pollSeconds = 1;
 export async function chooseTarget(target: Target, context: TargetContext): Promise<string> {
   const { clock, report, signal } = context;
   const { waitSeconds = 0 } = target;
-  if (target.kind === 'device' && (await isImageFile(target.path))) return target.path;
+  if (target.kind === 'device' && (await isFileToWrite(target))) return target.path;
   for (let waited = 0; ; waited += pollSeconds) {
     const isLast = waited >= waitSeconds;
     if (target.kind === 'device') {
@@ -53,6 +53,16 @@ export async function chooseTarget(target: Target, context: TargetContext): Prom
     if (waited === 0) report.note(`Waiting up to ${waitSeconds} s for a disk that fits`);
     await clock.wait(Math.min(pollSeconds, waitSeconds - waited), signal);
   }
+}
+
+/** A path with nothing at it may be a disk that is late, unless a file of a size is wanted. */
+async function isFileToWrite({ path, fileBytes }: Target & { kind: 'device' }): Promise<boolean> {
+  const isThere = () =>
+    access(path).then(
+      () => true,
+      () => false,
+    );
+  return (await isImageFile(path)) && (fileBytes !== undefined || (await isThere()));
 }
 
 async function select(target: Target & { kind: 'smallest' }, { clock, signal }: TargetContext): Promise<Selection> {

@@ -28,6 +28,7 @@ export const repository = join(import.meta.dirname, '..');
  * stand between those that need the processor (virtual machines are emulated).
  */
 export const longFiles: readonly string[] = [
+  'test/release/release.test.ts',
   'test/agent/kill-anywhere.test.ts',
   'test/initramfs/boot.test.ts',
   'test/agent/outage.test.ts',
@@ -41,6 +42,10 @@ export const longFiles: readonly string[] = [
   'test/agent/syslog/receivers.test.ts',
   'test/agent/runtime/restart.test.ts',
   'test/installer/install.test.ts',
+  'test/installer/qcow2/qcow2.test.ts',
+  'test/installer/image2disk/image2disk.test.ts',
+  'test/docs/commands.test.ts',
+  'test/docs/many-machines.test.ts',
   'test/agent/runtime/hostname.test.ts',
   'test/agent/runtime/log-drivers.test.ts',
   'test/agent/runtime/flood.test.ts',
@@ -106,7 +111,11 @@ export const ownCode: readonly string[] = [
   'test/installer/embedded-key.test.ts',
   'test/installer/install.test.ts',
   'test/installer/main.test.ts',
+  'test/installer/gpg-keys.test.ts',
+  'test/installer/image2disk/image2disk.test.ts',
+  'test/installer/image2disk/registry.test.ts',
   'test/installer/own-image.test.ts',
+  'test/installer/qcow2/qcow2.test.ts',
   'test/installer/terminal.test.ts',
   'test/installer/verify.test.ts',
   // Text of the repository, servers of our own, Node alone.

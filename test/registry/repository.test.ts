@@ -638,7 +638,7 @@ test('Repository.read() ends when nothing new comes, and for a blob that is miss
   let requests = 0;
   const server = await fake(test, {
     instead(request, response) {
-      if (!request.path.includes('/blobs/') || request.path.endsWith('0')) return false;
+      if (!request.path.includes('/blobs/') || request.path.endsWith('0'.repeat(64))) return false;
       requests++;
       response.destroy();
       return true;

@@ -21,6 +21,6 @@ test('helpLayout() makes a help of any width, with the same words', () => {
       assert.equal(words(text), words(help(120)));
     }
   }
-  assert.match(installerHelp(80), /^ {2}-d, --device <device> +install to this disk$/m);
-  assert.match(installerHelp(60), /^ {2}-d, --device <device>\n {6}install to this disk$/m);
+  assert.match(installerHelp(80), /^ {2}-d, --device <device> +install to this disk, or to this file, which$/m);
+  assert.match(installerHelp(60), /^ {2}-d, --device <device>\n {6}install to this disk, or to this file, /m);
 });
