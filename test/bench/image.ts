@@ -13,7 +13,7 @@ import { access, mkdir, mkdtemp, readFile, rename, rm, stat } from 'node:fs/prom
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { execa as start } from 'execa';
+import { ExecaError, execa as start } from 'execa';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { startMirror } from '../sandbox/mirror.ts';
 import { provideRelease } from './release.ts';
@@ -106,8 +106,15 @@ async function findOriginal(): Promise<string | undefined> {
     process.stdout.write('the original image2disk is left out: there is no go command, and IMAGE2DISK is not set\n');
     return undefined;
   }
-  await execa('go', ['install', original], { env: { GOBIN: directory, CGO_ENABLED: '0' } });
-  return built;
+  try {
+    await execa('go', ['install', original], { env: { GOBIN: directory, CGO_ENABLED: '0' } });
+    return built;
+  } catch (error) {
+    interrupt.signal.throwIfAborted();
+    const why = error instanceof ExecaError ? error.stderr : String(error);
+    process.stdout.write(`the original image2disk is left out: go cannot build it: ${why}\n`);
+    return undefined;
+  }
 }
 
 async function compressed(format: Format): Promise<string> {
