@@ -54,8 +54,9 @@ export async function openContent(source: Source, settings: Settings, context: C
   const beginning = Buffer.alloc(qcow2Magic.length);
   await readInto(image, 0, beginning, signal);
   const counted = countedAccess(image, report);
-  const open = beginning.equals(qcow2Magic) ? openQcow2 : openPlain;
-  const { sizeBytes, extents, verified } = await open(counted, name, check, settings, context);
+  const { sizeBytes, extents, verified } = beginning.equals(qcow2Magic)
+    ? await openQcow2(counted, check, settings, context)
+    : openPlain(counted, name, check, settings, context);
   const stack = opened.move();
   return {
     origin: image.origin,
@@ -79,13 +80,13 @@ interface Opened {
 }
 
 /** An image that is compressed or not. */
-async function openPlain(
+function openPlain(
   image: RangedImage | StreamedImage,
   name: string,
   check: WholeFileCheck<Results> | undefined,
   { compressed }: Settings,
   { report, signal }: ContentContext,
-): Promise<Opened> {
+): Opened {
   const { bytes } = wholeImage(image, signal);
   const decoded = decompress(check?.watch(bytes) ?? bytes, {
     name,
@@ -99,7 +100,6 @@ async function openPlain(
 
 async function openQcow2(
   image: RangedImage | StreamedImage,
-  _name: string,
   check: WholeFileCheck<Results> | undefined,
   { compressed }: Settings,
   { report, signal }: ContentContext,

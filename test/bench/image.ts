@@ -1,7 +1,6 @@
 /**
  * Writing an image over HTTP from loopback onto a loop device, until it is on the disk: our
- * image2disk against the original of Tinkerbell, taking turns, for each format. Every run starts
- * with a new, sparse disk.
+ * image2disk and Tinkerbell's alternate, for each format. Every run starts with a new, sparse disk.
  *
  *     node test/bench/image.ts [--quick] [--rounds 3] [--disks /dev/shm] [--formats gz,zst,xz,bz2]
  *
