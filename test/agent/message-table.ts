@@ -340,17 +340,23 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     '… is not a URL': 'part: what is wrong in a hosts.toml',
     'it must be in PEM format: …': 'part: what is wrong with a certificate',
   },
-  '../registry/repository.ts': {
-    '…; resuming after … bytes': 'normal: a download broke off',
-    'the content is wrong: its digest is …, not …': 'part: damaged in the registry or on the way; push it again',
+  '../registry/digest.ts': {
+    'unsupported digest: …': 'part: the image is named by a digest of an unknown algorithm',
+  },
+  '../registry/endpoint.ts': {
     '… sent another part than that from byte …': 'part: the server does not resume as it says; use another one',
-    'no host of the registry configuration may be asked': 'a hosts.toml allows neither pull nor resolve > correct it',
     '… is too long for a manifest': 'part: the server is no registry, or hostile',
     'blob not found: ': 'part: the registry has lost a layer; push the image again',
     '… is larger than … bytes': 'part: the registry sends something else than it announced',
     '… has … of … bytes': 'part: the registry sends something else than it announced',
-    'unsupported digest: …': 'part: the image is named by a digest of an unknown algorithm',
     '… has the wrong content: its digest is …, not …': 'part: damaged in the registry or on the way; push it again',
+  },
+  '../registry/repository.ts': {
+    '…; resuming after … bytes': 'normal: a download broke off',
+    'the content is wrong: its digest is …, not …': 'part: damaged in the registry or on the way; push it again',
+    'no host of the registry configuration may be asked': 'a hosts.toml allows neither pull nor resolve > correct it',
+    '… is larger than … bytes': 'part: the registry sends something else than it announced',
+    '… has … of … bytes': 'part: the registry sends something else than it announced',
   },
   'runtime/containerd/spec/container-user.ts': {
     'the image has no user … in /etc/passwd': 'part: correct USER in the image',

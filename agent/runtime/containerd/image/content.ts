@@ -5,7 +5,7 @@ import {
   type WriteContentRequest,
   type WriteContentResponse,
 } from '../../../../proto/containerd.pb.ts';
-import type { BlobDescriptor } from '../../../../registry/repository.ts';
+import type { BlobDescriptor } from '../../../../registry/endpoint.ts';
 import { alreadyExists, type CallOptions, type ContainerdClient, cleanUp, isNotFound } from '../client.ts';
 
 const pieceBytes = 1024 * 1024;
