@@ -84,11 +84,12 @@ measure: build ## Size and start-up time of the executable; BENCH_JSON=path too
 	$(NODE) test/bench/executable.ts
 
 .PHONY: generate
-generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md, the messages in docs/troubleshooting.md, the manual page of the agent
+generate: setup ## What is generated and committed: protocol code, the decoder's kernel, the table of settings in docs/settings.md, the messages in docs/troubleshooting.md, the manual page of the agent, docs/figures.md and its plots
 	$(NODE) proto/generate.ts
 	$(NODE) installer/decompress/build-kernels.ts
 	$(NODE) executable/settings-page.ts
 	$(NODE) test/docs/troubleshooting-page.ts
+	$(NODE) test/bench/figures.ts --page
 
 .PHONY: dependencies
 dependencies: node_modules/.package-lock.json ## The table in docs/dependencies.md: versions, licences, dates of release
@@ -257,7 +258,7 @@ bench-image: setup build ## Writing an image: our image2disk, the original of Ti
 
 # For example FIGURES='--only agent,install'; the other parts keep the figures of the run before.
 .PHONY: figures
-figures: setup build initramfs images os-image ## Run the demo and the benchmarks, and write their figures into docs/figures.md
+figures: setup build initramfs images os-image ## Run the demo and the benchmarks, and write their figures into docs/figures.md and its plots
 	$(NODE) test/bench/figures.ts $(FIGURES)
 
 FUZZ_SECONDS ?= 60

@@ -16,11 +16,25 @@ const rowSchema = z.object({
 type Row = z.infer<typeof rowSchema>;
 
 const phaseSchema = z.object({ name: z.string(), seconds: z.number() });
+type Phase = z.infer<typeof phaseSchema>;
 const sizeSchema = z.object({ what: z.string(), bytes: z.number() });
+/** Sizes that others have published, in 10^6 bytes. */
+const publishedSchema = z.object({
+  image: z.string(),
+  parts: z.array(
+    z.object({ what: z.enum(['kernel', 'initramfs', 'modules', 'kernel and initramfs']), megabytes: z.number() }),
+  ),
+  source: z.string(),
+  date: z.iso.date(),
+});
+export type PublishedPart = z.infer<typeof publishedSchema>['parts'][number]['what'];
+
 const measurementSchema = runSchema.extend({ rows: z.array(rowSchema) });
 
 const figuresSchema = z.object({
   sizes: runSchema.extend({ sizes: z.array(sizeSchema) }).optional(),
+  /** Of other boot images; written by hand. */
+  published: z.array(publishedSchema).optional(),
   phases: runSchema.extend({ phases: z.array(phaseSchema) }).optional(),
   executable: measurementSchema.optional(),
   install: measurementSchema.optional(),
@@ -59,32 +73,47 @@ export function figuresPage(figures: Figures): string {
 <!-- made by \`make figures\` from docs/figures.json -->
 
 Each section names the command that prints its figures, the commit and the machine. \`make figures\`
-runs all of them and writes this page. Without KVM the virtual machine is emulated: everything in it
-runs about ten times slower than on hardware.
+runs all of them and writes this page and its plots. Without KVM the virtual machine is emulated:
+everything in it runs about ten times slower than on hardware.
 
 ${sections.filter((section) => section !== '').join('\n')}`;
 }
 
-function sizes({ sizes: run }: Figures): string {
+function sizes({ sizes: run, published = [] }: Figures): string {
   if (run === undefined) return '';
   const rows = run.sizes.map(({ what, bytes }) => [what, thousands(bytes), mebibytes(bytes)]);
-  return section('Sizes', 'make demo', run, table(['size of', 'bytes', 'MiB'], rows));
+  const ours = table(['size of', 'bytes', 'MiB'], rows);
+  if (published.length === 0) return section('Sizes', 'make demo', run, ours);
+  const others = published.map(({ image, parts, source, date }) => [
+    image,
+    parts.map(({ what, megabytes }) => `${what} ${megabytes}`).join(', '),
+    source,
+    date,
+  ]);
+  const text = `Below are sizes that other projects have published for x86-64; they were not measured here. Our
+image contains the agent. With the others, the machine pulls the agent from a registry besides.`;
+  const theirs = table(['image', 'MB (10^6 bytes)', 'source', 'date'], others);
+  return section('Sizes', 'make demo', run, `${plot('sizes')}\n${ours}\n${text}\n\n${theirs}`);
 }
 
 function phases({ phases: run }: Figures): string {
   if (run === undefined) return '';
-  // Without the start of the servers and the check of the disks.
-  const from = run.phases.findIndex(({ name }) => name.startsWith('power-on'));
-  const to = run.phases.findLastIndex(({ name }) => name.startsWith('ssh login'));
-  const shown = run.phases.slice(from, to + 1);
+  const shown = shownPhases(run.phases);
   const rows = shown.map(({ name, seconds }) => [name, seconds.toFixed(1)]);
   const sum = shown.reduce((total, { seconds }) => total + seconds, 0);
   return section(
     'From power-on to the login',
     'make demo',
     run,
-    table(['phase', 'seconds'], [...rows, ['all', sum.toFixed(1)]]),
+    `${plot('phases')}\n${table(['phase', 'seconds'], [...rows, ['all', sum.toFixed(1)]])}`,
   );
+}
+
+/** Without the start of the servers and the check of the disks. */
+export function shownPhases(all: readonly Phase[]): readonly Phase[] {
+  const from = all.findIndex(({ name }) => name.startsWith('power-on'));
+  const to = all.findLastIndex(({ name }) => name.startsWith('ssh login'));
+  return all.slice(from, to + 1);
 }
 
 function startUp({ executable: run }: Figures): string {
@@ -96,17 +125,9 @@ function startUp({ executable: run }: Figures): string {
 
 function install({ install: run }: Figures): string {
   if (run === undefined) return '';
-  const value = (bench: string, metric: string) =>
-    run.rows.find((row) => row.bench === bench && row.metric === metric)?.ours;
-  const ours = (bench: string) => (metric: string) => value(bench, metric);
-  const rival = (name: string) => (metric: string) =>
-    run.rows.find((row) => row.rival === name && row.metric === metric)?.rivalValue;
-  const ways = {
-    'flatcar-install': ours('install'),
-    'pipeline with lbzip2': rival('lbzip2 pipeline'),
-    'flatcar-install, `--no-zero-offload`': ours('install-no-offload'),
-    'pipeline with bzip2': rival('bzip2 pipeline'),
-  };
+  const value = (metric: string) =>
+    run.rows.find((row) => row.bench === 'install-image' && row.metric === metric)?.ours;
+  const ways = installWays(run.rows);
   const base = ways['pipeline with lbzip2'];
   const rows = Object.entries(ways).map(([name, of]) => [
     name,
@@ -119,11 +140,32 @@ function install({ install: run }: Figures): string {
   ]);
   const head = ['', 'wall s', 'CPU s', 'peak MiB', 'MB written', 'wall ratio', 'CPU ratio'];
   const stages = run.rows.filter(({ bench }) => bench === 'install-stages').sort((a, b) => b.ours - a.ours);
-  const image = `An image of ${megabytes(value('install-image', 'size'))} MB (${megabytes(value('install-image', 'compressed'))} MB compressed)
+  const image = `An image of ${megabytes(value('size'))} MB (${megabytes(value('compressed'))} MB compressed)
 from an HTTP server on loopback onto a loop device, until it is on the disk. The pipeline is
 \`wget | tee >(… | dd bs=1M) | gpg --verify\`. Medians.`;
   const bound = `Each stage alone: ${stages.map(({ metric, ours: seconds }) => `${metric} ${seconds.toFixed(1)} s`).join(', ')}.\n`;
-  return section('Installing an image', 'make bench-install', run, `${image}\n\n${table(head, rows)}\n${bound}`);
+  return section(
+    'Installing an image',
+    'make bench-install',
+    run,
+    `${image}\n\n${plot('install')}\n${table(head, rows)}\n${bound}`,
+  );
+}
+
+export type InstallMetric = 'wall' | 'cpu' | 'peak_rss' | 'bytes_written';
+
+/** What `make bench-install` compares, with a function for its figures each. */
+export function installWays(rows: readonly Row[]) {
+  const ours = (bench: string) => (metric: InstallMetric) =>
+    rows.find((row) => row.bench === bench && row.metric === metric)?.ours;
+  const rival = (name: string) => (metric: InstallMetric) =>
+    rows.find((row) => row.rival === name && row.metric === metric)?.rivalValue;
+  return {
+    'flatcar-install': ours('install'),
+    'pipeline with lbzip2': rival('lbzip2 pipeline'),
+    'flatcar-install, `--no-zero-offload`': ours('install-no-offload'),
+    'pipeline with bzip2': rival('bzip2 pipeline'),
+  };
 }
 
 function decompress({ decompress: run }: Figures): string {
@@ -171,6 +213,16 @@ medians in milliseconds.`;
 
 function section(title: string, command: string, { commit, host }: Run, body: string): string {
   return `## ${title}\n\n\`${command}\` at ${commit}; ${host}.\n\n${body}`;
+}
+
+/** @param name of a file that plots() makes */
+function plot(name: 'sizes' | 'phases' | 'install'): string {
+  const texts = {
+    sizes: 'Sizes of boot images, as in the tables below',
+    phases: 'Phases from power-on to the login, one after the other, as in the table below',
+    install: 'Wall and processor time of an installation, as in the table below',
+  };
+  return `![${texts[name]}](figures/${name}.svg)\n`;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { figuresPage, readDemo, readFigures, readRows } from './figures-page.ts';
+import { plots } from './plots.ts';
 import { alone } from './rows.ts';
 
 const folder = join(import.meta.dirname, '../../docs');
@@ -15,6 +16,38 @@ test('docs/figures.md is made from docs/figures.json', () => {
     figuresPage(data),
     'run: node test/bench/figures.ts --page',
   );
+});
+
+test('the plots in docs/figures are made from docs/figures.json, and the page shows each', () => {
+  const made = plots(readFigures(readFileSync(join(folder, 'figures.json'), 'utf8')));
+  const page = readFileSync(join(folder, 'figures.md'), 'utf8');
+  assert.deepEqual(readdirSync(join(folder, 'figures')).sort(), [...made.keys()].sort());
+  for (const [name, svg] of made) {
+    assert.equal(readFileSync(join(folder, 'figures', name), 'utf8'), svg, 'run: node test/bench/figures.ts --page');
+    assert.ok(page.includes(`](figures/${name})`), name);
+  }
+});
+
+test('plots() compares boot images by what was published, with source and date on the page', () => {
+  const sizes = {
+    ...run,
+    sizes: [
+      { what: 'kernel', bytes: 8e6 },
+      { what: 'initramfs', bytes: 80e6 },
+    ],
+  };
+  const published = readFigures(
+    JSON.stringify({
+      published: [
+        { image: 'Other', parts: [{ what: 'initramfs', megabytes: 120 }], source: 'a page', date: '2026-01-02' },
+      ],
+    }),
+  ).published;
+  const figures = { sizes, published };
+  const svg = plots(figures).get('sizes.svg') ?? '';
+  assert.match(svg, />nibs<[\s\S]*>88 MB<[\s\S]*>Other<[\s\S]*>120 MB</);
+  assert.match(figuresPage(figures), /\| Other \| initramfs 120 \| a page \| 2026-01-02 \|/);
+  assert.deepEqual([...plots({}).keys()], []);
 });
 
 test('figuresPage() shows rows of a benchmark with their run, and no section without figures', () => {

@@ -1,10 +1,10 @@
 /**
- * Runs the demo and the benchmarks, and writes their figures into docs/figures.json and
- * docs/figures.md.
+ * Runs the demo and the benchmarks, and writes their figures into docs/figures.json,
+ * docs/figures.md and docs/figures/.
  *
  *     node test/bench/figures.ts [--only demo,executable,agent,install,decompress] \
  *       [-- arguments of the benchmark]
- *     node test/bench/figures.ts --page     # writes only docs/figures.md, from docs/figures.json
+ *     node test/bench/figures.ts --page     # writes only page and plots, from docs/figures.json
  *
  * Parts that are not run keep the figures of the run before, with its commit. What was built must
  * be there (`make figures` builds it); needs root.
@@ -16,9 +16,11 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findAcceleration } from '../sandbox/acceleration.ts';
 import { type Figures, figuresPage, type Run, readDemo, readFigures, readRows } from './figures-page.ts';
+import { plots } from './plots.ts';
 
 const root = join(import.meta.dirname, '../..');
 const [dataPath, pagePath] = [join(root, 'docs/figures.json'), join(root, 'docs/figures.md')];
+const plotsPath = join(root, 'docs/figures');
 const PARTS = ['executable', 'demo', 'agent', 'install', 'decompress'] as const;
 type Part = (typeof PARTS)[number];
 
@@ -38,6 +40,7 @@ for (const part of values.page ? [] : PARTS.filter((name) => wanted.includes(nam
   writeFileSync(dataPath, `${JSON.stringify(figures, undefined, 2)}\n`);
 }
 writeFileSync(pagePath, figuresPage(figures));
+for (const [name, svg] of plots(figures)) writeFileSync(join(plotsPath, name), svg);
 
 async function measure(part: Part): Promise<Figures> {
   const run = await describeRun();
@@ -62,7 +65,7 @@ async function describeRun(): Promise<Run> {
   const load = loadavg()[0] ?? Number.NaN;
   const machine = `${cpus().length} cores, ${(await findAcceleration()) === 'kvm' ? 'KVM' : 'no KVM'}`;
   // The parts before this one have changed the page itself.
-  const status = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!docs/figures.*');
+  const status = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!docs/figures*');
   const changed = status === '' ? '' : ' with changes';
   return {
     commit: `${git('rev-parse', '--short', 'HEAD')}${changed}`,
