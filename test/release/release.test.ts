@@ -11,6 +11,7 @@ import { readImageIndex } from '../../release/verify/image-index.ts';
 import { startEngine } from '../sandbox/engine.ts';
 import { startPlainRegistry } from '../sandbox/plain-registry.ts';
 import { createGpg } from '../sandbox/signing.ts';
+import { testDropIns } from './drop-in.ts';
 
 const root = join(import.meta.dirname, '../..');
 const node = process.execPath;
@@ -189,3 +190,5 @@ test('a package has its executable, links to it, manual pages and completions; i
     match(completion, new RegExp(`^complete .* ${program}$`, 'm'));
   }
 });
+
+testDropIns(() => release);

@@ -1,5 +1,5 @@
 import { busyboxImage } from '../busybox-image.ts';
-import { type Engine, startEngine } from '../engine.ts';
+import { type Engine, type EngineOptions, startEngine } from '../engine.ts';
 import { pollUntil } from '../poll-until.ts';
 import { type Registry, startRegistry } from '../registry.ts';
 
@@ -10,8 +10,11 @@ export interface SharedEngine extends AsyncDisposable {
   readonly registry: Registry;
 }
 
-export async function startSharedEngine(): Promise<SharedEngine> {
-  const [engine, registry] = await Promise.all([startEngine(), startRegistry({ password: 'canary-of-the-registry' })]);
+export async function startSharedEngine(options: EngineOptions = {}): Promise<SharedEngine> {
+  const [engine, registry] = await Promise.all([
+    startEngine(options),
+    startRegistry({ password: 'canary-of-the-registry' }),
+  ]);
   await registry.push('busybox', await busyboxImage());
   return {
     engine,
