@@ -270,7 +270,7 @@ fuzz: node_modules/.package-lock.json system-packages ## Compare the decoders of
 # Settings are in the environment, as make passes them on.
 export SEED DAYS MISSING_SYNC TORTURE_JSON
 .PHONY: torture
-torture: node_modules/.package-lock.json ## The agent simulated with faults of network, disk, engine and power, by seed: DAYS=10000 simulated days from SEED=1; TORTURE_JSON=path writes a row of JSON; MISSING_SYNC=record leaves out a sync of the journal, which must be found
+torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=agent (default: the agent simulated in virtual time, DAYS=10000 days from SEED=1; MISSING_SYNC=record leaves out a sync of the journal, which must be found); TORTURE_JSON=path keeps rows of JSON
 	$(NODE) test/torture/main.ts
 
 .PHONY: check

@@ -2,6 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import { pollIntervalSeconds } from '../clock/poll-interval.ts';
 import { retry } from '../clock/retry.ts';
 import { systemClock } from '../clock/system.ts';
+import { within } from '../clock/within.ts';
 import { isSameFailure } from '../errors/same-failure.ts';
 import type { Action, ActionName, Outcome } from './action/action.ts';
 import type { Observe } from './action/observe.ts';
@@ -51,10 +52,11 @@ type Idle = Extract<Next, { kind: 'idle' }>;
  *    else wait for the poll interval; go to 1.
  * 4. Do not run an action again that has ended: report its result again (1), unless the server has
  *    acknowledged it a moment ago.
- * 5. Record the start of the action in the journal.
+ * 5. Record the start of the action in the journal. If an earlier agent was about to stop its
+ *    container, remove that first: its exit code says nothing about the action.
  * 6. Report the start. If the server rejects it as obsolete, go to 1.
  * 7. Run the action. If it was interrupted and must not run twice, only wait for its container, if
- *    there is one. If the server cancels it, stop it.
+ *    there is one. If the server cancels it, or the agent has to stop, record that and stop it.
  * 8. Record the result in the journal; 1 reports it.
  */
 export async function runAgent(dependencies: AgentDependencies, signal: AbortSignal): Promise<void> {
@@ -174,19 +176,24 @@ class Agent {
   }
 
   async work(next: NextAction): Promise<void> {
-    const { journal, redactor, interrupted, log, observe } = this.#dependencies;
+    const { journal, runtime, redactor, interrupted, log, observe } = this.#dependencies;
     const { action } = next;
     this.#idleReason = undefined;
     await redactor.learnEnvironment(action.environment, action.workflowId);
-    const wasInterrupted = next.alreadyStarted || journal.stateOf(action).kind === 'started';
+    const state = journal.stateOf(action);
+    const wasInterrupted = next.alreadyStarted || state.kind === 'started';
+    const wasStopped = state.kind === 'started' && state.wasStopped;
     const startedAt = this.#clock.now();
 
+    if (wasStopped)
+      await this.#retryForever('remove the container of a stopped action', (signal) => runtime.discard(action, signal));
     await this.#retryForever('record the start of an action', () => journal.started(action, startedAt));
     if (!(await this.#reportStart(action, startedAt))) return;
     observe?.({ kind: 'begun', action: nameOf(action), image: action.image, at: startedAt });
     if (wasInterrupted)
       log.warn(logFields(action), `the action was interrupted, and its result is unknown; policy: ${interrupted}`);
-    const outcome = await this.#run(action, startedAt, !wasInterrupted || interrupted === 'rerun');
+    const mayStart = !wasInterrupted || interrupted === 'rerun';
+    const outcome = await this.#run(action, startedAt, mayStart, () => notRunAgain(wasStopped, startedAt));
     const { verdict, message } = outcome;
     observe?.({
       kind: 'ended',
@@ -212,14 +219,17 @@ class Agent {
     return false;
   }
 
-  async #run(action: Action, startedAt: Date, mayStart: boolean): Promise<Outcome> {
+  async #run(action: Action, startedAt: Date, mayStart: boolean, whenGone: () => Outcome): Promise<Outcome> {
     const { runtime, log, redactor } = this.#dependencies;
     await this.released();
     log.info(logFields(action), `the action starts: image ${action.image}, workflow ${action.workflowId}`);
     await using watch = watchCancellation(action, { ...this.#dependencies, clock: this.#clock, signal: this.#signal });
     const signal = AbortSignal.any([this.#signal, watch.signal]);
+    const beforeStop = () => this.#recordStop(action);
     const attempt = async () =>
-      mayStart ? runtime.run(action, signal) : ((await runtime.resume(action, signal)) ?? notRunAgain(startedAt));
+      mayStart
+        ? await runtime.run(action, signal, beforeStop)
+        : ((await runtime.resume(action, signal, beforeStop)) ?? whenGone());
     const outcome = await attempt().catch((error: unknown): Outcome => {
       this.#signal.throwIfAborted();
       const why = watch.signal.aborted ? 'stopped' : 'the agent failed';
@@ -228,6 +238,28 @@ class Agent {
     const level = outcome.verdict === 'SUCCESS' ? 'info' : 'error';
     log[level](logFields(action), `the action ended: ${outcome.verdict}: ${outcome.message}`);
     return { ...outcome, message: redactor.redact(outcome.message) };
+  }
+
+  /**
+   * If this agent is killed while its container stops, the next one must not take the exit code for
+   * the result of the action. A disk that fails does not keep the agent from stopping for long.
+   */
+  async #recordStop(action: Action): Promise<void> {
+    const { journal, log } = this.#dependencies;
+    let reason: unknown;
+    const attempt = (signal: AbortSignal) =>
+      retry(() => journal.stopping(action), {
+        ...{ clock: this.#clock, signal, initialSeconds: 0.1, maxSeconds: 1 },
+        onFailure: (error) => {
+          reason = error;
+        },
+      });
+    try {
+      const limit = { seconds: 5, awaited: 'record in the journal' };
+      await within(this.#clock, limit, new AbortController().signal, attempt);
+    } catch (error) {
+      log.warn(logFields(action), `cannot record that the action is stopped: ${messageOf(reason ?? error)}`);
+    }
   }
 
   async #reportEnd({ action, outcome }: EndedAction): Promise<void> {
@@ -314,12 +346,9 @@ function nameOf({ workflowId, taskName, name, id }: Action): ActionName {
   return { workflowId, taskName, name, id };
 }
 
-function notRunAgain(at: Date): Outcome {
-  return {
-    verdict: 'FAILED',
-    message:
-      'interrupted: the agent or the machine stopped while the action ran, and interrupted actions do not run again',
-    startedAt: at,
-    endedAt: at,
-  };
+function notRunAgain(wasStopped: boolean, at: Date): Outcome {
+  const message = wasStopped
+    ? 'interrupted: the agent had to stop and stopped the action, and interrupted actions do not run again'
+    : 'interrupted: the agent or the machine stopped while the action ran, and interrupted actions do not run again';
+  return { verdict: 'FAILED', message, startedAt: at, endedAt: at };
 }

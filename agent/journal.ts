@@ -25,8 +25,12 @@ export interface EndedAction {
 type ActionState =
   /** There is no record. */
   | { readonly kind: 'unknown' }
-  /** It was about to start, and there is no result: it may have done any part of its work. */
-  | { readonly kind: 'started' }
+  /**
+   * It was about to start, and there is no result: it may have done any part of its work.
+   * `wasStopped`: an agent was about to stop its container, whose exit code says nothing about the
+   * action therefore.
+   */
+  | { readonly kind: 'started'; readonly wasStopped: boolean }
   /** It ran to its end. */
   | { readonly kind: 'ended'; readonly outcome: Outcome };
 
@@ -41,6 +45,8 @@ type ActionState =
 export interface Journal extends AsyncDisposable {
   /** To be called before the action starts. */
   started(action: Action, at: Date): Promise<void>;
+  /** To be called before the agent stops a container of the action that has not exited. */
+  stopping(action: Action): Promise<void>;
   /** To be called before the result is reported. */
   ended(action: Action, outcome: Outcome): Promise<void>;
   /** The server has acknowledged the result. `workflowDone`: of the last action, a success. */
@@ -88,6 +94,7 @@ const actionRecord = z.object({
 /** One line of the file. */
 const record = z.discriminatedUnion('record', [
   z.object({ record: z.literal('started'), at: z.coerce.date(), action: actionRecord }),
+  z.object({ record: z.literal('stopping'), action: actionRecord }),
   z.object({ record: z.literal('ended'), action: actionRecord, outcome: outcomeRecord }),
   z.object({ record: z.literal('acknowledged'), action: actionRecord, workflowDone: z.boolean() }),
   z.object({ record: z.literal('forgotten'), workflowId: z.string() }),
@@ -102,6 +109,7 @@ type ActionRecord = z.output<typeof actionRecord>;
 interface Entry {
   readonly action: ActionRecord;
   readonly startedAt: Date | undefined;
+  readonly wasStopped: boolean;
   readonly outcome: Outcome | undefined;
   readonly acknowledged: boolean;
 }
@@ -170,6 +178,10 @@ class FileJournal implements Journal {
     return this.#append({ record: 'started', at, action: identityOf(action) });
   }
 
+  stopping(action: Action): Promise<void> {
+    return this.#append({ record: 'stopping', action: identityOf(action) });
+  }
+
   ended(action: Action, outcome: Outcome): Promise<void> {
     return this.#append({ record: 'ended', action: identityOf(action), outcome });
   }
@@ -208,7 +220,8 @@ class FileJournal implements Journal {
   stateOf(action: Action): ActionState {
     const entry = this.#state.entries.get(keyOf(action));
     if (entry === undefined) return { kind: 'unknown' };
-    return entry.outcome === undefined ? { kind: 'started' } : { kind: 'ended', outcome: entry.outcome };
+    const { outcome, wasStopped } = entry;
+    return outcome === undefined ? { kind: 'started', wasStopped } : { kind: 'ended', outcome };
   }
 
   powerActionPending(): boolean {
@@ -265,14 +278,21 @@ function parseJson(text: string): unknown {
   }
 }
 
+const newEntry = { startedAt: undefined, wasStopped: false, outcome: undefined, acknowledged: false } as const;
+
 function apply(state: State, entry: JournalRecord): void {
   switch (entry.record) {
     case 'started':
-      setLast(state, { action: entry.action, startedAt: entry.at, outcome: undefined, acknowledged: false });
+      setLast(state, { ...newEntry, action: entry.action, startedAt: entry.at });
       return;
+    case 'stopping': {
+      const known = state.entries.get(keyOf(entry.action));
+      if (known !== undefined) state.entries.set(keyOf(entry.action), { ...known, wasStopped: true });
+      return;
+    }
     case 'ended': {
       const startedAt = state.entries.get(keyOf(entry.action))?.startedAt;
-      setLast(state, { action: entry.action, startedAt, outcome: entry.outcome, acknowledged: false });
+      setLast(state, { ...newEntry, action: entry.action, startedAt, outcome: entry.outcome });
       if (entry.outcome.verdict !== 'SUCCESS') state.powerActionPending = false;
       return;
     }
@@ -348,8 +368,9 @@ async function rewrite(storage: JournalStorage, path: string, state: State): Pro
 
 function recordsOf(state: State): JournalRecord[] {
   const records = [...state.entries.values()].flatMap(
-    ({ action, startedAt, outcome, acknowledged }): JournalRecord[] => [
+    ({ action, startedAt, wasStopped, outcome, acknowledged }): JournalRecord[] => [
       ...(startedAt === undefined ? [] : [{ record: 'started' as const, at: startedAt, action }]),
+      ...(wasStopped ? [{ record: 'stopping' as const, action }] : []),
       ...(outcome === undefined ? [] : [{ record: 'ended' as const, action, outcome }]),
       ...(acknowledged ? [{ record: 'acknowledged' as const, action, workflowDone: false }] : []),
     ],

@@ -15,7 +15,7 @@ import { ensureImage, type ImageOptions, type PullEvents } from './images.ts';
 import { Leftovers } from './leftovers.ts';
 import { messageOf, verdictOf } from './outcome.ts';
 import { PullError } from './pull-error.ts';
-import type { Runtime } from './runtime.ts';
+import type { BeforeStop, Runtime } from './runtime.ts';
 import { UnreachableRegistries } from './unreachable-registries.ts';
 import { makeWorkflowDirectory } from './workflow-directory.ts';
 
@@ -70,6 +70,7 @@ interface ActionRun {
   readonly action: Action;
   readonly name: ActionName;
   readonly signal: AbortSignal;
+  readonly beforeStop: BeforeStop;
 }
 
 /**
@@ -94,13 +95,14 @@ export function createContainerRuntime(
       ? undefined
       : loadImageArchives(connection, options.imageDirectory, options.onEvent);
   const active = new Map<string, Container>();
-  const prepare = (action: Action, signal: AbortSignal): ActionRun => {
+  const common = { connection, unreachable, defaultNetwork, leftovers, archives, options, active };
+  const prepare = (action: Action, signal: AbortSignal, beforeStop: BeforeStop = async () => {}): ActionRun => {
     const name = { workflowId: action.workflowId, taskName: action.taskName, name: action.name, id: action.id };
-    return { connection, unreachable, defaultNetwork, leftovers, archives, options, active, action, name, signal };
+    return { ...common, action, name, signal, beforeStop };
   };
   return {
-    async run(action, signal) {
-      const current = prepare(action, signal);
+    async run(action, signal, beforeStop) {
+      const current = prepare(action, signal, beforeStop);
       return await finish(
         current,
         async () =>
@@ -108,8 +110,8 @@ export function createContainerRuntime(
           createContainer(current, 'action', action.command),
       );
     },
-    async resume(action, signal) {
-      const current = prepare(action, signal);
+    async resume(action, signal, beforeStop) {
+      const current = prepare(action, signal, beforeStop);
       const search = adopt(current);
       const isMissing = await search.then(
         (container) => container === undefined,
@@ -117,6 +119,13 @@ export function createContainerRuntime(
         () => false,
       );
       return isMissing ? undefined : await finish(current, async () => existing(await search));
+    },
+    async discard(action, signal) {
+      const current = prepare(action, signal);
+      const find = async () => (await findLeft(current)).filter((container) => isOf(container, action));
+      for (const container of await find()) await removeLeftover(current, container);
+      const stays = (await find()).find(isAdoptable);
+      if (stays !== undefined) throw new Error(`the container ${stays.name} is still there`);
     },
     async release(action) {
       const container = active.get(keyOf(action));
@@ -181,6 +190,9 @@ async function runToExit(
   try {
     return { exit: await container.finish(current.signal), image: container.image, adopted: container.adopted };
   } catch (error) {
+    // Its exit is the result of the action, which is not recorded yet.
+    if (container.hasExited) throw error;
+    await current.beforeStop();
     current.active.delete(key);
     await container[Symbol.asyncDispose]();
     throw error;
@@ -192,17 +204,22 @@ async function runToExit(
  * started, is returned instead.
  */
 async function adopt(current: ActionRun): Promise<Container | undefined> {
-  const { connection, leftovers, action, signal } = current;
+  const { leftovers, action } = current;
   leftovers.markListed(action.workflowId);
-  const wanted = [`${labels.worker}=${action.workerId}`, labels.role];
-  const found = await connection.call((engine, limited) => engine.listContainers(wanted, limited), signal);
-  const inUse = new Set([...current.active.values()].map(({ id }) => id));
-  const left = found.filter((container) => !inUse.has(container.id) && hasOwnName(container));
+  const left = await findLeft(current);
   const own = left.find((container) => isOf(container, action) && isAdoptable(container));
   for (const container of left) {
     if (container !== own) await removeLeftover(current, container);
   }
   return own && toContainer(current, own);
+}
+
+/** Containers of this worker that this process does not use. */
+async function findLeft({ connection, active, action, signal }: ActionRun): Promise<readonly ContainerSummary[]> {
+  const wanted = [`${labels.worker}=${action.workerId}`, labels.role];
+  const found = await connection.call((engine, limited) => engine.listContainers(wanted, limited), signal);
+  const inUse = new Set([...active.values()].map(({ id }) => id));
+  return found.filter((container) => !inUse.has(container.id) && hasOwnName(container));
 }
 
 function isOf(container: ContainerSummary, action: Action): boolean {

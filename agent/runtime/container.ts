@@ -247,6 +247,11 @@ export class Container implements AsyncDisposable {
     return await ranOutOfMemory(this.#connection, this.id, exit, signal);
   }
 
+  /** It is known to have exited: it is not stopped any more. */
+  get hasExited(): boolean {
+    return this.#hasExited;
+  }
+
   /** What cannot be stopped is removed by force afterwards. */
   async #stop(signal: AbortSignal): Promise<void> {
     const { graceSeconds } = this.#options;

@@ -93,6 +93,7 @@ function createLoudRuntime({ onRuntimeEvent, log }: Telemetry, { redact }: Redac
       return { verdict, message: `exit code 1: ${shout}`, startedAt, endedAt: new Date() };
     },
     resume: async () => undefined,
+    discard: async () => {},
     release: async () => {},
   };
 }

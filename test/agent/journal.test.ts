@@ -75,9 +75,26 @@ describe('what is known after a restart', () => {
   test('an action that started and did not end is started', async () => {
     await using journal = await openJournal(directory, noDamage);
     await journal.started(first, at);
-    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'started' });
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'started', wasStopped: false });
     assert.deepEqual(await reopened((journal) => journal.stateOf(second)), { kind: 'unknown' });
     assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
+  });
+
+  test('an action whose container was about to be stopped is marked so until it starts again', async () => {
+    await using journal = await openJournal(directory, noDamage);
+    const action = actionOf('w', '0');
+    const wasStopped = (of: Journal) => {
+      const state = of.stateOf(action);
+      return state.kind === 'started' && state.wasStopped;
+    };
+    await journal.started(action, new Date());
+    assert.equal(wasStopped(journal), false);
+    await journal.stopping(action);
+    assert.equal(await reopened(wasStopped), true);
+    await journal.compact(undefined);
+    assert.equal(await reopened(wasStopped), true);
+    await journal.started(action, new Date());
+    assert.equal(await reopened(wasStopped), false);
   });
 
   test('an action that ended is unsent until it is acknowledged, and ended afterwards, too', async () => {

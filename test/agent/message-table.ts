@@ -26,6 +26,7 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     'the server requests an action that has ended (…); reporting its result again':
       'normal: the server did not get the first report',
     'record an end': 'part: what could not be done; the agent tries again',
+    'remove the container of a stopped action': 'part: what could not be done; the agent tries again',
     'record the start of an action': 'part: what could not be done; the agent tries again',
     'the action was interrupted, and its result is unknown; policy: …':
       'an agent before this one, or the machine, ended amid the action > nothing, or set --interrupted fail where an action must not run twice',
@@ -37,6 +38,9 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     'the action starts: image …, workflow …': 'normal: an action',
     'the agent failed': 'an internal error > report it with the log',
     'the action ended: …: …': 'an action failed, or timed out > the reason is behind the result',
+    'record in the journal': 'part: what did not come in time',
+    'cannot record that the action is stopped: …':
+      'the disk of the journal is full or broken, and the agent stops > free space; if the agent was killed too, look at the result of the action',
     'report the end of an action': 'part: what could not be done; the agent tries again',
     'the server has acknowledged ……': 'normal: the report of an action has arrived',
     '; the workflow is done': 'part: it was the last action',
@@ -46,6 +50,8 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     'cannot …: …; trying again': 'a step failed for a reason that may pass > see the reason; actions go on meanwhile',
     'cannot …: …': 'part: the form of many errors',
     'could … again after … s, at attempt …': 'normal: what failed before has succeeded',
+    'interrupted: the agent had to stop and stopped the action, and interrupted actions do not run again':
+      '--interrupted fail is set > run the workflow again if its actions allow that',
     'interrupted: the agent or the machine stopped while the action ran, and interrupted actions do not run again':
       '--interrupted fail is set > run the workflow again if its actions allow that',
   },
@@ -221,6 +227,7 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     'it runs a template from a file': 'part: why the machine is not restarted',
   },
   'runtime/container-runtime.ts': {
+    'the container … is still there': 'part: why the container of a stopped action could not be removed',
     'could not be run': 'part: no container could be made of the action; the reason follows',
     'removing the container … (…), left over from an earlier agent': 'normal: the agent was killed before',
     'the … command could not be run: …': 'on-timeout or on-failure of the template failed > correct the command',

@@ -66,6 +66,9 @@ export function createLedgerRuntime({ ledger, courseOf, onStep }: LedgerRuntimeO
       return outcome;
     },
     resume,
+    async discard(action) {
+      if (containersOf(ledger).has(action.name)) ledger.append({ what: 'removed', action: action.name });
+    },
     async release(action) {
       if (containersOf(ledger).has(action.name)) ledger.append({ what: 'removed', action: action.name });
     },

@@ -4,42 +4,50 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SERVER_DIALECTS } from '../sandbox/tink-server/services.ts';
-import { DAYS_OF_WORLD, tortureAgent, type Violation } from './agent.ts';
+import { seedsOf, simulate, type Violation } from './agent.ts';
 import { MISSING_SYNCS } from './disk.ts';
 
 test('simulated agents with faults of network, disk, engine and power violate no invariant', async (test) => {
-  const days = SERVER_DIALECTS.length * DAYS_OF_WORLD;
-  const result = await tortureAgent({ seed: 1, days, maxShrinkingRuns: 40 });
-  test.diagnostic(`${result.worlds} worlds, ${result.simulatedDays.toFixed(0)} days`);
-  assert.deepEqual(result.violations.map(describe), []);
+  const counts = new Map<string, number>();
+  const violations: Violation[] = [];
+  let simulatedDays = 0;
+  const seeds = seedsOf(1, 26);
+  for (const seed of seeds) {
+    const summary = await simulate(seed, { maxShrinkingRuns: 40 });
+    simulatedDays += summary.simulatedDays;
+    for (const [what, count] of Object.entries(summary.counts)) counts.set(what, (counts.get(what) ?? 0) + count);
+    if (summary.violation !== undefined) violations.push(summary.violation);
+  }
+  test.diagnostic(`${seeds.length} worlds, ${simulatedDays.toFixed(0)} days`);
+  assert.deepEqual(violations.map(describe), []);
   // Else it would prove nothing.
   for (const what of ['agent killed in all', 'power lost in all', 'records', 'containers', 'reboots'])
-    assert.ok((result.counts.get(what) ?? 0) > 10, `${what}: ${result.counts.get(what)}`);
+    assert.ok((counts.get(what) ?? 0) > 10, `${what}: ${counts.get(what)}`);
 });
 
 /** What was found once, and was a fault of the agent. */
 const found = [
   // A rewrite of the journal failed after the rename: what followed went to the replaced file.
-  { seed: 1004 },
+  { seed: 104 },
   // The engine refused the list of containers after a restart: the reason was "the agent failed".
-  { seed: 2180 },
+  { seed: 29 },
+  // Killed while it stopped the container of its action: the exit code was taken for the result.
+  { seed: 153 },
 ] as const;
 
 for (const { seed } of found) {
   test(`the simulation with the seed ${seed} violates no invariant any more`, async () => {
-    const { violations } = await tortureAgent({ seed, days: DAYS_OF_WORLD, maxShrinkingRuns: 40 });
-    assert.deepEqual(violations.map(describe), []);
+    const { violation } = await simulate(seed, { maxShrinkingRuns: 40 });
+    assert.equal(violation && describe(violation), undefined);
   });
 }
 
 /** The first seeds whose power cuts meet the fault. */
-const seeds = { record: 4, rewrite: 11, directory: 4 } as const;
+const seeds = { record: 2, rewrite: 4, directory: 4 } as const;
 
 for (const missingSync of MISSING_SYNCS) {
   test(`the simulation finds a journal that leaves out a sync: ${missingSync}`, async () => {
-    const options = { seed: seeds[missingSync], days: DAYS_OF_WORLD, missingSync, maxShrinkingRuns: 4 };
-    const [violation] = (await tortureAgent(options)).violations;
+    const { violation } = await simulate(seeds[missingSync], { missingSync, maxShrinkingRuns: 4 });
     assert.match(violation?.what ?? 'nothing was found', /^invariant 3: /);
     assert.match(violation?.story.join('\n') ?? '', /the machine loses its power/);
   });

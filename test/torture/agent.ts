@@ -3,23 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SERVER_DIALECTS } from '../sandbox/tink-server/services.ts';
 import type { MissingSync } from './disk.ts';
+import { daysOf, isHarsh } from './plan.ts';
 import { shrink } from './shrink.ts';
-import { runWorld, type WorldOptions, type WorldResult } from './world.ts';
-
-export interface AgentTortureOptions {
-  /** Of the first world; the others have the numbers after it. */
-  readonly seed: number;
-  /** In all. */
-  readonly days: number;
-  /** A fault in the journal that is to be found. Default: none. */
-  readonly missingSync?: MissingSync | undefined;
-  /** Ends at the first violation. Default: false. */
-  readonly stopsAtViolation?: boolean | undefined;
-  /** So many runs are made at most to shorten a story. Default: 400. */
-  readonly maxShrinkingRuns?: number | undefined;
-  /** Called after each world. */
-  readonly onWorld?: ((done: AgentTortureResult) => void) | undefined;
-}
+import { runWorld, type WorldOptions } from './world.ts';
 
 export interface Violation {
   readonly seed: number;
@@ -28,48 +14,50 @@ export interface Violation {
   readonly story: readonly string[];
 }
 
-export interface AgentTortureResult {
-  readonly worlds: number;
+/** What a world was like: a machine, a server, and the faults of its seed. */
+export interface WorldSummary {
   readonly simulatedDays: number;
-  readonly violations: readonly Violation[];
-  /** How often something happened in all worlds. */
-  readonly counts: ReadonlyMap<string, number>;
+  readonly violation: Violation | undefined;
+  /** How often something happened. */
+  readonly counts: Readonly<Record<string, number>>;
 }
 
-/** Of one world: a machine, a server, and the faults of its seed. */
-export const DAYS_OF_WORLD = 5;
+export interface SimulationOptions {
+  /** A fault in the journal that is to be found. Default: none. */
+  readonly missingSync?: MissingSync | undefined;
+  /** So many runs are made at most to shorten a story. Default: 400. */
+  readonly maxShrinkingRuns?: number | undefined;
+}
 
-/** Simulates agents with faults, one world after another; each has another protocol version. */
-export async function tortureAgent(options: AgentTortureOptions): Promise<AgentTortureResult> {
+/**
+ * The seeds of so many days from the first seed on. Harsh worlds come first: what is wrong shows
+ * soon.
+ */
+export function seedsOf(first: number, days: number): readonly number[] {
+  const seeds: number[] = [];
+  for (let [seed, left] = [first, days]; left > 0; seed += 1) {
+    seeds.push(seed);
+    left -= daysOf(seed);
+  }
+  return [...seeds.filter(isHarsh), ...seeds.filter((seed) => !isHarsh(seed))];
+}
+
+/** Simulates the world of a seed; a violation comes with a short story. */
+export async function simulate(
+  seed: number,
+  { missingSync, maxShrinkingRuns = 400 }: SimulationOptions = {},
+): Promise<WorldSummary> {
   const workDirectory = await mkdtemp(join(tmpdir(), 'nibs-torture-'));
-  const violations: Violation[] = [];
-  const counts = new Map<string, number>();
-  let [worlds, simulatedDays] = [0, 0];
-  const done = () => ({ worlds, simulatedDays, violations, counts });
   try {
-    while (worlds * DAYS_OF_WORLD < options.days) {
-      const world = worldOf(options, options.seed + worlds, workDirectory);
-      worlds += 1;
-      const result = await runWorld(world);
-      simulatedDays += result.simulatedSeconds / (24 * 3600);
-      for (const [what, count] of Object.entries(result.counts)) counts.set(what, (counts.get(what) ?? 0) + count);
-      if (result.violation !== undefined)
-        violations.push(await explain(world, result, options.maxShrinkingRuns ?? 400));
-      options.onWorld?.(done());
-      if (violations.length > 0 && options.stopsAtViolation === true) break;
-    }
+    const dialect = SERVER_DIALECTS[seed % SERVER_DIALECTS.length] ?? 'v0.1';
+    const world: WorldOptions = { seed, dialect, workDirectory, missingSync };
+    const result = await runWorld(world);
+    const { counts, simulatedSeconds } = result;
+    const simulatedDays = simulatedSeconds / (24 * 3600);
+    if (result.violation === undefined) return { simulatedDays, counts, violation: undefined };
+    const shrunk = await shrink(world, result, maxShrinkingRuns);
+    return { simulatedDays, counts, violation: { seed, what: shrunk.violation ?? '', story: shrunk.story } };
   } finally {
     await rm(workDirectory, { recursive: true });
   }
-  return done();
-}
-
-function worldOf({ days, missingSync }: AgentTortureOptions, seed: number, workDirectory: string): WorldOptions {
-  const dialect = SERVER_DIALECTS[seed % SERVER_DIALECTS.length] ?? 'v0.1';
-  return { seed, days: Math.min(days, DAYS_OF_WORLD), dialect, workDirectory, missingSync };
-}
-
-async function explain(world: WorldOptions, result: WorldResult, maxShrinkingRuns: number): Promise<Violation> {
-  const shrunk = await shrink(world, result, maxShrinkingRuns);
-  return { seed: world.seed, what: shrunk.violation ?? '', story: shrunk.story };
 }

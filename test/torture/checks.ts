@@ -112,7 +112,7 @@ function checkVerdict(action: ActionFacts, verdict: Verdict, violate: Violate): 
 }
 
 const reasons =
-  /^(exit code \d+|ended by \w+ \(exit code \d+\)|timed out|interrupted: the agent or the machine stopped|could not be run: .|stopped: .)/;
+  /^(exit code \d+|ended by \w+ \(exit code \d+\)|timed out|interrupted: the agent (had to stop|or the machine stopped)|could not be run: .|stopped: .)/;
 
 function checkReason({ exits, wasDisturbed, exitCode, name }: ActionFacts, message: string, violate: Violate): void {
   if (!reasons.test(message)) violate(5, `${name} failed, and the report does not say why: ${message}`);

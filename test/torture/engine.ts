@@ -14,6 +14,9 @@ import type { Clock } from '../../clock/clock.ts';
 import { type Chance, logarithmic, type Odds } from './chance.ts';
 import type { Life } from './life.ts';
 
+/** So long a program needs after its stop signal. */
+const stopSeconds = 2;
+
 /** How the program of a container goes. */
 export interface Course {
   readonly seconds: number;
@@ -123,10 +126,12 @@ export class SimulatedEngine {
           return container.state.status === 'exited' ? container.state.exitCode : undefined;
         }),
       stopContainer: (id, _grace, signal) =>
-        request('stop', signal, () => {
+        request('stop', signal, async () => {
           const container = find(id);
           if (container.state.status !== 'running') throw failure('not-running', 'it does not run');
-          this.#exit(container, 143, true);
+          // The engine stops it although the agent is gone.
+          this.#options.clock.schedule(stopSeconds, () => this.#exit(container, 143, true));
+          await this.#untilExit(container, signal);
         }),
       removeContainer: (id, signal) =>
         request('remove', signal, () => {

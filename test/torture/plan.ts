@@ -1,3 +1,4 @@
+import { SERVER_DIALECTS } from '../sandbox/tink-server/services.ts';
 import { logarithmic, randomOf } from './chance.ts';
 import type { Course } from './engine.ts';
 
@@ -49,6 +50,18 @@ const kinds: readonly (readonly [PlannedEvent['what'], number, number, number])[
 
 export const daySeconds = 24 * 3600;
 
+/**
+ * One world in five is short, and has in a day what happens to the others in a week: faults meet
+ * that are rare each.
+ */
+export function isHarsh(seed: number): boolean {
+  return Math.floor(seed / SERVER_DIALECTS.length) % 5 === 0;
+}
+
+export function daysOf(seed: number): number {
+  return isHarsh(seed) ? 1 : 5;
+}
+
 export function settingsOf(seed: number): WorldSettings {
   const random = randomOf(seed);
   return {
@@ -56,15 +69,20 @@ export function settingsOf(seed: number): WorldSettings {
     finish: random() < 0.5 ? 'reboot' : 'none',
     pollSeconds: logarithmic(60, 1800, random()),
     maxBackoffSeconds: logarithmic(15, 600, random()),
-    severity: logarithmic(0.2, 3, random()),
+    severity: isHarsh(seed) ? logarithmic(3, 6, random()) : logarithmic(0.2, 3, random()),
   };
 }
 
 /** In the order of time. */
-export function planOf(seed: number, days: number): readonly PlannedEvent[] {
+export function planOf(seed: number): readonly PlannedEvent[] {
   const random = randomOf(seed + 0x5bd1e995);
+  const days = daysOf(seed);
+  const density = isHarsh(seed) ? 7 : 1;
   const events = kinds.flatMap(([what, perDay, min, max]) => {
-    const count = Math.max(what === 'workflow' ? 1 : 0, Math.floor(perDay * days * (0.5 + random()) + random()));
+    const count = Math.max(
+      what === 'workflow' ? 1 : 0,
+      Math.floor(perDay * density * days * (0.5 + random()) + random()),
+    );
     return Array.from({ length: count }, (): PlannedEvent => {
       const seconds = max === 0 ? 0 : logarithmic(min, max, random());
       return { atSeconds: random() * days * daySeconds, what, seconds, size: random() };

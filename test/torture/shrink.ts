@@ -1,5 +1,5 @@
 import type { Deviations } from './chance.ts';
-import { daySeconds } from './plan.ts';
+import { daySeconds, daysOf } from './plan.ts';
 import { runWorld, type WorldOptions, type WorldResult } from './world.ts';
 
 /**
@@ -13,7 +13,7 @@ export async function shrink(options: WorldOptions, found: WorldResult, maxRuns:
   let smallest = found;
   let runs = 0;
   const invariant = kindOf(found);
-  const isLate = found.simulatedSeconds > options.days * daySeconds;
+  const isLate = found.simulatedSeconds > daysOf(options.seed) * daySeconds;
   const attempt = async (replayed: Deviations): Promise<boolean> => {
     runs += 1;
     const untilSeconds = isLate ? undefined : smallest.simulatedSeconds + 3600;

@@ -18,18 +18,17 @@ import type { Clock } from '../../clock/clock.ts';
 import type { EventRecord, WorkflowRecord } from '../sandbox/tink-server/records.ts';
 import type { ServerDialect } from '../sandbox/tink-server/services.ts';
 import { VirtualClock } from '../sandbox/virtual-clock.ts';
-import { Chance, type Deviation, type Deviations } from './chance.ts';
+import { Chance, type Deviation, type Deviations, logarithmic } from './chance.ts';
 import { type ActionFacts, CANARY, checkRecord, checkStart, type Violate, type WorkflowFacts } from './checks.ts';
 import { Disk, type MissingSync } from './disk.ts';
 import { type SimulatedContainer, SimulatedEngine } from './engine.ts';
 import { Life } from './life.ts';
 import { Network } from './network.ts';
-import { actionsOf, daySeconds, type PlannedEvent, planOf, settingsOf, type WorldSettings } from './plan.ts';
+import { actionsOf, daySeconds, daysOf, type PlannedEvent, planOf, settingsOf, type WorldSettings } from './plan.ts';
 import { SimulatedServer } from './server.ts';
 
 export interface WorldOptions {
   readonly seed: number;
-  readonly days: number;
   readonly dialect: ServerDialect;
   /** Exists; the directories of workflows are made in it. */
   readonly workDirectory: string;
@@ -130,12 +129,13 @@ class World {
   }
 
   async run(): Promise<WorldResult> {
-    const { seed, days, dialect, replayed, untilSeconds } = this.#options;
+    const { seed, dialect, replayed, untilSeconds } = this.#options;
+    const days = daysOf(seed);
     const { interrupted, finish, pollSeconds } = this.#settings;
     this.#tell(
       `server ${dialect}, interrupted actions: ${interrupted}, at the end: ${finish}, a poll every ${Math.round(pollSeconds)} s`,
     );
-    for (const [index, event] of planOf(seed, days).entries()) {
+    for (const [index, event] of planOf(seed).entries()) {
       const key = `plan ${index}`;
       const deviation: Deviation = { what: event.what, size: event.size };
       if (replayed !== undefined && !replayed.has(key)) continue;
@@ -198,8 +198,7 @@ class World {
         this.#kill('agent', 'from outside', seconds);
         return;
       case 'agent stopped':
-        this.#disturb();
-        this.#life?.stop.abort(new Error('it received SIGTERM'));
+        this.#stop(size);
         return;
       case 'power lost':
         this.#kill('power', 'from outside', seconds, size);
@@ -235,6 +234,18 @@ class World {
         this.#disturb();
         this.#time.setTimeOfDay(new Date(this.#clock.now().getTime() + (size < 0.5 ? -1 : 1) * daySeconds * 1000));
     }
+  }
+
+  /** SIGTERM, and SIGKILL if the agent has not ended soon. */
+  #stop(size: number): void {
+    const life = this.#life;
+    if (life === undefined) return;
+    // Else an action that the agent has stopped runs again: its end is still that of its program.
+    if (this.#settings.interrupted === 'fail') this.#disturb();
+    life.stop.abort(new Error('it received SIGTERM'));
+    this.#clock.schedule(logarithmic(0.001, 10, size), () => {
+      if (life.isAlive) this.#kill('agent', 'after SIGTERM', 1);
+    });
   }
 
   /** A current server works on a machine's first workflow only: those before it are deleted. */
@@ -291,7 +302,7 @@ class World {
     const check = () => {
       const open = [...this.#workflows].filter(([id, { isDeleted }]) => !isDeleted && !this.#server.isOver(id));
       if (open.length === 0) return this.#over.resolve();
-      if (this.#clock.monotonicSeconds() < this.#options.days * daySeconds + settleSeconds)
+      if (this.#clock.monotonicSeconds() < daysOf(this.#options.seed) * daySeconds + settleSeconds)
         return void this.#clock.schedule(600, check);
       const names = open.map(([, { name }]) => name).join();
       this.#violate(3, `the agent does not finish ${names}, though nothing has gone wrong for three days`);
@@ -378,6 +389,7 @@ class World {
         }
         await journal.started(action, at);
       },
+      stopping: (action) => journal.stopping(action),
       ended: async (action, outcome) => {
         await journal.ended(action, outcome);
         if (life.isAlive) this.#isJournalled(action, outcome);

@@ -81,6 +81,7 @@ function watchRuntime(runtime: Runtime, pass: Pass): Runtime {
   return {
     run: (action, signal) => between(pass, 'runtime.run', () => runtime.run(action, signal)),
     resume: (action, signal) => between(pass, 'runtime.resume', () => runtime.resume(action, signal)),
+    discard: (action, signal) => runtime.discard(action, signal),
     release: (action) => between(pass, 'runtime.release', () => runtime.release(action)),
   };
 }
@@ -88,6 +89,7 @@ function watchRuntime(runtime: Runtime, pass: Pass): Runtime {
 function watchJournal(journal: Journal, ledger: Ledger, pass: Pass): Journal {
   return {
     started: (action, at) => between(pass, 'journal.started', () => journal.started(action, at)),
+    stopping: (action) => journal.stopping(action),
     ended: (action, outcome) =>
       between(pass, 'journal.ended', async () => {
         ledger.append({ what: 'journalling', action: action.name });

@@ -130,6 +130,39 @@ for (const kind of engineKinds)
       }
     });
 
+    test('discard() removes the container of an earlier agent, which runs or has exited, and no other', async () => {
+      const other = counting('exit 0');
+      await runAndKill(other);
+      for (const end of ['running', 'exited']) {
+        const action = counting('exit 143');
+        await runAndKill(action);
+        if (end === 'exited') {
+          await appendFile(inWorkflow(action, 'go'), '');
+          await untilEnded(action);
+        }
+        const runtime = fixture.createRuntime();
+        await runtime.discard(action, never);
+        assert.equal((await containers()).filter((name) => name.includes(containerName(action, 'action'))).length, 0);
+        assert.equal(await runtime.resume(action, never), undefined);
+        await runtime.discard(action, never);
+      }
+      assert.deepEqual(await containers(), []);
+    });
+
+    test('run() says so before it stops a container, and stops none that has exited', async () => {
+      const stop = new AbortController();
+      const states: string[] = [];
+      const running = fixture.runtime.run(counting('exit 0'), stop.signal, async () => {
+        states.push(...(await containers()));
+      });
+      await fixture.untilEvent((event) => event.kind === 'output' && event.line === 'ready');
+      stop.abort(new Error('it received SIGTERM'));
+      await assert.rejects(running, /it received SIGTERM/);
+      assert.equal(states.length, 1, 'the container is there when its stop is announced');
+      assert.deepEqual(await containers(), []);
+      await fixture.runtime.run(shell('exit 4'), never, () => assert.fail('it exited by itself'));
+    });
+
     test('a container that was made but never started is replaced', async () => {
       const action = shell('echo fresh');
       const image = `${fixture.registry.host}/busybox:1`;

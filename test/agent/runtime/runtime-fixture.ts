@@ -229,9 +229,9 @@ async function ignoreNotFound(work: Promise<unknown>): Promise<void> {
 function releasing(runtime: Runtime): Runtime {
   return {
     ...runtime,
-    run: async (action, signal) => {
+    run: async (action, signal, beforeStop) => {
       try {
-        return await runtime.run(action, signal);
+        return await runtime.run(action, signal, beforeStop);
       } finally {
         await runtime.release(action);
       }

@@ -197,6 +197,7 @@ export class AgentMachine implements AsyncDisposable {
         return { verdict: 'SUCCESS', message: 'exit code 0', startedAt, endedAt: new Date(), ...outcome };
       },
       resume: async () => undefined,
+      discard: async () => {},
       release: async () => {},
     };
   }
