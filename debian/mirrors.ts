@@ -1,13 +1,14 @@
 import { runTool } from '../tools/run-tool.ts';
 
+/** What Debian's own images use; it is served from places near to each machine. */
+const mainMirror = 'http://deb.debian.org/debian';
+
 /**
- * URLs of mirrors of Debian: the one in DEBIAN_MIRROR, those that apt uses, and those that
- * debootstrap knows, among them the archive of releases that the mirrors no longer have.
+ * URLs of mirrors of Debian: the one in DEBIAN_MIRROR, those that apt uses, Debian's own, and those
+ * that debootstrap knows, among them the archive of releases that the mirrors no longer have.
  */
 export async function debianMirrors(): Promise<string[]> {
   const named = process.env['DEBIAN_MIRROR'];
-  const ofApt = await runTool('apt-get', ['indextargets', '--format', '$(ORIGIN) $(SITE)']);
-  const ofDebian = ofApt.stdout.split('\n').flatMap((line) => line.match(/^Debian (\S+)$/)?.[1] ?? []);
   const known = await runTool(
     'grep',
     [
@@ -24,11 +25,22 @@ export async function debianMirrors(): Promise<string[]> {
   );
   const all = [
     ...(named === undefined || named === '' ? [] : [named]),
-    ...ofDebian,
+    ...(await mirrorsOfApt()),
+    mainMirror,
     ...known.stdout.split('\n').filter(Boolean),
   ];
   const mirrors = all.map((mirror) => mirror.replace(/\/+$/, ''));
   return [...new Set(mirrors)].filter((mirror) => !mirror.endsWith('-security'));
+}
+
+/** @returns also those of package lists that apt has not read yet, whose origin it does not know. */
+async function mirrorsOfApt(): Promise<string[]> {
+  const { stdout: known } = await runTool('apt-get', ['indextargets', '--format', '$(ORIGIN) $(SITE)']);
+  const { stdout: named } = await runTool('apt-get', ['indextargets', '--no-release-info', '--format', '$(SITE)']);
+  return [
+    ...known.split('\n').flatMap((line) => line.match(/^Debian (\S+)$/)?.[1] ?? []),
+    ...named.split('\n').filter((site) => /\/debian\/?$/.test(site)),
+  ];
 }
 
 /** Security updates are beside the archive on Debian's own mirrors: `…/debian` and `…/debian-security`. */
