@@ -54,7 +54,10 @@ system-packages:
 .PHONY: build
 build: $(EXECUTABLE) build/flatcar-install.8 build/image2disk.8 build/tink-agent.8 ## The executable: build/tink-agent, build/tink-worker, build/flatcar-install, build/image2disk, and their manual pages; ARCH=aarch64 for another architecture than this machine's: build/nibs-linux-arm64
 
+# The build strips the Node of its architecture; it needs nothing else of the machine's packages.
 $(foreach arch,$(ARCHS),build/nibs-linux-$(NODE_$(arch))): $(SOURCES) executable/build.ts node_modules/.package-lock.json
+	@command -v $(if $(findstring arm64,$@),aarch64,x86_64)-linux-gnu-strip >/dev/null || \
+	  echo binutils-$(if $(findstring arm64,$@),aarch64,x86-64)-linux-gnu | test/install-system-packages.sh -
 	$(NODE) executable/build.ts --arch $(if $(findstring arm64,$@),aarch64,x86_64)
 
 # npm installs the Node of this machine's architecture only. That of the other one is fetched as a file, which the build compares with the

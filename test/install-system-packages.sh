@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need and that this machine lacks. Needs
-# root and apt. `install-system-packages.sh LIST` installs those of another list.
+# root and apt. `install-system-packages.sh LIST` installs those of another list; `-` is standard
+# input.
 set -eu
 
 export DEBIAN_FRONTEND=noninteractive
