@@ -32,15 +32,23 @@ const timeBytes = 12;
 /** Of an entry: transaction, size of data and of name behind it. */
 const entry = { transaction: 17, dataBytes: 25, nameBytes: 27, bytes: 30 };
 
+/** Times of files in a new file system. */
+export interface FileTimes {
+  /** Times of modification that stay, in nanoseconds since 1970. */
+  readonly kept: ReadonlySet<bigint>;
+  /** Seconds since 1970, for all other times. */
+  readonly otherSeconds: number;
+}
+
 /**
  * Replaces what mkfs.btrfs makes up, in a file with a new file system: the identifiers of device,
  * chunk tree and subvolume are derived from that of the file system, the times of files are those
- * of their modification, and no time is later than `newestSeconds`. The identifier of the file
- * system itself, and times of modification, are given to mkfs.btrfs. Then the same files give the
- * same bytes.
+ * of their modification, and all times become the same but those that are known. The identifier of
+ * the file system itself, and times of modification, are given to mkfs.btrfs. Then the same files
+ * give the same bytes.
  * @throws {Error} there is no btrfs in it
  */
-export async function unifyBtrfs(path: string, newestSeconds: number): Promise<void> {
+export async function unifyBtrfs(path: string, times: FileTimes): Promise<void> {
   await using file = await open(path, 'r+');
   const { size } = await file.stat();
   const read = async (offset: number, length: number) =>
@@ -61,7 +69,7 @@ export async function unifyBtrfs(path: string, newestSeconds: number): Promise<v
     if (block.compare(fsid, 0, uuidBytes, header.fsid, header.fsid + uuidBytes) !== 0 || !isSealed(block)) continue;
     const chunkTree = Buffer.from(block.subarray(header.chunkTreeUuid, header.chunkTreeUuid + uuidBytes));
     replaceAll(block, [...replacements, { from: chunkTree, to: derived(fsid, 2) }]);
-    if (block[header.level] === 0) unifyItems(block, fsid, newestSeconds);
+    if (block[header.level] === 0) unifyItems(block, fsid, times);
     await file.write(sealed(block), 0, block.length, offset);
   }
 }
@@ -78,14 +86,14 @@ export async function readBtrfsUuid(path: string): Promise<string> {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
-function unifyItems(leaf: Buffer, fsid: Buffer, newestSeconds: number): void {
+function unifyItems(leaf: Buffer, fsid: Buffer, times: FileTimes): void {
   const subvolume = derived(fsid, 3);
   for (let index = 0; index < leaf.readUInt32LE(header.itemCount); index++) {
     const key = header.bytes + index * item.bytes;
     const data = header.bytes + leaf.readUInt32LE(key + item.dataOffset);
     const type = leaf[key + item.type];
     const end = data + leaf.readUInt32LE(key + item.dataBytes);
-    if (type === inodeItem) unifyInode(leaf, data, newestSeconds);
+    if (type === inodeItem) unifyInode(leaf, data, times);
     if (type !== undefined && directoryItems.includes(type)) unifyEntries(leaf, data, end);
     if (type === uuidItem) {
       // The two halves of the identifier are object and offset of the key. It is the only one.
@@ -95,8 +103,8 @@ function unifyItems(leaf: Buffer, fsid: Buffer, newestSeconds: number): void {
     if (type !== rootItem || end < data + rootUuidOffset + uuidBytes) continue;
     const uuid = leaf.subarray(data + rootUuidOffset, data + rootUuidOffset + uuidBytes);
     if (uuid.some((byte) => byte !== 0)) subvolume.copy(uuid);
-    unifyInode(leaf, data, newestSeconds);
-    for (const offset of rootTimes) limit(leaf, data + offset, newestSeconds);
+    unifyInode(leaf, data, times);
+    for (const offset of rootTimes) replaceTime(leaf, data + offset, times.otherSeconds);
   }
 }
 
@@ -108,17 +116,19 @@ function unifyEntries(leaf: Buffer, start: number, end: number): void {
   }
 }
 
-function unifyInode(leaf: Buffer, data: number, newestSeconds: number): void {
+function unifyInode(leaf: Buffer, data: number, { kept, otherSeconds }: FileTimes): void {
   const modified = data + inodeTimes.modification;
-  limit(leaf, modified, newestSeconds);
+  const nanoseconds = leaf.readBigInt64LE(modified) * 1_000_000_000n + BigInt(leaf.readUInt32LE(modified + 8));
+  if (!kept.has(nanoseconds)) replaceTime(leaf, modified, otherSeconds);
   for (const offset of [inodeTimes.access, inodeTimes.change])
     leaf.copyWithin(data + offset, modified, modified + timeBytes);
-  limit(leaf, data + inodeTimes.creation, newestSeconds);
+  replaceTime(leaf, data + inodeTimes.creation, otherSeconds);
 }
 
-function limit(leaf: Buffer, offset: number, newestSeconds: number): void {
-  if (leaf.readBigUInt64LE(offset) <= BigInt(newestSeconds)) return;
-  leaf.writeBigUInt64LE(BigInt(newestSeconds), offset);
+/** A time that is not set stays so. */
+function replaceTime(leaf: Buffer, offset: number, seconds: number): void {
+  if (leaf.readBigInt64LE(offset) === 0n) return;
+  leaf.writeBigInt64LE(BigInt(seconds), offset);
   leaf.writeUInt32LE(0, offset + 8);
 }
 

@@ -5,7 +5,7 @@ import { reasonOf } from '../../errors/reason.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
-import { readBtrfsUuid, unifyBtrfs } from './btrfs-identity.ts';
+import { type FileTimes, readBtrfsUuid, unifyBtrfs } from './btrfs-identity.ts';
 
 const pieceBytes = 1024 * 1024;
 
@@ -33,13 +33,13 @@ export async function editBtrfs(
     const restore = ['btrfs', 'restore', '--metadata', '--symlinks', '--xattr', before, root];
     const [program = '', ...args] = reproducible ? ['unshare', ...asRoot(), ...restore] : restore;
     await runTool(program, args, { signal });
-    const newestSeconds = await newestFileSeconds(root);
+    const timesBefore = await readTimes(root);
     await edit(root);
     await makeSparse(after, partition.sizeBytes);
     const label = await readLabel(before);
     if (reproducible) {
       await makeInOrder(root, after, { label, uuid: await readBtrfsUuid(before), work }, signal);
-      await unifyBtrfs(after, newestSeconds);
+      await unifyBtrfs(after, unchangedTimes(timesBefore, await readTimes(root)));
     } else {
       await runTool('mkfs.btrfs', ['--quiet', '--label', label, '--rootdir', root, after], { signal });
     }
@@ -105,12 +105,32 @@ async function makeInOrder(
   await runTool('unshare', [...namespaceArguments(), mounted, root, ...make], { signal });
 }
 
-/** Of files, not of directories: these change when files in them do. */
-async function newestFileSeconds(root: string): Promise<number> {
-  const entries = await readdir(root, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => !entry.isDirectory());
-  const times = files.map(async ({ parentPath, name }) => (await lstat(join(parentPath, name))).mtimeMs / 1000);
-  return Math.floor(Math.max(0, ...(await Promise.all(times))));
+/** Times of modification in nanoseconds since 1970, by path, of a directory and what is in it. */
+async function readTimes(root: string): Promise<ReadonlyMap<string, { nanoseconds: bigint; isDirectory: boolean }>> {
+  const paths = ['', ...(await readdir(root, { recursive: true }))];
+  const entries = paths.map(async (path) => {
+    const stat = await lstat(join(root, path), { bigint: true });
+    return [path, { nanoseconds: stat.mtimeNs, isDirectory: stat.isDirectory() }] as const;
+  });
+  return new Map(await Promise.all(entries));
+}
+
+type Times = Awaited<ReturnType<typeof readTimes>>;
+
+/**
+ * The times of what was not changed, which come from the image, and for all else that of the newest
+ * file of the image: this machine's clock must not be in the result, wherever it stands.
+ */
+function unchangedTimes(before: Times, after: Times): FileTimes {
+  const kept = [...after].filter(([path, { nanoseconds }]) => before.get(path)?.nanoseconds === nanoseconds);
+  let newest = 0n;
+  // Directories change when files in them do.
+  for (const { nanoseconds, isDirectory } of before.values())
+    if (!isDirectory && nanoseconds > newest) newest = nanoseconds;
+  return {
+    kept: new Set(kept.map(([, { nanoseconds }]) => nanoseconds)),
+    otherSeconds: Number(newest / 1_000_000_000n),
+  };
 }
 
 /**

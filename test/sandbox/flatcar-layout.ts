@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
@@ -12,6 +12,11 @@ export interface FlatcarLayoutOptions {
   readonly oemFilesystem?: 'btrfs' | 'ext4';
   /** Files on the OEM partition, by path relative to its root. Default: a grub.cfg. */
   readonly oemFiles?: Readonly<Record<string, string>>;
+  /**
+   * When the files of {@link oemFiles} and their directory were changed, in seconds since 1970.
+   * Default: now.
+   */
+  readonly oemModifiedSeconds?: number;
   /** Files on the ROOT partition. Default: none. */
   readonly rootFiles?: Readonly<Record<string, string>>;
   /** Bytes of noise on USR-A, in place of an operating system. Default: 3 MiB. */
@@ -172,7 +177,11 @@ async function makeOem(
   const files = options.oemFiles ?? { 'grub.cfg': 'set oem_id=""\n' };
   if (options.oemFilesystem === 'ext4') return await makeExt4(work, layout, 'OEM', files);
   const path = await sized(work, layout, 'OEM');
-  await execa('mkfs.btrfs', ['-q', '-L', 'OEM', '--rootdir', await makeTree(work, 'OEM', files), path]);
+  const tree = await makeTree(work, 'OEM', files);
+  const { oemModifiedSeconds: time } = options;
+  if (time !== undefined)
+    for (const name of [...(await readdir(tree, { recursive: true })), '.']) await utimes(join(tree, name), time, time);
+  await execa('mkfs.btrfs', ['-q', '-L', 'OEM', '--rootdir', tree, path]);
   return path;
 }
 

@@ -76,6 +76,22 @@ test('a file is made, sparse, has the config, and the same bytes each time, also
   await rm(first);
 });
 
+test('it has the same bytes also if files of the image are newer than the clock of this machine', async () => {
+  const newer = join(directory, 'newer.bin');
+  const inAnHour = Date.now() / 1000 + 3600;
+  await makeFlatcarImage({ path: newer, oemModifiedSeconds: inAnHour });
+  await chmod(newer, 0o644);
+  const paths = ['a.img', 'b.img'].map((name) => join(directory, name));
+  for (const path of paths) {
+    const { exitCode, stderr } = await installAsUser('-f', newer, '-d', path, '--size', '512MiB', '-i', config);
+    equal(exitCode, 0, stderr);
+  }
+  const [first, second] = await Promise.all(paths.map(sha256));
+  equal(second, first);
+  await checkOem(paths[0] ?? '');
+  for (const path of [...paths, newer]) await rm(path);
+});
+
 /** Compares the file system with what btrfs says of it: checksums, references, owners. */
 async function checkOem(path: string): Promise<void> {
   await using disk = await open(path, 'r');
