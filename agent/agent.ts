@@ -51,7 +51,9 @@ type Idle = Extract<Next, { kind: 'idle' }>;
  * 3. Ask the server for the next action. If there is none, reboot or power off if that is pending,
  *    else wait for the poll interval; go to 1.
  * 4. Do not run an action again that has ended: report its result again (1), unless the server has
- *    acknowledged it a moment ago.
+ *    acknowledged it a moment ago. That is so too if its workflow is over: on Kubernetes a late
+ *    report of a start revives it. But an action that has not started is one of another workflow of
+ *    that name.
  * 5. Record the start of the action in the journal. If an earlier agent was about to stop its
  *    container, remove that first: its exit code says nothing about the action.
  * 6. Report the start. If the server rejects it as obsolete, go to 1.
@@ -67,7 +69,7 @@ export async function runAgent(dependencies: AgentDependencies, signal: AbortSig
       await agent.restartIfRequested(); // 2
       const next = await agent.ask(); // 3
       if (next.kind === 'idle') await agent.idle(next);
-      else if (agent.hasEnded(next.action))
+      else if (agent.hasEnded(next))
         await agent.reopen(next.action); // 4
       else await agent.work(next); // 5 to 8
     }
@@ -144,8 +146,9 @@ class Agent {
     await this.#waitForPoll();
   }
 
-  hasEnded(action: Action): boolean {
-    return this.#dependencies.journal.stateOf(action).kind === 'ended';
+  hasEnded({ action, alreadyStarted, isUnique = false }: NextAction): boolean {
+    const state = this.#dependencies.journal.stateOf(action);
+    return state.kind === 'ended' && (!state.isSettled || alreadyStarted || isUnique);
   }
 
   /** Makes the result of an action one that is still to be reported. */
@@ -181,6 +184,7 @@ class Agent {
     this.#idleReason = undefined;
     await redactor.learnEnvironment(action.environment, action.workflowId);
     const state = journal.stateOf(action);
+    if (state.kind === 'ended') await this.#retryForever('forget a workflow', () => journal.forget(action.workflowId));
     const wasInterrupted = next.alreadyStarted || state.kind === 'started';
     const wasStopped = state.kind === 'started' && state.wasStopped;
     const startedAt = this.#clock.now();

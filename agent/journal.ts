@@ -31,8 +31,11 @@ type ActionState =
    * action therefore.
    */
   | { readonly kind: 'started'; readonly wasStopped: boolean }
-  /** It ran to its end. */
-  | { readonly kind: 'ended'; readonly outcome: Outcome };
+  /**
+   * It ran to its end. `isSettled`: its workflow is over, and the server has acknowledged all of
+   * it; where IDs of workflows are names, another workflow may have the same.
+   */
+  | { readonly kind: 'ended'; readonly outcome: Outcome; readonly isSettled: boolean };
 
 /**
  * What the agent has done, on stable storage. Each method returns when its record is synced to the
@@ -54,8 +57,9 @@ export interface Journal extends AsyncDisposable {
   /** Forgets a workflow that the server no longer has. */
   forget(workflowId: string): Promise<void>;
   /**
-   * Forgets workflows whose results are all acknowledged, except the current one, and shortens the
-   * file.
+   * Settles workflows whose results are all acknowledged, except the current one, and shortens the
+   * file. Of what is settled the latest results are remembered: a report that is delayed on its way
+   * to the server can make it ask for an action that ended.
    */
   compact(currentWorkflowId: string | undefined): Promise<void>;
   /**
@@ -97,6 +101,7 @@ const record = z.discriminatedUnion('record', [
   z.object({ record: z.literal('stopping'), action: actionRecord }),
   z.object({ record: z.literal('ended'), action: actionRecord, outcome: outcomeRecord }),
   z.object({ record: z.literal('acknowledged'), action: actionRecord, workflowDone: z.boolean() }),
+  z.object({ record: z.literal('settled'), action: actionRecord, outcome: outcomeRecord }),
   z.object({ record: z.literal('forgotten'), workflowId: z.string() }),
   z.object({ record: z.literal('finish-due') }),
   z.object({ record: z.literal('finished') }),
@@ -112,6 +117,7 @@ interface Entry {
   readonly wasStopped: boolean;
   readonly outcome: Outcome | undefined;
   readonly acknowledged: boolean;
+  readonly isSettled: boolean;
 }
 
 /** All records combined. The entries are in the order of the actions. */
@@ -121,6 +127,9 @@ interface State {
 }
 
 const fileName = 'journal.jsonl';
+
+/** So many results are remembered of what is settled; the file has some hundred bytes for each. */
+const maxSettled = 200;
 
 /**
  * Opens the journal in `directory`, which is created if missing. An incomplete last line is what a
@@ -203,11 +212,14 @@ class FileJournal implements Journal {
     const open = new Set(
       entries.filter(([, entry]) => !entry.acknowledged).map(([, entry]) => entry.action.workflowId),
     );
-    const settled = entries.filter(
-      ([, { action }]) => action.workflowId !== currentWorkflowId && !open.has(action.workflowId),
+    const over = entries.filter(
+      ([, { action, isSettled }]) =>
+        !isSettled && action.workflowId !== currentWorkflowId && !open.has(action.workflowId),
     );
-    if (settled.length === 0) return;
-    for (const [key] of settled) this.#state.entries.delete(key);
+    if (over.length === 0) return;
+    for (const [key, entry] of over) this.#state.entries.set(key, { ...entry, isSettled: true });
+    const settled = [...this.#state.entries].filter(([, { isSettled, acknowledged }]) => isSettled && acknowledged);
+    for (const [key] of settled.slice(0, -maxSettled)) this.#state.entries.delete(key);
     await this.#rewrite();
   }
 
@@ -220,8 +232,8 @@ class FileJournal implements Journal {
   stateOf(action: Action): ActionState {
     const entry = this.#state.entries.get(keyOf(action));
     if (entry === undefined) return { kind: 'unknown' };
-    const { outcome, wasStopped } = entry;
-    return outcome === undefined ? { kind: 'started', wasStopped } : { kind: 'ended', outcome };
+    const { outcome, wasStopped, isSettled } = entry;
+    return outcome === undefined ? { kind: 'started', wasStopped } : { kind: 'ended', outcome, isSettled };
   }
 
   powerActionPending(): boolean {
@@ -278,7 +290,13 @@ function parseJson(text: string): unknown {
   }
 }
 
-const newEntry = { startedAt: undefined, wasStopped: false, outcome: undefined, acknowledged: false } as const;
+const newEntry: Omit<Entry, 'action'> = {
+  startedAt: undefined,
+  wasStopped: false,
+  outcome: undefined,
+  acknowledged: false,
+  isSettled: false,
+};
 
 function apply(state: State, entry: JournalRecord): void {
   switch (entry.record) {
@@ -291,15 +309,21 @@ function apply(state: State, entry: JournalRecord): void {
       return;
     }
     case 'ended': {
-      const startedAt = state.entries.get(keyOf(entry.action))?.startedAt;
-      setLast(state, { ...newEntry, action: entry.action, startedAt, outcome: entry.outcome });
-      if (entry.outcome.verdict !== 'SUCCESS') state.powerActionPending = false;
+      const { startedAt, isSettled = false } = state.entries.get(keyOf(entry.action)) ?? {};
+      setLast(state, { ...newEntry, action: entry.action, startedAt, outcome: entry.outcome, isSettled });
+      // Of a settled one the power action is done.
+      if (entry.outcome.verdict !== 'SUCCESS' && !isSettled) state.powerActionPending = false;
       return;
     }
     case 'acknowledged': {
       const known = state.entries.get(keyOf(entry.action));
       if (known !== undefined) state.entries.set(keyOf(entry.action), { ...known, acknowledged: true });
-      if (entry.workflowDone) state.powerActionPending = true;
+      if (entry.workflowDone && known?.isSettled !== true) state.powerActionPending = true;
+      return;
+    }
+    case 'settled': {
+      const { action, outcome } = entry;
+      setLast(state, { ...newEntry, action, outcome, acknowledged: true, isSettled: true });
       return;
     }
     case 'forgotten':
@@ -368,12 +392,17 @@ async function rewrite(storage: JournalStorage, path: string, state: State): Pro
 
 function recordsOf(state: State): JournalRecord[] {
   const records = [...state.entries.values()].flatMap(
-    ({ action, startedAt, wasStopped, outcome, acknowledged }): JournalRecord[] => [
-      ...(startedAt === undefined ? [] : [{ record: 'started' as const, at: startedAt, action }]),
-      ...(wasStopped ? [{ record: 'stopping' as const, action }] : []),
-      ...(outcome === undefined ? [] : [{ record: 'ended' as const, action, outcome }]),
-      ...(acknowledged ? [{ record: 'acknowledged' as const, action, workflowDone: false }] : []),
-    ],
+    ({ action, startedAt, wasStopped, outcome, acknowledged, isSettled }): JournalRecord[] => {
+      const ended = outcome === undefined ? [] : [{ record: 'ended' as const, action, outcome }];
+      if (isSettled && outcome !== undefined)
+        return [{ record: 'settled', action, outcome }, ...(acknowledged ? [] : ended)];
+      return [
+        ...(startedAt === undefined ? [] : [{ record: 'started' as const, at: startedAt, action }]),
+        ...(wasStopped ? [{ record: 'stopping' as const, action }] : []),
+        ...ended,
+        ...(acknowledged ? [{ record: 'acknowledged' as const, action, workflowDone: false }] : []),
+      ];
+    },
   );
   return state.powerActionPending ? [...records, { record: 'finish-due' }] : records;
 }

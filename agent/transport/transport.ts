@@ -5,9 +5,15 @@ import type { Action, Event } from '../action/action.ts';
 export type Next =
   /**
    * Run this action; `alreadyStarted`: the server already shows it as started, by an agent that did
-   * not report its end.
+   * not report its end. `isUnique`: no other action ever has its IDs. Default: false, a workflow
+   * may have the name of one before it.
    */
-  | { readonly kind: 'action'; readonly action: Action; readonly alreadyStarted: boolean }
+  | {
+      readonly kind: 'action';
+      readonly action: Action;
+      readonly alreadyStarted: boolean;
+      readonly isUnique?: boolean;
+    }
   /**
    * Nothing to do now; ask again later. `mayContinue`: the server leaves open whether a workflow
    * goes on, here or on another machine; the machine must not be restarted yet, and an action that

@@ -109,7 +109,8 @@ describe('what is known after a restart', () => {
     assert.equal(unsent[0]?.action.workerId, first.workerId);
     await journal.acknowledged(first, false);
     assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
-    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), { kind: 'ended', outcome });
+    const state = { kind: 'ended', outcome, isSettled: false };
+    assert.deepEqual(await reopened((journal) => journal.stateOf(first)), state);
   });
 
   test('unsent ends come in the order in which they happened', async () => {
@@ -175,7 +176,7 @@ describe('the end of the work', () => {
 });
 
 describe('compact()', () => {
-  test('forgets acknowledged workflows except the current one, and makes the file small', async () => {
+  test('settles acknowledged workflows except the current one, and shortens the file', async () => {
     await using journal = await openJournal(directory, noDamage);
     const current = actionOf('w2', '0');
     for (const action of [first, second, current]) {
@@ -185,12 +186,43 @@ describe('compact()', () => {
     }
     const before = (await stat(file())).size;
     await journal.compact('w2');
-    assert.ok((await stat(file())).size < before / 2);
-    assert.deepEqual(await reopened((journal) => journal.stateOf(first).kind), 'unknown');
-    assert.deepEqual(await reopened((journal) => journal.stateOf(current).kind), 'ended');
+    const after = (await stat(file())).size;
+    assert.ok(after < before);
+    const isSettled = (of: Journal, action: Action) => {
+      const state = of.stateOf(action);
+      return state.kind === 'ended' && state.isSettled;
+    };
+    assert.equal(await reopened((journal) => isSettled(journal, first)), true);
+    assert.equal(await reopened((journal) => isSettled(journal, current)), false);
     assert.deepEqual(await reopened((journal) => journal.pendingReports()), []);
     await journal.compact(undefined);
-    assert.equal((await stat(file())).size, 0);
+    assert.ok((await stat(file())).size < after);
+    assert.equal(await reopened((journal) => isSettled(journal, current)), true);
+  });
+
+  test('remembers the results of what is settled, the latest ones, and no power action follows from them', async () => {
+    await using journal = await openJournal(directory, noDamage);
+    for (let id = 0; id < 300; id += 1) {
+      const action = actionOf(`w${id}`, '0');
+      await journal.started(action, at);
+      await journal.ended(action, outcomeOf('SUCCESS'));
+      await journal.acknowledged(action, true);
+    }
+    await journal.compact(undefined);
+    await journal.clearPowerAction();
+    const [oldest, latest] = [actionOf('w0', '0'), actionOf('w299', '0')];
+    assert.equal(journal.stateOf(oldest).kind, 'unknown');
+    const settled = { kind: 'ended', outcome: outcomeOf('SUCCESS'), isSettled: true };
+    assert.deepEqual(await reopened((of) => of.stateOf(latest)), settled);
+    assert.ok((await stat(file())).size < 100_000);
+
+    // The server asks for it again.
+    await journal.ended(latest, outcomeOf('SUCCESS'));
+    assert.equal(await reopened((of) => of.pendingReports().length), 1);
+    await journal.acknowledged(latest, true);
+    assert.equal(journal.powerActionPending(), false);
+    assert.deepEqual(await reopened((of) => of.stateOf(latest)), settled);
+    assert.equal(await reopened((of) => of.powerActionPending()), false);
   });
 
   test('keeps a workflow with an end that is not acknowledged, and one with an action that did not end', async () => {

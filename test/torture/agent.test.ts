@@ -33,6 +33,9 @@ const found = [
   { seed: 29 },
   // Killed while it stopped the container of its action: the exit code was taken for the result.
   { seed: 153 },
+  // A late report of a start revived a workflow that had ended, and its action ran again.
+  { seed: 1704 },
+  { seed: 2104 },
 ] as const;
 
 for (const { seed } of found) {
@@ -43,7 +46,7 @@ for (const { seed } of found) {
 }
 
 /** The first seeds whose power cuts meet the fault. */
-const seeds = { record: 2, rewrite: 4, directory: 4 } as const;
+const seeds = { record: 3, rewrite: 4, directory: 4 } as const;
 
 for (const missingSync of MISSING_SYNCS) {
   test(`the simulation finds a journal that leaves out a sync: ${missingSync}`, async () => {

@@ -251,7 +251,11 @@ export class SimulatedEngine {
       ['stalls', 0.01 * severity],
       ['slow', 0.02 * severity],
     ]);
-    if (deviation !== undefined) tell(`the registry ${deviation.what}`);
+    if (deviation !== undefined) {
+      tell(`the registry ${deviation.what}`);
+      // Enough of them in a row are a failure.
+      onPullFailure();
+    }
     yield { phase: 'downloading', layer: 'a', doneBytes: 1, totalBytes: 10 };
     if (deviation?.what === 'stalls') await life.guard(untilAborted(signal));
     if (deviation?.what === 'slow') {

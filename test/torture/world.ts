@@ -395,26 +395,14 @@ class World {
         if (life.isAlive) this.#isJournalled(action, outcome);
       },
       acknowledged: (action, isDone) => journal.acknowledged(action, isDone),
-      forget: async (workflowId) => {
-        await journal.forget(workflowId);
-        const workflow = this.#workflows.get(workflowId);
-        if (workflow?.isStale !== true) return;
-        for (const action of workflow.actions) action.journalled = undefined;
-      },
-      compact: async (workflowId) => {
-        await journal.compact(workflowId);
-        if (life.isAlive) this.#onCompaction(workflowId);
-      },
+      forget: (workflowId) => journal.forget(workflowId),
+      compact: (workflowId) => journal.compact(workflowId),
       clearPowerAction: () => journal.clearPowerAction(),
       pendingReports: () => journal.pendingReports(),
       stateOf: (action) => journal.stateOf(action),
       powerActionPending: () => journal.powerActionPending(),
       [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),
     };
-  }
-
-  #onCompaction(currentId: string | undefined): void {
-    for (const [id, workflow] of this.#workflows) if (workflow.isStale && id !== currentId) mayBeForgotten(workflow);
   }
 
   #isJournalled({ name }: Action, outcome: Outcome): void {
@@ -503,10 +491,7 @@ class World {
 
   #onStale(): void {
     this.#mayPanicUntil = this.#clock.monotonicSeconds() + staleSeconds;
-    for (const workflow of this.#workflows.values()) {
-      workflow.isStale = true;
-      mayBeForgotten(workflow);
-    }
+    for (const workflow of this.#workflows.values()) workflow.isStale = true;
   }
 
   #onRequest(name: string): void {
@@ -527,18 +512,6 @@ class World {
     if (!text.endsWith('; trying again') || !/\bcannot (ask|report|record|compact|forget) /.test(text)) return;
     if (text === this.#lastTrouble) this.#violate(4, `logged twice: ${text}`);
     this.#lastTrouble = text;
-  }
-}
-
-/**
- * A stale start of an action that ended revives its workflow on servers on Kubernetes. An agent
- * that has forgotten the workflow cannot know that, and takes the action for an interrupted one.
- */
-function mayBeForgotten({ ended, actions }: WorkflowFacts): void {
-  if (ended === undefined) return;
-  for (const action of actions) {
-    action.journalled = undefined;
-    action.wasDisturbed = true;
   }
 }
 

@@ -17,41 +17,38 @@ export interface WorldRequest {
 /** The simulation makes garbage quickly: a tenth of the time would be spent on it. */
 const nodeOptions = ['--max-semi-space-size=64'];
 
+/** Agents that were killed wait without end, and Node keeps what their signals hold. */
+const worldsOfProcess = 40;
+
 /** @returns the summaries, as the worlds end; to stop early, leave the loop */
 export async function* simulateAll(
   seeds: readonly number[],
   options: SimulationOptions,
 ): AsyncGenerator<WorldSummary, void, undefined> {
-  const left = seeds.values();
   const ended: WorldSummary[] = [];
+  const stop = new AbortController();
   let change = Promise.withResolvers<void>();
-  let failure: Error | undefined;
+  let running = availableParallelism();
+  let failure: unknown;
   const announce = () => {
     change.resolve();
     change = Promise.withResolvers();
   };
-  const processes = Array.from({ length: availableParallelism() }, () => {
-    const child = fork(join(import.meta.dirname, 'world-process.ts'), { execArgv: nodeOptions });
-    const next = () => {
-      const { value: seed, done } = left.next();
-      if (done === true) child.disconnect();
-      else child.send({ seed, options } satisfies WorldRequest);
-    };
-    child.on('message', (summary: WorldSummary) => {
-      ended.push(summary);
-      announce();
-      next();
-    });
-    next();
-    return { child, exited: once(child, 'exit') };
-  });
-  let running = processes.length;
-  for (const { exited } of processes)
-    void exited.then(([code, signal]) => {
-      running -= 1;
-      if (code !== 0) failure ??= new Error(`a process of the simulation ended with ${code ?? signal}`);
-      announce();
-    });
+  const left = seeds.values();
+  const lane = async () => {
+    try {
+      for (let isDone = false; !isDone && !stop.signal.aborted; )
+        isDone = await simulateSome(left, options, stop.signal, (summary) => {
+          ended.push(summary);
+          announce();
+        });
+    } catch (error) {
+      failure ??= error;
+    }
+    running -= 1;
+    announce();
+  };
+  const lanes = Array.from({ length: running }, lane);
   try {
     for (;;) {
       const { promise } = change;
@@ -61,7 +58,41 @@ export async function* simulateAll(
       if (ended.length === 0) await promise;
     }
   } finally {
-    for (const { child } of processes) child.kill();
-    await Promise.all(processes.map(({ exited }) => exited));
+    stop.abort();
+    await Promise.all(lanes);
   }
+}
+
+/**
+ * Simulates the next worlds in a process of their own.
+ * @returns whether none is left
+ */
+async function simulateSome(
+  seeds: Iterator<number, undefined>,
+  options: SimulationOptions,
+  signal: AbortSignal,
+  onSummary: (summary: WorldSummary) => void,
+): Promise<boolean> {
+  const child = fork(join(import.meta.dirname, 'world-process.ts'), { execArgv: nodeOptions });
+  const exited = once(child, 'exit');
+  const kill = () => void child.kill();
+  signal.addEventListener('abort', kill, { once: true });
+  let isDone = false;
+  let count = 0;
+  const next = () => {
+    const seed = count === worldsOfProcess ? undefined : seeds.next().value;
+    isDone = seed === undefined && count < worldsOfProcess;
+    count += 1;
+    if (seed === undefined) child.disconnect();
+    else child.send({ seed, options } satisfies WorldRequest);
+  };
+  child.on('message', (summary: WorldSummary) => {
+    onSummary(summary);
+    next();
+  });
+  next();
+  const [code, ended] = await exited;
+  signal.removeEventListener('abort', kill);
+  if (code !== 0 && !signal.aborted) throw new Error(`a process of the simulation ended with ${code ?? ended}`);
+  return isDone;
 }

@@ -60,7 +60,7 @@ class CurrentTransport implements Transport {
     try {
       const response = await channel.call(service, rpc.getAction, request, signal, callTimeoutSeconds);
       // Only the server knows whether it was reported as started.
-      return { kind: 'action', action: toAction(response, workerId), alreadyStarted: false };
+      return { kind: 'action', action: toAction(response, workerId), alreadyStarted: false, isUnique: true };
     } catch (error) {
       if (!(error instanceof RpcError) || !idleCodes.has(error.code)) throw error;
       return { kind: 'idle', reason: `the server says: ${error.details}`, mayContinue: !saysOver(error) };
