@@ -2,7 +2,9 @@
 
 import { inputBits, read, window } from './bits';
 import { build, lengths, maxCodeLength, maxGroups, primary, primaryBits, search } from './code';
+import { first, moveToFront, reset, set } from './front';
 import { blockCapacity, column, Lane } from './memory';
+import { permute } from './permutation';
 
 // As `decodeStatus` in ../kernel.ts.
 const ok: u32 = 0;
@@ -19,23 +21,12 @@ const groupSymbols: u32 = 50;
 const maxSelectors: u32 = 18002;
 const selectors: usize = memory.data(18002, 16);
 const order: usize = memory.data(8, 8);
-/** The bytes in order of their last use, most recent first. */
-const front: usize = memory.data(256, 64);
-/**
- * Where a vector of 16 is read at 256 - position + 16 k, the lanes up to the position of the whole
- * list are ones.
- */
-const ones: usize = memory.data(256 + 256 + 16, 64);
-/** How often each byte occurs; then, the next row that begins with it. */
+/** How often each byte occurs. */
 const counts: usize = memory.data(1024, 64);
 
 let bit: u32 = 0;
 let usedCount: u32 = 0;
 let selectorCount: u32 = 0;
-
-export function initialise(): void {
-  memory.fill(ones, 0xff, 257);
-}
 
 export function decode(lane: Lane, start: u32): u32 {
   bit = start + 48;
@@ -46,7 +37,7 @@ export function decode(lane: Lane, start: u32): u32 {
   if (failure) return failure;
   if (lane.origin >= lane.length) return badOrigin;
   lane.endBit = bit;
-  permute(lane);
+  permute(lane, counts);
   return ok;
 }
 
@@ -63,11 +54,12 @@ function decodeHeader(lane: Lane): u32 {
   lane.origin = bits(24);
   const ranges = bits(16);
   usedCount = 0;
+  reset();
   for (let range: u32 = 0; range < 16; range++) {
     if (!((ranges >>> (15 - range)) & 1)) continue;
     const bytes = bits(16);
     for (let i: u32 = 0; i < 16; i++) {
-      if ((bytes >>> (15 - i)) & 1) store<u8>(front + usedCount++, range * 16 + i);
+      if ((bytes >>> (15 - i)) & 1) set(usedCount++, range * 16 + i);
     }
   }
   return usedCount ? ok : noSymbols;
@@ -171,69 +163,9 @@ function decodeSymbols(lane: Lane): u32 {
 /** Appends the front byte `run` times to the column. */
 @inline
 function repeat(length: u32, run: u32): void {
-  const byte = <u32>load<u8>(front);
+  const byte = first();
   const count = counts + (byte << 2);
   store<u32>(count, load<u32>(count) + run);
   const bytes = i8x16.splat(<i8>byte);
   for (let at = column + length, end = at + run; at < end; at += 16) v128.store(at, bytes);
-}
-
-/**
- * Moves the byte at a position to the front: the list up to there moves by one, in vectors without
- * a branch for each.
- */
-@inline
-function moveToFront(position: u32): u32 {
-  const byte = <u32>load<u8>(front + position);
-  const mask = ones + 256 - position;
-  let before = i8x16.splat(<i8>byte);
-  before = move(before, mask, 0);
-  if (position < 16) return byte;
-  before = move(before, mask, 16);
-  before = move(before, mask, 32);
-  before = move(before, mask, 48);
-  if (position < 64) return byte;
-  before = move(before, mask, 64);
-  before = move(before, mask, 80);
-  before = move(before, mask, 96);
-  before = move(before, mask, 112);
-  if (position < 128) return byte;
-  before = move(before, mask, 128);
-  before = move(before, mask, 144);
-  before = move(before, mask, 160);
-  before = move(before, mask, 176);
-  before = move(before, mask, 192);
-  before = move(before, mask, 208);
-  before = move(before, mask, 224);
-  move(before, mask, 240);
-  return byte;
-}
-
-@inline
-function move(before: v128, mask: usize, offset: usize): v128 {
-  const old = v128.load(front + offset);
-  const moved = i8x16.shuffle(before, old, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
-  v128.store(front + offset, v128.bitselect(moved, old, v128.load(mask + offset)));
-  return old;
-}
-
-/**
- * Sorts the last column of the block's rotations: where each of its bytes stands in the first one.
- */
-function permute(lane: Lane): void {
-  let sum: u32 = 0;
-  for (let at = counts; at < counts + 1024; at += 4) {
-    const count = load<u32>(at);
-    store<u32>(at, sum);
-    sum += count;
-  }
-  const permutation = lane.permutation;
-  const length = lane.length;
-  for (let i: u32 = 0; i < length; i++) {
-    const byte = <u32>load<u8>(column + i);
-    const next = counts + (byte << 2);
-    const row = load<u32>(next);
-    store<u32>(next, row + 1);
-    store<u32>(permutation + (row << 2), (i << 8) | byte);
-  }
 }

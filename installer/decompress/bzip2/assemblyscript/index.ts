@@ -5,13 +5,14 @@ import * as bitsOf from './bits';
 import * as block from './block';
 import * as crcOf from './crc';
 import * as expansion from './expand';
+import * as front from './front';
 import * as memoryOf from './memory';
 import * as permutation from './permutation';
 
 export function initialise(lanes: u32, inputBytes: u32): void {
   memoryOf.initialise(lanes, inputBytes);
   crcOf.initialise();
-  block.initialise();
+  front.initialise();
 }
 
 export function input(): usize {
