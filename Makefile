@@ -230,6 +230,12 @@ test-hosts: system-packages ## Set up and build clean clones with npm 9.2, 10.8 
 test-debian-13: system-packages ## A clean clone of HEAD in a chroot of Debian 13: set up, build, and the tests without a virtual machine; TESTS=--distribution for those that tell releases apart
 	test/hosts/debian-13.sh test/hosts/in-debian-13.sh $(TESTS)
 
+# Many minutes: nothing but the base system comes from a cache.
+HOST ?= debian-13
+.PHONY: test-newcomer
+test-newcomer: setup ## What a new user does, following only the README, to a login on an installed machine: HOST=debian-12|debian-13|container (default debian-13), COMPRESSION_LEVEL=3 for a quicker build; the steps with their times are in build/hosts/HOST.transcript
+	test/hosts/newcomer.sh $(HOST)
+
 .PHONY: test-packages
 test-packages: system-packages ## The Debian packages of build/release (make release PARTS=packages): lintian, and installed, upgraded, removed and purged in chroots of Debian 12 and 13
 	@test/install-system-packages.sh test/system-packages-packages.txt
