@@ -5,7 +5,8 @@
  *
  * Checks SHA256SUMS, its signature, and that it names all files; of each product its bill of
  * materials, its provenance, and what is particular to it: digests and platforms of images, the
- * contents of packages, what programs say of their version. `--key` has the public keys to trust.
+ * contents of packages and of the boot image for Tinkerbell's chart, what programs say of their
+ * version. `--key` has the public keys to trust.
  * Without it a missing signature is only noted, and keys are those of gpg's own keyring.
  */
 import { existsSync } from 'node:fs';
@@ -37,5 +38,6 @@ async function main(): Promise<void> {
   note(`checksums: ${checksums.size} files`);
   const { products, version, commit } = await verifyDescriptions(directory, checksums);
   note(`version ${version}, commit ${commit}`);
-  for (const name of products) note(`${name}: ${await verifyProduct(join(directory, name), { version, commit })}`);
+  const expected = { version, commit, checksums };
+  for (const name of products) note(`${name}: ${await verifyProduct(join(directory, name), expected)}`);
 }

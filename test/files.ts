@@ -162,6 +162,7 @@ export const ownCode: readonly string[] = [
   'test/initramfs/modules.test.ts',
   'test/initramfs/scripts.test.ts',
   'test/initramfs/squashfs.test.ts',
+  'test/release/boot-artifact.test.ts',
   'test/release/release.test.ts',
   'test/executable/alone.test.ts',
   'test/executable/cross-build.test.ts',

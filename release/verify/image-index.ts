@@ -40,9 +40,14 @@ export interface ImageIndex {
 /**
  * Reads an OCI archive with an image index, and checks the digest and size of everything in it, the
  * platform in each configuration and the digests of unpacked layers.
+ * @param inspect is called with the files of the layers (tar, gzip) of each platform, lowest first,
+ *   which are there until it resolves
  * @throws {OperationError} something does not fit
  */
-export async function readImageIndex(path: string): Promise<ImageIndex> {
+export async function readImageIndex(
+  path: string,
+  inspect?: (layers: readonly (readonly string[])[]) => Promise<void>,
+): Promise<ImageIndex> {
   const refuse = (why: string) => new OperationError({ what: 'verify', target: path, why });
   await using scratch = await mkdtempDisposable(join(tmpdir(), 'nibs-image-'));
   await runTool('tar', ['--extract', '--file', path, '--directory', scratch.path], { timeoutSeconds: 600 });
@@ -60,10 +65,12 @@ export async function readImageIndex(path: string): Promise<ImageIndex> {
   const [top] = Top.parse(JSON.parse(await readFile(join(scratch.path, 'index.json'), 'utf8'))).manifests;
   const index = Index.parse(await read(top));
   const platforms = [];
+  const layers: string[][] = [];
   for (const image of index.manifests) {
     const manifest = Manifest.parse(await read(image));
     const config = Config.parse(await read(manifest.config));
     for (const layer of manifest.layers) await check(layer);
+    layers.push(manifest.layers.map(place));
     const unpacked = await Promise.all(manifest.layers.map(async (one) => (await digestOf(place(one), true)).digest));
     if (unpacked.join() !== config.rootfs.diff_ids.join())
       throw refuse(`the layers of ${image.digest} are not those of its configuration`);
@@ -74,6 +81,7 @@ export async function readImageIndex(path: string): Promise<ImageIndex> {
   }
   const stray = (await readdir(join(scratch.path, 'blobs/sha256'))).filter((hex) => !seen.has(`sha256:${hex}`));
   if (stray.length > 0) throw refuse(`nothing refers to its blob ${stray[0]}`);
+  await inspect?.(layers);
   return {
     digest: top.digest,
     platforms,

@@ -5,6 +5,7 @@ import { architectures, hostArchitecture } from '../../debian/architecture.ts';
 import { OperationError } from '../../errors/operation-error.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { debianVersion } from '../debian/packages.ts';
+import { verifyBootArtifact } from './boot-artifact.ts';
 import { readImageIndex } from './image-index.ts';
 
 /** What a product must say of itself. */
@@ -12,6 +13,8 @@ export interface Expected {
   readonly version: string;
   /** As `--version` shows it. */
   readonly commit: string;
+  /** File of the release → SHA-256 in hexadecimal. */
+  readonly checksums: ReadonlyMap<string, string>;
 }
 
 /**
@@ -51,8 +54,9 @@ async function verifyExecutable(path: string, { version, commit }: Expected): Pr
   return `--version says ${version}, commit ${commit}`;
 }
 
-async function verifyImage(path: string, { version }: Expected): Promise<string> {
-  const index = await readImageIndex(path);
+async function verifyImage(path: string, { version, checksums }: Expected): Promise<string> {
+  const isBootImage = basename(path) === 'nibs-boot-image.oci.tar';
+  const index = isBootImage ? await verifyBootArtifact(path, checksums) : await readImageIndex(path);
   const platforms = [...index.platforms].sort().join(' ');
   if (platforms !== 'linux/amd64 linux/arm64') throw refuse(path, `its platforms are ${platforms}`);
   if (index.version !== version) throw refuse(path, `its version is ${index.version}, not ${version}`);

@@ -2,10 +2,9 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { appendFile, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
-import { writeBootArtifact } from '../../release/boot-artifact.ts';
 import { signFile, verifySignature } from '../../release/sign.ts';
 import { readImageIndex } from '../../release/verify/image-index.ts';
 import { startEngine } from '../sandbox/engine.ts';
@@ -141,32 +140,6 @@ test('readImageIndex() refuses a damaged blob, and one that nothing refers to', 
   const [blob = ''] = await readdir(join(layout, 'blobs/sha256'));
   await appendFile(join(layout, 'blobs/sha256', blob), ' ');
   await rejects(readImageIndex(await pack()), new RegExp(`its blob sha256:${blob} is damaged`));
-});
-
-test('a boot image as OCI image has the same layers on both platforms, a file in each, at the root', async () => {
-  const files = ['vmlinuz-x86_64', 'initramfs-x86_64', 'nibs-x86_64.iso'].map((name) => join(scratch, name));
-  for (const file of files) await writeFile(file, `content of ${basename(file)}`);
-  const path = join(scratch, 'nibs-boot-image.oci.tar');
-  const annotations = { 'org.opencontainers.image.version': '1.2.3' };
-  const artifact = { reference: 'nibs-boot-image:1.2.3', files, annotations, created: new Date(0) };
-  await writeBootArtifact(artifact, path, await mkdtemp(join(scratch, 'parts-')));
-  const again = join(scratch, 'again.oci.tar');
-  await writeBootArtifact(artifact, again, await mkdtemp(join(scratch, 'parts-')));
-  deepEqual(await readFile(again), await readFile(path));
-  const index = await readImageIndex(path);
-  deepEqual([index.platforms, index.version], [['linux/amd64', 'linux/arm64'], '1.2.3']);
-  const found: string[][] = [];
-  for (const architecture of ['amd64', 'arm64']) {
-    const copy = join(scratch, `boot-${architecture}`);
-    const platform = ['--override-os', 'linux', '--override-arch', architecture];
-    await execa('skopeo', [...platform, 'copy', `oci-archive:${path}`, `dir:${copy}`]);
-    const { layers } = JSON.parse(await readFile(join(copy, 'manifest.json'), 'utf8'));
-    const names = layers.map(async ({ digest }: { digest: string }) => {
-      return (await execa('tar', ['-tzf', join(copy, digest.replace('sha256:', ''))])).stdout;
-    });
-    found.push(await Promise.all(names));
-  }
-  deepEqual(found, [files.map((file) => basename(file)), files.map((file) => basename(file))]);
 });
 
 test('a package has its executable, links to it, manual pages and completions; its files are of root', async () => {
