@@ -10,6 +10,6 @@ const units: Readonly<Record<string, number>> = {
  */
 export function parseBytes(text: string): number | undefined {
   const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?) ?(\w*)$/.exec(text) ?? [];
-  const factor = units[unit];
+  const factor = Object.hasOwn(units, unit) ? units[unit] : undefined;
   return number === '' || factor === undefined ? undefined : Math.round(Number(number) * factor);
 }

@@ -115,7 +115,8 @@ export function createProxyRules({ httpProxy, httpsProxy, noProxy }: ProxySettin
 /**
  * Reads the address of a proxy. Without a scheme it is an HTTP proxy.
  *
- * @throws {ProxyError} it is no address, or the proxy speaks another protocol than HTTP and SOCKS 5
+ * @throws {ProxyError} it is no address, the user or the password in it is not encoded as in a URL, or
+ *   the proxy speaks another protocol than HTTP and SOCKS 5
  */
 export function parseProxy(text: string): URL {
   const trimmed = text.trim();
@@ -126,7 +127,17 @@ export function parseProxy(text: string): URL {
   if (url.hostname === '') throw problem('');
   if (!['http:', 'https:', 'socks5:', 'socks5h:'].includes(url.protocol))
     throw problem(`; proxies that speak ${url.protocol.slice(0, -1)} are not supported`);
+  if (![url.username, url.password].every(isEncoded)) throw problem('; a % in user or password is written as %25');
   return url;
+}
+
+function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether a proxy is connected through with {@link connectBySocks}. */

@@ -311,7 +311,7 @@ export const logLevel = () =>
     (value) => {
       const word = String(value).toLowerCase();
       if (/^\d+$/.test(word)) return ['info', 'debug'][Number(word)] ?? 'trace';
-      return { panic: 'fatal', warning: 'warn' }[word] ?? word;
+      return word === 'panic' ? 'fatal' : word === 'warning' ? 'warn' : word;
     },
     choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
   );

@@ -25,6 +25,11 @@ const truths: Readonly<Record<string, boolean>> = {
   ...{ no: false, false: false, 0: false },
 };
 
+function truthOf(value: string): boolean | undefined {
+  const word = value.toLowerCase();
+  return Object.hasOwn(truths, word) ? truths[word] : undefined;
+}
+
 /** A size that is named without an operator is that of the label on the disk. */
 const sizeTolerance = 0.01;
 
@@ -46,8 +51,7 @@ export function parseHint(text: string): Hint | { readonly wrong: string } {
       return { wrong: `'${part}': only a size can be compared with ${operator}` };
     if (property === 'size' && parseBytes(value) === undefined)
       return { wrong: `'${value}' is no size such as 400GB or 16GiB` };
-    if (property === 'rotational' && truths[value.toLowerCase()] === undefined)
-      return { wrong: `'${value}' is neither yes nor no` };
+    if (property === 'rotational' && truthOf(value) === undefined) return { wrong: `'${value}' is neither yes nor no` };
     conditions.push({ property, operator: operator as Operator, value });
   }
   return { text, conditions };
@@ -68,7 +72,7 @@ function holds({ property, operator, value }: Condition, disk: Disk): boolean {
     case 'size':
       return compareSize(disk.sizeBytes, operator, parseBytes(value) ?? 0);
     case 'rotational':
-      return disk.rotational === truths[value.toLowerCase()];
+      return disk.rotational === truthOf(value);
     case 'path':
       return [disk.path, ...disk.links].some((path) => matchesPattern(path, value));
     case 'wwn':

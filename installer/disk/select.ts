@@ -289,7 +289,7 @@ function attachment(disk: Disk, isNamed: boolean): string | undefined {
     if (disk.type === 'mpath') return undefined;
     return `it is made by software of other storage (select it with -d, or its major number with -I ${disk.major})`;
   }
-  const how = outside[transport];
+  const how = Object.hasOwn(outside, transport) ? outside[transport] : undefined;
   if (how !== undefined) return `${how} (select it with -d, or with --match transport=${transport})`;
   if (disk.removable) return 'it is removable (select it with -d)';
   if (disk.isExternal) return 'it is attached to a port for external devices (select it with -d)';

@@ -82,3 +82,12 @@ for (const text of ['http://', 'socks5://', 'a b', 'http://proxy:port', ':3128',
     });
   });
 }
+
+test('parseProxy() refuses a user or password that is not encoded as in a URL', () => {
+  for (const text of ['http://user:100%@proxy:3128', 'socks5://%zz:secret@proxy'])
+    assert.throws(() => parseProxy(text), {
+      name: 'ProxyError',
+      message: 'must be [http://][user:password@]host[:port]; a % in user or password is written as %25',
+    });
+  assert.equal(parseProxy('http://user:100%25@proxy:3128').password, '100%25');
+});

@@ -35,7 +35,7 @@ export const containerList = z.array(
         name: names.find((name) => !name.includes('/')) ?? Id,
         image: Image,
         labels: Labels,
-        status: statuses[State] ?? 'unknown',
+        status: (Object.hasOwn(statuses, State) && statuses[State]) || 'unknown',
       };
     }),
 );

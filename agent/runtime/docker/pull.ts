@@ -109,6 +109,6 @@ function toProgress({ id, status = '', progressDetail }: z.output<typeof progres
     const { current: doneBytes = 0, total: totalBytes = 0 } = progressDetail ?? {};
     return { phase: 'downloading', layer: id, doneBytes, totalBytes };
   }
-  const phase = phases[status];
+  const phase = Object.hasOwn(phases, status) ? phases[status] : undefined;
   return phase === undefined ? { phase: 'other' } : { phase, layer: id };
 }

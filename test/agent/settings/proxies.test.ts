@@ -59,3 +59,11 @@ test('proxyRulesFrom() connects to nothing past a proxy that cannot be used, but
   assert.throws(() => proxyRulesOf(exported)({ protocol: 'https:', host: 'registry', port: 443 }), /socks4/);
   assert.ok(secretsFrom(config).includes('canary'));
 });
+
+test('a proxy whose password has a lone % is named, and does not end the agent', async () => {
+  const flags = parseArguments(['--id=m', '--grpc-server=h:1', '--kernel-command-line=/dev/null']);
+  const { config, warnings } = await loadConfig(flags, { HTTPS_PROXY: 'http://me:100%canary@proxy:3128' });
+  assert.match(warnings.join(), /^https-proxy .*: must be .*; a % in user or password is written as %25; it is /);
+  assert.doesNotMatch(warnings.join(), /canary/);
+  assert.ok(secretsFrom(config).includes('100%canary'));
+});

@@ -67,6 +67,9 @@ for (const [text, why] of [
   ['model>=a', /only a size can be compared/],
   ['size>=large', /'large' is no size/],
   ['rotational=perhaps', /neither yes nor no/],
+  // Names that every object of JavaScript has.
+  ['rotational=constructor', /neither yes nor no/],
+  ['size>=5toString', /'5toString' is no size/],
   ['model=a,', /'' is no condition/],
 ] as const) {
   test(`parseHint() refuses '${text}'`, () => {
