@@ -271,10 +271,18 @@ figures: setup build initramfs images os-image ## Run the demo and the benchmark
 	$(NODE) test/bench/figures.ts $(FIGURES)
 
 FUZZ_SECONDS ?= 60
+# Empty: all.
+FUZZ_TARGETS = $(filter-out programs,$(FUZZ))
+export INPUT
 .PHONY: fuzz
-fuzz: node_modules/.package-lock.json system-packages ## Compare the decoders of bzip2, deflate and qcow2 with bzip2, zlib and qemu-img on random files, for FUZZ_SECONDS (a minute) and again for qcow2
-	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/decompress/fuzz.ts --seconds $(FUZZ_SECONDS)
-	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/qcow2/fuzz.ts --seconds $(FUZZ_SECONDS)
+fuzz: node_modules/.package-lock.json system-packages ## Give random and hostile inputs to all that reads bytes from outside, and compare the decoders of bzip2, deflate and qcow2 with bzip2, zlib and qemu-img; FUZZ_SECONDS=60 for each of some forty targets, FUZZ="gpt lsblk" for some of them, FUZZ=programs for the comparisons, SEED=1, INPUT=file for one input
+ifneq ($(if $(FUZZ),$(filter programs,$(FUZZ)),all),)
+	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/decompress/fuzz.ts --seconds $(FUZZ_SECONDS) $(addprefix --seed ,$(SEED))
+	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/qcow2/fuzz.ts --seconds $(FUZZ_SECONDS) $(addprefix --seed ,$(SEED))
+endif
+ifneq ($(if $(FUZZ),$(FUZZ_TARGETS),all),)
+	FUZZ="$(FUZZ_TARGETS)" FUZZ_SECONDS=$(FUZZ_SECONDS) $(NODE) test/fuzz/main.ts
+endif
 
 # Settings are in the environment, as make passes them on.
 export SEED DAYS MISSING_SYNC TORTURE_JSON

@@ -115,8 +115,8 @@ export function createProxyRules({ httpProxy, httpsProxy, noProxy }: ProxySettin
 /**
  * Reads the address of a proxy. Without a scheme it is an HTTP proxy.
  *
- * @throws {ProxyError} it is no address, the user or the password in it is not encoded as in a URL, or
- *   the proxy speaks another protocol than HTTP and SOCKS 5
+ * @throws {ProxyError} it is no address, the user or the password in it is not encoded as in a URL,
+ *   or the proxy speaks another protocol than HTTP and SOCKS 5
  */
 export function parseProxy(text: string): URL {
   const trimmed = text.trim();

@@ -117,6 +117,7 @@ export const ownCode: readonly string[] = [
   'test/installer/terminal.test.ts',
   'test/installer/verify.test.ts',
   // Text of the repository, servers of our own, Node alone.
+  'test/fuzz/fuzz.test.ts',
   'test/agent/canary.test.ts',
   'test/agent/doctor/doctor.test.ts',
   'test/agent/report/report.test.ts',

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DecompressError } from '../../../installer/decompress/error.ts';
 import { randomStream } from './bzip2/corpus.ts';
-import { decodeAll, decodedBy, inThisThread } from './bzip2/decode.ts';
+import { decodeAll, decodedBy } from './bzip2/decode.ts';
 import { BitWriter, writeStream } from './bzip2/encoder.ts';
+import { inThisThread } from './bzip2/in-this-thread.ts';
 import { decodedByKernel, decodedByZlib, randomDeflate } from './deflate.ts';
 import { Random } from './random.ts';
 

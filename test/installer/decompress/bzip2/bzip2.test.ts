@@ -4,7 +4,8 @@ import type { Bzip2Options } from '../../../../installer/decompress/bzip2/bzip2.
 import { DecompressError } from '../../../../installer/decompress/error.ts';
 import { Random } from '../random.ts';
 import { corpus } from './corpus.ts';
-import { decodeAll, decodedBy, inThisThread } from './decode.ts';
+import { decodeAll, decodedBy } from './decode.ts';
+import { inThisThread } from './in-this-thread.ts';
 
 const cases = [...corpus()].map((it) => ({ ...it, expected: decodedBy('bzip2', it.file) }));
 

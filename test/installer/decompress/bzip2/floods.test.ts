@@ -4,8 +4,9 @@ import { describe, test } from 'node:test';
 import type { WorkerSettings } from '../../../../installer/decompress/bzip2/messages.ts';
 import { Random } from '../random.ts';
 import { compress as compressedBy } from './corpus.ts';
-import { decodeAll, decodedBy, inThisThread } from './decode.ts';
+import { decodeAll, decodedBy } from './decode.ts';
 import { BitWriter, writeStream } from './encoder.ts';
+import { inThisThread } from './in-this-thread.ts';
 
 const MiB = 1024 * 1024;
 const compress = (bytes: Buffer) => compressedBy('bzip2', bytes, 9);

@@ -7,7 +7,8 @@ import { bzip2 } from '../../../../installer/decompress/bzip2/bzip2.ts';
 import { DecompressError } from '../../../../installer/decompress/error.ts';
 import { Random } from '../random.ts';
 import { compress, corpus } from './corpus.ts';
-import { chunks, collect, decodeAll, decodedBy, inThisThread } from './decode.ts';
+import { chunks, collect, decodeAll, decodedBy } from './decode.ts';
+import { inThisThread } from './in-this-thread.ts';
 
 const random = new Random(21);
 const text = Buffer.concat([random.bytes(3_000_000), Buffer.alloc(20_000_000), random.bytes(2_000_000, 7)]);

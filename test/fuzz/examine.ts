@@ -1,0 +1,61 @@
+/** What must hold for any input. */
+import { type Target, Violation } from './target.ts';
+
+const builtins = [
+  Object.prototype,
+  Array.prototype,
+  String.prototype,
+  Number.prototype,
+  Function.prototype,
+  Promise.prototype,
+];
+const namesBefore = builtins.map(namesOf);
+
+/** Where a program failed that has not looked at its input. */
+const internal =
+  /Cannot read propert|Cannot set propert|is not a function|is not iterable|is not defined|Maximum call stack|Invalid (array|string|typed array) length|Invalid time value|internal error|\[object Object\]|\n {4}at |"code": "(?:invalid|unrecognized|custom)/;
+
+/** One byte more costs more by this much at most, unless the target says otherwise. */
+const defaultMicrosecondsPerByte = 10;
+const baseMicroseconds = 1_000_000;
+const defaultMaxMemoryMiB = 256;
+
+/**
+ * Gives an input to a target.
+ *
+ * @throws {Violation} it is neither taken nor refused by a clear error, what comes out is wrong,
+ *   `Object.prototype` or its like is another after it, or it took too much time or memory
+ */
+export async function examine(target: Target, input: Buffer): Promise<void> {
+  const given = Buffer.from(input);
+  const { user, system } = process.threadCpuUsage();
+  const peakKiB = process.resourceUsage().maxRSS;
+  try {
+    await target.check(given);
+  } catch (error) {
+    refuseUnclear(target, error);
+  }
+  const after = process.threadCpuUsage();
+  const microseconds = after.user + after.system - user - system;
+  const { microsecondsPerByte = defaultMicrosecondsPerByte, maxMemoryMiB = defaultMaxMemoryMiB } = target;
+  if (microseconds > baseMicroseconds + microsecondsPerByte * input.length)
+    throw new Violation(`it took ${(microseconds / 1e6).toFixed(1)} s of processor time for ${input.length} bytes`);
+  const grownMiB = (process.resourceUsage().maxRSS - peakKiB) / 1024;
+  if (grownMiB > maxMemoryMiB) throw new Violation(`it took ${grownMiB.toFixed(0)} MiB for ${input.length} bytes`);
+  const changed = builtins.find((builtin, index) => namesOf(builtin) !== namesBefore[index]);
+  if (changed !== undefined) throw new Violation(`a prototype has other properties after it: ${namesOf(changed)}`);
+}
+
+function namesOf(builtin: object): string {
+  return Reflect.ownKeys(builtin).map(String).join();
+}
+
+function refuseUnclear({ refusals = [] }: Target, error: unknown): void {
+  if (error instanceof Violation) throw error;
+  if (!(error instanceof Error)) throw new Violation(`what was thrown is no error: ${String(error)}`);
+  const shown = `${error.name}: ${error.message.slice(0, 500)}`;
+  if (!refusals.some((refusal) => error instanceof refusal))
+    throw new Violation(`it is not refused by a clear error, but by ${shown}\n${error.stack ?? ''}`, { cause: error });
+  if (error.message.trim() === '' || internal.test(error.message))
+    throw new Violation(`the message is not clear: ${shown}`, { cause: error });
+}
