@@ -57,6 +57,10 @@ export function engineDocument(nodes: readonly EngineNode[], errors: readonly Di
 export function parseYaml(text: string): YamlDocument {
   const document = parseDocument(text, { schema: 'failsafe', uniqueKeys: false, prettyErrors: false });
   const errors = document.errors.map(({ pos, message }) => ({ offset: pos[0], message: message.replace(/\s+/g, ' ') }));
+  // The library recurses, and reports its own failure as errors of the text, some for each level.
+  const overflow = errors.find(({ message }) => /call stack size/.test(message));
+  if (overflow !== undefined)
+    return { root: undefined, errors: [{ offset: overflow.offset, message: 'it is nested too deep' }] };
   if (errors.length > 0) return { root: undefined, errors };
   return { root: new LibraryReader(targetsOf(document)).read(document.contents, 0), errors };
 }

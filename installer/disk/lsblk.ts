@@ -200,23 +200,23 @@ function toDevice(node: Node): DescribedDevice {
     wwn: node.wwn,
     signature: node.fstype,
     partitions: node.children.filter((child) => child.type === 'part').map((child) => child.path),
-    uses: usesOf(node, node),
+    uses: usesOf(node, node, []),
   };
 }
 
 /**
- * Mounts and swap on the device and on devices on top of it, and those devices, but for partitions.
+ * Adds mounts and swap on the device and on devices on top of it, and those devices, but for
+ * partitions.
  */
-function usesOf(node: Node, whole: Node): DiskUse[] {
+function usesOf(node: Node, whole: Node, uses: DiskUse[]): DiskUse[] {
   const held = node !== whole && node.type !== 'part';
-  const uses: DiskUse[] = held
-    ? [{ kind: 'held', device: whole.path, by: `${node.path} (${node.type ?? 'unknown'})` }]
-    : [];
+  if (held) uses.push({ kind: 'held', device: whole.path, by: `${node.path} (${node.type ?? 'unknown'})` });
   const mountpoints = (node.mountpoints ?? [node.mountpoint ?? null]).filter((place) => place !== null);
   // The shortest path first: / rather than a file that a container has mounted from it.
   for (const mountpoint of mountpoints.toSorted((a, b) => a.length - b.length)) {
     const swap = mountpoint === '[SWAP]';
     uses.push({ kind: swap ? 'swap' : 'mounted', device: node.path, by: swap ? 'swap' : mountpoint });
   }
-  return [...uses, ...node.children.flatMap((child) => usesOf(child, whole))];
+  for (const child of node.children) usesOf(child, whole, uses);
+  return uses;
 }

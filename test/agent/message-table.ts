@@ -595,6 +595,9 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     'cannot serve /status at …: … (choose another address with --status-address)':
       'another program has the port > set --status-address',
   },
+  'template/document.ts': {
+    'it is nested too deep': 'a list of actions that no program writes > correct it',
+  },
   'template/render.ts': {
     'cannot use the hardware file …: …': 'the file of --hardware is no Hardware > correct it',
     'the template cannot be filled in: …': 'it needs too much memory > see for loops in it',

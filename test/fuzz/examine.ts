@@ -17,7 +17,6 @@ const internal =
 
 /** One byte more costs more by this much at most, unless the target says otherwise. */
 const defaultMicrosecondsPerByte = 10;
-const baseMicroseconds = 1_000_000;
 const defaultMaxMemoryMiB = 256;
 
 /**
@@ -37,8 +36,9 @@ export async function examine(target: Target, input: Buffer): Promise<void> {
   }
   const after = process.threadCpuUsage();
   const microseconds = after.user + after.system - user - system;
-  const { microsecondsPerByte = defaultMicrosecondsPerByte, maxMemoryMiB = defaultMaxMemoryMiB } = target;
-  if (microseconds > baseMicroseconds + microsecondsPerByte * input.length)
+  const { baseSeconds = 1, microsecondsPerByte = defaultMicrosecondsPerByte } = target;
+  const { maxMemoryMiB = defaultMaxMemoryMiB } = target;
+  if (microseconds > baseSeconds * 1e6 + microsecondsPerByte * input.length)
     throw new Violation(`it took ${(microseconds / 1e6).toFixed(1)} s of processor time for ${input.length} bytes`);
   const grownMiB = (process.resourceUsage().maxRSS - peakKiB) / 1024;
   if (grownMiB > maxMemoryMiB) throw new Violation(`it took ${grownMiB.toFixed(0)} MiB for ${input.length} bytes`);

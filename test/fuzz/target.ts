@@ -17,7 +17,9 @@ export interface Target {
   ) => Error)[];
   /** Memory that one input may take, in MiB. Default: 256. */
   readonly maxMemoryMiB?: number;
-  /** CPU time that one byte of the input may take, beyond a second. Default: 10 µs. */
+  /** CPU time that any input may take. Default: a second. */
+  readonly baseSeconds?: number;
+  /** CPU time that one byte of the input may take beyond that. Default: 10 µs. */
   readonly microsecondsPerByte?: number;
   /**
    * Reads the input as the product does, and checks what comes out.

@@ -93,7 +93,9 @@ export class TemplateEngine {
       answer = this.#call(Buffer.from(JSON.stringify(request)));
     } catch (error) {
       const [reason = ''] = this.#host.output.split('\n');
-      throw new EngineError(reason === '' ? (error as Error).message : reason, { cause: error });
+      // Go's YAML recurses on the stack of this thread.
+      const why = error instanceof RangeError ? 'it is nested too deep' : reason || (error as Error).message;
+      throw new EngineError(why, { cause: error });
     }
     return response.parse(JSON.parse(Buffer.from(answer).toString()));
   }

@@ -162,6 +162,8 @@ export const lsblkTarget: Target = {
       blockdevices: [{ ...device, children: [{ ...device, name: 'sda1', type: 'part', mountpoint: '/' }] }],
     }),
     '{"blockdevices":[{"name":"sdb","maj:min":"8:16","type":"disk","size":"10","ro":"0","model":"A\\x20B\u0001"}]}',
+    // Each device has the uses of all below it.
+    `{"blockdevices":[${'{"path":"/dev/a","maj:min":"1:1","children":['.repeat(800)}${']}'.repeat(800)}]}`,
     '',
   ],
   generated: jsonWith(lsblkKeys, ['/dev/sda', '8:0', 'disk', 'part', '[SWAP]', '/', '1', 'mpath']).map(

@@ -83,12 +83,15 @@ export const templateTarget: Target = {
     'name: {{ .a',
     '{{range $i := until 3}}- {{$i}}\n{{end}}',
     '[[[[',
+    '- '.repeat(8000),
     '&a [*a]',
   ],
   generated: wordsOf(templateWords, 20),
   words: templateWords,
   maxBytes: 16 * 1024,
   refusals: [TemplateError],
+  // A template may be a loop, and an engine that broke is loaded anew.
+  baseSeconds: 20,
   microsecondsPerByte: 500,
   async check(input) {
     loading ??= TemplateEngine.load();
@@ -152,6 +155,8 @@ export const actionListTarget: Target = {
     '- workflow_id: w\n  id: "1"\n  name: a\n  image: alpine\n  args: [a]\n  env: [{key: A, value: b}]\n  timeoutSeconds: 5\n  retries: 2\n',
     '[{"id":"1","name":"a","image":"quay.io/a/b","cmd":"sh","namespaces":{"network":"host"}}]',
     '- &a {image: x, <<: *a}\n- *a\n',
+    '['.repeat(6000),
+    `- ${'{<<: '.repeat(6000)}`,
   ],
   generated: wordsOf(listWords, 30),
   words: listWords,
