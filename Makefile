@@ -290,6 +290,10 @@ export SEED DAYS MISSING_SYNC TORTURE_JSON
 torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=agent (default: the agent simulated in virtual time, DAYS=10000 days from SEED=1; MISSING_SYNC=record leaves out a sync of the journal, which must be found); TORTURE_JSON=path keeps rows of JSON
 	$(NODE) test/torture/main.ts
 
+.PHONY: coverage
+coverage: node_modules/.package-lock.json ## Run the unit tests, and print which branches of agent/ and installer/ they reach by folder, and the lines that nothing reaches; COVERAGE=--integration for the tests that start programs (after make test), COVERAGE=file for one
+	$(NODE) test/coverage.ts $(or $(COVERAGE),--unit)
+
 .PHONY: check
 check: node_modules/.package-lock.json ## Types, lint, unused files and exports
 	$(NODE) --run check
