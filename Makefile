@@ -145,8 +145,11 @@ images: setup build ## Container images as OCI archives: the actions' build/flat
 
 # --- releasing it -----------------------------------------------------------------------------------------------------------
 
+# Who maintains the Debian packages, and answers mail about them: the one who publishes them. This is the only place of the default.
+MAINTAINER ?= nibs maintainers <maintainers@nibs.example>
+
 # The version of all products. Default: that of package.json.
-RELEASE = $(addprefix --version ,$(VERSION)) $(if $(PARTS),--parts "$(PARTS)") $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)") $(if $(MAINTAINER),--maintainer "$(MAINTAINER)") $(addprefix --builder ,$(BUILDER)) $(addprefix --repository ,$(REPOSITORY))
+RELEASE = $(addprefix --version ,$(VERSION)) $(if $(PARTS),--parts "$(PARTS)") $(addprefix --compression-level ,$(COMPRESSION_LEVEL)) $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)") --maintainer "$(MAINTAINER)" $(addprefix --builder ,$(BUILDER)) $(addprefix --repository ,$(REPOSITORY))
 
 .PHONY: release
 release: setup $(OTHER_NODE_FILE) ## All products for both architectures in build/release, with checksums, bills of materials and provenance: VERSION=1.2.3 (default: that of package.json), SIGN_KEY=file or name of an OpenPGP key, PARTS="images packages boot-x86_64 boot-aarch64" for some, COMPRESSION_LEVEL=3 for a quicker build, MAINTAINER="name <address>" of the Debian packages, BUILDER=URI and REPOSITORY=URI in the provenance

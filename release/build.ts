@@ -5,6 +5,8 @@
  *       [--parts images,packages,boot-x86_64,boot-aarch64] [--compression-level 19]
  *       [--sign-key KEY] [--maintainer 'NAME <ADDRESS>'] [--builder URI] [--repository URI]
  *
+ * `--maintainer` is needed for the packages; its default is in the Makefile.
+ *
  * Beside each file are its bill of materials (`….spdx.json`; that of `vmlinuz-x86_64` is
  * `initramfs-x86_64.spdx.json`) and its provenance (`….provenance.json`). SHA256SUMS has the
  * checksums of all files; `--sign-key` signs it. docs/releases.md lists the files.
@@ -23,6 +25,7 @@ import { billOf, billPath, sbom } from '../sbom/sbom.ts';
 import { writeBootArtifact } from './boot-artifact.ts';
 import { writeDebianPackage } from './debian/package.ts';
 import { debianPackages } from './debian/packages.ts';
+import { readMaintainer } from './maintainer.ts';
 import { bootFiles, buildParts, imagePart, type Part, parts } from './parts.ts';
 import { type ProvenanceOptions, provenance, provenancePath } from './provenance.ts';
 import { signFile } from './sign.ts';
@@ -65,7 +68,7 @@ async function main(): Promise<void> {
       parts: { type: 'string', default: parts.join(',') },
       'compression-level': { type: 'string' },
       'sign-key': { type: 'string' },
-      maintainer: { type: 'string', default: 'nibs maintainers <maintainers@nibs.example>' },
+      maintainer: { type: 'string' },
       builder: { type: 'string', default: 'urn:nibs:make-release' },
       repository: { type: 'string', default: 'urn:nibs:repository' },
     },
@@ -74,6 +77,7 @@ async function main(): Promise<void> {
   if (source.commit.endsWith('-dirty'))
     process.stderr.write('warning: the sources differ from the commit: the version says -dirty\n');
   const chosen = z.array(z.enum(parts)).parse(values.parts.split(/[\s,]+/).filter((part) => part !== ''));
+  const maintainer = chosen.includes('packages') ? readMaintainer(values.maintainer) : '';
   const compressionLevel = values['compression-level'];
   const output = resolve(values.output);
   const unfinished = `${output}.unfinished`;
@@ -83,7 +87,7 @@ async function main(): Promise<void> {
   const built = scratch.path;
 
   await buildParts({ source, parts: chosen, compressionLevel }, built);
-  const { maintainer, builder, repository } = values;
+  const { builder, repository } = values;
   const release: Release = { source, parts: chosen, compressionLevel, maintainer, built, output: unfinished };
   const products = [
     ...(await takeExecutables(release)),

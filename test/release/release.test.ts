@@ -14,6 +14,7 @@ import { testDropIns } from './drop-in.ts';
 
 const root = join(import.meta.dirname, '../..');
 const node = process.execPath;
+const maintainer = 'Ada Example <ada@debian.invalid>';
 
 let scratch: string;
 let release: string;
@@ -28,7 +29,7 @@ before(async () => {
   [publicKey, secretKey] = [join(scratch, 'public.asc'), join(scratch, 'secret.asc')];
   await writeFile(publicKey, await gpg.exportKeys(primary));
   await writeFile(secretKey, await gpg.exportPrivateKey(primary));
-  await build(release, ['--parts', 'images,packages', '--sign-key', secretKey]);
+  await build(release, ['--parts', 'images,packages', '--maintainer', maintainer, '--sign-key', secretKey]);
 });
 
 after(() => rm(scratch, { recursive: true, force: true }));
@@ -81,10 +82,16 @@ test('verifySignature() refuses a file that was changed after it was signed', as
   await rejects(verifySignature(file, publicKey), /its signature is bad/);
 });
 
-test('a version that is none, and a registry that is not given, are refused in one line', async () => {
+test('a version, a maintainer and a registry of a wrong form, or none, are refused in one line', async () => {
   const wrong = await execa(node, [join(root, 'release/build.ts'), '--version', 'v1'], { reject: false });
   deepEqual([wrong.exitCode, wrong.stdout], [1, '']);
   match(wrong.stderr, /^error: cannot release the version v1: it is no semantic version \(give VERSION=1\.2\.3/);
+  for (const given of [[], ['--maintainer', 'Ada'], ['--maintainer', 'Ada <ada>'], ['--maintainer', '<a@b.c>']]) {
+    const parts = ['--parts', 'packages', ...given];
+    const { exitCode, stderr } = await execa(node, [join(root, 'release/build.ts'), ...parts], { reject: false });
+    equal(exitCode, 1);
+    match(stderr, /^error: .*it is no name with an address \(give MAINTAINER="Name <address>"\)$/m);
+  }
   const nowhere = await execa(node, [join(root, 'release/push.ts'), '--directory', release, '--', ''], {
     reject: false,
   });
@@ -145,6 +152,10 @@ test('readImageIndex() refuses a damaged blob, and one that nothing refers to', 
 test('a package has its executable, links to it, manual pages and completions; its files are of root', async () => {
   const names = (await readdir(release)).filter((name) => name.endsWith('.deb'));
   equal(names.length, 4);
+  for (const name of names) {
+    const { stdout } = await execa('dpkg-deb', ['--field', join(release, name), 'Maintainer']);
+    equal(stdout, maintainer);
+  }
   const installed = join(scratch, 'installed');
   for (const name of names.filter((one) => one.endsWith(`_${process.arch === 'x64' ? 'amd64' : 'arm64'}.deb`)))
     await execa('dpkg-deb', ['--extract', join(release, name), installed]);
