@@ -1,15 +1,16 @@
 import { availableParallelism } from 'node:os';
 import type { Extent } from '../../extent.ts';
 import { DecompressError, hintOfDamage } from '../error.ts';
+import type { DecodingWorker } from '../threads/messages.ts';
+import { Pool } from '../threads/pool.ts';
 import { trailingWarning } from '../trailing.ts';
-import type { DecodingWorker, WorkerSettings } from './messages.ts';
 import type { PieceEvent } from './piece.ts';
 import { Pieces } from './pieces.ts';
-import { Pool } from './pool.ts';
 import { Schedule } from './schedule.ts';
 import { startWorker } from './start-worker.ts';
 import { InvalidStreamError, Stream } from './stream.ts';
 import { hasSimd } from './wasm-kernel.ts';
+import type { WorkerSettings } from './worker-settings.ts';
 
 export interface Bzip2Options {
   readonly signal?: AbortSignal;

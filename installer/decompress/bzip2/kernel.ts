@@ -1,3 +1,5 @@
+import { bufferBytes } from '../threads/messages.ts';
+
 /** Most bytes a block holds before its runs are expanded: level 9 (900,000). */
 export const blockCapacity = 900_000;
 /**
@@ -7,8 +9,8 @@ export const groupSymbols = 50;
 export const maxSelectors = 18_002;
 export const maxCodeLength = 20;
 
-/** Maximum size of a piece of expanded bytes. */
-export const outputBytes = 1024 * 1024;
+/** Maximum size of a piece of expanded bytes: it fits a buffer. */
+export const outputBytes = bufferBytes;
 /**
  * A run of zeroes of at least this length at the beginning of a piece of output is passed as a
  * length.

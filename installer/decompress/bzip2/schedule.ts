@@ -1,5 +1,5 @@
+import type { JobResults, Pool } from '../threads/pool.ts';
 import type { Pieces, StoredPiece } from './pieces.ts';
-import type { JobResults, Pool } from './pool.ts';
 
 /** Limit for unusual encoders; the header of a block has no upper limit. */
 const maxBlockBytes = 32 * 1024 * 1024;

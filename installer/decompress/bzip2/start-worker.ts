@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import type { DecodingWorker, WorkerSettings } from './messages.ts';
+import type { DecodingWorker } from '../threads/messages.ts';
+import type { WorkerSettings } from './worker-settings.ts';
 
 /**
  * Starts a decoding thread. In a bundle, `esbuild-plugin.ts` replaces this module by one that

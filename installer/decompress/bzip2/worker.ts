@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import type { WorkerSettings } from './messages.ts';
 import { serve } from './serve.ts';
 import { typescriptKernel } from './typescript-kernel.ts';
 import { wasmKernel } from './wasm-kernel.ts';
+import type { WorkerSettings } from './worker-settings.ts';
 
 // The thread that `start-worker.ts` starts.
 

@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
-import { CancelledError, Mailbox } from '../bzip2/serve.ts';
+import { CancelledError, Mailbox } from '../threads/mailbox.ts';
 import { Decoder, InvalidXzError } from './decoder.ts';
 import { tooLarge } from './reasons.ts';
 

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { DecodingWorker } from '../bzip2/messages.ts';
+import type { DecodingWorker } from '../threads/messages.ts';
 import type { XzWorkerSettings } from './serve.ts';
 
 /**

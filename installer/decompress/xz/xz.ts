@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import type { Extent } from '../../extent.ts';
-import { type JobResults, Pool } from '../bzip2/pool.ts';
 import { DecompressError, damaged } from '../error.ts';
 import { liblzmaBinary } from '../liblzma-binary.ts';
 import { SourceReader } from '../source-reader.ts';
+import { type JobResults, Pool } from '../threads/pool.ts';
 import { type Block, type BlockOptions, blocksOf, minGroupBytes } from './blocks.ts';
 import { Decoder, InvalidXzError } from './decoder.ts';
 import { tooLarge } from './reasons.ts';

@@ -1,7 +1,7 @@
 /** Files of extreme shape: very many streams or blocks, and very long blocks. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { WorkerSettings } from '../../../../installer/decompress/bzip2/messages.ts';
+import type { WorkerSettings } from '../../../../installer/decompress/bzip2/worker-settings.ts';
 import { Random } from '../random.ts';
 import { compress as compressedBy } from './corpus.ts';
 import { decodeAll, decodedBy } from './decode.ts';

@@ -1,9 +1,10 @@
 import { MessageChannel } from 'node:worker_threads';
 import type { Kernel } from '../../../../installer/decompress/bzip2/kernel.ts';
-import type { DecodingWorker, WorkerSettings } from '../../../../installer/decompress/bzip2/messages.ts';
 import { serve } from '../../../../installer/decompress/bzip2/serve.ts';
 import { typescriptKernel } from '../../../../installer/decompress/bzip2/typescript-kernel.ts';
 import { wasmKernel } from '../../../../installer/decompress/bzip2/wasm-kernel.ts';
+import type { WorkerSettings } from '../../../../installer/decompress/bzip2/worker-settings.ts';
+import type { DecodingWorker } from '../../../../installer/decompress/threads/messages.ts';
 
 const kernels = new Map<string, Kernel[]>();
 

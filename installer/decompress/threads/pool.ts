@@ -1,6 +1,6 @@
+import type { PieceEvent } from '../bzip2/piece.ts';
 import { DecompressError } from '../error.ts';
 import type { DecodeRequest, DecodingWorker, FromWorker, ToWorker } from './messages.ts';
-import type { PieceEvent } from './piece.ts';
 
 /** The next job waits at its worker, so that no worker waits for the reader between two jobs. */
 const jobsPerWorker = 2;

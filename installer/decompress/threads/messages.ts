@@ -1,4 +1,7 @@
-import type { PieceEvent } from './piece.ts';
+import type { PieceEvent } from '../bzip2/piece.ts';
+
+/** Size of each buffer for decoded bytes. */
+export const bufferBytes = 1024 * 1024;
 
 /** A decoder: a thread, or an object that answers `ToWorker` with `FromWorker` messages. */
 export interface DecodingWorker {
@@ -7,16 +10,6 @@ export interface DecodingWorker {
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'exit', listener: (code: number) => void): unknown;
   terminate(): Promise<unknown>;
-}
-
-/** Settings of a worker. */
-export interface WorkerSettings {
-  readonly kernel: 'wasm' | 'typescript';
-  readonly lanes: number;
-  /** Maximum compressed bytes of a piece and its overlap, unless a block is longer. */
-  readonly inputBytes: number;
-  /** Buffers of decoded bytes that the worker may fill before the reader returns one. */
-  readonly buffers: number;
 }
 
 export interface DecodeRequest {
