@@ -73,9 +73,9 @@ export interface WrittenImage {
    */
   readonly readBack: ((onProgress?: (doneBytes: number) => void) => Promise<void>) | undefined;
   /**
-   * Writes what was withheld and returns when all of the image is on the disk. Must be called last:
-   * after the signature was verified and the configuration was written (`disk.readTable()` has the
-   * partitions already).
+   * Writes what was withheld, the first sector last, and returns when all of the image is on the
+   * disk. Must be called last: after the signature was verified and the configuration was written
+   * (`disk.readTable()` has the partitions already).
    * @throws {IncompleteWriteError} the disk was left without a partition table
    */
   commit(): Promise<void>;
@@ -194,7 +194,14 @@ class ImageWriter {
         const tailBytes = this.#position - this.#tailStart;
         if (tailBytes > 0) await this.#disk.write(this.#tail.subarray(0, tailBytes), this.#tailStart);
         await this.#disk.sync();
-        await this.#disk.write(this.#head.subarray(0, this.#disk.sizeBytes), 0);
+        const head = this.#head.subarray(0, this.#disk.sizeBytes);
+        // A power cut can leave any part of a MiB, but no part of a sector. Without the first
+        // sector no firmware starts the boot code, and no GPT counts, because it needs a protective
+        // MBR (UEFI specification, section 5.2.3).
+        const { sectorSizeBytes } = this.#disk;
+        await this.#disk.write(head.subarray(sectorSizeBytes), sectorSizeBytes);
+        await this.#disk.sync();
+        await this.#disk.write(head.subarray(0, sectorSizeBytes), 0);
         await this.#disk.sync();
         if (this.#digests !== undefined) await this.#readBackEnds(Math.max(0, tailBytes));
       });
