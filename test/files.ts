@@ -82,6 +82,7 @@ export const ownCode: readonly string[] = [
   'test/agent/runtime/adoption.test.ts',
   'test/agent/transport/file/file.test.ts',
   'test/installer/interrupt.test.ts',
+  'test/torture/installer.test.ts',
   // The same programs as in those that stay.
   'test/agent/registries.test.ts',
   'test/agent/runtime/log-drivers.test.ts',

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
 /**
  * What the mirror does wrong in one request. Offsets count bytes of the body as sent in that
@@ -18,8 +19,20 @@ export interface Fault {
    */
   readonly cutAfterBytes?: number;
   readonly cutBeforeHead?: boolean;
+  /** With `cutAfterBytes`: by a reset (RST), which may overtake what was sent. */
+  readonly reset?: boolean;
   /** Sends nothing more after this many bytes, but keeps the connection open. */
   readonly stallAfterBytes?: number;
+  /** Ends the body after this many bytes as if that were all of it; with `hideLength`. */
+  readonly endAfterBytes?: number;
+  /** Sends `slowBytes` of the body slowly, after the first `afterBytes`. */
+  readonly slow?: { readonly afterBytes: number; readonly slowBytes: number; readonly bytesPerSecond: number };
+  /** Changes one bit of this byte of the body. */
+  readonly flipByteAt?: number;
+  /**
+   * Names this `Content-Length` in place of that of the body, and closes the connection at its end.
+   */
+  readonly announceBytes?: number;
   /** Answers 200 with the whole file although a range was asked for, as simple servers do. */
   readonly ignoreRange?: boolean;
   /**
@@ -32,8 +45,8 @@ export interface Fault {
   /** Leaves out `Content-Length` (chunked transfer). */
   readonly hideLength?: boolean;
   /**
-   * Called when the fault has been committed: the moment to change files, or to interrupt the
-   * client.
+   * Called when the fault has been committed, or the whole body is sent: the moment to change
+   * files, or to interrupt the client.
    */
   readonly afterwards?: () => void;
 }
@@ -67,6 +80,10 @@ export interface Mirror extends AsyncDisposable {
   put(path: string, bytes: Uint8Array, options?: MirrorFileOptions): void;
   remove(path: string): void;
   fail(path: string, ...faults: readonly Fault[]): void;
+  /** Every request to the path that has no other fault gets this one. */
+  failAlways(path: string, fault: Fault): void;
+  /** Forgets all files, faults and requests. */
+  clear(): void;
 }
 
 interface StoredFile {
@@ -80,6 +97,7 @@ interface StoredFile {
 export async function startMirror(address = '127.0.0.1'): Promise<Mirror> {
   const files = new Map<string, StoredFile>();
   const faults = new Map<string, Fault[]>();
+  const lasting = new Map<string, Fault>();
   const requests: MirrorRequest[] = [];
   const sockets = new Set<Socket>();
 
@@ -93,7 +111,7 @@ export async function startMirror(address = '127.0.0.1'): Promise<Mirror> {
       range,
       ifRange: typeof ifRange === 'string' ? ifRange : undefined,
     });
-    answer(request, response, files.get(path), faults.get(path)?.shift() ?? {});
+    answer(request, response, files.get(path), faults.get(path)?.shift() ?? lasting.get(path) ?? {});
   });
   server.on('connection', (socket) => {
     sockets.add(socket);
@@ -117,6 +135,13 @@ export async function startMirror(address = '127.0.0.1'): Promise<Mirror> {
     },
     fail(path, ...more) {
       faults.set(path, [...(faults.get(path) ?? []), ...more]);
+    },
+    failAlways(path, fault) {
+      lasting.set(path, fault);
+    },
+    clear() {
+      for (const map of [files, faults, lasting]) map.clear();
+      requests.length = 0;
     },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
@@ -154,8 +179,8 @@ function answer(
     return;
   }
   const from = asked === undefined ? 0 : asked.start + (fault.shiftRangeBytes ?? 0);
-  const body = file.bytes.subarray(from, asked?.end);
-  if (fault.hideLength !== true) headers['content-length'] = body.length;
+  const body = flipped(file.bytes.subarray(from, asked?.end), fault.flipByteAt);
+  if (fault.hideLength !== true) headers['content-length'] = fault.announceBytes ?? body.length;
   if (asked !== undefined && fault.contentRange !== '')
     headers['content-range'] = fault.contentRange ?? `bytes ${from}-${from + body.length - 1}/${file.bytes.length}`;
   response.writeHead(asked === undefined ? 200 : 206, headers);
@@ -171,13 +196,47 @@ function sendBody(request: http.IncomingMessage, response: http.ServerResponse, 
     // Let the bytes reach the client, then break the connection below HTTP.
     response.write(body.subarray(0, fault.cutAfterBytes), () => {
       fault.afterwards?.();
-      request.socket.destroySoon();
+      if (fault.reset === true) request.socket.resetAndDestroy();
+      else request.socket.destroySoon();
     });
   } else if (fault.stallAfterBytes !== undefined) {
     response.write(body.subarray(0, fault.stallAfterBytes), () => fault.afterwards?.());
+  } else if (fault.endAfterBytes !== undefined) {
+    response.end(body.subarray(0, fault.endAfterBytes), fault.afterwards);
+  } else if (fault.slow !== undefined) {
+    void sendSlowly(response, body, fault.slow);
+  } else if (fault.announceBytes !== undefined) {
+    response.write(body, () => {
+      fault.afterwards?.();
+      request.socket.destroySoon();
+    });
   } else {
-    response.end(body);
+    response.end(body, fault.afterwards);
   }
+}
+
+/** In a hundred pieces a second at most. */
+async function sendSlowly(
+  response: http.ServerResponse,
+  body: Uint8Array,
+  { afterBytes, slowBytes, bytesPerSecond }: Required<Fault>['slow'],
+): Promise<void> {
+  response.write(body.subarray(0, afterBytes));
+  const pieceBytes = Math.ceil(bytesPerSecond / 100);
+  const end = Math.min(body.length, afterBytes + slowBytes);
+  for (let offset = afterBytes; offset < end && !response.destroyed; offset += pieceBytes) {
+    await setTimeout((1000 * pieceBytes) / bytesPerSecond);
+    response.write(body.subarray(offset, Math.min(end, offset + pieceBytes)));
+  }
+  response.end(body.subarray(end));
+}
+
+function flipped(body: Uint8Array, at: number | undefined): Uint8Array {
+  const byte = at === undefined ? undefined : body[at];
+  if (at === undefined || byte === undefined) return body;
+  const copy = Buffer.from(body);
+  copy[at] = byte ^ 1;
+  return copy;
 }
 
 /** What is asked for, when the range is to be honoured (RFC 9110 §13.1.5 for If-Range). */

@@ -12,6 +12,7 @@ import { type Row, type RunSection, settingsFrom } from './section.ts';
 
 const sections: Readonly<Record<string, () => Promise<RunSection>>> = {
   agent: async () => (await import('./simulation.ts')).runSimulation,
+  installer: async () => (await import('./installer/section.ts')).runInstallerFaults,
 };
 
 const { SECTION: name, TORTURE_JSON: path } = settingsFrom({
