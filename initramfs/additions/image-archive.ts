@@ -61,6 +61,9 @@ export async function readImageArchive(archive: Buffer, architecture: DebianArch
 
 type Read = (path: string) => Promise<Buffer>;
 
+/** As where an engine pulls. */
+const maxIndexDepth = 5;
+
 async function readDockerArchive(read: Read, architecture: DebianArchitecture): Promise<ArchivedImage[]> {
   const images = parse(DockerManifest, 'manifest.json', await read('manifest.json'));
   const found: ArchivedImage[] = [];
@@ -77,11 +80,13 @@ async function readOciArchive(read: Read, architecture: DebianArchitecture): Pro
   const blob = (name: string) => read(`blobs/${name.replace(':', '/')}`);
   const found: ArchivedImage[] = [];
   const others = new Set<string>();
-  const visit = async (content: Buffer, path: string, names: readonly string[]): Promise<void> => {
+  const visit = async (content: Buffer, path: string, names: readonly string[], depth = 0): Promise<void> => {
     const value: unknown = json(path, content);
     if (OciIndex.safeParse(value).success) {
+      // One that is not under its own digest may name itself.
+      if (depth > maxIndexDepth) throw new Error('its image index is nested too deep');
       for (const { digest, annotations } of OciIndex.parse(value).manifests)
-        await visit(await blob(digest), digest, nameIn(annotations) ?? names);
+        await visit(await blob(digest), digest, nameIn(annotations) ?? names, depth + 1);
       return;
     }
     const manifest = parse(OciManifest, path, content);

@@ -15,6 +15,9 @@ const namesBefore = builtins.map(namesOf);
 const internal =
   /Cannot read propert|Cannot set propert|is not a function|is not iterable|is not defined|Maximum call stack|Invalid (array|string|typed array) length|Invalid time value|internal error|\[object Object\]|\n {4}at |"code": "(?:invalid|unrecognized|custom)/;
 
+/** Of the language itself: a target that refuses by `Error` does not mean these. */
+const languageErrors = [TypeError, RangeError, ReferenceError, SyntaxError, URIError];
+
 /** One byte more costs more by this much at most, unless the target says otherwise. */
 const defaultMicrosecondsPerByte = 10;
 const defaultMaxMemoryMiB = 256;
@@ -54,7 +57,8 @@ function refuseUnclear({ refusals = [] }: Target, error: unknown): void {
   if (error instanceof Violation) throw error;
   if (!(error instanceof Error)) throw new Violation(`what was thrown is no error: ${String(error)}`);
   const shown = `${error.name}: ${error.message.slice(0, 500)}`;
-  if (!refusals.some((refusal) => error instanceof refusal))
+  const isOfLanguage = languageErrors.some((kind) => error instanceof kind && !refusals.includes(kind));
+  if (isOfLanguage || !refusals.some((refusal) => error instanceof refusal))
     throw new Violation(`it is not refused by a clear error, but by ${shown}\n${error.stack ?? ''}`, { cause: error });
   if (error.message.trim() === '' || internal.test(error.message))
     throw new Violation(`the message is not clear: ${shown}`, { cause: error });

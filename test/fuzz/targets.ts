@@ -26,6 +26,7 @@ const modules: readonly (readonly [names: readonly string[], load: () => Promise
     ['docker-output', 'docker-answers', 'image-user', 'registry-hosts-file', 'docker-logins'],
     () => import('./targets/engines.ts'),
   ],
+  [['image-archive'], () => import('./targets/archives.ts')],
 ];
 
 export const targetNames: readonly string[] = modules.flatMap(([names]) => names);

@@ -110,6 +110,8 @@ for (const [what, make, names] of [
   });
 }
 
+const selfNamed = JSON.stringify({ manifests: [{ digest: `sha256:${'a'.repeat(64)}` }] });
+
 for (const [what, make, message] of [
   ['no archive', async () => Buffer.from('no archive at all'.repeat(100)), /^it is no tar archive/],
   ['an empty file', async () => Buffer.alloc(0), /^it is no archive of container images/],
@@ -119,6 +121,11 @@ for (const [what, make, message] of [
     'other architectures',
     () => ociArchive([arm64, configurationOf('amd64', 'windows')], {}),
     /^its image is for arm64 and windows\/amd64, the boot image is for amd64/,
+  ],
+  [
+    'an index that names itself',
+    () => tar({ 'index.json': selfNamed, [`blobs/sha256/${'a'.repeat(64)}`]: selfNamed }),
+    /^its image index is nested too deep/,
   ],
   ['a missing layer', () => dockerArchive(amd64), /^it is incomplete: b\/layer\.tar is missing/],
   ['a changed layer', () => dockerArchive(amd64, { 'b/layer.tar': 'changed' }), /^its layer 2 is damaged/],
