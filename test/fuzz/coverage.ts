@@ -58,7 +58,8 @@ export class Coverage implements Disposable {
   }
 }
 
-const isProduct = /^file:.*\/(?:agent|installer|net|registry|text|clock|files|errors|tools|proto)\/[^?]*\.ts$/;
+const isProduct =
+  /^file:.*\/(?:agent|initramfs|installer|net|registry|text|clock|files|errors|tools|proto)\/[^?]*\.ts$/;
 
 function blocksOf({ scriptId, functions }: Script): string[] {
   return functions.flatMap(({ ranges }) =>

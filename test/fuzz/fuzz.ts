@@ -48,12 +48,8 @@ export async function fuzz(target: Target, corpus: readonly Buffer[], options: F
     await examine(target, input);
   };
   for (const input of pool) {
-    try {
-      await run(input);
-    } catch (error) {
-      if (!(error instanceof Violation)) throw error;
-      return { runs, kept, violation: { input, what: error.message } };
-    }
+    const violation = await violationBy(input);
+    if (violation !== undefined) return { runs, kept, violation };
   }
   coverage?.remember(coverage.take());
   const firstRuns = runs;
@@ -70,25 +66,48 @@ export async function fuzz(target: Target, corpus: readonly Buffer[], options: F
       if (!(error instanceof Violation)) throw error;
       return { runs, kept, violation: { input: outcome.counterexample?.[0] ?? Buffer.alloc(0), what: error.message } };
     }
-    if (coverage !== undefined) await keepNew(coverage, tried, coverage.take());
+    const violation = coverage && (await keepNew(coverage, tried, coverage.take()));
+    if (violation !== undefined) return { runs, kept, violation };
   }
   return { runs, kept, violation: undefined };
 
-  /** Halves what reached new code until it is single inputs: to ask for coverage costs most. */
-  async function keepNew(coverage: Coverage, tried: readonly Buffer[], reached: readonly string[]): Promise<void> {
-    if (!coverage.hasNew(reached)) return;
+  async function violationBy(input: Buffer): Promise<FoundViolation | undefined> {
+    try {
+      await run(input);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      return { input, what: error.message };
+    }
+  }
+
+  /**
+   * Halves what reached new code until it is single inputs: to ask for coverage costs most.
+   * @returns of an input that is one only when it is examined again
+   */
+  async function keepNew(
+    coverage: Coverage,
+    tried: readonly Buffer[],
+    reached: readonly string[],
+  ): Promise<FoundViolation | undefined> {
+    if (!coverage.hasNew(reached)) return undefined;
     const [only, ...others] = tried;
     if (only !== undefined && others.length === 0) {
       coverage.remember(reached);
       pool.push(only);
       kept.push(only);
-      return;
+      return undefined;
     }
     const middle = tried.length >> 1;
     for (const half of [tried.slice(0, middle), tried.slice(middle)]) {
-      for (const input of half) await run(input);
-      await keepNew(coverage, half, coverage.take());
+      for (const input of half) {
+        const violation = await violationBy(input);
+        if (violation !== undefined) return violation;
+      }
+      const violation = await keepNew(coverage, half, coverage.take());
+      if (violation !== undefined) return violation;
     }
+    return undefined;
   }
 }
 

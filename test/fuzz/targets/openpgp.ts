@@ -10,7 +10,8 @@ import { require, type Target } from '../target.ts';
 const corpus = join(import.meta.dirname, '../corpus');
 const read = (name: string) => readFileSync(join(corpus, name));
 /** Made by gpg, see corpus/README.md. */
-const files = { key: 'openpgp-key/key.asc', signature: 'openpgp-signature/signature.bin' };
+const goodKey = read('openpgp-key/key.asc');
+const goodSignature = read('openpgp-signature/signature.bin');
 /** After the signature was made, wherever the clock of the machine is. */
 const clock: Clock = { ...systemClock, now: () => new Date('2026-06-01T00:00:00Z') };
 const signed = Buffer.from('signed\n');
@@ -47,24 +48,24 @@ async function* chunksOf(bytes: Buffer): AsyncGenerator<Buffer> {
 
 export const signatureTarget: Target = {
   name: 'openpgp-signature',
-  seeds: [read(files.signature)],
+  seeds: [goodSignature],
   words,
   maxBytes: 16 * 1024,
   refusals: [InstallError],
   microsecondsPerByte: 200,
   async check(input) {
-    require(await verify(input, read(files.key)), () => 'a signature without a date');
+    require(await verify(input, goodKey), () => 'a signature without a date');
   },
 };
 
 export const keyTarget: Target = {
   name: 'openpgp-key',
-  seeds: [read(files.key)],
+  seeds: [goodKey],
   words,
   maxBytes: 16 * 1024,
   refusals: [InstallError],
   microsecondsPerByte: 200,
   async check(input) {
-    require(await verify(read(files.signature), input), () => 'a signature without a date');
+    require(await verify(goodSignature, input), () => 'a signature without a date');
   },
 };
