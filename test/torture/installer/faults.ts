@@ -48,8 +48,8 @@ export const faults: Readonly<Record<string, Cells>> = {
   'disk-removed': onDisk('removed', { ends: 'either', says: diskError, isDiskGood: false }),
   'net-cut': onImage((cutAfterBytes) => ({ ends: 'success', once: { cutAfterBytes } })),
   'net-reset': onImage((cutAfterBytes) => ({ ends: 'success', once: { cutAfterBytes, reset: true } })),
-  'net-gone': onImage((cutAfterBytes) => ({
-    ...{ ends: 'failure', says: /socket hang up|the connection broke|ECONNRESET/ },
+  'net-gone': onImage((cutAfterBytes, size) => ({
+    ...{ ends: cutAfterBytes < size ? 'failure' : 'success', says: /socket hang up|the connection broke|ECONNRESET/ },
     ...{ once: { cutAfterBytes }, always: { cutBeforeHead: true } },
   })),
   'net-slow': onImage((afterBytes) => ({
@@ -79,8 +79,8 @@ export const faults: Readonly<Record<string, Cells>> = {
         arrange: ({ mirror }) => mirror.failAlways(one, loop(one)),
       }),
     );
-    const later = onImage((cutAfterBytes) => ({
-      ...{ ends: 'failure', says: /more than \d+ redirects/ },
+    const later = onImage((cutAfterBytes, size) => ({
+      ...{ ends: cutAfterBytes < size ? 'failure' : 'success', says: /more than \d+ redirects/ },
       ...{ once: { cutAfterBytes }, always: loop(path) },
     }))({ ...plan, points: plan.points - first.length });
     return [...first, ...later];
