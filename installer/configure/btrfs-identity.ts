@@ -19,6 +19,8 @@ const uuidBytes = 16;
 const header = { fsid: 32, chunkTreeUuid: 64, itemCount: 96, level: 100, bytes: 101 };
 /** Of an item of a leaf: key (object, type, offset), place of its data behind the header. */
 const item = { type: 8, keyOffset: 9, dataOffset: 17, dataBytes: 21, bytes: 25 };
+/** Of a key and the place of its block, in a tree block that is no leaf. */
+const pointerBytes = 33;
 const inodeItem = 1;
 /** Directory entries by the hash of the name, and by their number. */
 const directoryItems: readonly number[] = [84, 96];
@@ -70,6 +72,7 @@ export async function unifyBtrfs(path: string, times: FileTimes): Promise<void> 
     const chunkTree = Buffer.from(block.subarray(header.chunkTreeUuid, header.chunkTreeUuid + uuidBytes));
     replaceAll(block, [...replacements, { from: chunkTree, to: derived(fsid, 2) }]);
     if (block[header.level] === 0) unifyItems(block, fsid, times);
+    clearUnused(block);
     await file.write(sealed(block), 0, block.length, offset);
   }
 }
@@ -106,6 +109,19 @@ function unifyItems(leaf: Buffer, fsid: Buffer, times: FileTimes): void {
     unifyInode(leaf, data, times);
     for (const offset of rootTimes) replaceTime(leaf, data + offset, times.otherSeconds);
   }
+}
+
+/** btrfs-progs leaves the times of items that it has removed, at least 6.14. */
+function clearUnused(block: Buffer): void {
+  const count = block.readUInt32LE(header.itemCount);
+  if (block[header.level] !== 0) {
+    block.fill(0, header.bytes + count * pointerBytes);
+    return;
+  }
+  let end = block.length;
+  for (let index = 0; index < count; index++)
+    end = Math.min(end, header.bytes + block.readUInt32LE(header.bytes + index * item.bytes + item.dataOffset));
+  block.fill(0, header.bytes + count * item.bytes, end);
 }
 
 /** btrfs-progs 6.2 does not set the transaction of an entry; nothing reads it. */
