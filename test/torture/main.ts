@@ -13,6 +13,9 @@ import { type Row, type RunSection, settingsFrom } from './section.ts';
 const sections: Readonly<Record<string, () => Promise<RunSection>>> = {
   agent: async () => (await import('./simulation.ts')).runSimulation,
   installer: async () => (await import('./installer/section.ts')).runInstallerFaults,
+  'agent-faults': async () => (await import('./agent-faults.ts')).runAgentFaults,
+  load: async () => (await import('./load.ts')).runLoad,
+  soak: async () => (await import('./soak.ts')).runSoak,
 };
 
 const { SECTION: name, TORTURE_JSON: path } = settingsFrom({

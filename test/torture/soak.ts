@@ -1,0 +1,164 @@
+/**
+ * Section `soak`: agents as programs, a real engine and a real registry, against servers that
+ * restart all the time. The heap of each agent after a collection of garbage must not grow.
+ * Settings are environment variables:
+ *
+ * - `SOAK_MINUTES`: how long. Default: 60.
+ * - `SEED`: decides when servers restart. Default: 1.
+ */
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import type { AgentProcess } from '../sandbox/agent-under-test/agent-process.ts';
+import { enrol } from '../sandbox/agent-under-test/enrol.ts';
+import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-test/shared-engine.ts';
+import { MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';
+import { type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
+import { startAgentProgram } from './agent-program.ts';
+import { randomOf } from './chance.ts';
+import { regressionOf } from './regression.ts';
+import { print, printTable, type Row, settingsFrom } from './section.ts';
+
+/** One of each kind of protocol: a stream with TLS, Kubernetes, and the current one. */
+const dialects: readonly ServerDialect[] = ['v0.1', 'v0.9', 'current'];
+const sampleSeconds = 20;
+/** What is filled once, such as code that was compiled, is no growth. */
+const warmUp = 0.25;
+const allowedBytesPerHour = 1024 ** 2;
+
+interface Soaked {
+  readonly dialect: ServerDialect;
+  readonly server: TinkServer;
+  readonly agent: AgentProcess;
+  readonly samples: { readonly hours: number; readonly heapUsed: number; readonly rss: number }[];
+  workflows: number;
+  restarts: number;
+  readonly violations: string[];
+}
+
+export async function runSoak(): Promise<readonly Row[]> {
+  const { SOAK_MINUTES: minutes, SEED: seed } = settingsFrom({
+    SOAK_MINUTES: z.coerce.number().positive().default(60),
+    SEED: z.coerce.number().int().default(1),
+  });
+  const directory = await mkdtemp(join(tmpdir(), 'nibs-soak-'));
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => rm(directory, { recursive: true }));
+  const shared = stack.use(await startSharedEngine());
+  const begin = performance.now();
+  const stop = AbortSignal.timeout(minutes * 60_000);
+  const all = await Promise.all(dialects.map((dialect, index) => prepare(dialect, index, directory, shared, stack)));
+  const random = randomOf(seed);
+  await Promise.all(
+    all.flatMap((soaked) => [
+      giveWork(soaked, stop),
+      restartAgainAndAgain(soaked, random, stop),
+      takeSamples(soaked, begin, stop),
+    ]),
+  );
+  return report(all, seed, minutes);
+}
+
+async function prepare(
+  dialect: ServerDialect,
+  index: number,
+  parent: string,
+  shared: SharedEngine,
+  stack: AsyncDisposableStack,
+): Promise<Soaked> {
+  const directory = join(parent, dialect);
+  await mkdir(directory);
+  const server = stack.use(await startTinkServer({ dialect }));
+  const worker = enrol(server, { ...MACHINE_ONE, id: crypto.randomUUID(), mac: `08:00:27:00:01:0${index}` });
+  const agent = stack.use(
+    await startAgentProgram({
+      ...{ directory, worker, engine: shared.engine.host, registry: shared.registry, isQuiet: true },
+      nodeOptions: ['--expose-gc', '--import', join(import.meta.dirname, 'report-heap.ts')],
+      flags: ['--retry-interval=200ms', '--backoff-max-interval=2s'],
+    }),
+  );
+  return { dialect, server, agent, samples: [], workflows: 0, restarts: 0, violations: [] };
+}
+
+/** One workflow after another; a current server looks at the first one only. */
+async function giveWork(soaked: Soaked, stop: AbortSignal): Promise<void> {
+  const { server, dialect } = soaked;
+  const names = ['one', 'two', 'three'];
+  const machine = `08:00:27:00:01:0${dialects.indexOf(dialect)}`;
+  while (!stop.aborted) {
+    const template = server.createTemplate('soak', templateOf(['task', 'one', names]));
+    const workflow = server.createWorkflow(template, { one: machine });
+    const expected = names.flatMap((name) => [`${name} RUNNING`, `${name} SUCCESS`]);
+    const seen = await server.waitFor(
+      workflow,
+      (events) => events.length >= expected.length || events.some(({ progress }) => progress === 'FAILED'),
+      Number.POSITIVE_INFINITY,
+      // The last one is given the time that it needs.
+      AbortSignal.timeout(24 * 3600_000),
+    );
+    const recorded = seen.map(({ actionName, progress }) => `${actionName} ${progress}`).join();
+    if (recorded !== expected.join()) soaked.violations.push(`${dialect}: the server has recorded ${recorded}`);
+    soaked.workflows += 1;
+    server.deleteWorkflow(workflow);
+  }
+}
+
+async function restartAgainAndAgain(soaked: Soaked, random: () => number, stop: AbortSignal): Promise<void> {
+  for (;;) {
+    await sleep(1000 * (2 + random() * 20), undefined, { signal: stop }).catch(() => {});
+    if (stop.aborted) return;
+    await soaked.server.stop();
+    await sleep(random() * 3000);
+    await soaked.server.start();
+    soaked.restarts += 1;
+  }
+}
+
+async function takeSamples(soaked: Soaked, begin: number, stop: AbortSignal): Promise<void> {
+  const { agent, samples, violations, dialect } = soaked;
+  const { stderr } = agent.process;
+  if (stderr === null) throw new Error('the agent has no standard error');
+  const exited = once(agent.process, 'exit');
+  for (;;) {
+    await sleep(sampleSeconds * 1000, undefined, { signal: stop }).catch(() => {});
+    if (stop.aborted) return;
+    const next = agent.output.length;
+    agent.process.kill('SIGUSR2');
+    while (agent.output.length === next && agent.process.exitCode === null)
+      await Promise.race([once(stderr, 'data'), exited]);
+    const line = agent.output.slice(next).find((text) => text.startsWith('{"heapUsed"'));
+    if (agent.process.exitCode !== null) return void violations.push(`the agent ended: ${agent.output.at(-1)}`);
+    if (line === undefined) continue;
+    samples.push({ hours: (performance.now() - begin) / 3600_000, ...JSON.parse(line) });
+    const { heapUsed } = samples.at(-1) ?? { heapUsed: 0 };
+    print(`${dialect}: ${soaked.workflows} workflows, ${soaked.restarts} restarts, ${megabytes(heapUsed)} MiB of heap`);
+  }
+}
+
+function report(all: readonly Soaked[], seed: number, minutes: number): readonly Row[] {
+  const table: (string | number)[][] = [];
+  const rows: Row[] = [];
+  for (const { dialect, samples, workflows, restarts, violations } of all) {
+    const points = samples.slice(Math.floor(samples.length * warmUp)).map(({ hours, heapUsed }) => [hours, heapUsed]);
+    const { slope, error } = regressionOf(points as [number, number][]);
+    if (slope - 2 * error > allowedBytesPerHour) violations.push(`${dialect}: the heap grows`);
+    for (const violation of violations) print(violation);
+    const [first, last] = [points[0]?.[1] ?? 0, points.at(-1)?.[1] ?? 0];
+    const line = `${megabytes(slope)} ± ${megabytes(2 * error)}`;
+    const rss = Math.max(...samples.map((sample) => sample.rss));
+    table.push([dialect, workflows, restarts, samples.length, megabytes(first), megabytes(last), line, megabytes(rss)]);
+    rows.push({ section: `soak:${dialect}`, runs: workflows, violations: violations.length, seed });
+  }
+  print(`${minutes} minutes; heap after a collection of garbage, in MiB; the line is that of the last three quarters`);
+  const columns = ['server', 'workflows', 'restarts', 'samples', 'heap at first', 'at last', 'MiB/h', 'most resident'];
+  printTable([columns, ...table]);
+  for (const { violations } of all) for (const violation of violations) print(`violation: ${violation}`);
+  return rows;
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1024 ** 2).toFixed(2);
+}
