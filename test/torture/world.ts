@@ -300,7 +300,9 @@ class World {
     this.#tell('no further faults');
     this.#chance.end();
     const check = () => {
-      const open = [...this.#workflows].filter(([id, { isDeleted }]) => !isDeleted && !this.#server.isOver(id));
+      const open = [...this.#workflows].filter(
+        ([id, workflow]) => !workflow.isDeleted && !this.#server.isOver(id) && !isStuck(workflow),
+      );
       if (open.length === 0) return this.#over.resolve();
       if (this.#clock.monotonicSeconds() < daysOf(this.#options.seed) * daySeconds + settleSeconds)
         return void this.#clock.schedule(600, check);
@@ -513,6 +515,16 @@ class World {
     if (text === this.#lastTrouble) this.#violate(4, `logged twice: ${text}`);
     this.#lastTrouble = text;
   }
+}
+
+/**
+ * A current server stores a stale start of an action after the end of its workflow, shows that as
+ * running, and then has no action to give: all of the agent's have ended.
+ */
+function isStuck({ isStale, actions }: WorkflowFacts): boolean {
+  const verdicts = actions.map(({ journalled }) => journalled?.verdict);
+  const hasFailed = verdicts.some((verdict) => verdict === 'FAILED' || verdict === 'TIMEOUT');
+  return isStale && (hasFailed || verdicts.every((verdict) => verdict === 'SUCCESS'));
 }
 
 function templateOf(name: string, actions: readonly ActionFacts[]): string {
