@@ -123,6 +123,7 @@ test('an image of an operating system comes from its origin once, for one machin
   const counter = await startCounter(t, cache, origin, 8080);
   const configuration = await cacheConfiguration(directory, {
     'https://stable.release.flatcar-linux.net': `http://${cache}:${counter.port}`,
+    'proxy_cache_valid 200 1m': 'proxy_cache_valid 200 1d', // this test may take longer than a minute
     'listen 8080': `listen ${cache}:8080`,
     'listen 127.0.0.1:5002': `listen ${cache}:5002`,
     'https://registry.example': `http://${cache}:1`,
@@ -215,6 +216,7 @@ test('an image of an action comes from its registry once, for one machine and fo
   const configuration = await cacheConfiguration(directory, {
     'listen 8080': `listen ${cache}:8080`,
     '127.0.0.1:5002': `${cache}:5002`,
+    'proxy_cache_valid 200 10s': 'proxy_cache_valid 200 1d', // this test may take longer than that
     'cHVsbGVyOnNlY3JldA==': login,
     'https://stable.release.flatcar-linux.net': `http://${cache}:1`,
     'https://registry.example': `https://${cache}:${counter.port}`,
