@@ -214,6 +214,8 @@ async function provoke(
   seconds: number,
 ): Promise<void> {
   if (leg === 'machine') {
+    // Before that the signal would end the process.
+    await agent.logged(/the agent starts/);
     agent.process.kill('SIGUSR2');
     await sleep(seconds * 1000);
     agent.process.kill('SIGUSR2');
