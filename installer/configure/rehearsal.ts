@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { reasonOf } from '../../errors/reason.ts';
@@ -90,14 +90,18 @@ async function checkTemporaryDirectory(sizeBytes: number): Promise<void> {
     for (let written = 0; written < sizeBytes; written += piece.length) await file.writeFile(piece);
     await file.sync();
   } catch (cause) {
-    throw new ConfigurationError({
-      what: 'write temporary files to',
-      target: tmpdir(),
-      why: reasonOf(cause),
-      hint: 'set TMPDIR to a directory that can be written to and has room',
-      cause,
-    });
+    throw refuseTemporary(cause);
   }
+}
+
+function refuseTemporary(cause: unknown): ConfigurationError {
+  return new ConfigurationError({
+    what: 'write temporary files to',
+    target: tmpdir(),
+    why: reasonOf(cause),
+    hint: 'set TMPDIR to a directory that can be written to and has room',
+    cause,
+  });
 }
 
 /**
@@ -161,7 +165,8 @@ export async function checkVersionProof(signal?: AbortSignal, onFile = false): P
 /**
  * Writes the configuration to a file with a file system as that of the image's OEM partition, when
  * its size is known. That the image has the partitions is checked too.
- * @throws {ConfigurationError} it does not fit; {DiskError} the image has no such partition
+ * @throws {ConfigurationError} it does not fit, there or where temporary files are; {DiskError} the
+ *   image has no such partition
  */
 export async function rehearseWrite(
   table: PartitionTable,
@@ -185,6 +190,7 @@ export async function rehearseWrite(
     await writeToCopy(sizeBytes, oemBytes, way, signal);
   } catch (cause) {
     signal?.throwIfAborted();
+    if (cause instanceof ConfigurationError) throw cause;
     throw refuseSize('OEM', sizeBytes, oemBytes, cause);
   }
 }
@@ -196,7 +202,24 @@ async function writeToCopy(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   await using work = await makeWorkDirectory();
-  const [path, root] = [join(work.path, 'partition'), join(work.path, 'root')];
+  try {
+    await writeToCopyIn(work.path, sizeBytes, contentBytes, way, signal);
+  } catch (cause) {
+    // The copy has holes: it takes space as it is written, and tools name no reason when there is
+    // none left.
+    const { bavail, bsize } = await statfs(work.path);
+    throw bavail * bsize < mebibyte ? refuseTemporary(cause) : cause;
+  }
+}
+
+async function writeToCopyIn(
+  directory: string,
+  sizeBytes: number,
+  contentBytes: number,
+  way: Way,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const [path, root] = [join(directory, 'partition'), join(directory, 'root')];
   await using file = await open(path, 'wx', 0o600);
   await file.truncate(sizeBytes);
   const content = Buffer.alloc(contentBytes, 1);
