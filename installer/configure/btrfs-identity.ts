@@ -10,6 +10,8 @@ const superblockOffsets = [64 * 1024, 64 * 1024 * 1024];
 const magic = Buffer.from('_BHRfS_M');
 const magicOffset = 64;
 const nodeSizeOffset = 0x94;
+/** Of the superblock: text that ends with a zero byte. */
+const labelPlace = { offset: 0x12b, bytes: 256 };
 /** Of the superblock's device item, which starts at 0xc9. */
 const deviceUuidOffset = 0xc9 + 66;
 
@@ -78,15 +80,21 @@ export async function unifyBtrfs(path: string, times: FileTimes): Promise<void> 
 }
 
 /**
- * @returns the identifier of the file system in a file, as mkfs.btrfs takes it
+ * Identifier and label of the file system in a file, as mkfs.btrfs takes them. The command btrfs
+ * tells a label only to those who may see the files of all loop devices.
  * @throws {Error} there is no btrfs in it
  */
-export async function readBtrfsUuid(path: string): Promise<string> {
+export async function readBtrfsIdentity(path: string): Promise<{ readonly uuid: string; readonly label: string }> {
   await using file = await open(path, 'r');
   const { buffer } = await file.read(Buffer.alloc(superblockBytes), 0, superblockBytes, superblockOffsets[0]);
   if (!isSuperblock(buffer)) throw new Error(`${path} has no btrfs`);
   const hex = buffer.toString('hex', header.fsid, header.fsid + uuidBytes);
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  const label = buffer.subarray(labelPlace.offset, labelPlace.offset + labelPlace.bytes);
+  const end = label.indexOf(0);
+  return {
+    uuid: hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'),
+    label: label.toString('utf8', 0, end < 0 ? label.length : end),
+  };
 }
 
 function unifyItems(leaf: Buffer, fsid: Buffer, times: FileTimes): void {

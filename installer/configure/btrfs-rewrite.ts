@@ -5,7 +5,7 @@ import { reasonOf } from '../../errors/reason.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
-import { type FileTimes, readBtrfsUuid, unifyBtrfs } from './btrfs-identity.ts';
+import { type FileTimes, readBtrfsIdentity, unifyBtrfs } from './btrfs-identity.ts';
 
 const pieceBytes = 1024 * 1024;
 
@@ -30,15 +30,15 @@ export async function editBtrfs(
     const [before, after, root] = [join(work, 'before'), join(work, 'after'), join(work, 'root')];
     await copyPartition(disk, partition, before, signal);
     await mkdir(root, { mode: 0o755 });
-    const restore = ['btrfs', 'restore', '--metadata', '--symlinks', '--xattr', before, root];
-    const [program = '', ...args] = reproducible ? ['unshare', ...asRoot(), ...restore] : restore;
-    await runTool(program, args, { signal });
+    const restore = ['restore', '--metadata', '--symlinks', '--xattr', before, root];
+    if (reproducible) await runWithoutMounts(['btrfs', ...restore], signal);
+    else await runTool('btrfs', restore, { signal });
     const timesBefore = await readTimes(root);
     await edit(root);
     await makeSparse(after, partition.sizeBytes);
-    const label = await readLabel(before);
+    const { label, uuid } = await readBtrfsIdentity(before);
     if (reproducible) {
-      await makeInOrder(root, after, { label, uuid: await readBtrfsUuid(before), work }, signal);
+      await makeInOrder(root, after, { label, uuid, work }, signal);
       await unifyBtrfs(after, unchangedTimes(timesBefore, await readTimes(root)));
     } else {
       await runTool('mkfs.btrfs', ['--quiet', '--label', label, '--rootdir', root, after], { signal });
@@ -50,27 +50,40 @@ export async function editBtrfs(
 }
 
 /**
- * mkfs.btrfs numbers files as the file system does from which it takes them. A new tmpfs numbers
- * them in the order in which they are made, and that is the order of their names. It is mounted in
- * a mount namespace of its own: without root that needs user namespaces, in which the user is root.
+ * mkfs.btrfs and btrfs restore look for their file behind all loop devices that are mounted.
+ * Without root they fail if they may not see the file of another. Here they find nothing mounted.
  */
-const inNewTmpfs = [
+const hideMounts = ['mount', '--bind', '/dev/null', '/proc/$$/mounts'];
+
+/**
+ * mkfs.btrfs numbers files as the file system does from which it takes them. A new tmpfs numbers
+ * them in the order in which they are made, and that is the order of their names.
+ */
+const copyToNewTmpfs = [
   ['mount', '-t', 'tmpfs', 'tmpfs', '"$1"'],
   ['tar', '--create', '--sort=name', '--xattrs', '--file=-', '--directory', '"$2"', '.', '|'],
   ['tar', '--extract', '--xattrs', '--preserve-permissions', '--file=-', '--directory', '"$1"'],
   ['shift', '2'],
-  ['exec', '"$@"'],
-]
-  .map((words) => words.join(' '))
-  .join('\n');
+];
 
 /** Options of unshare(1). In the namespace this user is root, and there are no other users. */
 function asRoot(): string[] {
   return process.getuid?.() === 0 ? [] : ['--map-root-user'];
 }
 
-function namespaceArguments(): string[] {
-  return ['--mount', ...asRoot(), 'sh', '-ec', inNewTmpfs, 'sh'];
+/**
+ * Runs a program of btrfs-progs in a mount namespace of its own, in which nothing seems to be
+ * mounted. Without root that needs user namespaces, in which the user is root.
+ * @param first commands of the shell; they see the words of `command` as `$1` and so on
+ * @throws {ToolError}
+ */
+export async function runWithoutMounts(
+  command: readonly string[],
+  signal?: AbortSignal,
+  first: readonly (readonly string[])[] = [],
+): Promise<void> {
+  const script = [hideMounts, ...first, ['exec', '"$@"']].map((words) => words.join(' ')).join('\n');
+  await runTool('unshare', ['--mount', ...asRoot(), 'sh', '-ec', script, 'sh', ...command], { signal });
 }
 
 /**
@@ -84,7 +97,7 @@ export async function findReproductionProblem(signal?: AbortSignal): Promise<str
   await mkdir(empty);
   try {
     await runTool('btrfs', ['--version'], { signal });
-    await runTool('unshare', [...namespaceArguments(), mounted, empty, 'mkfs.btrfs', '--version'], { signal });
+    await runWithoutMounts([mounted, empty, 'mkfs.btrfs', '--version'], signal, copyToNewTmpfs);
     return undefined;
   } catch (error) {
     signal?.throwIfAborted();
@@ -102,7 +115,7 @@ async function makeInOrder(
   const mounted = join(work, 'mounted');
   await mkdir(mounted);
   const make = ['mkfs.btrfs', '--quiet', '--label', label, '--uuid', uuid, '--rootdir', mounted, file];
-  await runTool('unshare', [...namespaceArguments(), mounted, root, ...make], { signal });
+  await runWithoutMounts([mounted, root, ...make], signal, copyToNewTmpfs);
 }
 
 /** Times of modification in nanoseconds since 1970, by path, of a directory and what is in it. */
@@ -174,8 +187,4 @@ async function writeDifferences(
 async function makeSparse(path: string, sizeBytes: number): Promise<void> {
   await using file = await open(path, 'wx', 0o600);
   await file.truncate(sizeBytes);
-}
-
-async function readLabel(path: string): Promise<string> {
-  return (await runTool('btrfs', ['filesystem', 'label', path])).stdout;
 }

@@ -6,7 +6,7 @@ import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.t
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import { findPartition, type PartitionTable } from '../disk/gpt.ts';
 import { codeOf } from '../disk/in-use.ts';
-import { findReproductionProblem } from './btrfs-rewrite.ts';
+import { findReproductionProblem, runWithoutMounts } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { writeSecretFile } from './file.ts';
 import { canMount, type Filesystem, mountPartition, mountPrefix } from './mount.ts';
@@ -230,7 +230,9 @@ async function writeToCopyIn(
   } else {
     await mkdir(root);
     await writeSecretFile(join(root, 'config.ign'), content);
-    await runTool('mkfs.btrfs', ['--quiet', '--rootdir', root, path], { signal });
+    const make = ['--quiet', '--rootdir', root, path];
+    if (way === 'reproduce') await runWithoutMounts(['mkfs.btrfs', ...make], signal);
+    else await runTool('mkfs.btrfs', make, { signal });
   }
 }
 

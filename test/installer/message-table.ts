@@ -29,6 +29,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
   '../net/proxy.ts': {
     'must be [http://][user:password@]host[:port]…': 'a proxy that is no address',
     '; proxies that speak … are not supported': 'a SOCKS 4 proxy',
+    '; a % in user or password is written as %25': 'a proxy whose password has a % of its own',
   },
   '../net/socks.ts': {
     'its rules do not allow it': 'what a SOCKS proxy answered',

@@ -1,7 +1,7 @@
 /** `-d FILE`: an image of a configured system, as an unprivileged user makes it in CI. */
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { chmod, chown, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, open, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -105,6 +105,26 @@ async function checkOem(path: string): Promise<void> {
   ok(!/ uid (?!0 )/.test(tree.stdout));
   await rm(copy);
 }
+
+test('a file is made also while a loop device is mounted whose file the user may not see', async () => {
+  await using device = await createLoopDevice({ sizeBytes: 256 * 1024 ** 2 }); // in a directory of root
+  const root = join(directory, 'mounted');
+  await mkdir(root);
+  for (const make of ['mkfs.btrfs', 'mkfs.ext4']) {
+    await execa(make, [make === 'mkfs.ext4' ? '-F' : '--force', device.path]);
+    await execa('mount', [device.path, root]);
+    try {
+      const path = join(directory, 'a.img');
+      const { exitCode, stderr } = await installAsUser('-d', path, '--size', '512MiB', '-i', config);
+      equal(exitCode, 0, stderr);
+      deepEqual(await readOemFile(path, 'config.ign'), await readFile(config));
+      await rm(path);
+    } finally {
+      await execa('umount', [root]);
+    }
+  }
+  await rmdir(root);
+});
 
 test('a file keeps the identifier of its OEM file system, and needs no --size if it exists', async () => {
   const path = join(directory, 'existing.img');
