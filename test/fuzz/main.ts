@@ -9,7 +9,7 @@
  *
  * With `--add-to-corpus` inputs that reach new code are kept in `corpus/`.
  */
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -72,8 +72,11 @@ async function report(name: string, { input, what }: FoundViolation): Promise<vo
 async function fuzzInThread(options: Omit<ThreadSettings, 'current'>): Promise<ThreadResult> {
   const current = new SharedArrayBuffer(8 + maxInputBytes);
   const head = new Int32Array(current, 0, 2);
+  // A thread that is terminated removes nothing itself.
+  await using scratch = await mkdtempDisposable(join(tmpdir(), 'nibs-fuzz-'));
   const worker = new Worker(new URL('./thread.ts', import.meta.url), {
     workerData: { ...options, current } satisfies ThreadSettings,
+    env: { ...process.env, TMPDIR: scratch.path },
     resourceLimits: { maxOldGenerationSizeMb: maxHeapMiB },
   });
   const { promise, resolve, reject } = Promise.withResolvers<ThreadResult>();
