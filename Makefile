@@ -213,9 +213,9 @@ test-boot: setup build iso netboot images os-image ## Virtual machines that star
 
 # Some minutes of emulation.
 .PHONY: test-disks
-test-disks: setup build initramfs ## A virtual machine with disks of many kinds and uses (SATA, NVMe, USB, SD; mdadm, LVM, LUKS, bcache, multipath): what flatcar-install says of them
+test-disks: setup build initramfs ## A virtual machine with disks of many kinds and uses (SATA, NVMe, USB, SD; mdadm, LVM, LUKS, bcache, multipath): what flatcar-install says of them; machines that lose their power while flatcar-install, image2disk, qemuimg2disk and oci2disk write an image; DISKS="power-cuts oci2disk" for some
 	@test/install-system-packages.sh test/system-packages-disks.txt
-	$(NODE) test/disks/run.ts
+	$(NODE) test/disks/run.ts $(DISKS)
 
 # What is not about Docker's own networks and log drivers, or the end of containers with their engine.
 ENGINE_TESTS := $(addprefix test/agent/runtime/,container-runtime images hostname credentials pull-failures adoption flood)

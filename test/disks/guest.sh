@@ -127,6 +127,7 @@ say() {
 
 case $(cat /proc/cmdline) in
 *test=boot-entries*) . /boot-entries.sh ;;
+*test=power-cuts*) . /power-cuts.sh ;;
 esac
 
 use 2>&1

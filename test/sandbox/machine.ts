@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { access, copyFile, mkdir, rm } from 'node:fs/promises';
+import { access, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Architecture } from '../../debian/architecture.ts';
@@ -24,6 +24,11 @@ export interface MachineDisk {
    * True: the firmware tries this disk before the others. Default: false, they are tried in order.
    */
   readonly bootFirst?: boolean;
+  /**
+   * Takes all writes and flushes that reach the disk, for `readWriteLog`; replaced if it exists.
+   * Default: none.
+   */
+  readonly writeLog?: string;
 }
 
 /** A network card and what it is plugged into. */
@@ -137,6 +142,7 @@ export async function startMachine(options: MachineOptions): Promise<Machine> {
     variables: join(options.directory, `${options.name}.efivars.fd`),
   };
   await Promise.all(Object.values(files).map((path) => rm(path, { force: true })));
+  for (const { writeLog } of options.disks ?? []) if (writeLog !== undefined) await writeFile(writeLog, '');
   const isArm = options.architecture === 'aarch64';
   const { firmware = isArm ? 'uefi' : 'bios' } = options;
   if (firmware !== 'bios') await copyFile(emptyVariables(options), files.variables);
@@ -345,7 +351,23 @@ function diskArguments(disk: MachineDisk, position: number, options: MachineOpti
   // discard=unmap: a hole that the guest punches is a hole in the file too; cache=unsafe: no test
   // outlives the host's power.
   const access = disk.bus === 'cd' ? 'media=cdrom,readonly=on' : 'discard=unmap,cache=unsafe';
-  return ['-drive', `if=none,id=${id},format=raw,${access},file=${disk.path}`, ...device];
+  const drive =
+    disk.writeLog === undefined
+      ? `format=raw,${access},file=${disk.path}`
+      : loggingDrive({ path: disk.path, writeLog: disk.writeLog });
+  return ['-drive', `if=none,id=${id},${drive}`, ...device];
+}
+
+/**
+ * The log counts each entry at once, so that it is whole when the machine is killed. With
+ * cache=unsafe it would have no flushes.
+ */
+function loggingDrive({ path, writeLog }: Required<Pick<MachineDisk, 'path' | 'writeLog'>>): string {
+  return [
+    'driver=blklogwrites,cache=writeback,discard=unmap,log-super-update-interval=1',
+    `file.driver=raw,file.file.driver=file,file.file.filename=${path}`,
+    `log.driver=file,log.filename=${writeLog}`,
+  ].join(',');
 }
 
 function scsiDisk(controller: string, position: number, common: string): string[] {

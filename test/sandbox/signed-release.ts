@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { writeBootCode } from './boot-code.ts';
 import { makeFlatcarImage } from './flatcar-layout.ts';
 import type { Mirror } from './mirror.ts';
 import { createGpg, type Gpg } from './signing.ts';
@@ -32,11 +33,13 @@ export const releaseVersion = '1.2.3';
 const usrBytes = 15 * 1024 * 1024;
 export const imageFile = `/${releaseVersion}/flatcar_production_image.bin.bz2`;
 
-export async function makeSignedRelease(): Promise<SignedRelease> {
+/** @param bootCode at most 440 bytes, for the first sector of the image. Default: none. */
+export async function makeSignedRelease({ bootCode }: { readonly bootCode?: Uint8Array } = {}): Promise<SignedRelease> {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-release-'));
   const gpg = await createGpg();
   const imagePath = join(directory, 'image.bin');
   const imageBytes = await makeFlatcarImage({ path: imagePath, usrBytes });
+  if (bootCode !== undefined) await writeBootCode(imagePath, bootCode);
   const compressed = await compress(imagePath);
   const primary = await gpg.createPrimary('release', { algorithm: 'rsa2048' });
   const subkey = await gpg.addSubkey(primary, { algorithm: 'rsa2048' });

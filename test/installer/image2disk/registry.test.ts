@@ -1,12 +1,12 @@
 /** Disk images in a real registry, as `oras push` puts them there. */
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { image2disk } from '../../../installer/main.ts';
 import { addLoopbackAddress, type LoopbackAddress } from '../../sandbox/added-address.ts';
-import type { Image } from '../../sandbox/image.ts';
+import { makeArtifact } from '../../sandbox/artifact.ts';
 import { createLoopDevice } from '../../sandbox/loop-device.ts';
 import { type Registry, startRegistry } from '../../sandbox/registry.ts';
 
@@ -20,39 +20,20 @@ let registry: Registry;
 before(async () => {
   remote = await addLoopbackAddress();
   registry = await startRegistry({ address: remote.address });
-  await registry.push('test/debian:raw.gz', artifact([{ title: 'debian.raw.gz', bytes: gzipSync(disk) }]));
+  await registry.push('test/debian:raw.gz', makeArtifact([{ title: 'debian.raw.gz', bytes: gzipSync(disk) }]));
   await registry.push(
     'test/two:raw',
-    artifact([
+    makeArtifact([
       { title: 'a.raw', bytes: disk },
       { title: 'b.raw', bytes: disk },
     ]),
   );
-  await registry.push('test/container:1', artifact([{ bytes: gzipSync('a') }, { bytes: gzipSync('b') }]));
+  await registry.push('test/container:1', makeArtifact([{ bytes: gzipSync('a') }, { bytes: gzipSync('b') }]));
 });
 after(async () => {
   await registry[Symbol.asyncDispose]();
   await remote[Symbol.asyncDispose]();
 });
-
-function digestOf(bytes: Buffer): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-}
-
-/** What `oras push NAME FILE…` makes. */
-function artifact(files: readonly { readonly title?: string; readonly bytes: Buffer }[]): Image {
-  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
-  const configuration = Buffer.from('{}');
-  const layers = files.map(({ title, bytes }) => ({
-    mediaType: 'application/vnd.oci.image.layer.v1.tar',
-    digest: digestOf(bytes),
-    size: bytes.length,
-    ...(title !== undefined && { annotations: { 'org.opencontainers.image.title': title } }),
-  }));
-  const config = { mediaType: 'application/vnd.unknown.config.v1+json', digest: digestOf(configuration), size: 2 };
-  const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
-  return { mediaType, manifest, configuration, layers: files.map(({ bytes }) => bytes), digest: digestOf(manifest) };
-}
 
 async function run(name: string, environment: Record<string, string>) {
   await using target = await createLoopDevice({ sizeBytes: 16 * mebibyte });
