@@ -123,9 +123,10 @@ function readExtensions(area: Buffer, headerBytes: number): Extensions {
   const end = backingOffset === 0 ? area.length : backingOffset;
   for (let offset = headerBytes; offset + 8 <= end; ) {
     const [type, length] = [area.readUInt32BE(offset), area.readUInt32BE(offset + 4)];
+    // QEMU wants that of the one that ends the list, too.
+    if (length > end - offset - 8) throw damaged(`its header extension at byte ${offset} has ${length} bytes`, offset);
     if (type === extensions.end) break;
     const content = area.subarray(offset + 8, offset + 8 + length);
-    if (length > end - offset - 8) throw damaged(`its header extension at byte ${offset} has ${length} bytes`, offset);
     if (type === extensions.dataFile) dataFile = content.toString();
     if (type === extensions.featureNames) readFeatureNames(content, featureNames);
     offset += 8 + Math.ceil(length / 8) * 8;

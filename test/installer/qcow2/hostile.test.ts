@@ -154,6 +154,10 @@ const refused: Readonly<Record<string, readonly [parts: ImageParts | Buffer, why
     { extensions: extension(0x11111111, Buffer.alloc(0), 70_000) },
     'its header extension at byte 112 has 70000 bytes',
   ],
+  'the end of the header extensions with a length': [
+    { extensions: extension(0, Buffer.alloc(0), 2 ** 31) },
+    'its header extension at byte 112 has 2147483648 bytes',
+  ],
   'the name of a backing file outside of the header': [
     { backingOffsetBytes: 2n ** 63n, backingBytes: 10 },
     'the name of its backing file has 10 bytes at byte 9223372036854775808',
