@@ -1,6 +1,6 @@
-import { mkdtemp, open, rm } from 'node:fs/promises';
+import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { execa } from 'execa';
 
 export interface LoopDeviceOptions {
@@ -36,15 +36,25 @@ export async function createLoopDevice(options: LoopDeviceOptions): Promise<Loop
   const sectors = ['--sector-size', String(options.sectorSizeBytes ?? 512)];
   const access = options.readOnly === true ? ['--read-only'] : [];
   const path = (await execa('losetup', ['--find', '--show', ...sectors, ...access, backingPath])).stdout;
+  // Of an earlier file that this device had, if somebody had one open when it was detached.
+  await forgetPartitions(path);
   return {
     path,
     backingPath,
     sizeBytes: options.sizeBytes,
     async [Symbol.asyncDispose]() {
-      // Fails where there are none; detaching does not remove those that partx made.
-      await execa('partx', ['--delete', path], { reject: false });
+      // Detaching does not remove those that partx made.
+      await forgetPartitions(path);
       await execa('losetup', ['--detach', path]);
       await rm(directory, { recursive: true });
     },
   };
+}
+
+/** Makes the kernel forget the partitions of a device that are not in use; none is no error. */
+export async function forgetPartitions(path: string): Promise<void> {
+  const name = basename(path);
+  const entries = await readdir(`/sys/class/block/${name}`);
+  if (entries.some((entry) => entry.startsWith(`${name}p`)))
+    await execa('partx', ['--delete', path], { reject: false });
 }

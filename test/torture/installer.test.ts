@@ -33,19 +33,18 @@ for (const [what, isNext] of [
   ['the rest of the first MiB before its first sector', (offset: number) => offset === 0],
 ] as const) {
   test(`the loss of power finds an installation that does not flush ${what}`, async () => {
-    const recordings = new Map(
-      [...bench.recordings]
-        .filter(([variant]) => variant === 'exact')
-        .map(([variant, recording]) => {
-          const { sent, expected } = recording;
-          const next = sent.findLastIndex(
-            (one) => one.kind === 'write' && isNext(one.offsetBytes, expected.initial.length),
-          );
-          const flush = sent.findLastIndex(({ kind }, index) => kind === 'flush' && index < next);
-          return [variant, { ...recording, sent: sent.toSpliced(flush, flush < 0 ? 0 : 1) }];
-        }),
-    );
-    const { violations } = await runFault({ ...bench, recordings }, 'power-lost', { seed, points: 16, losses: 24 });
+    const recording = bench.recordings.get('exact');
+    assert.ok(recording);
+    const { sent, expected } = recording;
+    const next = sent.findLastIndex((one) => one.kind === 'write' && isNext(one.offsetBytes, expected.initial.length));
+    // Sometimes the kernel sends two in a row.
+    const last = sent.findLastIndex(({ kind }, index) => kind === 'flush' && index < next);
+    const before = sent.findLastIndex(({ kind }, index) => kind !== 'flush' && index < last);
+    const changed = { ...recording, sent: sent.toSpliced(before + 1, last - before) };
+    const counts = [next + 1 - (last - before)];
+    const recordings = new Map([['exact', changed] as const]);
+    const options = { seed, points: 1, counts, losses: 100 };
+    const { violations } = await runFault({ ...bench, recordings }, 'power-lost', options);
     assert.match(violations[0] ?? 'nothing was found', /the disk: /);
   });
 }

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { mkdtemp, readdir, rmdir } from 'node:fs/promises';
+import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { execa } from 'execa';
+import { forgetPartitions } from '../../sandbox/loop-device.ts';
 import { CONTROL, type DiskEvent, type DiskFaultKind, type DiskOperation, FAULTS } from './disk-protocol.ts';
 
 export interface DiskFault {
@@ -128,12 +129,4 @@ export async function createDisks(sizesBytes: readonly number[]): Promise<Disks>
       await rmdir(directory);
     },
   };
-}
-
-/** Makes the kernel forget the partitions of a disk, whatever they are. */
-export async function forgetPartitions(path: string): Promise<void> {
-  const name = basename(path);
-  const entries = await readdir(`/sys/class/block/${name}`);
-  if (entries.some((entry) => entry.startsWith(`${name}p`)))
-    await execa('partx', ['--delete', path], { reject: false });
 }

@@ -7,10 +7,11 @@ import { systemClock } from '../../../clock/system.ts';
 import { main as image2disk } from '../../../installer/image2disk/main.ts';
 import { main as flatcarInstall } from '../../../installer/main.ts';
 import { makeFlatcarImage, type PartitionSizes } from '../../sandbox/flatcar-layout.ts';
+import { forgetPartitions } from '../../sandbox/loop-device.ts';
 import { type Mirror, startMirror } from '../../sandbox/mirror.ts';
 import { createGpg } from '../../sandbox/signing.ts';
 import { randomOf } from '../chance.ts';
-import { createDisks, type Disk, type Disks, forgetPartitions } from './disks.ts';
+import { createDisks, type Disk, type Disks } from './disks.ts';
 import { rangeOf } from './power.ts';
 
 const mebibyte = 1024 * 1024;

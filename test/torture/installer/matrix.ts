@@ -13,6 +13,8 @@ export interface RowOptions {
   readonly points: number;
   /** How many contents the disk gets at each point at which its power is lost. Default: 12. */
   readonly losses?: number;
+  /** After how many operations the power is lost. Default: `points` of them, chosen by the seed. */
+  readonly counts?: readonly number[];
   /** Only the cell of this number. */
   readonly cell?: number | undefined;
   readonly onViolation?: (violation: string) => void;
@@ -108,8 +110,10 @@ async function losePower({ machine, recordings }: Bench, random: () => number, o
     const disk = createCachedDisk(expected.initial, sent);
     // The first ones clear the disk; the last ones are those of the commit.
     const ends = Array.from({ length: Math.ceil(0.7 * perVariant) }, (_, index) => sent.length - index);
-    const chosen = new Set([1, 2, ...ends].filter((count) => count >= 0 && count <= sent.length));
-    while (chosen.size < Math.min(perVariant, sent.length)) chosen.add(Math.floor(random() * sent.length));
+    const usual = options.counts ?? [1, 2, ...ends];
+    const chosen = new Set(usual.filter((count) => count >= 0 && count <= sent.length));
+    while (options.counts === undefined && chosen.size < Math.min(perVariant, sent.length))
+      chosen.add(Math.floor(random() * sent.length));
     for (let count = 0; count <= sent.length; count++, disk.next()) {
       for (let loss = 0; chosen.has(count) && loss < (disk.isDirty ? losses : 1); loss++, number++) {
         const point = `operation ${count} of ${sent.length}`;
