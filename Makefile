@@ -207,8 +207,8 @@ test-boot-aarch64: setup build/nibs-linux-arm64 ## An emulated arm64 machine fro
 
 # Many minutes of emulation; `node test/boot/run.ts ROW…` without building anything.
 .PHONY: test-boot
-export IPXE_SCRIPT
-test-boot: setup build iso netboot images os-image ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent, some to the end of an installation; ROWS="uefi-iso-cd …" for some, ROWS=bios-ipxe IPXE_SCRIPT=file with the script of a server
+export IPXE_SCRIPT IPXE_FILES
+test-boot: setup build iso netboot images os-image ## Virtual machines that start in every way and with other cards, disks and memory, to the first poll of the agent, some to the end of an installation; ROWS="uefi-iso-cd …" for some, ROWS=bios-ipxe IPXE_SCRIPT=file with the script of a server; IPXE_FILES=directory with Tinkerbell's undionly.kpxe and ipxe.efi in place of Debian's iPXE in the rows of servers' scripts
 	$(NODE) test/boot/run.ts $(ROWS)
 
 # Some minutes of emulation.

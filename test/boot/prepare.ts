@@ -7,6 +7,7 @@ import { fetchMediaTools } from '../../initramfs/boot-media/media-tools.ts';
 import { sign } from '../../initramfs/boot-media/sign.ts';
 import { makeUki } from '../../initramfs/boot-media/uki.ts';
 import { runTool } from '../../tools/run-tool.ts';
+import { createCertificateAuthority } from '../sandbox/certificates.ts';
 import type { MachineDisk, MachineOptions } from '../sandbox/machine.ts';
 import { serveAsSmee } from '../sandbox/smee-iso.ts';
 import type { Row } from './rows.ts';
@@ -45,8 +46,8 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
       };
     }
     case 'ipxe': {
-      const given = process.env['IPXE_SCRIPT'] ?? '';
-      if (given !== '') return { machine: fromNetwork, served: await serveForScript(given, image) };
+      const script = serverScript(row);
+      if (script !== undefined) return { machine: fromNetwork, served: await serveForScript(script, image, directory) };
       const names = ['vmlinuz', 'initramfs'].map((name) => `/${name}-${row.architecture}`);
       const [kernel = '', initramfs = ''] = names;
       const url = `http://${siteAddress}`;
@@ -114,24 +115,42 @@ export async function prepare(row: Row, directory: string): Promise<Prepared> {
   }
 }
 
+/** The file with the script of a server that the machine starts by, if it is one's. */
+export function serverScript({ way, script }: Row): string | undefined {
+  const given = process.env['IPXE_SCRIPT'] ?? '';
+  if (way === 'ipxe' && given !== '') return given;
+  return script === undefined ? undefined : join(import.meta.dirname, 'scripts', `${script}.ipxe`);
+}
+
 /**
- * The files where boots and smee look for them, for a script that one of them has rendered for a
- * server at the site's address.
+ * What a server at the site's address serves that has rendered a script, boots of v0.1.0 or smee,
+ * and the options by which its DHCP leads to that. IPXE_FILES names a directory with the iPXE that
+ * Tinkerbell brings; default: Debian's.
  */
-async function serveForScript(path: string, { kernel, initramfs }: BootImage): Promise<ServedFiles> {
+async function serveForScript(path: string, { kernel, initramfs }: BootImage, directory: string): Promise<ServedFiles> {
   const script = await readFile(path, 'utf8');
-  const folders = ['', '/misc/osie/current'];
-  const files = folders.flatMap((folder) => [
-    [`${folder}/vmlinuz-x86_64`, kernel],
-    [`${folder}/initramfs-x86_64`, initramfs],
-  ]);
-  // Boots' script tells its server that the machine has started, by a request for this.
-  const phoneHome = ['/phone-home', path];
+  const isBoots = script.includes('grpc_cert_url=');
+  const folder = isBoots ? '/misc/osie/current' : '';
+  const authority = join(directory, 'ca.pem');
+  await writeFile(authority, (await createCertificateAuthority()).certificate);
+  const ipxeFiles = process.env['IPXE_FILES'] ?? '';
   return {
-    http: Object.fromEntries([...files, phoneHome]),
-    ipxeScript: script.replace(/^#!ipxe\n/, ''),
-    tinkDialect: script.includes('grpc_cert_url=') ? 'v0.1' : 'v0.9',
+    http: {
+      [`${folder}/vmlinuz-x86_64`]: kernel,
+      [`${folder}/initramfs-x86_64`]: initramfs,
+      // Boots' script tells its server that the machine has started, by a request for this.
+      ...(isBoots ? { '/phone-home': path, '/workflow/ca.pem': authority } : {}),
+    },
+    ipxeScript: (ipxeFiles === '' ? withoutParameters(script) : script).replace(/^#!ipxe\n/, ''),
+    tinkDialect: isBoots ? 'v0.1' : 'current',
+    optionsAs: isBoots ? 'boots' : 'smee',
+    ...(ipxeFiles === '' ? {} : { ipxeFiles }),
   };
+}
+
+/** Debian's iPXE is built without `params`: the request has no body then. */
+function withoutParameters(script: string): string {
+  return script.replace(/^params?( .*)?\n/gm, '').replace('##params', '');
 }
 
 async function writeUki(row: Row, image: BootImage, directory: string, builtIn: string): Promise<string> {

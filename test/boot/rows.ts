@@ -65,6 +65,17 @@ export interface Row {
   readonly until: 'first poll' | 'success' | StoryName | RegExp;
   /** True: a second initramfs of a site, with iPXE only; no registry can be reached. */
   readonly hasSecondInitramfs?: boolean;
+  /**
+   * With iPXE: the script of a server in scripts/, with the arguments that docs/tinkerbell.md adds.
+   * Default: a script of the test's.
+   *
+   * - `boots`: of sandbox v0.1.0 (tinkerbell/boots at 58ab499: job/ipxe.go,
+   *   installers/osie/main.go), for a machine with a workflow.
+   * - `smee`: of current Tinkerbell (tinkerbell/tinkerbell at 9111b51:
+   *   smee/internal/ipxe/script/hook.go), for a machine with a Hardware.
+   * - `smee-static`: the same for a machine that it does not know (auto-proxy mode, static.go).
+   */
+  readonly script?: 'boots' | 'smee' | 'smee-static';
   /** What is changed in the files that the machine loads. Default: nothing. */
   readonly change?: 'kernel' | 'no signature';
 }
@@ -92,6 +103,10 @@ export const rows: readonly Row[] = [
     ...{ ...usual, name: 'bios-ipxe-two-initrds', firmware: 'bios', way: 'ipxe' },
     ...{ hasSecondInitramfs: true, until: 'success' },
   },
+  ...(['boots', 'smee', 'smee-static'] as const).map(
+    (script): Row => ({ ...polls, name: `bios-ipxe-${script}`, firmware: 'bios', way: 'ipxe', script }),
+  ),
+  { ...polls, name: 'uefi-ipxe-smee', firmware: 'uefi', way: 'ipxe', card: 'e1000', script: 'smee' },
   { ...polls, name: 'uefi-ipxe', firmware: 'uefi', way: 'ipxe', card: 'e1000' },
   {
     ...{ ...usual, name: 'uefi-ipxe-two-initrds', firmware: 'uefi', way: 'ipxe' },

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import type { Machine } from '../sandbox/machine.ts';
 import { startMachine } from '../sandbox/machine.ts';
 import { whileProgressing } from '../sandbox/progress-limits.ts';
-import { makeEmptyDisk, prepare } from './prepare.ts';
+import { makeEmptyDisk, prepare, serverScript } from './prepare.ts';
 import type { Row } from './rows.ts';
 import { machineMac, type Site, startSite } from './site.ts';
 import { stories } from './stories.ts';
@@ -42,7 +42,7 @@ export async function runRow(row: Row, directory: string, tap: string, signal: A
   await whileProgressing(machine, { tap, signal }, async (limit) => {
     await waitUntil(row, machine, site, limit);
     // A script of a server opens no shell.
-    const hasShell = (process.env['IPXE_SCRIPT'] ?? '') === '';
+    const hasShell = serverScript(row) === undefined;
     if (row.until === 'first poll' && hasShell) await findDisk(diskName(row, way.disks.length), machine, limit);
   });
   const seconds = (performance.now() - poweredOnAt) / 1000;

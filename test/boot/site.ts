@@ -20,13 +20,14 @@ export const machineArguments = [
 ].join(' ');
 
 /** What a way of booting needs of the servers. */
-export interface ServedFiles extends Pick<DhcpOptions, 'uefiFile' | 'httpBootUrl' | 'tftpFiles'> {
+export interface ServedFiles
+  extends Pick<DhcpOptions, 'uefiFile' | 'httpBootUrl' | 'tftpFiles' | 'ipxeFiles' | 'optionsAs'> {
   /** By HTTP on port 80. */
   readonly http: BootServerOptions['files'];
   /** The script for iPXE. Default: it gives up. */
   readonly ipxeScript?: string;
   /** Of the tink server; `v0.1` has TLS and its certificate on port 42114. Default: `v0.9`. */
-  readonly tinkDialect?: 'v0.1' | 'v0.9';
+  readonly tinkDialect?: 'v0.1' | 'v0.9' | 'current';
 }
 
 /** An action of the workflow for the machine. */

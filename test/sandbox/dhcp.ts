@@ -23,6 +23,14 @@ export interface DhcpOptions {
   readonly uefiFile?: string;
   /** For UEFI HTTP boot. Default: such machines get no boot file. */
   readonly httpBootUrl?: string;
+  /**
+   * Directory with an iPXE of Tinkerbell's, undionly.kpxe and ipxe.efi, which names itself by the
+   * user class Tinkerbell and is loaded by any other. Default: Debian's; the iPXE of a card serves
+   * too.
+   */
+  readonly ipxeFiles?: string;
+  /** Options that machines get as from this server. Default: none of these. */
+  readonly optionsAs?: 'boots' | 'smee';
   /** Served by TFTP besides iPXE: this directory. */
   readonly tftpFiles?: string;
   /** What the DNS server knows: name → address. Of other names it knows nothing. */
@@ -39,7 +47,8 @@ export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable &
   const tftpDirectory = join(options.directory, 'tftp');
   await mkdir(tftpDirectory, { recursive: true });
   if (options.tftpFiles !== undefined) await cp(options.tftpFiles, tftpDirectory, { recursive: true });
-  for (const file of ['undionly.kpxe', 'ipxe.efi']) await copyFile(`/usr/lib/ipxe/${file}`, join(tftpDirectory, file));
+  const ipxeFiles = options.ipxeFiles ?? '/usr/lib/ipxe';
+  for (const file of ['undionly.kpxe', 'ipxe.efi']) await copyFile(join(ipxeFiles, file), join(tftpDirectory, file));
 
   const logPath = join(options.directory, 'dnsmasq.log');
   await using log = await open(logPath, 'w');
@@ -67,7 +76,7 @@ export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable &
       ...options.leases.map(({ mac, address }) => `--dhcp-host=${mac},${address},infinite`),
       ...['--enable-tftp', `--tftp-root=${tftpDirectory}`],
       ...[
-        '--dhcp-match=set:ipxe,175',
+        options.ipxeFiles === undefined ? '--dhcp-match=set:ipxe,175' : '--dhcp-userclass=set:ipxe,Tinkerbell',
         '--dhcp-match=set:efi64,option:client-arch,7',
         '--dhcp-match=set:efi64,option:client-arch,9',
       ],
@@ -77,6 +86,7 @@ export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable &
         '--dhcp-boot=tag:!ipxe,tag:!efi64,tag:!http,undionly.kpxe',
         '--dhcp-match=set:http,option:client-arch,16',
       ],
+      ...(options.optionsAs === undefined ? [] : serverOptions[options.optionsAs](options.address)),
       ...(options.httpBootUrl === undefined
         ? []
         : ['--dhcp-option-force=tag:http,60,HTTPClient', `--dhcp-boot=tag:http,${options.httpBootUrl}`]),
@@ -86,6 +96,25 @@ export async function startDhcp(options: DhcpOptions): Promise<AsyncDisposable &
   await once(child, 'spawn');
   return { logPath, [Symbol.asyncDispose]: () => end(child) };
 }
+
+/** PXE's "boot at once from the file" in the vendor options, and iPXE's syslog server. */
+const noDiscovery = (address: string) => [
+  '--dhcp-option-force=43,06:01:08',
+  `--dhcp-option=option:log-server,${address}`,
+];
+
+/**
+ * Boots at 58ab499 (ipxe/dhcp_options.go, dhcp/pxe.go) names itself a PXE server to iPXE, and tells
+ * it in encapsulated options (no-pxedhcp) to wait for no other; smee at 9111b51
+ * (smee/internal/dhcp/handler/reservation/option.go) does neither.
+ */
+const serverOptions = {
+  boots: (address: string) => [
+    ...noDiscovery(address),
+    ...['--dhcp-option-force=tag:ipxe,60,PXEClient', '--dhcp-option-force=tag:ipxe,175,b0:01:01'],
+  ],
+  smee: noDiscovery,
+} as const;
 
 async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
