@@ -36,7 +36,7 @@ export async function createLoopDevice(options: LoopDeviceOptions): Promise<Loop
   const sectors = ['--sector-size', String(options.sectorSizeBytes ?? 512)];
   const access = options.readOnly === true ? ['--read-only'] : [];
   const path = (await execa('losetup', ['--find', '--show', ...sectors, ...access, backingPath])).stdout;
-  // Of an earlier file that this device had, if somebody had one open when it was detached.
+  // Those of an earlier file that this device had, if one was open when that was detached.
   await forgetPartitions(path);
   return {
     path,
