@@ -287,6 +287,10 @@ ifneq ($(if $(FUZZ),$(FUZZ_TARGETS),all),)
 	FUZZ="$(FUZZ_TARGETS)" FUZZ_SECONDS=$(FUZZ_SECONDS) $(NODE) test/fuzz/main.ts
 endif
 
+.PHONY: compare-qcow2
+compare-qcow2: node_modules/.package-lock.json ## Compare disks in qcow2 images, made by any program, with what qemu-img reads: IMAGES="a.qcow2 …"
+	$(NODE) test/installer/qcow2/compare.ts $(IMAGES)
+
 # Settings are in the environment, as make passes them on.
 export SECTION SEED DAYS MISSING_SYNC ROW POINTS CELL FAULT WORKERS SOAK_MINUTES TORTURE_JSON
 .PHONY: torture
