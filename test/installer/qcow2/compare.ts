@@ -12,7 +12,7 @@ import { openVerified } from '../../../installer/qcow2/open-verified.ts';
 import { startMirror } from '../../sandbox/mirror.ts';
 
 // Compares disks in qcow2 images, made by any program, with what qemu-img makes of them: from the
-// file, by HTTP ranges, and in the order of the file. An image that is read in order may be refused.
+// file, by HTTP ranges, and in the order of the file. That order may be refused.
 //   node test/installer/qcow2/compare.ts IMAGE…
 
 const never = new AbortController().signal;
