@@ -1,10 +1,20 @@
 import { join } from 'node:path';
-import { z } from 'zod';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { OperationError } from '../errors/operation-error.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Action, Outcome } from './action/action.ts';
+import {
+  type ActionRecord,
+  apply,
+  identityOf,
+  type JournalRecord,
+  type JournalState,
+  keyOf,
+  line,
+  recordsOf,
+  replay,
+} from './journal-state.ts';
 import { fileSystem, type JournalFile, type JournalStorage } from './journal-storage.ts';
 
 /** The journal cannot be read or written. */
@@ -78,54 +88,6 @@ export interface Journal extends AsyncDisposable {
   powerActionPending(): boolean;
 }
 
-/** Outcome of an action in a record. */
-const outcomeRecord = z.object({
-  verdict: z.enum(['SUCCESS', 'FAILED', 'TIMEOUT']),
-  message: z.string(),
-  startedAt: z.coerce.date(),
-  endedAt: z.coerce.date(),
-});
-
-const actionRecord = z.object({
-  workflowId: z.string(),
-  taskName: z.string(),
-  name: z.string(),
-  id: z.string(),
-  workerId: z.string(),
-  image: z.string(),
-});
-
-/** One line of the file. */
-const record = z.discriminatedUnion('record', [
-  z.object({ record: z.literal('started'), at: z.coerce.date(), action: actionRecord }),
-  z.object({ record: z.literal('stopping'), action: actionRecord }),
-  z.object({ record: z.literal('ended'), action: actionRecord, outcome: outcomeRecord }),
-  z.object({ record: z.literal('acknowledged'), action: actionRecord, workflowDone: z.boolean() }),
-  z.object({ record: z.literal('settled'), action: actionRecord, outcome: outcomeRecord }),
-  z.object({ record: z.literal('forgotten'), workflowId: z.string() }),
-  z.object({ record: z.literal('finish-due') }),
-  z.object({ record: z.literal('finished') }),
-]);
-
-type JournalRecord = z.output<typeof record>;
-type ActionRecord = z.output<typeof actionRecord>;
-
-/** The records of one action, combined. */
-interface Entry {
-  readonly action: ActionRecord;
-  readonly startedAt: Date | undefined;
-  readonly wasStopped: boolean;
-  readonly outcome: Outcome | undefined;
-  readonly acknowledged: boolean;
-  readonly isSettled: boolean;
-}
-
-/** All records combined. The entries are in the order of the actions. */
-interface State {
-  readonly entries: Map<string, Entry>;
-  powerActionPending: boolean;
-}
-
 const fileName = 'journal.jsonl';
 
 /** So many results are remembered of what is settled; the file has some hundred bytes for each. */
@@ -169,14 +131,14 @@ export async function openJournal(
 class FileJournal implements Journal {
   readonly #storage: JournalStorage;
   readonly #path: string;
-  readonly #state: State;
+  readonly #state: JournalState;
   #file: JournalFile;
   /**
    * After a failed write the end of the file is unknown; it is rewritten before the next record.
    */
   #intact = true;
 
-  constructor(storage: JournalStorage, path: string, state: State, file: JournalFile) {
+  constructor(storage: JournalStorage, path: string, state: JournalState, file: JournalFile) {
     this.#storage = storage;
     this.#path = path;
     this.#state = state;
@@ -269,93 +231,6 @@ class FileJournal implements Journal {
   }
 }
 
-function replay(content: string): { state: State; damagedLines: number[] } {
-  const state: State = { entries: new Map(), powerActionPending: false };
-  const damagedLines: number[] = [];
-  const lines = content.split('\n');
-  for (const [index, text] of lines.entries()) {
-    const parsed = record.safeParse(parseJson(text));
-    if (parsed.success) apply(state, parsed.data);
-    // After the last line end there is nothing, or an incomplete line.
-    else if (index < lines.length - 1) damagedLines.push(index + 1);
-  }
-  return { state, damagedLines };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-const newEntry: Omit<Entry, 'action'> = {
-  startedAt: undefined,
-  wasStopped: false,
-  outcome: undefined,
-  acknowledged: false,
-  isSettled: false,
-};
-
-function apply(state: State, entry: JournalRecord): void {
-  switch (entry.record) {
-    case 'started':
-      setLast(state, { ...newEntry, action: entry.action, startedAt: entry.at });
-      return;
-    case 'stopping': {
-      const known = state.entries.get(keyOf(entry.action));
-      if (known !== undefined) state.entries.set(keyOf(entry.action), { ...known, wasStopped: true });
-      return;
-    }
-    case 'ended': {
-      const { startedAt, isSettled = false } = state.entries.get(keyOf(entry.action)) ?? {};
-      setLast(state, { ...newEntry, action: entry.action, startedAt, outcome: entry.outcome, isSettled });
-      // Of a settled one the power action is done.
-      if (entry.outcome.verdict !== 'SUCCESS' && !isSettled) state.powerActionPending = false;
-      return;
-    }
-    case 'acknowledged': {
-      const known = state.entries.get(keyOf(entry.action));
-      if (known !== undefined) state.entries.set(keyOf(entry.action), { ...known, acknowledged: true });
-      if (entry.workflowDone && known?.isSettled !== true) state.powerActionPending = true;
-      return;
-    }
-    case 'settled': {
-      const { action, outcome } = entry;
-      setLast(state, { ...newEntry, action, outcome, acknowledged: true, isSettled: true });
-      return;
-    }
-    case 'forgotten':
-      for (const [key, { action }] of state.entries)
-        if (action.workflowId === entry.workflowId) state.entries.delete(key);
-      return;
-    case 'finish-due':
-      state.powerActionPending = true;
-      return;
-    case 'finished':
-      state.powerActionPending = false;
-      return;
-  }
-}
-
-/**
- * A record of an action moves it to the end: results are reported in the order in which they
- * happened.
- */
-function setLast(state: State, entry: Entry): void {
-  state.entries.delete(keyOf(entry.action));
-  state.entries.set(keyOf(entry.action), entry);
-}
-
-function keyOf(action: Pick<Action, 'workflowId' | 'id'>): string {
-  return JSON.stringify([action.workflowId, action.id]);
-}
-
-function identityOf({ workflowId, taskName, name, id, workerId, image }: Action): ActionRecord {
-  return { workflowId, taskName, name, id, workerId, image };
-}
-
 function reportable(action: ActionRecord): Action {
   return {
     ...action,
@@ -375,7 +250,7 @@ function reportable(action: ActionRecord): Action {
 /**
  * Writes the shortest file with this state, by way of a temporary file; returns it open at its end.
  */
-async function rewrite(storage: JournalStorage, path: string, state: State): Promise<JournalFile> {
+async function rewrite(storage: JournalStorage, path: string, state: JournalState): Promise<JournalFile> {
   const unfinished = `${path}.new`;
   const file = await storage.create(unfinished);
   try {
@@ -388,25 +263,4 @@ async function rewrite(storage: JournalStorage, path: string, state: State): Pro
     throw error;
   }
   return file;
-}
-
-function recordsOf(state: State): JournalRecord[] {
-  const records = [...state.entries.values()].flatMap(
-    ({ action, startedAt, wasStopped, outcome, acknowledged, isSettled }): JournalRecord[] => {
-      const ended = outcome === undefined ? [] : [{ record: 'ended' as const, action, outcome }];
-      if (isSettled && outcome !== undefined)
-        return [{ record: 'settled', action, outcome }, ...(acknowledged ? [] : ended)];
-      return [
-        ...(startedAt === undefined ? [] : [{ record: 'started' as const, at: startedAt, action }]),
-        ...(wasStopped ? [{ record: 'stopping' as const, action }] : []),
-        ...ended,
-        ...(acknowledged ? [{ record: 'acknowledged' as const, action, workflowDone: false }] : []),
-      ];
-    },
-  );
-  return state.powerActionPending ? [...records, { record: 'finish-due' }] : records;
-}
-
-function line(entry: JournalRecord): string {
-  return `${JSON.stringify(entry)}\n`;
 }
