@@ -177,6 +177,16 @@ export const authorityTarget: Target = {
   },
 };
 
+/** Variables in lines of the form `NAME=value`. */
+function environmentOf(input: Buffer): Record<string, string> {
+  return Object.fromEntries(
+    input
+      .toString()
+      .split('\n')
+      .map((line) => [line.slice(0, Math.max(0, line.indexOf('='))), line.slice(line.indexOf('=') + 1)]),
+  );
+}
+
 const proxyNames = ['HTTP_PROXY=', 'https_proxy=', 'ALL_PROXY=', 'NO_PROXY=', 'no_proxy='];
 
 export const proxyTarget: Target = {
@@ -200,12 +210,7 @@ export const proxyTarget: Target = {
   maxBytes: 4096,
   refusals: [ProxyError],
   check(input) {
-    const environment = Object.fromEntries(
-      input
-        .toString()
-        .split('\n')
-        .map((line) => [line.slice(0, Math.max(0, line.indexOf('='))), line.slice(line.indexOf('=') + 1)]),
-    );
+    const environment = environmentOf(input);
     const rules = proxyRulesOf(environment);
     for (const host of [
       'localhost',
@@ -265,12 +270,7 @@ export const image2diskTarget: Target = {
   maxBytes: 4096,
   refusals: [InstallError],
   check(input) {
-    const environment = Object.fromEntries(
-      input
-        .toString()
-        .split('\n')
-        .map((line) => [line.slice(0, Math.max(0, line.indexOf('='))), line.slice(line.indexOf('=') + 1)]),
-    );
+    const environment = environmentOf(input);
     const { target, retryMinutes, progressSeconds } = readSettings(environment, () => {}, 5);
     const { minBytes = 0, waitSeconds = 0 } = target as { minBytes?: number; waitSeconds?: number };
     for (const number of [minBytes, waitSeconds, retryMinutes, progressSeconds])
