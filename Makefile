@@ -288,7 +288,7 @@ ifneq ($(if $(FUZZ),$(FUZZ_TARGETS),all),)
 endif
 
 .PHONY: compare-qcow2
-compare-qcow2: node_modules/.package-lock.json ## Compare disks in qcow2 images, made by any program, with what qemu-img reads: IMAGES="a.qcow2 …"
+compare-qcow2: node_modules/.package-lock.json system-packages ## Compare disks in qcow2 images, made by any program, with what qemu-img reads: IMAGES="a.qcow2 …"
 	$(NODE) test/installer/qcow2/compare.ts $(IMAGES)
 
 # Settings are in the environment, as make passes them on.

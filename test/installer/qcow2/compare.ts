@@ -34,8 +34,13 @@ async function hashOf(access: RangedImage | StreamedImage): Promise<string> {
 
 await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-qcow2-'));
 await using mirror = await startMirror();
+const paths = process.argv.slice(2);
+if (paths.length === 0) {
+  process.stderr.write('error: no image is named; give IMAGES="a.qcow2 …"\n');
+  process.exit(2);
+}
 let differences = 0;
-for (const path of process.argv.slice(2)) {
+for (const path of paths) {
   const raw = join(directory.path, 'raw');
   await execa('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
   const hash = createHash('sha256');
