@@ -118,7 +118,6 @@ export class Container implements AsyncDisposable {
       const copied = output.run(attached);
       const { exit, timedOutAt } = await this.#waitForExit(alreadyRanSeconds, events?.success, signal);
       this.#hasExited = true;
-      output.onExit();
       const lastLines = await output.drain(copied);
       const timedOut = timedOutAt !== undefined;
       return {

@@ -5,7 +5,7 @@ import { EngineError, isEngineError } from './engine-error.ts';
 import { createOutputReader, type OutputLine, type OutputMasking, type OutputReader } from './output.ts';
 
 export interface OutputCopyOptions {
-  /** A promise applies back-pressure to the container while it runs. */
+  /** A promise applies back-pressure to the container, for a limited time after its exit. */
   onLine(line: OutputLine): void | Promise<void>;
   onWarning(message: string): void;
   readonly masking: OutputMasking;
@@ -13,6 +13,12 @@ export interface OutputCopyOptions {
 
 /** Without a line for this time after the exit, the rest of the output is given up. */
 const drainTimeoutSeconds = 5;
+
+/**
+ * After this time the report of the exit does not wait for a slow reader any more. The engine and
+ * the connection to it hold up to a few MiB of output that the reader has not taken at the exit.
+ */
+const slowReaderSeconds = 3;
 
 /**
  * Copies what a container prints, from its start until after its exit; after an outage of the
@@ -25,7 +31,7 @@ export class OutputCopy {
   readonly #signal: AbortSignal;
   readonly #reader: OutputReader;
   readonly #exited = Promise.withResolvers<true>();
-  #hasExited = false;
+  #waitsForReader = true;
   /** Ends the back-pressure of a line. */
   #releaseLine: (() => void) | undefined;
   #lastLineAt: Date;
@@ -45,7 +51,7 @@ export class OutputCopy {
     this.#lastLineAt = clock.now();
     const onLine = (line: OutputLine) => {
       this.#lastLineAt = clock.now();
-      return this.#whileRunning(options.onLine(line));
+      return this.#whilePatient(options.onLine(line));
     };
     this.#reader = createOutputReader({ clock, onLine, masking: options.masking });
   }
@@ -83,27 +89,22 @@ export class OutputCopy {
   }
 
   /**
-   * The container has exited: what is left of its output is little, and the report of the exit does
-   * not wait for a slow reader.
-   */
-  onExit(): void {
-    this.#hasExited = true;
-    this.#exited.resolve(true);
-    this.#releaseLine?.();
-  }
-
-  /**
-   * Waits for the rest of the output after the exit, as long as lines arrive: a process outside of
-   * the container may hold its output open without limit.
+   * The container has exited: waits for the rest of its output as long as lines arrive. A process
+   * outside of the container may hold its output open without limit.
    * @param copied what {@link run} returned
    * @returns the last lines, see {@link OutputReader.lastLines}
    */
   async drain(copied: Promise<void>): Promise<readonly string[]> {
+    this.#exited.resolve(true);
     let isDone = false;
     const done = copied.finally(() => {
       isDone = true;
     });
     const { clock } = this.#connection;
+    using _ = clock.schedule(slowReaderSeconds, () => {
+      this.#waitsForReader = false;
+      this.#releaseLine?.();
+    });
     const exitedAt = clock.now().getTime();
     for (;;) {
       const pause = Promise.withResolvers<void>();
@@ -116,8 +117,8 @@ export class OutputCopy {
     return this.#reader.lastLines();
   }
 
-  #whileRunning(held: void | Promise<void>): Promise<void> | undefined {
-    if (held === undefined || this.#hasExited) return undefined;
+  #whilePatient(held: void | Promise<void>): Promise<void> | undefined {
+    if (held === undefined || !this.#waitsForReader) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#releaseLine = resolve;
     void held.then(resolve);

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from '../../../clock/clock.ts';
+import { systemClock } from '../../../clock/system.ts';
 import { engineKinds, type RuntimeFixture, shell, startFixtureOf } from './runtime-fixture.ts';
 
 const never = new AbortController().signal;
@@ -45,6 +48,27 @@ for (const kind of engineKinds)
       assert.equal(lines, 1_000_001);
       assert.equal(bytes, 199_000_007);
       assert.ok(growthBytes < 80_000_000, `the memory grew by ${growthBytes} bytes`);
+    });
+
+    test('what is left of the output at the exit waits for a slow reader too', async () => {
+      let lines = 0;
+      let isBusy = false;
+      // On a busy machine the reader may need longer than the runtime waits for it.
+      const schedule: Clock['schedule'] = (seconds, callback) => systemClock.schedule(seconds * 60, callback);
+      const runtime = fixture.createRuntime({
+        clock: { ...systemClock, schedule },
+        async onEvent(event) {
+          if (event.kind !== 'output') return;
+          assert.equal(isBusy, false, `the reader was still busy when line ${lines} came`);
+          isBusy = true;
+          lines += 1;
+          await delay(5);
+          isBusy = false;
+        },
+      });
+      const outcome = await runtime.run(shell('seq 300'), never);
+      assert.equal(outcome.verdict, 'SUCCESS', outcome.message);
+      assert.equal(lines, 300);
     });
 
     test('a line of 50 MB arrives completely, in pieces, and keeps the memory flat', async () => {

@@ -1,8 +1,9 @@
 import { join } from 'node:path';
+import { nodeOptions } from '../../../executable/node-options.ts';
 
-/** How to start the agent from its sources. */
+/** How to start the agent from its sources, with the executable's options of Node. */
 export function agentCommand(name: 'tink-agent' | 'tink-worker'): [program: string, ...parameters: string[]] {
-  return [process.execPath, join(import.meta.dirname, '../../../executable/main.ts'), name];
+  return [process.execPath, ...nodeOptions, join(import.meta.dirname, '../../../executable/main.ts'), name];
 }
 
 /**

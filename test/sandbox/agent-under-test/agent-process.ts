@@ -11,8 +11,11 @@ export interface AgentProcessOptions {
   readonly flags?: readonly string[];
   /** See {@link agentEnvironment}. */
   readonly environment?: Readonly<Record<string, string>>;
-  /** Takes standard output, and may leave it unread. Default: its lines are in the output. */
-  readonly read?: ((stdout: Readable) => void) | undefined;
+  /**
+   * Takes standard output, and may leave it unread. A promise is settled when it has read
+   * everything; the end of the agent waits for it. Default: its lines are in the output.
+   */
+  readonly read?: ((stdout: Readable) => unknown) | undefined;
 }
 
 /**
@@ -45,13 +48,14 @@ export function startAgentProcess(options: AgentProcessOptions): AgentProcess {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let isOver = false;
+  const reading = read?.(child.stdout);
   // Standard output that is not read never closes.
-  const over = once(child, read === undefined ? 'close' : 'exit').then(() => {
+  const over = once(child, read === undefined ? 'close' : 'exit').then(async () => {
+    await reading;
     isOver = true;
   });
   const output: string[] = [];
   const changes = new EventTarget();
-  read?.(child.stdout);
   for (const stream of read === undefined ? [child.stdout, child.stderr] : [child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {
       output.push(line);
