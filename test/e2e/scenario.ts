@@ -65,8 +65,6 @@ const machineOfTheSeed: SeedMachine = {
   address: '192.168.1.5',
 };
 
-const loginSeconds = 120;
-
 /**
  * Runs the whole story and never throws: what failed is in the result, with everything that was
  * seen until then.
@@ -119,7 +117,8 @@ async function tell(options: DemoOptions, story: Story, seen: Seen): Promise<voi
   );
   if (options.withoutReset) refuseReset(machine);
   if (workflow.restartedBy === 'action') refuseSecondRestart(provisioner);
-  seen.login = await story.phase('ssh login as core', log('ssh.log'), () => login(directory, provisioner.loginKeyPath));
+  const logIn = (signal: AbortSignal) => login(directory, provisioner.loginKeyPath, signal);
+  seen.login = await whileItRuns(booted, 'ssh login as core', options, story, logIn, log('ssh.log'));
   await story.phase('exactly the smallest disk that fits was written', log('machine.console.log'), async () => {
     const after = await Promise.all(disks.map(checksum));
     const written = sum(await bytesWritten(booted), again === undefined ? [] : writtenBefore);
@@ -221,12 +220,13 @@ function whileItRuns<T>(
   { tap, signal }: DemoOptions,
   story: Story,
   wait: (signal: AbortSignal) => Promise<T>,
+  logPath = machine.consoleLog,
 ): Promise<T> {
   const onSlow = (waitedShare: number) =>
     story.note(
       `this host is busy: the machine waits ${Math.round(waitedShare * 100)} % of the time for a processor; the demo goes on as long as there is progress`,
     );
-  return story.phase(name, machine.consoleLog, () => whileProgressing(machine, { tap, signal, onSlow }, wait));
+  return story.phase(name, logPath, () => whileProgressing(machine, { tap, signal, onSlow }, wait));
 }
 
 /** What the agent says on the console at the server's first answer. */
@@ -236,17 +236,17 @@ async function memoryUsed(machine: Machine, signal: AbortSignal): Promise<number
 }
 
 /** One attempt: the system has said that it is ready. */
-async function login(directory: string, key: string): Promise<{ address: string; output: string }> {
+async function login(
+  directory: string,
+  key: string,
+  signal: AbortSignal,
+): Promise<{ address: string; output: string }> {
   const known = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'BatchMode=yes'];
-  const sshOptions = ['-o', `ConnectTimeout=${loginSeconds}`, '-E', join(directory, 'ssh.log')];
+  const sshOptions = ['-E', join(directory, 'ssh.log'), '-i', key];
   const command = 'id -un; grep PRETTY_NAME /etc/os-release; findmnt --noheadings --output SOURCE,FSTYPE /; uptime';
-  const { stdout } = await execa(
-    'ssh',
-    [...known, ...sshOptions, '-i', key, `core@${machineOfTheSeed.address}`, command],
-    {
-      timeout: loginSeconds * 2000,
-    },
-  );
+  const { stdout } = await execa('ssh', [...known, ...sshOptions, `core@${machineOfTheSeed.address}`, command], {
+    cancelSignal: signal,
+  });
   if (stdout.split('\n')[0] !== 'core') throw new Error(`logged in, but not as core: ${stdout}`);
   return { address: machineOfTheSeed.address, output: stdout };
 }

@@ -16,6 +16,7 @@ const sections: Readonly<Record<string, () => Promise<RunSection>>> = {
   'agent-faults': async () => (await import('./agent-faults.ts')).runAgentFaults,
   load: async () => (await import('./load.ts')).runLoad,
   soak: async () => (await import('./soak.ts')).runSoak,
+  demo: async () => (await import('./demo.ts')).runDemos,
 };
 
 const { SECTION: name, TORTURE_JSON: path } = settingsFrom({

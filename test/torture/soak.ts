@@ -1,7 +1,8 @@
 /**
  * Section `soak`: agents as programs, a real engine and a real registry, against servers that
- * restart all the time. The heap of each agent after a collection of garbage must not grow.
- * Settings are environment variables:
+ * restart all the time. The heap of each agent after a collection of garbage must not grow, and
+ * between two heap snapshots there must be no kind of object of which one is left per workflow or
+ * per two restarts. Settings are environment variables:
  *
  * - `SOAK_MINUTES`: how long. Default: 60.
  * - `SEED`: decides when servers restart. Default: 1.
@@ -19,6 +20,7 @@ import { MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';
 import { type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
 import { startAgentProgram } from './agent-program.ts';
 import { randomOf } from './chance.ts';
+import { growthBetween, readHeapSnapshot } from './heap-snapshot.ts';
 import { regressionOf } from './regression.ts';
 import { print, printTable, type Row, settingsFrom } from './section.ts';
 
@@ -28,15 +30,28 @@ const sampleSeconds = 20;
 /** What is filled once, such as code that was compiled, is no growth. */
 const warmUp = 0.25;
 const allowedBytesPerHour = 1024 ** 2;
+/** The journal keeps the results of as many workflows: before that, something is left of each. */
+const settledWorkflows = 200;
+
+const sampleSchema = z.object({ heapUsed: z.number(), rss: z.number() });
+const snapshotSchema = z.object({ snapshot: z.string() });
 
 interface Soaked {
   readonly dialect: ServerDialect;
   readonly server: TinkServer;
   readonly agent: AgentProcess;
   readonly samples: { readonly hours: number; readonly heapUsed: number; readonly rss: number }[];
+  readonly snapshots: Snapshot[];
   workflows: number;
   restarts: number;
   readonly violations: string[];
+}
+
+/** A heap snapshot in a file, and what had happened until then. */
+interface Snapshot {
+  readonly path: string;
+  readonly workflows: number;
+  readonly restarts: number;
 }
 
 export async function runSoak(): Promise<readonly Row[]> {
@@ -56,9 +71,10 @@ export async function runSoak(): Promise<readonly Row[]> {
     all.flatMap((soaked) => [
       giveWork(soaked, stop),
       restartAgainAndAgain(soaked, random, stop),
-      takeSamples(soaked, begin, stop),
+      watchHeap(soaked, begin, minutes, stop),
     ]),
   );
+  for (const soaked of all) await compareSnapshots(soaked);
   return report(all, seed, minutes);
 }
 
@@ -78,9 +94,10 @@ async function prepare(
       ...{ directory, worker, engine: shared.engine.host, registry: shared.registry, isQuiet: true },
       nodeOptions: ['--expose-gc', '--import', join(import.meta.dirname, 'report-heap.ts')],
       flags: ['--retry-interval=200ms', '--backoff-max-interval=2s'],
+      environment: { HEAP_SNAPSHOTS: directory },
     }),
   );
-  return { dialect, server, agent, samples: [], workflows: 0, restarts: 0, violations: [] };
+  return { dialect, server, agent, samples: [], snapshots: [], workflows: 0, restarts: 0, violations: [] };
 }
 
 /** One workflow after another; a current server looks at the first one only. */
@@ -117,24 +134,68 @@ async function restartAgainAndAgain(soaked: Soaked, random: () => number, stop: 
   }
 }
 
-async function takeSamples(soaked: Soaked, begin: number, stop: AbortSignal): Promise<void> {
-  const { agent, samples, violations, dialect } = soaked;
-  const { stderr } = agent.process;
-  if (stderr === null) throw new Error('the agent has no standard error');
-  const exited = once(agent.process, 'exit');
-  for (;;) {
+/** Takes samples, and a snapshot once what is filled once is full, and at the end. */
+async function watchHeap(soaked: Soaked, begin: number, minutes: number, stop: AbortSignal): Promise<void> {
+  const { agent, samples, snapshots, violations, dialect } = soaked;
+  const hours = () => (performance.now() - begin) / 3600_000;
+  while (agent.process.exitCode === null) {
     await sleep(sampleSeconds * 1000, undefined, { signal: stop }).catch(() => {});
+    const isWarm = hours() * 60 >= minutes * warmUp && soaked.workflows > settledWorkflows;
+    if ((isWarm && snapshots.length === 0) || (stop.aborted && snapshots.length === 1)) {
+      const taken = await ask(agent, 'SIGWINCH', snapshotSchema);
+      if (taken !== undefined)
+        snapshots.push({ path: taken.snapshot, workflows: soaked.workflows, restarts: soaked.restarts });
+    }
     if (stop.aborted) return;
-    const next = agent.output.length;
-    agent.process.kill('SIGUSR2');
-    while (agent.output.length === next && agent.process.exitCode === null)
-      await Promise.race([once(stderr, 'data'), exited]);
-    const line = agent.output.slice(next).find((text) => text.startsWith('{"heapUsed"'));
-    if (agent.process.exitCode !== null) return void violations.push(`the agent ended: ${agent.output.at(-1)}`);
-    if (line === undefined) continue;
-    samples.push({ hours: (performance.now() - begin) / 3600_000, ...JSON.parse(line) });
-    const { heapUsed } = samples.at(-1) ?? { heapUsed: 0 };
-    print(`${dialect}: ${soaked.workflows} workflows, ${soaked.restarts} restarts, ${megabytes(heapUsed)} MiB of heap`);
+    const sample = await ask(agent, 'SIGUSR2', sampleSchema);
+    if (sample === undefined) continue;
+    samples.push({ hours: hours(), ...sample });
+    print(
+      `${dialect}: ${soaked.workflows} workflows, ${soaked.restarts} restarts, ${megabytes(sample.heapUsed)} MiB of heap`,
+    );
+  }
+  violations.push(`the agent ended: ${agent.output.at(-1)}`);
+}
+
+/**
+ * Sends a signal that `report-heap.ts` answers.
+ *
+ * @returns `undefined`: the agent has ended
+ */
+async function ask<Answer>(
+  { process: child, output }: AgentProcess,
+  signal: NodeJS.Signals,
+  schema: z.ZodType<Answer>,
+): Promise<Answer | undefined> {
+  const { stderr } = child;
+  if (stderr === null) throw new Error('the agent has no standard error');
+  const exited = once(child, 'exit');
+  let next = output.length;
+  child.kill(signal);
+  for (;;) {
+    for (; next < output.length; next++) {
+      const line = output[next] ?? '';
+      const { success, data } = schema.safeParse(line.startsWith('{') ? JSON.parse(line) : undefined);
+      if (success) return data;
+    }
+    if (child.exitCode !== null || child.signalCode !== null) return undefined;
+    await Promise.race([once(stderr, 'data'), exited]);
+  }
+}
+
+/** Prints which objects there are more of, and finds those of which one is left each time. */
+async function compareSnapshots({ dialect, snapshots, violations }: Soaked): Promise<void> {
+  const [first, last] = snapshots;
+  if (first === undefined || last === undefined)
+    return print(`${dialect}: too short for two heap snapshots; more than ${settledWorkflows} workflows come before`);
+  const grown = growthBetween(await readHeapSnapshot(first.path), await readHeapSnapshot(last.path));
+  const [workflows, restarts] = [last.workflows - first.workflows, last.restarts - first.restarts];
+  print(`${dialect}: between two heap snapshots, ${workflows} workflows and ${restarts} restarts apart, grew most:`);
+  for (const { kind, count, bytes } of grown.slice(0, 6)) print(`  ${kind}: ${count} more, ${bytes} bytes`);
+  const limit = Math.min(workflows, Math.ceil(restarts / 2));
+  // How many strings, numbers and arrays there are depends on the moment.
+  for (const { kind, count } of grown.filter(({ kind }) => /^(?:object|closure|native) /.test(kind))) {
+    if (count >= limit) violations.push(`${dialect}: ${count} more of ${kind} after ${workflows} workflows`);
   }
 }
 
@@ -145,7 +206,6 @@ function report(all: readonly Soaked[], seed: number, minutes: number): readonly
     const points = samples.slice(Math.floor(samples.length * warmUp)).map(({ hours, heapUsed }) => [hours, heapUsed]);
     const { slope, error } = regressionOf(points as [number, number][]);
     if (slope - 2 * error > allowedBytesPerHour) violations.push(`${dialect}: the heap grows`);
-    for (const violation of violations) print(violation);
     const [first, last] = [points[0]?.[1] ?? 0, points.at(-1)?.[1] ?? 0];
     const line = `${megabytes(slope)} ± ${megabytes(2 * error)}`;
     const rss = Math.max(...samples.map((sample) => sample.rss));
