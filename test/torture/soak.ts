@@ -32,6 +32,13 @@ const warmUp = 0.25;
 const allowedBytesPerHour = 1024 ** 2;
 /** The journal keeps the results of as many workflows: before that, something is left of each. */
 const settledWorkflows = 200;
+/** A workflow may meet some restarts; one that meets as many makes no progress. */
+const stuckRestarts = 60;
+/**
+ * A real current server refuses a report on a deleted workflow after a minute. Those of this
+ * section restart more often than that, and the agent would ask again without end.
+ */
+const retry = { intervalSeconds: 0.2, limitSeconds: 1 };
 
 const sampleSchema = z.object({ heapUsed: z.number(), rss: z.number() });
 const snapshotSchema = z.object({ snapshot: z.string() });
@@ -44,6 +51,8 @@ interface Soaked {
   readonly snapshots: Snapshot[];
   workflows: number;
   restarts: number;
+  /** Since the end of the last workflow. */
+  restartsInVain: number;
   readonly violations: string[];
 }
 
@@ -87,7 +96,7 @@ async function prepare(
 ): Promise<Soaked> {
   const directory = join(parent, dialect);
   await mkdir(directory);
-  const server = stack.use(await startTinkServer({ dialect }));
+  const server = stack.use(await startTinkServer({ dialect, retry }));
   const worker = enrol(server, { ...MACHINE_ONE, id: crypto.randomUUID(), mac: `08:00:27:00:01:0${index}` });
   const agent = stack.use(
     await startAgentProgram({
@@ -97,7 +106,17 @@ async function prepare(
       environment: { HEAP_SNAPSHOTS: directory },
     }),
   );
-  return { dialect, server, agent, samples: [], snapshots: [], workflows: 0, restarts: 0, violations: [] };
+  return {
+    dialect,
+    server,
+    agent,
+    samples: [],
+    snapshots: [],
+    workflows: 0,
+    restarts: 0,
+    restartsInVain: 0,
+    violations: [],
+  };
 }
 
 /** One workflow after another; a current server looks at the first one only. */
@@ -119,6 +138,7 @@ async function giveWork(soaked: Soaked, stop: AbortSignal): Promise<void> {
     const recorded = seen.map(({ actionName, progress }) => `${actionName} ${progress}`).join();
     if (recorded !== expected.join()) soaked.violations.push(`${dialect}: the server has recorded ${recorded}`);
     soaked.workflows += 1;
+    soaked.restartsInVain = 0;
     server.deleteWorkflow(workflow);
   }
 }
@@ -131,6 +151,9 @@ async function restartAgainAndAgain(soaked: Soaked, random: () => number, stop: 
     await sleep(random() * 3000);
     await soaked.server.start();
     soaked.restarts += 1;
+    soaked.restartsInVain += 1;
+    if (soaked.restartsInVain === stuckRestarts)
+      soaked.violations.push(`${soaked.dialect}: no workflow ended in ${stuckRestarts} restarts`);
   }
 }
 
