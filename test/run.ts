@@ -74,7 +74,8 @@ async function runFiles(paths: readonly string[], nodeArguments: readonly string
     concurrency: 4, // on two processors: tests wait for engines and servers a good part of their time
     execArgv: [
       ...['force-exit.ts', 'processor-time.ts'].map((name) => `--import=${join(repository, 'test/sandbox', name)}`),
-      '--test-timeout=480000',
+      // So that a test that hangs is named. Those that start much need minutes on a busy machine.
+      '--test-timeout=1800000',
       ...nodeArguments,
     ],
   });

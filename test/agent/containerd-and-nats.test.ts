@@ -23,9 +23,7 @@ before(async () => {
 
 after(() => Promise.all([shared?.[Symbol.asyncDispose](), containerd?.[Symbol.asyncDispose]()]));
 
-test('a workflow is run by containerd, with the flags that CaptainOS starts tink-agent with, and goes on after the agent was killed', {
-  timeout: 120_000,
-}, async (test) => {
+test('a workflow is run by containerd, with the flags that CaptainOS starts tink-agent with, and goes on after the agent was killed', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'first', script: 'echo first >> /shared/done; echo hello from containerd; echo shared > /workflow/note' },
@@ -55,9 +53,7 @@ test('a workflow is run by containerd, with the flags that CaptainOS starts tink
   await pollUntil(async () => (await containers()) === '', 'the removal of the containers');
 });
 
-test('a list of actions from NATS is run, with events, and the machine reboots', {
-  timeout: 120_000,
-}, async (test) => {
+test('a list of actions from NATS is run, with events, and the machine reboots', async (test) => {
   const machine = await createProcessMachine(test, shared);
   await using nats = await startNatsServer('authorization { user: agent, password: "canary-of-nats" }');
   const address = `nats://agent:canary-of-nats@${nats.host}`;

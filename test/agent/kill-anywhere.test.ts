@@ -133,7 +133,7 @@ async function perform(
       ...(server.tls && { certificateAuthority: server.certificate.bundle }),
     };
     const agent = await execa(process.execPath, [program, JSON.stringify(settings)], {
-      ...{ reject: false, all: true, timeout: 60_000, killSignal: 'SIGTERM' },
+      ...{ reject: false, all: true, timeout: 600_000, killSignal: 'SIGTERM' },
       env: { NODE_COMPILE_CACHE: join(directory, '..', 'cache') },
     });
     log.push(agent.all);

@@ -21,9 +21,7 @@ before(async () => {
 
 after(() => shared?.[Symbol.asyncDispose]());
 
-test('tink-worker runs a workflow from a registry with a password, and reboots the machine after the acknowledgement', {
-  timeout: 120_000,
-}, async (test) => {
+test('tink-worker runs a workflow from a registry with a password, and reboots the machine after the acknowledgement', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'first', script: 'echo hello from the action; echo first >> /shared/done; echo shared > /workflow/note' },
@@ -46,9 +44,7 @@ test('tink-worker runs a workflow from a registry with a password, and reboots t
   assert.doesNotMatch(output, /canary/);
 });
 
-test('an agent works with settings of a broken boot script and a proxy without a scheme, and names what it does not use', {
-  timeout: 120_000,
-}, async (test) => {
+test('an agent works with settings of a broken boot script and a proxy without a scheme, and names what it does not use', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const cmdline = join(machine.directory, 'cmdline');
   const usual = (await readFile(cmdline, 'utf8')).trim();
@@ -63,9 +59,7 @@ test('an agent works with settings of a broken boot script and a proxy without a
   assert.doesNotMatch(warnings, /proxy|tls/i);
 });
 
-test('an agent reaches a server that only the proxy of the kernel command line can reach', {
-  timeout: 120_000,
-}, async (test) => {
+test('an agent reaches a server that only the proxy of the kernel command line can reach', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const [address = '', port] = machine.server.authority.split(':');
   await using proxy = await startConnectProxy({ hosts: { 'tinkerbell.example': address } });
@@ -79,9 +73,7 @@ test('an agent reaches a server that only the proxy of the kernel command line c
   assert.deepEqual([...new Set(proxy.tunnels)], [`tinkerbell.example:${port}`]);
 });
 
-test('an action that exits with 3 is FAILED, with the exit code and its last line, and the agent goes on', {
-  timeout: 120_000,
-}, async (test) => {
+test('an action that exits with 3 is FAILED, with the exit code and its last line, and the agent goes on', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'fails', script: 'echo no space left on /dev/sda >&2; exit 3' },
@@ -108,9 +100,7 @@ test('an action that exits with 3 is FAILED, with the exit code and its last lin
   assert.equal(agent.process.exitCode, null);
 });
 
-test('an action that does not end in time is TIMEOUT, and its container is gone', {
-  timeout: 120_000,
-}, async (test) => {
+test('an action that does not end in time is TIMEOUT, and its container is gone', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'hangs', script: 'trap "" TERM; echo started; while :; do sleep 1; done', timeoutSeconds: 2 },
@@ -124,9 +114,7 @@ test('an action that does not end in time is TIMEOUT, and its container is gone'
   await pollUntil(isGone, 'the removal of the container');
 });
 
-test('an image that cannot be pulled is FAILED, with the reason, and without the password', {
-  timeout: 120_000,
-}, async (test) => {
+test('an image that cannot be pulled is FAILED, with the reason, and without the password', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([{ name: 'missing', script: 'true', image: 'no-such-image:7' }]);
   const agent = machine.start();
@@ -158,7 +146,7 @@ describe('an agent that is killed while an action runs', () => {
     return workflow;
   }
 
-  test('runs it again by default', { timeout: 120_000 }, async (test) => {
+  test('runs it again by default', async (test) => {
     const machine = await createProcessMachine(test, shared);
     const workflow = await powerLoss(machine, []);
     await machine.reported(workflow, 'ACTION_SUCCESS', 'long');
@@ -166,16 +154,14 @@ describe('an agent that is killed while an action runs', () => {
     assert.deepEqual(machine.events(workflow).slice(2), ['long ACTION_IN_PROGRESS', 'long ACTION_SUCCESS']);
   });
 
-  test('reports it as failed, with the reason, with --interrupted=fail', { timeout: 120_000 }, async (test) => {
+  test('reports it as failed, with the reason, with --interrupted=fail', async (test) => {
     const machine = await createProcessMachine(test, shared);
     const workflow = await powerLoss(machine, ['--interrupted=fail']);
     assert.match(await machine.reported(workflow, 'ACTION_FAILED', 'long'), /^interrupted: /);
     assert.deepEqual(await machine.done(), ['quick', 'long']);
   });
 
-  test('waits for its container when that has survived, and does not run it twice', {
-    timeout: 120_000,
-  }, async (test) => {
+  test('waits for its container when that has survived, and does not run it twice', async (test) => {
     const machine = await createProcessMachine(test, shared);
     const workflow = machine.createWorkflow([
       {
@@ -194,9 +180,7 @@ describe('an agent that is killed while an action runs', () => {
   });
 });
 
-test('an agent that is killed between the end of an action and its report: the next one reports it and does not run the action again', {
-  timeout: 120_000,
-}, async (test) => {
+test('an agent that is killed between the end of an action and its report: the next one reports it and does not run the action again', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([{ name: 'once', script: 'echo once >> /shared/done' }]);
   // The server takes no report of an end, until the agent is dead.
@@ -213,9 +197,7 @@ test('an agent that is killed between the end of an action and its report: the n
   assert.deepEqual(machine.events(workflow), ['once ACTION_IN_PROGRESS', 'once ACTION_SUCCESS']);
 });
 
-test('SIGTERM stops the action and its container and ends the agent with 0; what was begun is not forgotten', {
-  timeout: 120_000,
-}, async (test) => {
+test('SIGTERM stops the action and its container and ends the agent with 0; what was begun is not forgotten', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'long', script: 'echo it runs; [ -e /shared/again ] || sleep 600' },

@@ -11,9 +11,7 @@ before(async () => {
 
 after(() => shared?.[Symbol.asyncDispose]());
 
-test('a server that is away for a minute, from the middle of an action to after its end, gets all reports', {
-  timeout: 180_000,
-}, async (test) => {
+test('a server that is away for a minute, from the middle of an action to after its end, gets all reports', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'one', script: 'echo one >> /shared/done; echo it runs; sleep 5' },

@@ -125,7 +125,7 @@ async function run(command: string): Promise<void> {
     env: environment,
     extendEnv: false,
     reject: false,
-    timeout: 60_000,
+    timeout: 600_000,
   });
   assert.ok(!ran.timedOut && accepted(command).includes(ran.exitCode ?? -1), `${text}\n${ran.stdout}\n${ran.stderr}`);
   templateId = /^Created Template: +(\S+)$/m.exec(ran.stdout)?.[1] ?? templateId;
@@ -134,7 +134,7 @@ async function run(command: string): Promise<void> {
 describe('commands of the documents', () => {
   for (const { place, lines, mark } of blocks) {
     if (mark.kind !== 'run') continue;
-    test(`${place} is run`, { timeout: 120_000 }, async () => {
+    test(`${place} is run`, async () => {
       for (const line of lines) await run(line);
     });
   }

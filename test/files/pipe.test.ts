@@ -8,7 +8,7 @@ import { execa } from 'execa';
 import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
 
 // Without a limit a reader that waits would keep the test for good.
-test('readPlacedFile() does not wait for the writer of a pipe', { timeout: 60_000 }, async (test) => {
+test('readPlacedFile() does not wait for the writer of a pipe', { timeout: 600_000 }, async (test) => {
   const directory = await mkdtemp(join(tmpdir(), 'nibs-pipe-'));
   const pipe = join(directory, 'pipe');
   await execa('mkfifo', [pipe]);

@@ -69,9 +69,7 @@ async function startContainer({ server, directory }: ProcessMachine) {
   return container;
 }
 
-test('it works as tink-worker, and a new container continues where a killed one stopped', {
-  timeout: 120_000,
-}, async (test) => {
+test('it works as tink-worker, and a new container continues where a killed one stopped', async (test) => {
   const machine = await createProcessMachine(test, shared);
   const workflow = machine.createWorkflow([
     { name: 'one', script: 'echo one >> /shared/done' },

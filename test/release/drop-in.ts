@@ -57,7 +57,7 @@ async function end(server: TinkServer, workflow: string): Promise<string> {
     /(FAILED|TIMEOUT)$/.test(status) || (name === 'two' && /SUCCESS$/.test(status));
   const isOver = (events: readonly { actionName: string; status: string }[]) =>
     events.some(({ actionName, status }) => isEnd(actionName, status));
-  const last = (await server.waitFor(workflow, isOver, 120)).at(-1);
+  const last = (await server.waitFor(workflow, isOver)).at(-1);
   return `${last?.status}: ${last?.message}`;
 }
 

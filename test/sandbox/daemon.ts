@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { patienceSeconds } from './patience.ts';
 
 /** A server program that runs until it is stopped. */
 export interface Daemon {
@@ -20,7 +21,7 @@ export interface DaemonOptions {
 }
 
 /**
- * Starts a server and waits (at most a minute) until it answers; otherwise throws with the last
+ * Starts a server and waits until it answers; otherwise throws with the last
  * lines of its log.
  */
 export async function startDaemon({ program, parameters, logPath, ask }: DaemonOptions): Promise<Daemon> {
@@ -35,7 +36,7 @@ export async function startDaemon({ program, parameters, logPath, ask }: DaemonO
     running.kill(signal);
     await ended;
   };
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + patienceSeconds * 1000;
   for (;;) {
     try {
       await ask();

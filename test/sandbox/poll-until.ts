@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
+import { patienceSeconds } from './patience.ts';
 
 /**
  * Waits for a condition that has no event, by checking it every 20 ms.
@@ -10,7 +11,7 @@ import { setTimeout } from 'node:timers/promises';
 export async function pollUntil(
   condition: () => boolean | Promise<boolean>,
   what: string,
-  timeoutSeconds = 60,
+  timeoutSeconds = patienceSeconds,
 ): Promise<void> {
   for (const deadline = performance.now() + timeoutSeconds * 1000; !(await condition()); await setTimeout(20))
     assert.ok(performance.now() < deadline, `waited ${timeoutSeconds} s for ${what}`);

@@ -130,7 +130,7 @@ async function run(
     seen.some(({ progress, actionName }) =>
       progress === 'SUCCESS' ? actionName === actions.at(-1) : progress !== 'RUNNING' && progress !== 'PENDING',
     );
-  const events = await server.waitFor(workflow, isOver, 180);
+  const events = await server.waitFor(workflow, isOver);
   const ends = events.filter(({ progress }) => progress !== 'RUNNING' && progress !== 'PENDING');
   const messages = events.map(({ message }) => message).join('\n');
   assert.deepEqual(
@@ -206,27 +206,25 @@ async function fillWith(path: string, start: number, bytes: Buffer): Promise<voi
   await file.sync();
 }
 
-const limit = { timeout: 300_000 };
-
-test('blog-post.yaml installs the newest release, with a server of v0.1', limit, async (t) => {
+test('blog-post.yaml installs the newest release, with a server of v0.1', async (t) => {
   await assertInstalled(await run(t, 'blog-post', 'v0.1'));
 });
 
 for (const dialect of ['v0.1', 'current'] as const) {
-  test(`local-mirror.yaml installs, and nibs_finish restarts the machine: ${dialect}`, limit, async (t) => {
+  test(`local-mirror.yaml installs, and nibs_finish restarts the machine: ${dialect}`, async (t) => {
     const ran = await run(t, 'local-mirror', dialect, undefined, { NIBS_FINISH: 'reboot' });
     await assertInstalled(ran);
     assert.equal(ran.reboots, 'reboot\n');
   });
 
-  test(`reboot-action.yaml installs, and its action restarts the machine once: ${dialect}`, limit, async (t) => {
+  test(`reboot-action.yaml installs, and its action restarts the machine once: ${dialect}`, async (t) => {
     const ran = await run(t, 'reboot-action', dialect);
     await assertInstalled(ran);
     assert.equal(ran.reboots, 'reboot\n');
   });
 }
 
-test('wipe-install.yaml removes signatures of disk and partitions first: v0.1', limit, async (t) => {
+test('wipe-install.yaml removes signatures of disk and partitions first: v0.1', async (t) => {
   const ran = await run(t, 'wipe-install', 'v0.1', async ({ disk }) => {
     await execa('sgdisk', ['--new', '1:2048:+4M', disk.path]);
     await execa('partx', ['--update', disk.path]);
@@ -241,7 +239,7 @@ test('wipe-install.yaml removes signatures of disk and partitions first: v0.1', 
   assert.equal(ran.reboots, '');
 });
 
-test('several-disks.yaml keeps the partition "data" and the other disk: current', limit, async (t) => {
+test('several-disks.yaml keeps the partition "data" and the other disk: current', async (t) => {
   const noise = randomBytes(2 * mebibyte);
   const first = release.imageBytes;
   const hashes: string[] = [];
@@ -260,14 +258,14 @@ test('several-disks.yaml keeps the partition "data" and the other disk: current'
   assert.match(stdout, / data-1$/m);
 });
 
-test('cloud-config.yaml installs with the cloud-config: v0.1', limit, async (t) => {
+test('cloud-config.yaml installs with the cloud-config: v0.1', async (t) => {
   const { disk } = await run(t, 'cloud-config', 'v0.1');
   await execa('partx', ['--update', disk.path]);
   await using mounted = await mountDevice(`${disk.path}p9`, '-o', 'ro');
   assert.equal(await readFile(join(mounted.directory, 'var/lib/flatcar-install/user_data'), 'utf8'), cloudConfig);
 });
 
-test('from-hardware.yaml takes disk and Ignition config from the Hardware: current', limit, async (t) => {
+test('from-hardware.yaml takes disk and Ignition config from the Hardware: current', async (t) => {
   await assertInstalled(await run(t, 'from-hardware', 'current'));
 });
 
@@ -292,14 +290,14 @@ async function assertWritten({ disk }: Machine, image: string): Promise<void> {
 }
 
 for (const dialect of ['v0.1', 'current'] as const) {
-  test(`ubuntu-cloud-image.yaml writes a qcow2 image: ${dialect}`, limit, async (t) => {
+  test(`ubuntu-cloud-image.yaml writes a qcow2 image: ${dialect}`, async (t) => {
     const image = await makeRawImage(64 * mebibyte);
     await execa('qemu-img', ['convert', '-c', '-O', 'qcow2', image, `${image}.qcow2`]);
     mirror.put('/noble-server-cloudimg-amd64.img', await readFile(`${image}.qcow2`));
     await assertWritten(await run(t, 'ubuntu-cloud-image', dialect), image);
   });
 
-  test(`debian-raw-xz.yaml writes a verified image: ${dialect}`, limit, async (t) => {
+  test(`debian-raw-xz.yaml writes a verified image: ${dialect}`, async (t) => {
     const image = await makeRawImage(32 * mebibyte);
     await execa('xz', ['--keep', '--force', '-1', image]);
     const bytes = await readFile(`${image}.xz`);
@@ -310,7 +308,7 @@ for (const dialect of ['v0.1', 'current'] as const) {
   });
 }
 
-test('windows-raw-gz.yaml writes 20 GB of which most are zeroes: current', { timeout: 900_000 }, async (t) => {
+test('windows-raw-gz.yaml writes 20 GB of which most are zeroes: current', async (t) => {
   const diskBytes = 20 * 1024 * mebibyte;
   const image = await makeRawImage(diskBytes);
   const head = gzipSync(await readStart(image, 17 * mebibyte), { level: 1 });

@@ -16,9 +16,7 @@ const short = [
   'machine/clock - 1 day/current',
 ];
 
-test('an agent ends its workflow once, with the right states, after a fault on each leg', {
-  timeout: 600_000,
-}, async (test) => {
+test('an agent ends its workflow once, with the right states, after a fault on each leg', async (test) => {
   const chosen = cells().filter((cell) => short.includes(nameOf(cell)));
   assert.deepEqual(chosen.map(nameOf).sort(), short.toSorted());
   for (const { cell, seconds, violations } of await runCells(chosen, 1)) {

@@ -18,6 +18,7 @@ import { type SharedEngine, startSharedEngine } from '../sandbox/agent-under-tes
 import { busyboxImage } from '../sandbox/busybox-image.ts';
 import { createCertificateAuthority } from '../sandbox/certificates.ts';
 import { loopbackAddress } from '../sandbox/loopback-address.ts';
+import { patienceSeconds } from '../sandbox/patience.ts';
 import { MACHINE_ONE } from '../sandbox/tink-server/example.ts';
 import {
   onKubernetes,
@@ -51,8 +52,6 @@ export interface CellResult {
 }
 
 const names = ['one', 'two', 'three'] as const;
-/** A connection whose other end is gone is noticed after minutes at most. */
-const limitSeconds = 400;
 const cellsAtOnce = 6;
 
 /** Every fault on every leg where it can happen. */
@@ -167,14 +166,14 @@ async function runCell(cell: Cell, index: number, seed: number, shared: SharedEn
   const workflow = server.createWorkflow(template, { one: machine.mac });
   const begin = performance.now();
   const violations: string[] = [];
-  const ended = server.waitFor(workflow, isOver, limitSeconds).then(
+  const ended = server.waitFor(workflow, isOver).then(
     (events) => events,
     () => {
-      violations.push(`the workflow has not ended after ${limitSeconds} s: ${agent.output.at(-1)}`);
+      violations.push(`the workflow has not ended after ${patienceSeconds} s: ${agent.output.at(-1)}`);
       return server.events(workflow);
     },
   );
-  await server.waitFor(workflow, (events) => events.length >= Math.floor(random() * 5), limitSeconds);
+  await server.waitFor(workflow, (events) => events.length >= Math.floor(random() * 5));
   await provoke(cell, certified, server, proxies, agent, 1 + random() * 4);
   const events = await ended;
   const seconds = (performance.now() - begin) / 1000;

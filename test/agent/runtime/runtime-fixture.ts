@@ -14,6 +14,7 @@ import { ContainersDefinition, TasksDefinition } from '../../../proto/containerd
 import { busyboxImage } from '../../sandbox/busybox-image.ts';
 import { startContainerd } from '../../sandbox/containerd.ts';
 import { type Engine, type EngineOptions, startEngine } from '../../sandbox/engine.ts';
+import { patienceSeconds } from '../../sandbox/patience.ts';
 import { type Registry, startRegistry } from '../../sandbox/registry.ts';
 
 /** The engines whose API the agent speaks. */
@@ -137,7 +138,7 @@ async function makeFixture(control: EngineControl, registry: Registry): Promise<
         event.kind === 'output' && (stream === undefined || event.stream === stream) ? [event.line] : [],
       ),
     async untilEvent(predicate) {
-      const deadline = AbortSignal.timeout(60_000);
+      const deadline = AbortSignal.timeout(patienceSeconds * 1000);
       while (!events.some(predicate)) {
         const { promise, resolve, reject } = Promise.withResolvers<void>();
         changes.addEventListener('event', () => resolve(), { once: true });

@@ -13,6 +13,7 @@ import { type Power, PowerError } from '../../../agent/power/power.ts';
 import type { Runtime } from '../../../agent/runtime/runtime.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../../agent/transport/grpc/server.ts';
 import type { Transport } from '../../../agent/transport/transport.ts';
+import { patienceSeconds } from '../patience.ts';
 
 /** What an action does in a test; what is missing of its outcome is that of a success. */
 export type RunAction = (action: Action, signal: AbortSignal) => Promise<Partial<Outcome>> | Partial<Outcome>;
@@ -164,7 +165,7 @@ export class AgentMachine implements AsyncDisposable {
    * @param what the condition in words, as an object of "waited for"
    * @throws {AssertionError} it did not become true in time
    */
-  async until(condition: () => boolean, what: string, timeoutSeconds = 60): Promise<void> {
+  async until(condition: () => boolean, what: string, timeoutSeconds = patienceSeconds): Promise<void> {
     const signal = AbortSignal.timeout(timeoutSeconds * 1000);
     while (!condition()) {
       await once(this.#changes, 'change', { signal }).catch(() =>

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { patienceSeconds } from '../patience.ts';
 import { agentCommand, agentEnvironment } from './agent-command.ts';
 
 export interface AgentProcessOptions {
@@ -29,7 +30,7 @@ export interface AgentProcess extends AsyncDisposable {
   /**
    * Waits until a line of the output matches.
    *
-   * @throws {AssertionError} the agent ended before, or a minute passed
+   * @throws {AssertionError} the agent ended before, or {@link patienceSeconds} have passed
    */
   logged(pattern: RegExp): Promise<void>;
   /**
@@ -73,7 +74,7 @@ export function startAgentProcess(options: AgentProcessOptions): AgentProcess {
     output,
     end,
     async logged(pattern) {
-      const timeout = AbortSignal.timeout(60_000);
+      const timeout = AbortSignal.timeout(patienceSeconds * 1000);
       while (!output.some((line) => pattern.test(line))) {
         if (isOver || timeout.aborted) assert.fail(`no line of the agent matches ${pattern}:\n${output.join('\n')}`);
         await Promise.race([once(changes, 'line', { signal: timeout }).catch(() => {}), over]);

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { patienceSeconds } from '../patience.ts';
 import { MACHINE_ONE } from '../tink-server/example.ts';
 import { startTinkServer, type TinkServer } from '../tink-server/server.ts';
 import { type AgentProcess, type AgentProcessOptions, startAgentProcess } from './agent-process.ts';
@@ -81,7 +82,7 @@ export async function createProcessMachine(test: TestContext, shared: SharedEngi
       return agents.use(agent);
     },
     events: (workflowId) => server.events(workflowId).map(({ actionName, status }) => `${actionName} ${status}`),
-    async reported(workflowId, status, actionName, timeoutSeconds = 60) {
+    async reported(workflowId, status, actionName, timeoutSeconds = patienceSeconds) {
       const find = (events: ReturnType<TinkServer['events']>) =>
         events.find((event) => event.status === status && event.actionName === actionName);
       const events = await server.waitFor(workflowId, (events) => find(events) !== undefined, timeoutSeconds);

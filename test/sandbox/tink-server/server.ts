@@ -25,6 +25,7 @@ import { type ConnectionInjector, Server as GrpcServer, ServerCredentials, statu
 import { bracketed } from '../bracketed.ts';
 import { type Certificate, createCertificateAuthority } from '../certificates.ts';
 import { loopbackAddress } from '../loopback-address.ts';
+import { patienceSeconds } from '../patience.ts';
 import { type CreateWorkflowOptions, createTemplate, createWorkflow, deleteWorkflow, pushHardware } from './create.ts';
 import { RpcFailure, ServerPanic } from './failure.ts';
 import { createHttpServer } from './http.ts';
@@ -358,7 +359,7 @@ export class TinkServer implements AsyncDisposable {
   async waitFor(
     workflowId: string,
     wanted: (events: readonly TinkEvent[]) => boolean,
-    timeoutSeconds = 30,
+    timeoutSeconds = patienceSeconds,
     signal?: AbortSignal,
   ): Promise<readonly TinkEvent[]> {
     signal?.throwIfAborted();

@@ -246,7 +246,7 @@ describe('lists of actions and the agent', () => {
   });
 
   test('the server stops and comes back amid an action: the action goes on, and its end arrives', {
-    timeout: 60_000,
+    timeout: 600_000,
   }, async () => {
     await using other = await startNatsServer();
     await using sender = await Sender.connect(other.host, worker);

@@ -145,7 +145,7 @@ describe('bzip2() with threads', () => {
 });
 
 test('a worker gets its buffers back from pieces that were decoded and then given up', {
-  timeout: 60_000,
+  timeout: 600_000,
 }, async () => {
   const bytes = random.bytes(2_000_000);
   const blocks = compress('bzip2', bytes, 1);
