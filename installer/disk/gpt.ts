@@ -86,6 +86,19 @@ export function backupBytes(sectorSizeBytes: number): number {
 }
 
 /**
+ * Whether a table that {@link encodeTable} makes for a disk of this size has these partitions, and
+ * neither it nor its backup lies in one of them.
+ */
+export function fitsNewTable({ partitions, sectorSizeBytes }: PartitionTable, diskBytes: number): boolean {
+  const start = sectorSizeBytes + backupBytes(sectorSizeBytes);
+  const end = diskBytes - backupBytes(sectorSizeBytes);
+  return partitions.every(
+    ({ number, offsetBytes, sizeBytes }) =>
+      number <= maxPartitions && offsetBytes >= start && offsetBytes + sizeBytes <= end,
+  );
+}
+
+/**
  * The bytes of a table for a disk of this size (UEFI specification 2.10, sections 5.2.3 and 5.3).
  * @returns `primary` for the start of the disk, protective MBR included, and `backup` for its end
  */

@@ -1,5 +1,5 @@
 import { DiskError } from './errors.ts';
-import { backupBytes, encodeTable, maxPartitions, type Partition, type PartitionTable } from './gpt.ts';
+import { backupBytes, encodeTable, fitsNewTable, maxPartitions, type Partition, type PartitionTable } from './gpt.ts';
 import { matchesPattern } from './pattern.ts';
 
 /** New content of both ends of a disk. */
@@ -65,9 +65,15 @@ export class SavedPartitions {
   }
 
   /**
-   * @throws {DiskError} the image would overwrite one of them, or has a partition of the same name
+   * @throws {DiskError} the image would overwrite one of them, or has a partition of the same name,
+   *   or one where the new table will be
    */
   requireRoomBeside(image: PartitionTable): void {
+    if (!fitsNewTable(image, this.#disk.sizeBytes)) {
+      const hint = 'leave out --save-partlabel and --save-partindex';
+      const why = 'its partitions leave no room for the table of 128 entries that saved partitions need';
+      throw new DiskError({ what: 'install', target: 'the image', why, hint });
+    }
     const imageBytes = (image.alternateLba + 1) * image.sectorSizeBytes;
     for (const partition of this.partitions) {
       if (partition.offsetBytes < imageBytes) {
@@ -90,6 +96,20 @@ export class SavedPartitions {
     const beyond = this.renumberingsFor(image).find(({ newNumber }) => newNumber > maxPartitions);
     if (beyond !== undefined)
       throw this.#refuse(beyond.partition, `the image has its number, and there is none left up to ${maxPartitions}`);
+  }
+
+  /**
+   * Called before anything of the image is written up to this byte: it may go on where its table
+   * ends.
+   * @throws {DiskError} it would overwrite one of them
+   */
+  requireUntouched(endBytes: number): void {
+    const touched = this.partitions.find(({ offsetBytes }) => offsetBytes < endBytes);
+    if (touched === undefined) return;
+    throw this.#refuse(
+      touched,
+      `it starts at byte ${touched.offsetBytes}, but the image goes on beyond the end that its partition table names`,
+    );
   }
 
   /**

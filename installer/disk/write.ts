@@ -142,6 +142,7 @@ class ImageWriter {
       this.#position = end;
       if (end > this.#disk.sizeBytes) throw this.#tooLarge(end, 'at least ');
       if (!this.#isBegun && end >= endBytes) await this.#begin();
+      if (this.#isBegun) this.#disk.saved?.requireUntouched(end);
       this.#inspect(extent, start, end);
 
       const from = Math.max(start, endBytes);

@@ -266,10 +266,15 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'its number is greater than …': 'a partition to save, numbered beyond what a new table has',
     'it overlaps the backup of the partition table at the end of the disk': 'a partition to save, at the very end',
     'it starts at byte …, but the image occupies the first … bytes': 'a partition to save, within the image',
+    'it starts at byte …, but the image goes on beyond the end that its partition table names':
+      'a partition to save, behind the table of an image that is longer; seen while the image is written',
     'the image has a partition with the same name or GUID, and the installed system may use the wrong one':
       'a partition to save, with the name of one of the image',
     'partition … (…) of …': 'target: a partition to save',
     'the image has its number, and there is none left up to …': 'a partition to save, where there is no number left',
+    'its partitions leave no room for the table of 128 entries that saved partitions need':
+      'an image with a table of fewer entries, on a disk with partitions to save',
+    'leave out --save-partlabel and --save-partindex': 'hint: the image has no room for their table',
     'move it, rename it, or leave it out of --save-partlabel and --save-partindex':
       'hint: a partition that cannot be saved',
   },

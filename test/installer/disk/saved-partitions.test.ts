@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -118,6 +118,21 @@ test('flatcar-install leaves a disk with the saved partitions alone when the ima
   assert.equal(await disk.hash(), hash);
 });
 
+test('flatcar-install leaves saved partitions alone when more follows than the table of the image describes', async () => {
+  await using disk = await makeUsedDisk();
+  const [, ...kept] = await disk.table();
+  const hash = await disk.hash();
+  const long = join(directory, 'long');
+  await execa('cp', ['--sparse=always', image, long]);
+  await appendFile(long, Buffer.alloc(mebibyte, 0xff));
+  const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', long, ...saving]);
+  assert.equal(ran.exitCode, 1, ran.stderr);
+  assert.match(ran.stderr, /cannot save partition 9 \(data\) of .*: it starts at byte \d+, but the image goes on/);
+  assert.match(ran.stderr, /; the disk was left with only the saved partitions and will not boot/);
+  assert.deepEqual(await disk.table(), kept);
+  assert.equal(await disk.hash(), hash);
+});
+
 test('flatcar-install leaves a disk with the saved partitions alone when the configuration has no place on it', async () => {
   await using disk = await makeUsedDisk();
   const [, ...kept] = await disk.table();
@@ -168,6 +183,22 @@ for (const [name, sgdisk, why] of [
     assert.equal((await execa('sha256sum', [loop.backingPath])).stdout, before);
   });
 }
+
+test('flatcar-install changes nothing when the new table would lie in a partition of the image', async () => {
+  await using disk = await makeUsedDisk();
+  const small = join(directory, 'small-table');
+  const script = 'label: gpt\ntable-length: 8\nfirst-lba: 6\nstart=6, size=4096\n';
+  await execa('truncate', ['--size=20M', small]);
+  await execa('sfdisk', ['--quiet', small], { input: script });
+  const { stdout: before } = await execa('sha256sum', [disk.loop.backingPath]);
+  const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', small, ...saving]);
+  assert.equal(ran.exitCode, 1);
+  assert.match(
+    ran.stderr,
+    /^Error: cannot install the image: its partitions leave no room for the table of 128 entries/m,
+  );
+  assert.equal((await execa('sha256sum', [disk.loop.backingPath])).stdout, before);
+});
 
 test('flatcar-install says when there is nothing to save, and installs', async () => {
   await using loop = await createLoopDevice({ sizeBytes: imageBytes });
