@@ -1,7 +1,7 @@
 import { reasonOf } from '../../errors/reason.ts';
 import type { Extent } from '../extent.ts';
 import { DiskError } from './errors.ts';
-import { encodeTable, hasTable, type PartitionTable, parseTable } from './gpt.ts';
+import { encodeTable, fitsNewTable, hasTable, type PartitionTable, parseTable } from './gpt.ts';
 import { ImageDigests, windowBytes } from './read-back.ts';
 import { formatGigabytes } from './select.ts';
 import { endBytes, type TargetDisk } from './target-disk.ts';
@@ -29,7 +29,10 @@ export interface WriteOptions {
   readonly content?: 'gpt' | 'any' | undefined;
   /** Size of the image in bytes, if it is known. It is compared with that of the disk at once. */
   readonly imageBytes?: number | undefined;
-  /** Move the backup of the GPT, if there is one, to the end of the disk. Default: false. */
+  /**
+   * Move the backup of the GPT, if there is one and it has room, to the end of the disk. Default:
+   * false.
+   */
   readonly growTable?: boolean | undefined;
   /** Called with what is odd about an image, but no reason to refuse it. */
   readonly onWarning?: ((message: string) => void) | undefined;
@@ -117,6 +120,8 @@ class ImageWriter {
   #table: PartitionTable | undefined;
   /** The head of the image was accepted, and the disk is changed. */
   #isBegun = false;
+  /** The table is moved, as `growTable` wants it. */
+  #mayGrow = false;
   /** Those that are not complete yet, with what has arrived of them. */
   #inspections: readonly { readonly inspection: Inspection; readonly bytes: Uint8Array }[] = [];
   #position = 0;
@@ -188,7 +193,7 @@ class ImageWriter {
   }
 
   async #commit(table: PartitionTable | undefined): Promise<void> {
-    const isWhole = this.#disk.saved !== undefined || this.#options.growTable === true;
+    const isWhole = this.#disk.saved !== undefined || this.#mayGrow;
     try {
       await this.#disk.commit(async () => {
         if (table !== undefined && isWhole) await this.#spread(table);
@@ -244,13 +249,16 @@ class ImageWriter {
   /** The table then covers all of the disk. The boot code of the image and its identity stay. */
   async #spread(table: PartitionTable): Promise<void> {
     const { primary, backup } = encodeTable(table, this.#disk.sizeBytes);
-    await this.#disk.write(backup, this.#disk.sizeBytes - backup.length);
+    const backupStart = this.#disk.sizeBytes - backup.length;
+    await this.#disk.write(backup, backupStart);
+    // An image that goes on behind its table may have other bytes there.
+    copyOverlap(backup, backupStart, this.#tail, this.#tailStart);
     this.#head.set(primary.subarray(table.sectorSizeBytes), table.sectorSizeBytes);
   }
 
   /** Called when the first MiB is complete. From here on the disk is changed. */
   async #begin(): Promise<void> {
-    const { content, onTable, onWarning, signal } = this.#options;
+    const { content, growTable, onTable, onWarning, signal } = this.#options;
     const table =
       content === 'any'
         ? readAnyTable(this.#head, this.#disk, onWarning ?? (() => {}))
@@ -265,6 +273,11 @@ class ImageWriter {
         return { inspection, bytes };
       });
     }
+    this.#mayGrow = growTable === true && table !== undefined && fitsNewTable(table, this.#disk.sizeBytes);
+    if (growTable === true && table !== undefined && !this.#mayGrow)
+      onWarning?.(
+        'the partitions of the image leave no room for the usual table and its backup at the end of the disk',
+      );
     signal?.throwIfAborted();
     this.#isBegun = true;
     await this.#disk.invalidate();

@@ -341,6 +341,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'choose a larger disk with -d': 'hint: the disk is smaller than the image',
     'check what -f, -b or -V name': 'hint: it is no disk image',
     'it is empty': 'image2disk: an image without a byte',
+    'the partitions of the image leave no room for the usual table and its backup at the end of the disk':
+      'image2disk: GROW_GPT does nothing for this image',
     'its partition table is for sectors of … bytes, and those of the disk have …':
       'image2disk: an image for other disks',
   },

@@ -414,6 +414,39 @@ test('GROW_GPT moves the backup of the table to the end of the disk', async () =
   assert.equal(after, before);
 });
 
+test('GROW_GPT moves the backup also where the image itself goes on up to the end of the disk', async () => {
+  mirror.put('/long.raw', Buffer.concat([images.gpt, Buffer.alloc(diskBytes - imageBytes, 0xff)]));
+  await using disk = await dirtyDisk();
+  const ran = await run({
+    ...{ IMG_URL: `${mirror.url}/long.raw`, DEST_DISK: disk.path },
+    ...{ GROW_GPT: 'true', READ_BACK: 'true' },
+  });
+  assert.equal(ran.exitCode, 0, ran.stdout);
+  const { stdout } = await execa('sgdisk', ['--verify', disk.path]);
+  assert.match(stdout, /No problems found/, stdout);
+});
+
+for (const [what, table] of [
+  [
+    'ends within the backup of such a table',
+    `last-lba: ${diskBytes / 512 - 8}\nstart=2048, size=${diskBytes / 512 - 2058}`,
+  ],
+  ['starts within such a table', 'first-lba: 6\nstart=6, size=4096'],
+] as const) {
+  test(`GROW_GPT keeps a table of fewer entries than usual if a partition ${what}`, async () => {
+    const path = join(directory, 'full');
+    await writeFile(path, randomBytes(diskBytes));
+    await execa('sfdisk', ['--quiet', '--wipe=never', path], { input: `label: gpt\ntable-length: 8\n${table}\n` });
+    const bytes = await readFile(path);
+    mirror.put('/full.raw', bytes);
+    await using disk = await dirtyDisk();
+    const ran = await run({ IMG_URL: `${mirror.url}/full.raw`, DEST_DISK: disk.path, GROW_GPT: 'true' });
+    assert.equal(ran.exitCode, 0, ran.stdout);
+    assert.match(ran.stdout, /leave no room for the usual table and its backup/);
+    await assertHas(disk, bytes);
+  });
+}
+
 test('the next URL is used where the first has something else', async () => {
   const bytes = await compressed(images.mbr, 'gz');
   await using other = await startMirror();
