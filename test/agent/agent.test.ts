@@ -10,6 +10,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Action, Verdict } from '../../agent/action/action.ts';
 import { type Journal, openJournal } from '../../agent/journal.ts';
+import type { Runtime } from '../../agent/runtime/runtime.ts';
 import { createServerTransport, type ServerTransportOptions } from '../../agent/transport/grpc/server.ts';
 import type { Next, Transport } from '../../agent/transport/transport.ts';
 import { systemClock } from '../../clock/system.ts';
@@ -439,23 +440,69 @@ describe('trouble', () => {
   });
 });
 
-test('runAgent() reports an action again that the server requests again, and does not run it again', async (test) => {
-  const { machine } = await startFixture(test);
-  const action: Action = {
-    ...{
-      workflowId: 'w',
-      taskName: 't',
-      name: 'again',
-      id: '0',
-      workerId: 'w',
-      image: 'i',
-      command: [],
-      environment: [],
-      volumes: [],
-    },
-    ...{ registryPrefix: 'always' as const, sharesDirectory: true },
+function actionNamed(name: string): Action {
+  return {
+    ...{ workflowId: 'w', taskName: 't', name, id: '0', workerId: 'w', image: 'i' },
+    ...{ command: [], environment: [], volumes: [], registryPrefix: 'always', sharesDirectory: true },
     ...{ timeoutSeconds: undefined, pidMode: undefined, networkMode: undefined, onTimeout: [], onFailure: [] },
   };
+}
+
+test('runAgent() does not run an action whose start the server rejects, and forgets that it began', async (test) => {
+  const { machine } = await startFixture(test);
+  const action = actionNamed('rejected');
+  const reports: string[] = [];
+  const over = Promise.withResolvers<void>();
+  const transport: Transport = {
+    next: async () => ({ kind: 'action', action, alreadyStarted: false }),
+    report: async (event) => {
+      reports.push(event.kind === 'ended' ? event.outcome.verdict : `${event.kind}, ${machine.happened.length} run`);
+      if (event.kind === 'ended') over.resolve();
+      if (reports.length === 1) return { kind: 'obsolete', reason: 'the workflow was deleted' };
+      return { kind: 'acknowledged', workflowDone: true };
+    },
+    checkCancelled: async () => ({ kind: 'active' }),
+    [Symbol.asyncDispose]: async () => {},
+  };
+  // With this policy an action of which the journal has a start would fail without being run.
+  await machine.start({ connect: () => transport, interrupted: 'fail' });
+  await over.promise;
+  await machine.stop();
+  assert.match(machine.log.join('\n'), /the action is not run: the workflow was deleted/);
+  assert.deepEqual(reports.slice(0, 3), ['started, 0 run', 'started, 0 run', 'SUCCESS']);
+});
+
+test('runAgent() stops also while the journal cannot be written, and says what it could not record', async (test) => {
+  const { machine, createWorkflow, clock } = await startFixture(test);
+  createWorkflow(['endless']);
+  const running = Promise.withResolvers<void>();
+  const runtime = (): Runtime => ({
+    async run(_action, signal, beforeStop) {
+      running.resolve();
+      await clock.wait(1_000_000, signal).catch(() => {});
+      await beforeStop?.();
+      throw signal.reason;
+    },
+    resume: async () => undefined,
+    discard: async () => {},
+    release: async () => {},
+  });
+  const wrapJournal = (journal: Journal) => {
+    journal.stopping = async () => {
+      throw new Error('cannot write to the journal: ENOSPC');
+    };
+    return journal;
+  };
+  await machine.start({ runtime, wrapJournal });
+  await running.promise;
+  await machine.stop();
+  assert.match(machine.log.join('\n'), /cannot record that the action is stopped: cannot write to the journal: ENOSPC/);
+  assert.match(machine.log.at(-1) ?? '', /the agent stops: it received SIGTERM/);
+});
+
+test('runAgent() reports an action again that the server requests again, and does not run it again', async (test) => {
+  const { machine } = await startFixture(test);
+  const action = actionNamed('again');
   // The fake servers in test/sandbox do not forget what they acknowledged; this one does only that.
   const reports: string[] = [];
   const enough = Promise.withResolvers<void>();
