@@ -298,7 +298,7 @@ torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=ag
 	$(NODE) test/torture/main.ts
 
 .PHONY: coverage
-coverage: node_modules/.package-lock.json ## Run the unit tests, and print which branches of agent/ and installer/ they reach by folder, and the lines that nothing reaches; COVERAGE=--integration for the tests that start programs (after make test), COVERAGE=file for one
+coverage: node_modules/.package-lock.json ## Run the unit tests, and print which branches of agent/ and installer/ they reach by folder, and the lines that nothing reaches; COVERAGE=--all for the integration tests of these folders too (after make test; root), COVERAGE=file for one; COVERAGE_DIRECTORY=path keeps what was reached and adds what is kept there, COVERAGE=--none only prints that
 	$(NODE) test/coverage.ts $(or $(COVERAGE),--unit)
 
 .PHONY: check
