@@ -165,8 +165,8 @@ export async function checkVersionProof(signal?: AbortSignal, onFile = false): P
 /**
  * Writes the configuration to a file with a file system as that of the image's OEM partition, when
  * its size is known. That the image has the partitions is checked too.
- * @throws {ConfigurationError} it does not fit, there or where temporary files are; {DiskError} the
- *   image has no such partition
+ * @throws {ConfigurationError} it does not fit, there or where temporary files are, or the file
+ *   system cannot be made; {DiskError} the image has no such partition
  */
 export async function rehearseWrite(
   table: PartitionTable,
@@ -191,7 +191,9 @@ export async function rehearseWrite(
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof ConfigurationError) throw cause;
-    throw refuseSize('OEM', sizeBytes, oemBytes, cause);
+    throw oemBytes > sizeBytes / 3 || saysFull(cause)
+      ? refuseSize('OEM', sizeBytes, oemBytes, cause)
+      : refuseRehearsal(cause);
   }
 }
 
@@ -243,6 +245,21 @@ function refuseSize(label: string, sizeBytes: number, neededBytes: number, cause
     target: `the ${label} partition`,
     why: `${neededBytes} bytes do not fit on it: it has ${sizeBytes}${reason}`,
     hint: 'let the installed system download large files instead of having them in the config',
+    cause,
+  });
+}
+
+/** What a system call or mkfs.btrfs says of a file system without room (mkfs/rootdir.c). */
+function saysFull(cause: unknown): boolean {
+  return codeOf(cause) === 'ENOSPC' || /No space left|ENOSPC|[^\d]-28\b|not large enough/i.test(reasonOf(cause));
+}
+
+function refuseRehearsal(cause: unknown): ConfigurationError {
+  return new ConfigurationError({
+    what: 'write the configuration to',
+    target: 'a copy of the OEM partition',
+    why: reasonOf(cause),
+    hint: 'check that mkfs.btrfs works here',
     cause,
   });
 }

@@ -162,6 +162,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'write the configuration to': 'what: a config that is too large',
     'the … partition': 'target: a config that is too large',
     '… bytes do not fit on it: it has ……': 'a config that is too large',
+    'a copy of the OEM partition': 'target: mkfs.btrfs that fails',
+    'check that mkfs.btrfs works here': 'hint: mkfs.btrfs that fails',
     'let the installed system download large files instead of having them in the config':
       'hint: a config that is too large',
   },

@@ -142,6 +142,16 @@ test('flatcar-install refuses a config that is larger than the OEM partition bef
   await rm(small);
 });
 
+test('flatcar-install says why the OEM partition cannot be tried beforehand', async () => {
+  const fails = 'case "$1" in --version) echo 0;; *) echo "the kernel is too old" >&2; exit 1;; esac';
+  await using tools = await makeFakeTools({ 'mkfs.btrfs': fails });
+  await assertRefused(
+    ['-i', ignition],
+    { PATH: tools.path },
+    /^Error: cannot write the configuration to a copy of the OEM partition: .*the kernel is too old.* \(check that mkfs\.btrfs works here\)$/m,
+  );
+});
+
 /** Images whose partitions have room, but for what is on them already. */
 const full = { sizes: { OEM: 128, ROOT: 40 }, rootFiles: { data: 'r'.repeat(30_000_000) } } as const;
 
