@@ -21,6 +21,7 @@ export class Copy {
 
   /** How far the workflow is, as the server sees it in a call. */
   look(workflow: WorkflowRecord): WorkflowRecord['current'] {
+    if (this.#calls === 0) return workflow.current;
     const old = this.#old.get(workflow);
     if (old === undefined || old.calls === 0) return workflow.current;
     old.calls -= 1;
@@ -29,7 +30,7 @@ export class Copy {
 
   /** To be called before a change. */
   willChange(workflow: WorkflowRecord): void {
-    this.#old.set(workflow, { current: workflow.current, calls: this.#calls });
+    if (this.#calls > 0) this.#old.set(workflow, { current: workflow.current, calls: this.#calls });
   }
 }
 
@@ -39,14 +40,14 @@ export class Copy {
  */
 export function streamForWorker(records: Records, copy: Copy, workerId: string): readonly WorkflowRecord[] {
   if (workerId === '') throw new RpcFailure(status.INVALID_ARGUMENT, 'invalid workflow id');
-  return records.workflows
-    .map((workflow) => ({ ...workflow, current: copy.look(workflow) }))
-    .filter(
-      ({ deletedAt, current, actions }) =>
-        deletedAt === undefined &&
-        (current.progress === 'PENDING' || current.progress === 'RUNNING') &&
-        actions[current.index]?.workerId === workerId,
-    );
+  const found: WorkflowRecord[] = [];
+  for (const workflow of records.workflows) {
+    const current = copy.look(workflow);
+    const { deletedAt, actions } = workflow;
+    if (deletedAt !== undefined || (current.progress !== 'PENDING' && current.progress !== 'RUNNING')) continue;
+    if (actions[current.index]?.workerId === workerId) found.push({ ...workflow, current });
+  }
+  return found;
 }
 
 export function actionsOf(records: Records, workflowId: string): WorkflowRecord['actions'] {

@@ -29,7 +29,14 @@ import { patienceSeconds } from '../patience.ts';
 import { type CreateWorkflowOptions, createTemplate, createWorkflow, deleteWorkflow, pushHardware } from './create.ts';
 import { RpcFailure, ServerPanic } from './failure.ts';
 import { createHttpServer } from './http.ts';
-import { loadRecords, type Progress, type Records, saveRecords, type WorkflowRecord } from './records.ts';
+import {
+  type EventRecord,
+  loadRecords,
+  type Progress,
+  type Records,
+  saveRecords,
+  type WorkflowRecord,
+} from './records.ts';
 import { addServices, onKubernetes, type ServerDialect, stateName } from './services.ts';
 
 export { onKubernetes, SERVER_DIALECTS, type ServerDialect } from './services.ts';
@@ -151,6 +158,8 @@ export class TinkServer implements AsyncDisposable {
   readonly #options: TinkServerOptions;
   readonly address: string;
   readonly #records: Records;
+  /** How many events of a workflow the listeners know. */
+  readonly #announced: Map<WorkflowRecord, number>;
   readonly #listeners = new Set<(event: TinkEvent) => void>();
   readonly #callListeners = new Set<(rpc: string, request: unknown) => void>();
   readonly #connections = new Set<Socket>();
@@ -168,6 +177,7 @@ export class TinkServer implements AsyncDisposable {
     this.address = address;
     this.#certificate = certificate;
     this.#records = loadRecords(options.statePath);
+    this.#announced = new Map(this.#records.workflows.map((workflow) => [workflow, workflow.events.length]));
     this.#ports = { grpc: options.grpcPort ?? 0, http: options.httpPort ?? 0 };
   }
 
@@ -321,11 +331,7 @@ export class TinkServer implements AsyncDisposable {
   /** What was reported of a workflow, oldest first; of a deleted one too. */
   events(workflowId: string): readonly TinkEvent[] {
     const workflow = this.#records.workflows.find(({ id }) => id === workflowId);
-    return (workflow?.events ?? []).map((event) => ({
-      ...event,
-      status: stateName(this.dialect, event.progress),
-      createdAt: new Date(event.createdAt),
-    }));
+    return (workflow?.events ?? []).map((event) => this.#toEvent(event));
   }
 
   /**
@@ -440,25 +446,29 @@ export class TinkServer implements AsyncDisposable {
    * it throws, because changes stay then too.
    */
   #change<Result>(change: () => Result): Result {
-    const before = this.#countEvents();
     try {
       return change();
     } finally {
       saveRecords(this.#options.statePath, this.#records);
-      this.#announce(before);
+      this.#announce();
     }
   }
 
-  #countEvents(): ReadonlyMap<string, number> {
-    return new Map(this.#records.workflows.map(({ id, events }) => [id, events.length]));
-  }
-
-  #announce(before: ReadonlyMap<string, number>): void {
-    for (const { id } of this.#records.workflows) {
-      for (const event of this.events(id).slice(before.get(id) ?? 0)) {
-        for (const listener of this.#listeners) listener(event);
+  /** Looks at each workflow, but only at its new events: there may be thousands of both. */
+  #announce(): void {
+    for (const workflow of this.#records.workflows) {
+      const { events } = workflow;
+      const announced = this.#announced.get(workflow) ?? 0;
+      if (events.length === announced) continue;
+      this.#announced.set(workflow, events.length);
+      for (const event of events.slice(announced)) {
+        for (const listener of this.#listeners) listener(this.#toEvent(event));
       }
     }
+  }
+
+  #toEvent(event: EventRecord): TinkEvent {
+    return { ...event, status: stateName(this.dialect, event.progress), createdAt: new Date(event.createdAt) };
   }
 
   #describe(workflowId: string): unknown {
