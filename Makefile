@@ -292,9 +292,9 @@ compare-qcow2: node_modules/.package-lock.json system-packages ## Compare disks 
 	$(NODE) test/installer/qcow2/compare.ts $(IMAGES)
 
 # Settings are in the environment, as make passes them on.
-export SECTION SEED DAYS MISSING_SYNC ROW POINTS CELL FAULT WORKERS SOAK_MINUTES RUNS BUSY TORTURE_JSON
+export SECTION SEED DAYS MISSING_SYNC ROW POINTS CELL FAULT PART WORKERS ACTIONS OUTPUT_MB LINE_MB SOAK_MINUTES RUNS BUSY TORTURE_JSON
 .PHONY: torture
-torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=agent (default: the agent simulated in virtual time, DAYS=10000 days from SEED=1; MISSING_SYNC=record leaves out a sync of the journal, which must be found), agent-faults (FAULT=server/reset: some cells), load (WORKERS=1000), soak (SOAK_MINUTES=60), demo (after make demo: RUNS=20 of it in a row, BUSY=2 processes for each core beside it; root) or installer (installations with faults, POINTS=50 of each; ROW=killed for one fault, CELL=3 for one point; root); TORTURE_JSON=path keeps rows of JSON
+torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=agent (default: the agent simulated in virtual time, DAYS=10000 days from SEED=1; MISSING_SYNC=record leaves out a sync of the journal, which must be found), agent-faults (FAULT=server/reset: some cells), load (WORKERS=1000 ACTIONS=500 OUTPUT_MB=1000 LINE_MB=100, PART=spread: one part; root), soak (SOAK_MINUTES=60), demo (after make demo: RUNS=20 of it in a row, BUSY=2 processes for each core beside it; root) or installer (installations with faults, POINTS=50 of each; ROW=killed for one fault, CELL=3 for one point; root); TORTURE_JSON=path keeps rows of JSON
 	$(NODE) test/torture/main.ts
 
 .PHONY: coverage

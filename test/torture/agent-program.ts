@@ -1,6 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type AgentProcess, startAgentProcess } from '../sandbox/agent-under-test/agent-process.ts';
+import {
+  type AgentProcess,
+  type AgentProcessOptions,
+  startAgentProcess,
+} from '../sandbox/agent-under-test/agent-process.ts';
 import type { enrol } from '../sandbox/agent-under-test/enrol.ts';
 
 export interface AgentProgramOptions {
@@ -17,11 +21,23 @@ export interface AgentProgramOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Drops the log. Default: its lines are in {@link AgentProcess.output}. */
   readonly isQuiet?: boolean;
+  /** Takes the log. Default: as {@link isQuiet} says. */
+  readonly read?: AgentProcessOptions['read'];
 }
 
 /** Starts the agent as a program, with a server of any protocol version. */
 export async function startAgentProgram(options: AgentProgramOptions): Promise<AgentProcess> {
-  const { directory, worker, engine, registry, nodeOptions = [], flags = [], environment = {}, isQuiet } = options;
+  const {
+    directory,
+    worker,
+    engine,
+    registry,
+    nodeOptions = [],
+    flags = [],
+    environment = {},
+    isQuiet,
+    read,
+  } = options;
   const authority = join(directory, 'authority.pem');
   await writeFile(authority, worker.certificateAuthority ?? '');
   const program = join(import.meta.dirname, '../../executable/main.ts');
@@ -43,5 +59,6 @@ export async function startAgentProgram(options: AgentProgramOptions): Promise<A
       ...environment,
     },
     ...(isQuiet === true && { read: (stdout) => void stdout.resume() }),
+    ...(read !== undefined && { read }),
   });
 }

@@ -14,7 +14,7 @@ const sections: Readonly<Record<string, () => Promise<RunSection>>> = {
   agent: async () => (await import('./simulation.ts')).runSimulation,
   installer: async () => (await import('./installer/section.ts')).runInstallerFaults,
   'agent-faults': async () => (await import('./agent-faults.ts')).runAgentFaults,
-  load: async () => (await import('./load.ts')).runLoad,
+  load: async () => (await import('./load/section.ts')).runLoad,
   soak: async () => (await import('./soak.ts')).runSoak,
   demo: async () => (await import('./demo.ts')).runDemos,
 };

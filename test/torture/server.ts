@@ -187,7 +187,8 @@ export class SimulatedServer {
     } finally {
       let changed = false;
       for (const [index, workflow] of this.#records.workflows.entries()) {
-        for (const event of workflow.events.slice(before[index] ?? 0)) {
+        if (workflow.events.length === before[index]) continue;
+        for (const event of workflow.events.slice(before[index])) {
           changed = true;
           this.#options.onEvent(workflow, event);
         }
