@@ -276,7 +276,14 @@ async function idIfOurs(
   { name, labels }: ContainerSpec,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const found = await connection.call((engine, limited) => engine.inspectContainer(name, limited), signal);
+  // One may be removed meanwhile; and Podman keeps names of containers that are no longer its own,
+  // such as those whose removal was interrupted.
+  const found = await connection
+    .call((engine, limited) => engine.inspectContainer(name, limited), signal)
+    .catch((error: unknown) => {
+      if (!isEngineError(error, 'no-such-container')) throw error;
+    });
+  if (found === undefined) return undefined;
   const isOurs = Object.entries(labels).every(([key, value]) => found.labels[key] === value);
   return isOurs && found.state.status === 'created' ? found.id : undefined;
 }
