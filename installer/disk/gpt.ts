@@ -161,7 +161,7 @@ export function findPartition(table: PartitionTable, label: string, name: string
   const fail = (why: string) => new DiskError({ what: 'find', target: `the partition ${label} on ${name}`, why });
   if (found === undefined) {
     const labels = table.partitions.map((partition) => partition.label || `#${partition.number}`).join(', ');
-    throw fail(`there are only ${labels || 'no partitions'}`);
+    throw fail(labels === '' ? 'there are no partitions' : `there are only ${labels}`);
   }
   if (another !== undefined) throw fail(`partitions ${found.number} and ${another.number} both have this label`);
   return found;

@@ -129,6 +129,7 @@ export class TargetDisk implements AsyncDisposable {
    * As `read`, but past the kernel's cache. Must be called after `sync`.
    * @param lengthBytes at most {@link windowBytes}
    * @returns memory that the next call reuses
+   * @throws {DiskError} the disk has become smaller; errors of the system
    */
   async readBack(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     if (lengthBytes > windowBytes) throw new RangeError(`cannot read back more than ${windowBytes} bytes at once`);
@@ -138,13 +139,16 @@ export class TargetDisk implements AsyncDisposable {
     const handle = aligned ? await this.#openDirectly(constants.O_RDONLY) : undefined;
     if (handle === undefined) {
       if (!this.isFile) await runTool('blockdev', ['--flushbufs', this.path], { timeoutSeconds: 60 });
-      bytes.set(await this.read(offsetBytes, lengthBytes));
+      const found = await this.read(offsetBytes, lengthBytes);
+      if (found.length < lengthBytes) throw this.#endError(offsetBytes + found.length);
+      bytes.set(found);
       return bytes;
     }
     await using direct = handle;
     for (let filled = 0; filled < lengthBytes; ) {
       const { bytesRead } = await direct.read(bytes, filled, lengthBytes - filled, offsetBytes + filled);
-      if (bytesRead === 0) break;
+      // The memory still has what was read before.
+      if (bytesRead === 0) throw this.#endError(offsetBytes + filled);
       filled += bytesRead;
     }
     return bytes;
@@ -399,6 +403,11 @@ export class TargetDisk implements AsyncDisposable {
       await this.write(zeroes.subarray(0, length), offset);
       offset += length;
     }
+  }
+
+  #endError(endBytes: number): DiskError {
+    const why = `it now ends at byte ${endBytes} of ${this.sizeBytes}`;
+    return new DiskError({ what: 'read back', target: this.path, why, hint: 'look for errors in dmesg' });
   }
 
   #writeError(error: unknown, offsetBytes: number): DiskError {

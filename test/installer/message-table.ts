@@ -238,6 +238,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'partition … ends before it starts': 'a damaged table',
     'the partition … on …': 'target: a partition looked for by its label',
     'there are only …': 'the image has no partition of that label',
+    'there are no partitions': 'the same, with an empty table',
     'partitions … and … both have this label': 'the image has two',
   },
   'disk/hints.ts': {
@@ -322,6 +323,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'something outside this container or mount namespace': 'the disk is in use by the host of this container',
   },
   'disk/target-disk.ts': {
+    'it now ends at byte … of …': '--read-back: a disk that failed, or was made smaller',
+    'look for errors in dmesg': 'hint: the disk has become smaller',
     'the partitions of …': 'target: a disk without table',
     'it has no GPT': 'a disk without table',
     'its state is …, not …': 'a mistake in this program',

@@ -63,6 +63,9 @@ test('findPartition() knows where a partition is, in bytes', () => {
   assert.equal(oem.sizeBytes, 128 * mebibyte);
   assert.throws(() => findPartition(table, 'oem', '/dev/x'), /partition oem on \/dev\/x: there are only EFI-SYSTEM, /);
   const twice = { ...table, partitions: [...table.partitions, { ...oem, number: 10 }] };
+  const unnamed = { ...table, partitions: table.partitions.slice(0, 1).map((one) => ({ ...one, label: '' })) };
+  assert.throws(() => findPartition(unnamed, 'OEM', '/dev/x'), /there are only #\d+/);
+  assert.throws(() => findPartition({ ...table, partitions: [] }, 'OEM', '/dev/x'), /there are no partitions/);
   assert.throws(() => findPartition(twice, 'OEM', '/dev/x'), /partitions 6 and 10 both have this label/);
 });
 

@@ -247,6 +247,29 @@ for (const [patterns, saved] of [
   });
 }
 
+for (const [what, change, why] of [
+  ['whose number a new table does not have', { number: 129 }, /its number is greater than 128/],
+  [
+    'that reaches into the backup of the table',
+    { offsetBytes: ofDisk.sizeBytes - mebibyte, sizeBytes: mebibyte },
+    /it overlaps the backup of the partition table at the end of the disk/,
+  ],
+] as const) {
+  test(`SavedPartitions refuses a partition ${what}, unless it is another one`, () => {
+    const table = tableWith('data', 'other');
+    const changed = {
+      ...table,
+      partitions: table.partitions.map((one, index) => (index > 0 ? one : { ...one, ...change })),
+    };
+    const save = (label: string) => new SavedPartitions(changed, { labels: [label], numbers: [] }, ofDisk);
+    assert.throws(() => save('data'), why);
+    assert.deepEqual(
+      save('other').partitions.map(({ label }) => label),
+      ['other'],
+    );
+  });
+}
+
 /** A table with partitions of these numbers. */
 function tableOf(...numbers: number[]): PartitionTable {
   const table = tableWith(...numbers.map((number) => `p${number}`));

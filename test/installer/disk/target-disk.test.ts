@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { truncate } from 'node:fs/promises';
 import { test } from 'node:test';
+import { execa } from 'execa';
 import { openDisk } from '../../../installer/disk/device.ts';
 import { IncompleteWriteError } from '../../../installer/disk/errors.ts';
 import type { PartitionTable } from '../../../installer/disk/gpt.ts';
@@ -66,4 +68,16 @@ test('as much as a window is read back at once, and no more', async () => {
   await using disk = await openDisk(loop.path);
   assert.equal((await disk.readBack(0, windowBytes)).length, windowBytes);
   await assert.rejects(disk.readBack(0, windowBytes + 4096), RangeError);
+});
+
+test('a disk that became smaller is not read back as what was read before', async () => {
+  await using loop = await createLoopDevice({ sizeBytes });
+  await using disk = await openDisk(loop.path);
+  const half = sizeBytes / 2;
+  await truncate(loop.backingPath, half);
+  await execa('losetup', ['--set-capacity', loop.path]);
+  await disk.readBack(0, windowBytes);
+  // Past the kernel's cache, and through it.
+  for (const length of [windowBytes, 512])
+    await assert.rejects(disk.readBack(half, length), new RegExp(`it now ends at byte ${half} of ${sizeBytes}`));
 });
