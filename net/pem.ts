@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { reasonOf } from '../errors/reason.ts';
 
 /** The labels of certificates: RFC 7468, section 5, and the older ones of OpenSSL. */
-const certificateBlock = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[\s\S]*?-----END \1-----/g;
+const begin = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----/g;
 
 /**
  * The certificates in a text in PEM format (RFC 7468). Other text in it is ignored.
@@ -11,7 +11,7 @@ const certificateBlock = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[\s\S]
  * @throws {Error} there is none, or one of them cannot be read
  */
 export function parseCertificates(pem: string): string[] {
-  const blocks = pem.match(certificateBlock) ?? [];
+  const blocks = [...blocksIn(pem)];
   if (blocks.length === 0) throw new Error('it contains no certificate in PEM format');
   return blocks.map((block, index) => {
     try {
@@ -20,4 +20,22 @@ export function parseCertificates(pem: string): string[] {
       throw new Error(`certificate ${index + 1} in it cannot be read: ${reasonOf(cause)}`, { cause });
     }
   });
+}
+
+/** From each first line to the next last line with its label. Servers send such texts. */
+function* blocksIn(text: string): Generator<string> {
+  /** Searched for to the end of the text once, not from each of thousands of first lines. */
+  const labelsWithoutEnd = new Set<string>();
+  let offset = 0;
+  for (const { 0: line, 1: label = '', index } of text.matchAll(begin)) {
+    if (index < offset || labelsWithoutEnd.has(label)) continue;
+    const lastLine = `-----END ${label}-----`;
+    const end = text.indexOf(lastLine, index + line.length);
+    if (end < 0) {
+      labelsWithoutEnd.add(label);
+      continue;
+    }
+    offset = end + lastLine.length;
+    yield text.slice(index, offset);
+  }
 }

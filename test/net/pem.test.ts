@@ -23,3 +23,12 @@ test('parseCertificates() refuses a text without certificates, and names one tha
   const broken = one.replace(/\n.{20}/, '\n');
   assert.throws(() => parseCertificates(`${other}\n${broken}`), /^Error: certificate 2 in it cannot be read: /);
 });
+
+test('parseCertificates() takes the next last line of the same label, and goes on after one without', () => {
+  const x509 = one.replaceAll(' CERTIFICATE', ' X509 CERTIFICATE');
+  const open = '-----BEGIN TRUSTED CERTIFICATE-----\n';
+  assert.deepEqual(parseCertificates(`${open}${one}${open}${x509}-----END CERTIFICATE-----`), [
+    new X509Certificate(one).toString(),
+    new X509Certificate(one).toString(),
+  ]);
+});
