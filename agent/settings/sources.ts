@@ -128,7 +128,10 @@ async function readSettings(file: string): Promise<Readonly<Record<string, unkno
  * memory for its reader.
  */
 async function readerOf(file: string): Promise<(text: string) => unknown> {
-  return file.endsWith('.toml') ? (await import('smol-toml')).parse : (await import('yaml')).parse;
+  if (file.endsWith('.toml')) return (await import('smol-toml')).parse;
+  const { parse } = await import('yaml');
+  // Its warnings would be printed beside the log.
+  return (text) => parse(text, { logLevel: 'error' });
 }
 
 type Layer = readonly (readonly [SettingKey, Given])[];

@@ -42,7 +42,11 @@ export function recogniseOtherFormat(text: string): OtherFormat | undefined {
 
 function parseMapping(text: string): Record<string, unknown> {
   try {
-    return z.record(z.string(), z.unknown()).catch({}).parse(parse(text));
+    // Otherwise the library prints its warnings, with what the text has for the terminal.
+    return z
+      .record(z.string(), z.unknown())
+      .catch({})
+      .parse(parse(text, { logLevel: 'error' }));
   } catch {
     return {};
   }
