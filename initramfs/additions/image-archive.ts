@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { gunzip, gzip, zstdDecompress } from 'node:zlib';
+import { createGunzip, createGzip, createZstdDecompress, gunzip, zstdDecompress } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { z } from 'zod';
 import type { DebianArchitecture } from '../../debian/package.ts';
@@ -63,15 +64,20 @@ type Read = (path: string) => Promise<Buffer>;
 
 /** As where an engine pulls. */
 const maxIndexDepth = 5;
+/** Indexes of a few kB that name each other many times would be read for days. */
+const maxManifests = 1000;
+/** A few kB can decompress to any size. No boot image can hold more, or a layer of more. */
+const maxArchiveBytes = 4 * 1024 ** 3;
 
 async function readDockerArchive(read: Read, architecture: DebianArchitecture): Promise<ArchivedImage[]> {
   const images = parse(DockerManifest, 'manifest.json', await read('manifest.json'));
   const found: ArchivedImage[] = [];
+  const pack = packOnce();
   for (const { Config, RepoTags, Layers } of images) {
     const platform = await readPlatform(await read(Config));
     if (platform !== architecture) throw otherPlatform(platform, architecture);
     const layers = await Promise.all(Layers.map(read));
-    found.push(await toImage(RepoTags ?? [], await read(Config), layers));
+    found.push(await toImage(RepoTags ?? [], await read(Config), layers, pack));
   }
   return found;
 }
@@ -80,7 +86,10 @@ async function readOciArchive(read: Read, architecture: DebianArchitecture): Pro
   const blob = (name: string) => read(`blobs/${name.replace(':', '/')}`);
   const found: ArchivedImage[] = [];
   const others = new Set<string>();
+  const pack = packOnce();
+  let manifests = 0;
   const visit = async (content: Buffer, path: string, names: readonly string[], depth = 0): Promise<void> => {
+    if (++manifests > maxManifests) throw new Error(`its image index names more than ${maxManifests} manifests`);
     const value: unknown = json(path, content);
     if (OciIndex.safeParse(value).success) {
       // One that is not under its own digest may name itself.
@@ -94,7 +103,7 @@ async function readOciArchive(read: Read, architecture: DebianArchitecture): Pro
     const platform = await readPlatform(configuration);
     if (platform !== architecture) return void others.add(platform);
     const layers = await Promise.all(manifest.layers.map((layer) => blob(layer.digest)));
-    found.push(await toImage(names, configuration, layers));
+    found.push(await toImage(names, configuration, layers, pack));
   };
   await visit(await read('index.json'), 'index.json', []);
   if (found.length === 0) throw otherPlatform([...others].join(' and ') || 'no platform', architecture);
@@ -117,24 +126,61 @@ function otherPlatform(found: string, wanted: DebianArchitecture): Error {
   return new Error(`its image is for ${found}, the boot image is for ${wanted}`);
 }
 
+type PackLayer = (layer: Buffer) => Promise<Layer>;
+
 async function toImage(
   names: readonly string[],
   configuration: Buffer,
   layers: readonly Buffer[],
+  pack: PackLayer,
 ): Promise<ArchivedImage> {
   const { rootfs } = parse(Configuration, 'the configuration of the image', configuration);
   if (rootfs.diff_ids.length !== layers.length)
     throw new Error(`its image has ${layers.length} layers, its configuration names ${rootfs.diff_ids.length}`);
   const packed: Layer[] = [];
-  for (const [index, diffId] of rootfs.diff_ids.entries()) {
-    const layer = layers[index] ?? Buffer.alloc(0);
-    const tar = await decompressed(layer).catch((cause: unknown) => {
+  for (const [index, layer] of layers.entries()) {
+    const one = await pack(layer).catch((cause: unknown) => {
       throw new Error(`its layer ${index + 1} is damaged`, { cause });
     });
-    if (sha256(tar) !== diffId) throw new Error(`its layer ${index + 1} is damaged`);
-    packed.push({ diffId, gzipped: isGzip(layer) ? layer : await promisify(gzip)(tar) });
+    if (one.diffId !== rootfs.diff_ids[index]) throw new Error(`its layer ${index + 1} is damaged`);
+    packed.push(one);
   }
   return { names, id: sha256(configuration), configuration, layers: packed };
+}
+
+/** Images can name the same layer many times. */
+function packOnce(): PackLayer {
+  const packed = new Map<Buffer, Promise<Layer>>();
+  return (layer) => {
+    const known = packed.get(layer) ?? packLayer(layer);
+    packed.set(layer, known);
+    return known;
+  };
+}
+
+/** The tar of a layer may be large: it is never in memory as a whole. */
+async function packLayer(layer: Buffer): Promise<Layer> {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  const hashed = async function* (chunks: AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
+      sizeBytes += chunk.length;
+      if (sizeBytes > maxArchiveBytes) throw new Error(`it has more than ${maxArchiveBytes} bytes`);
+      hash.update(chunk);
+      yield chunk;
+    }
+  };
+  const source = Readable.from([layer], { objectMode: false });
+  if (isGzip(layer)) {
+    await pipeline(source, createGunzip(), hashed, async (chunks) => {
+      for await (const _ of chunks);
+    });
+    return { diffId: digestOf(hash), gzipped: layer };
+  }
+  const gzipped = isZstd(layer)
+    ? await pipeline(source, createZstdDecompress(), hashed, createGzip(), buffer)
+    : await pipeline(source, hashed, createGzip(), buffer);
+  return { diffId: digestOf(hash), gzipped };
 }
 
 /** `docker save` of earlier versions has links in place of layers that are there already. */
@@ -158,8 +204,13 @@ async function filesOf(archive: Buffer): Promise<Map<string, Buffer>> {
 }
 
 async function decompressed(bytes: Buffer): Promise<Buffer> {
-  if (isGzip(bytes)) return await promisify(gunzip)(bytes);
-  return bytes.subarray(0, 4).toString('hex') === '28b52ffd' ? await promisify(zstdDecompress)(bytes) : bytes;
+  const limits = { maxOutputLength: maxArchiveBytes };
+  if (isGzip(bytes)) return await promisify(gunzip)(bytes, limits);
+  return isZstd(bytes) ? await promisify(zstdDecompress)(bytes, limits) : bytes;
+}
+
+function isZstd(bytes: Buffer): boolean {
+  return bytes.subarray(0, 4).toString('hex') === '28b52ffd';
 }
 
 function isGzip(bytes: Buffer): boolean {
@@ -182,5 +233,9 @@ function json(what: string, content: Buffer): unknown {
 }
 
 function sha256(content: Buffer): string {
-  return `sha256:${createHash('sha256').update(content).digest('hex')}`;
+  return digestOf(createHash('sha256').update(content));
+}
+
+function digestOf(hash: Hash): string {
+  return `sha256:${hash.digest('hex')}`;
 }

@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, rejects } from 'node:assert/strict';
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -136,6 +136,34 @@ for (const [what, make, message] of [
     await rejects(readImageArchive(await make(), 'amd64'), { message });
   });
 }
+
+test('an archive is refused whose indexes name each other a million times', async () => {
+  const name = (letter: string) => `sha256:${letter.repeat(64)}`;
+  const manyOf = (letter: string) => JSON.stringify({ manifests: Array(100).fill({ digest: name(letter) }) });
+  const blobs = ['a', 'b', 'c'].map((letter, index) => [
+    `blobs/sha256/${letter.repeat(64)}`,
+    manyOf('bcd'[index] ?? ''),
+  ]);
+  const last = { [`blobs/sha256/${'d'.repeat(64)}`]: JSON.stringify({ manifests: [] }) };
+  const archive = await tar({ 'index.json': manyOf('a'), ...Object.fromEntries(blobs), ...last });
+  await rejects(readImageArchive(archive, 'amd64'), { message: 'its image index names more than 1000 manifests' });
+});
+
+test('a layer that is small and decompresses to much more takes no memory for it', async () => {
+  const [count, zeroes] = [320, Buffer.alloc(1024 * 1024)];
+  const hash = createHash('sha256');
+  for (let i = 0; i < count; i++) hash.update(zeroes);
+  const diffIds = [`sha256:${hash.digest('hex')}`];
+  const configuration = JSON.stringify({ architecture: 'amd64', os: 'linux', rootfs: { diff_ids: diffIds } });
+  const manifest = [{ Config: 'c.json', RepoTags: ['a:1'], Layers: ['layer.tar'] }];
+  const layer = Buffer.concat(Array<Buffer>(count).fill(gzipSync(zeroes)));
+  const archive = await tar({ 'manifest.json': JSON.stringify(manifest), 'c.json': configuration, 'layer.tar': layer });
+  const peakKiB = process.resourceUsage().maxRSS;
+  const [image] = await readImageArchive(archive, 'amd64');
+  equal(image?.layers[0]?.diffId, diffIds[0]);
+  const grownMiB = (process.resourceUsage().maxRSS - peakKiB) / 1024;
+  ok(grownMiB < 200, `${grownMiB} MiB`);
+});
 
 test('an image is added under its names, or under the one that is given', async () => {
   const path = join(directory, 'hello.tar');
