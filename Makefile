@@ -276,7 +276,7 @@ figures: setup build initramfs images os-image ## Run the demo and the benchmark
 FUZZ_SECONDS ?= 60
 # Empty: all.
 FUZZ_TARGETS = $(filter-out programs,$(FUZZ))
-export INPUT
+export INPUT FUZZ FUZZ_SECONDS
 .PHONY: fuzz
 fuzz: node_modules/.package-lock.json system-packages ## Give random and hostile inputs to all that reads bytes from outside, and compare the decoders of bzip2, deflate and qcow2 with bzip2, zlib and qemu-img; FUZZ_SECONDS=60 for each of some forty targets, FUZZ="gpt lsblk" for some of them, FUZZ=programs for the comparisons, SEED=1, INPUT=file for one input
 ifneq ($(if $(FUZZ),$(filter programs,$(FUZZ)),all),)
@@ -284,7 +284,7 @@ ifneq ($(if $(FUZZ),$(filter programs,$(FUZZ)),all),)
 	timeout $$(($(FUZZ_SECONDS) + 240)) $(NODE) test/installer/qcow2/fuzz.ts --seconds $(FUZZ_SECONDS) $(addprefix --seed ,$(SEED))
 endif
 ifneq ($(if $(FUZZ),$(FUZZ_TARGETS),all),)
-	FUZZ="$(FUZZ_TARGETS)" FUZZ_SECONDS=$(FUZZ_SECONDS) $(NODE) test/fuzz/main.ts
+	FUZZ="$(FUZZ_TARGETS)" $(NODE) test/fuzz/main.ts
 endif
 
 .PHONY: compare-qcow2
@@ -294,7 +294,7 @@ compare-qcow2: node_modules/.package-lock.json system-packages ## Compare disks 
 # Settings are in the environment, as make passes them on.
 export SECTION SEED DAYS MISSING_SYNC ROW POINTS CELL FAULT PART WORKERS ACTIONS OUTPUT_MB LINE_MB SOAK_MINUTES RUNS BUSY TORTURE_JSON
 .PHONY: torture
-torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=agent (default: the agent simulated in virtual time, DAYS=10000 days from SEED=1; MISSING_SYNC=record leaves out a sync of the journal, which must be found), agent-faults (FAULT=server/reset: some cells), load (WORKERS=1000 ACTIONS=500 OUTPUT_MB=1000 LINE_MB=100, PART=spread: one part; root), soak (SOAK_MINUTES=60), demo (after make demo: RUNS=20 of it in a row, BUSY=2 processes for each core beside it; root) or installer (installations with faults, POINTS=50 of each; ROW=killed for one fault, CELL=3 for one point; root); TORTURE_JSON=path keeps rows of JSON
+torture: node_modules/.package-lock.json ## Faults and load, by seed: SECTION=agent (default: the agent simulated in virtual time, DAYS=10000 days from SEED=1; MISSING_SYNC=record leaves out a sync of the journal, which must be found), agent-faults (FAULT=server/reset: some cells), load (WORKERS=1000 ACTIONS=500 OUTPUT_MB=1000 LINE_MB=100, PART=spread: one part; root), soak (SOAK_MINUTES=60), fuzz (as make fuzz), demo (after make demo: RUNS=20 of it in a row, BUSY=2 processes for each core beside it; root) or installer (installations with faults, POINTS=50 of each; ROW=killed for one fault, CELL=3 for one point; root); TORTURE_JSON=path keeps rows of JSON
 	$(NODE) test/torture/main.ts
 
 .PHONY: coverage

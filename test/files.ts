@@ -83,6 +83,7 @@ export const ownCode: readonly string[] = [
   'test/agent/transport/file/file.test.ts',
   'test/installer/interrupt.test.ts',
   'test/torture/installer.test.ts',
+  'test/fuzz/faults.test.ts',
   // The same programs as in those that stay.
   'test/agent/registries.test.ts',
   'test/agent/runtime/log-drivers.test.ts',

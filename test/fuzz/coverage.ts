@@ -27,10 +27,14 @@ export class Coverage implements Disposable {
     this.#post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
   }
 
-  /** The blocks that ran since the last call. */
+  /** The blocks that ran since the last call of this or of `takeCode()`. */
   take(): readonly string[] {
-    const { result } = this.#post('Profiler.takePreciseCoverage') as { readonly result: readonly Script[] };
-    return result.filter(({ url }) => isProduct.test(url)).flatMap(blocksOf);
+    return this.#takeScripts().flatMap(blocksOf);
+  }
+
+  /** The code that ran since the last call of this or of `take()`. */
+  takeCode(): CoveredCode {
+    return new CoveredCode(this.#takeScripts().map((script) => [script.scriptId, paint(script)]));
   }
 
   /** Whether one of these blocks is not remembered. */
@@ -47,6 +51,11 @@ export class Coverage implements Disposable {
     this.#session.disconnect();
   }
 
+  #takeScripts(): readonly Script[] {
+    const { result } = this.#post('Profiler.takePreciseCoverage') as { readonly result: readonly Script[] };
+    return result.filter(({ url }) => isProduct.test(url));
+  }
+
   /** Within one thread the session answers before this returns. */
   #post(method: string, parameters?: object): unknown {
     let answer: unknown;
@@ -55,6 +64,40 @@ export class Coverage implements Disposable {
       answer = result;
     });
     return answer;
+  }
+}
+
+/** Characters of source code: a bit for each, by script. */
+export class CoveredCode {
+  readonly #scripts: Map<string, Uint8Array>;
+
+  constructor(scripts: Iterable<readonly [id: string, covered: Uint8Array]> = []) {
+    this.#scripts = new Map(scripts);
+  }
+
+  add(other: CoveredCode): void {
+    for (const [id, covered] of other.#scripts) {
+      const known = this.#scripts.get(id) ?? new Uint8Array();
+      const both = new Uint8Array(Math.max(known.length, covered.length));
+      both.set(covered);
+      for (const [offset, bit] of known.entries()) if (bit === 1) both[offset] = 1;
+      this.#scripts.set(id, both);
+    }
+  }
+
+  /** What is not in another one. */
+  without(other: CoveredCode): CoveredCode {
+    return new CoveredCode(
+      [...this.#scripts].map(([id, covered]) => {
+        const known = other.#scripts.get(id) ?? new Uint8Array();
+        return [id, covered.map((bit, offset) => bit & ~(known[offset] ?? 0))] as const;
+      }),
+    );
+  }
+
+  /** Number of characters. */
+  get size(): number {
+    return this.#scripts.values().reduce((sum, covered) => sum + covered.reduce((count, bit) => count + bit, 0), 0);
   }
 }
 
@@ -70,4 +113,12 @@ function blocksOf({ scriptId, functions }: Script): string[] {
         return `${scriptId} ${startOffset} ${endOffset} ${times}`;
       }),
   );
+}
+
+/** V8 gives outer functions and blocks before those in them. */
+function paint({ functions }: Script): Uint8Array {
+  const ranges = functions.flatMap((one) => one.ranges);
+  const covered = new Uint8Array(ranges.reduce((end, { endOffset }) => Math.max(end, endOffset), 0));
+  for (const { startOffset, endOffset, count } of ranges) covered.fill(count > 0 ? 1 : 0, startOffset, endOffset);
+  return covered;
 }

@@ -1,19 +1,26 @@
 /** What must hold for any input. */
 import { type Target, Violation } from './target.ts';
 
-const builtins = [
-  Object.prototype,
-  Array.prototype,
-  String.prototype,
-  Number.prototype,
-  Function.prototype,
-  Promise.prototype,
-];
-const namesBefore = builtins.map(namesOf);
+/** What all code of the thread shares, and an input must not change. */
+const shared = [Object, Array, String, Number, Function, Promise, RegExp, Map, Set, Uint8Array, Buffer]
+  .flatMap((one) => [one, one.prototype as object])
+  .concat([Error.prototype, Object.getPrototypeOf(Uint8Array.prototype), JSON])
+  .map((object: object) => {
+    const names = Reflect.ownKeys(object);
+    // Those with getters have no value without an object.
+    const values = names.flatMap((name) => {
+      const property = Reflect.getOwnPropertyDescriptor(object, name);
+      return property !== undefined && 'value' in property ? [[name, property.value as unknown] as const] : [];
+    });
+    return { object, names, values };
+  });
 
 /** Where a program failed that has not looked at its input. */
 const internal =
   /Cannot read propert|Cannot set propert|is not a function|is not iterable|is not defined|Maximum call stack|Invalid (array|string|typed array) length|Invalid time value|internal error|\[object Object\]|\n {4}at |"code": "(?:invalid|unrecognized|custom)/;
+
+/** The cause of a refusal may be an error of the language, as for a URL, but not one of these. */
+const internalCause = /Cannot read propert|Cannot set propert|is not a function|is not iterable|is not defined/;
 
 /** Of the language itself: a target that refuses by `Error` does not mean these. */
 const languageErrors = [TypeError, RangeError, ReferenceError, SyntaxError, URIError];
@@ -45,12 +52,17 @@ export async function examine(target: Target, input: Buffer): Promise<void> {
     throw new Violation(`it took ${(microseconds / 1e6).toFixed(1)} s of processor time for ${input.length} bytes`);
   const grownMiB = (process.resourceUsage().maxRSS - peakKiB) / 1024;
   if (grownMiB > maxMemoryMiB) throw new Violation(`it took ${grownMiB.toFixed(0)} MiB for ${input.length} bytes`);
-  const changed = builtins.find((builtin, index) => namesOf(builtin) !== namesBefore[index]);
-  if (changed !== undefined) throw new Violation(`a prototype has other properties after it: ${namesOf(changed)}`);
+  const changed = changedProperty();
+  if (changed !== undefined) throw new Violation(`a prototype has another property after it: ${changed}`);
 }
 
-function namesOf(builtin: object): string {
-  return Reflect.ownKeys(builtin).map(String).join();
+function changedProperty(): string | undefined {
+  for (const { object, names, values } of shared) {
+    const now = Reflect.ownKeys(object);
+    if (now.length !== names.length) return String(now.find((name) => !names.includes(name)));
+    for (const [name, value] of values) if (!Object.is(Reflect.get(object, name), value)) return String(name);
+  }
+  return undefined;
 }
 
 function refuseUnclear({ refusals = [] }: Target, error: unknown): void {
@@ -62,4 +74,7 @@ function refuseUnclear({ refusals = [] }: Target, error: unknown): void {
     throw new Violation(`it is not refused by a clear error, but by ${shown}\n${error.stack ?? ''}`, { cause: error });
   if (error.message.trim() === '' || internal.test(error.message))
     throw new Violation(`the message is not clear: ${shown}`, { cause: error });
+  for (let { cause } = error; cause instanceof Error; { cause } = cause)
+    if (internalCause.test(cause.message))
+      throw new Violation(`the cause is an error of the program: ${cause.stack ?? ''}`, { cause: error });
 }

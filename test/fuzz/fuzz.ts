@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Coverage } from './coverage.ts';
 import { examine } from './examine.ts';
@@ -46,6 +47,8 @@ export async function fuzz(target: Target, corpus: readonly Buffer[], options: F
     onInput?.(input);
     runs++;
     await examine(target, input);
+    // What an input has left behind fails now, and not with another one.
+    await setImmediate();
   };
   for (const input of pool) {
     const violation = await violationBy(input);

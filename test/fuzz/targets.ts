@@ -27,13 +27,20 @@ const modules: readonly (readonly [names: readonly string[], load: () => Promise
     () => import('./targets/engines.ts'),
   ],
   [['image-archive'], () => import('./targets/archives.ts')],
+  [['certificates', 'proxy-answers', 'nats-server'], () => import('./targets/connections.ts')],
+  [['log-redaction'], () => import('./targets/logs.ts')],
+  [['qcow2'], () => import('./targets/qcow2.ts')],
 ];
 
 export const targetNames: readonly string[] = modules.flatMap(([names]) => names);
 
+/** Deliberate faults, which show that the fuzzer finds such: `make fuzz FUZZ=fault-hang`. */
+const faultNames = ['crash', 'uncaught', 'hang', 'wait', 'memory', 'heap', 'prototype'].map((name) => `fault-${name}`);
+const allModules: typeof modules = [...modules, [faultNames, () => import('./targets/faults.ts')]];
+
 /** @throws {Error} there is no such target */
 export async function loadTarget(name: string): Promise<Target> {
-  const [, load] = modules.find(([names]) => names.includes(name)) ?? [];
+  const [, load] = allModules.find(([names]) => names.includes(name)) ?? [];
   const targets = load === undefined ? [] : Object.values(await load()).flat();
   const target = targets.find((one) => one.name === name);
   if (target === undefined) throw new Error(`there is no target ${name}: give one of ${targetNames.join(', ')}`);

@@ -6,9 +6,8 @@
  * - `SEED`: of the first run. Default: 1.
  * - `TORTURE_JSON`: file with a list of rows in JSON. Rows of the same section are replaced.
  */
-import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { type Row, type RunSection, settingsFrom } from './section.ts';
+import { type RunSection, saveRows, settingsFrom } from './section.ts';
 
 const sections: Readonly<Record<string, () => Promise<RunSection>>> = {
   agent: async () => (await import('./simulation.ts')).runSimulation,
@@ -16,6 +15,7 @@ const sections: Readonly<Record<string, () => Promise<RunSection>>> = {
   'agent-faults': async () => (await import('./agent-faults.ts')).runAgentFaults,
   load: async () => (await import('./load/section.ts')).runLoad,
   soak: async () => (await import('./soak.ts')).runSoak,
+  fuzz: async () => (await import('../fuzz/section.ts')).runFuzz,
   demo: async () => (await import('./demo.ts')).runDemos,
 };
 
@@ -30,9 +30,3 @@ const rows = await run();
 if (path !== undefined) await saveRows(path, rows);
 // What did not end in a run that is a violation has sockets still.
 process.exit(rows.some(({ violations }) => violations > 0) ? 1 : 0);
-
-async function saveRows(path: string, rows: readonly Row[]): Promise<void> {
-  const text = await readFile(path, 'utf8').catch(() => '[]');
-  const others = (JSON.parse(text) as Row[]).filter(({ section }) => rows.every((row) => row.section !== section));
-  await writeFile(path, `${JSON.stringify([...others, ...rows], null, 2)}\n`);
-}

@@ -75,8 +75,9 @@ export const imageArchiveTarget: Target = {
   refusals: [Error],
   async check(input) {
     for (const bytes of [input, withChecksum(input)]) {
-      const images = await readImageArchive(bytes, 'amd64').catch((error: Error) => {
-        if (bytes === input) return [];
+      const images = await readImageArchive(bytes, 'amd64').catch((error: unknown) => {
+        // It is refused as the other one is.
+        if (bytes === input && error instanceof Error && error.name === 'Error') return [];
         throw error;
       });
       for (const { id, layers, names } of images) {

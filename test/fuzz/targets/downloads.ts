@@ -1,6 +1,6 @@
 /** What download servers answer: headers, version.txt, files of hashes. */
 import type http from 'node:http';
-import { Duplex, Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { isVersion } from '../../../installer/age.ts';
 import { InstallError } from '../../../installer/errors.ts';
 import { createDownloadClient, type DownloadClient } from '../../../installer/fetch/client.ts';
@@ -23,6 +23,7 @@ import { findHash } from '../../../installer/image2disk/checks.ts';
 import { resolveRelease } from '../../../installer/release.ts';
 import type { HttpResponse } from '../../../net/http-client.ts';
 import { withSingleLength } from '../../../net/single-length.ts';
+import { connectionOf } from '../connection.ts';
 import { wordsOf } from '../inputs.ts';
 import { require, type Target } from '../target.ts';
 
@@ -114,19 +115,6 @@ export const sumsTarget: Target = {
       `the hash ${found.digest}`);
   },
 };
-
-/** A connection on which a server sends these bytes, in pieces. */
-function connectionOf(input: Buffer): Duplex {
-  let offset = 0;
-  return new Duplex({
-    read() {
-      const piece = input.subarray(offset, offset + 1 + (input.length % 1021));
-      offset += piece.length;
-      this.push(piece.length === 0 ? null : piece);
-    },
-    write: (_chunk, _encoding, done) => done(),
-  });
-}
 
 export const singleLengthTarget: Target = {
   name: 'http-response-head',
