@@ -24,10 +24,12 @@ export function withSingleLength(connection: Duplex): Duplex {
   const push = (chunk: Buffer) => void (filtered.push(chunk) || connection.pause());
   connection.on('data', (chunk: Buffer) => {
     if (head === undefined) return push(chunk);
+    const from = Math.max(0, head.length - 3);
     head = Buffer.concat([head, chunk]);
-    const end = /\r?\n\r?\n/.exec(head.toString('latin1'));
+    // Not the whole head for each of its bytes, as a server may send them.
+    const end = /\r?\n\r?\n/.exec(head.toString('latin1', from));
     if (end === null && head.length <= maxHeadBytes) return;
-    const length = end === null ? head.length : end.index + end[0].length;
+    const length = end === null ? head.length : from + end.index + end[0].length;
     push(
       Buffer.concat([Buffer.from(singleLength(head.toString('latin1', 0, length)), 'latin1'), head.subarray(length)]),
     );
@@ -44,10 +46,12 @@ export function withSingleLength(connection: Duplex): Duplex {
 
 /** Leaves all as they are if they differ: then there is no telling where the body ends. */
 function singleLength(head: string): string {
-  const header = /^content-length[ \t]*:[ \t]*(.*?)[ \t]*\r?\n/gim;
+  // Parts that can take the same spaces would try all ways to share them.
+  const header = /^content-length[ \t]*:([^\n]*)\n/gim;
   const values = [...head.matchAll(header)].flatMap(([, value = '']) => value.split(',').map((one) => one.trim()));
   const [first] = values;
   if (first === undefined || values.length < 2 || values.some((value) => value !== first)) return head;
+  if (!/^\d+$/.test(first)) return head;
   let isFirst = true;
   return head.replace(header, () => {
     const kept = isFirst ? `Content-Length: ${first}\r\n` : '';
