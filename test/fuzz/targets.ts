@@ -17,7 +17,7 @@ const modules: readonly (readonly [names: readonly string[], load: () => Promise
   [['ignition'], () => import('./targets/ignition.ts')],
   [['openpgp-signature', 'openpgp-key'], () => import('./targets/openpgp.ts')],
   [
-    ['server-v0.1', 'server-v0.2', 'server-v0.7', 'server-v0.9', 'server-current'],
+    ['server-v0.1', 'server-v0.2', 'server-v0.7', 'server-v0.9', 'server-current', 'grpc-details'],
     () => import('./targets/servers.ts'),
   ],
   [['registry-manifest', 'registry-answers'], () => import('./targets/registries.ts')],

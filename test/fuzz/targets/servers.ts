@@ -12,6 +12,7 @@ import { systemClock } from '../../../clock/system.ts';
 import { BoundedReader } from '../../../net/grpc/bounded-reader.ts';
 import { GrpcError } from '../../../net/grpc/grpc-error.ts';
 import type { Method } from '../../../net/grpc/method.ts';
+import { plainDetails } from '../../../net/grpc/plain-details.ts';
 import { ActionResponse } from '../../../proto/agent.pb.ts';
 import {
   GetWorkflowDataResponse,
@@ -19,6 +20,7 @@ import {
   WorkflowContext,
   WorkflowContextList,
 } from '../../../proto/tink.pb.ts';
+import { wordsOf } from '../inputs.ts';
 import { require, type Target } from '../target.ts';
 
 /** The answers follow each other, each behind two bytes with its length; 0xffff: an error. */
@@ -170,3 +172,21 @@ export const serverTargets: readonly Target[] = (['v0.1', 'v0.2', 'v0.7', 'v0.9'
     },
   }),
 );
+
+const detailsWords = [
+  ...['No connection established. Last error: ', '. Resolution note: ', 'Deadline exceeded after 5s', '\n', '   '],
+  ...['80D1:error:0A000086:SSL routines:f:certificate verify failed:a.c:1889:\n', 'rpc error: code = Unknown desc = '],
+  ' (2026-01-01T00:00:00Z)',
+];
+
+/** Details of failed calls: of the server, or of what is not one. */
+export const detailsTarget: Target = {
+  name: 'grpc-details',
+  seeds: [detailsWords.join('a'), ' '.repeat(64_000), `x${'A'.repeat(64_000)}`, `.${' '.repeat(60_000)}.`],
+  generated: wordsOf(detailsWords),
+  words: detailsWords,
+  check(input) {
+    const details = plainDetails(input.toString());
+    require(!details.includes('\n'), () => JSON.stringify(details));
+  },
+};
