@@ -34,6 +34,7 @@ export const redactTarget: Target = {
     ...encoded.map((text) => `before ${text} after`),
     'curl -u user:hunter2-7f3a https://user:hunter2-7f3a@host/?password=hunter2-7f3a --token hunter2-7f3a',
     '{"auths":{"a":{"auth":"YTpodW50ZXIyLTdmM2E="}}}',
+    `authorization:${' '.repeat(60_000)}""`,
   ],
   generated: wordsOf(redactWords),
   words: redactWords,
