@@ -314,7 +314,8 @@ export class TargetDisk implements AsyncDisposable {
    *   the table anyway.
    */
   async rescanPartitions(signal?: AbortSignal): Promise<Rescan> {
-    const table = this.#knownTable ?? parseTable(await this.read(0, endBytes), this.path, this.sectorSizeBytes);
+    // None: the kernel makes of it what it can, also of a GPT that is damaged in the image.
+    const table = await this.readTable().catch(() => undefined);
     await this.#close();
     if (this.#mapped) return await remapPartitions(this.path, signal);
     return await rescanPartitions(this.path, table, this.#clock, signal);

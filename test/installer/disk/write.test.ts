@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { execa } from 'execa';
 import { openDisk } from '../../../installer/disk/device.ts';
 import { DiskError, IncompleteWriteError } from '../../../installer/disk/errors.ts';
+import { encodeTable, type Partition, parseTable } from '../../../installer/disk/gpt.ts';
 import { type WriteProgress, writeImage } from '../../../installer/disk/write.ts';
 import { makeFlatcarImage } from '../../sandbox/flatcar-layout.ts';
 import { ImageExtents } from '../../sandbox/image-extents.ts';
@@ -207,7 +208,16 @@ test('a truncated image is not taken for a whole one', async () => {
 test('writeImage() refuses what is not a disk image before touching the disk', async () => {
   await using loop = await makeDirtyDisk(imageBytes);
   await using disk = await openDisk(loop.path);
+  const withTable = (...partitions: Partition[]) => {
+    const table = { sectorSizeBytes: 512, diskGuid: '00000000-0000-0000-0000-000000000001', partitions };
+    return Buffer.concat([encodeTable(table, 2 * mebibyte).primary, Buffer.alloc(2 * mebibyte)], 2 * mebibyte);
+  };
+  const [usr] = parseTable(await readFile(image), image)?.partitions ?? [];
+  assert.ok(usr);
+  const beyond = { ...usr, firstLba: 2048, lastLba: 4095 };
   const cases: { name: string; bytes: Buffer; why: RegExp }[] = [
+    { name: 'no partition', bytes: withTable(), why: /its partition table is empty/ },
+    { name: 'beyond', bytes: withTable(beyond), why: /its partition \d+ ends beyond the end of the image/ },
     { name: 'empty', bytes: Buffer.alloc(0), why: /it ends after 0 bytes/ },
     { name: 'short', bytes: Buffer.from('<html>not found</html>'), why: /it ends after 22 bytes/ },
     { name: 'text', bytes: Buffer.alloc(2 * mebibyte, 'x'), why: /does not start with a partition table \(GPT\)/ },

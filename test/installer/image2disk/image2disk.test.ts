@@ -399,6 +399,18 @@ test('the table of the image must be for the sectors of the disk', async () => {
   await assertHas(disk, images.plain);
 });
 
+test('an image whose GPT is damaged is written as it is, with a warning', async () => {
+  const damaged = Buffer.from(images.gpt);
+  damaged.writeUInt8(damaged.readUInt8(512 + 16) ^ 1, 512 + 16); // of the header's checksum
+  mirror.put('/damaged.raw', damaged);
+  await using disk = await dirtyDisk();
+  const ran = await run({ IMG_URL: `${mirror.url}/damaged.raw`, DEST_DISK: disk.path, GROW_GPT: 'true' });
+  assert.equal(ran.exitCode, 0, ran.stdout);
+  assert.match(ran.stdout, /the partition table of the image: the checksum of its header is wrong/);
+  assert.match(ran.stdout, /has no partition table \(GPT\), so GROW_GPT does nothing/);
+  await assertHas(disk, damaged);
+});
+
 test('GROW_GPT moves the backup of the table to the end of the disk', async () => {
   mirror.put('/gpt.raw', images.gpt);
   await using disk = await dirtyDisk();
