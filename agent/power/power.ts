@@ -37,6 +37,8 @@ export interface PowerOptions {
   readonly poweroffCommand: string;
   /** Use sysrq if the command fails. */
   readonly sysrq: boolean;
+  /** Default: /proc/sysrq-trigger. */
+  readonly sysrqFile?: string;
   readonly kexec: KexecOptions;
   /** Called with the reason why the machine reboots instead of `kexec`. */
   readonly warn: (message: string) => void;
@@ -51,6 +53,7 @@ export function createPower({
   rebootCommand,
   poweroffCommand,
   sysrq,
+  sysrqFile = '/proc/sysrq-trigger',
   kexec,
   warn,
   patienceSeconds = 30,
@@ -92,7 +95,7 @@ export function createPower({
       if (failure === undefined) await clock.wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
       if (!sysrq) throw new PowerError({ what: how, target: 'the machine', why });
-      await triggerSysrq(how);
+      await triggerSysrq(sysrqFile, how);
       await clock.wait(patienceSeconds, signal);
       throw new PowerError({ what: how, target: 'the machine', why: `${why}, and neither did sysrq` });
     },
@@ -103,7 +106,7 @@ export function createPower({
  * Writes dirty pages back, then reboots or powers off at once (kernel document admin-guide/sysrq:
  * b, o).
  */
-async function triggerSysrq(how: 'reboot' | 'poweroff'): Promise<void> {
+async function triggerSysrq(file: string, how: 'reboot' | 'poweroff'): Promise<void> {
   await writeDirtyPages();
-  await writeFile('/proc/sysrq-trigger', how === 'reboot' ? 'b' : 'o');
+  await writeFile(file, how === 'reboot' ? 'b' : 'o');
 }

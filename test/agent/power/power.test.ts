@@ -57,6 +57,24 @@ test('finish() says what the command said when it fails', async () => {
   );
 });
 
+for (const [how, letter] of [
+  ['reboot', 'b'],
+  ['poweroff', 'o'],
+] as const) {
+  test(`finish() triggers sysrq ${letter} if the command to ${how} fails, and says that the machine is still up`, async () => {
+    const sysrqFile = join(directory, 'sysrq-trigger');
+    const power = createPower({
+      ...{ workDirectory: directory, rebootCommand: 'false', poweroffCommand: 'false', sysrq: true, sysrqFile },
+      ...{ clock: new VirtualClock(), ...noKexec },
+    });
+    await assert.rejects(
+      power.finish(how, never),
+      new RegExp(`cannot ${how} the machine: .*\\(false: exit code 1\\), and neither did sysrq`),
+    );
+    assert.equal(await readFile(sysrqFile, 'utf8'), letter);
+  });
+}
+
 test('finish() says so when there is no such command', async () => {
   await assert.rejects(powerOf('/nonexistent/reboot').finish('reboot', never), /cannot reboot the machine: .*ENOENT/s);
 });
