@@ -56,11 +56,14 @@ export async function examine(target: Target, input: Buffer): Promise<void> {
   if (changed !== undefined) throw new Violation(`a prototype has another property after it: ${changed}`);
 }
 
+/** What has changed is undone: otherwise the next input would be to blame, and none made small. */
 function changedProperty(): string | undefined {
   for (const { object, names, values } of shared) {
-    const now = Reflect.ownKeys(object);
-    if (now.length !== names.length) return String(now.find((name) => !names.includes(name)));
-    for (const [name, value] of values) if (!Object.is(Reflect.get(object, name), value)) return String(name);
+    const added = Reflect.ownKeys(object).length === names.length ? [] : Reflect.ownKeys(object);
+    const name = added.find((one) => !names.includes(one));
+    if (name !== undefined && Reflect.deleteProperty(object, name)) return String(name);
+    for (const [name, value] of values)
+      if (!Object.is(Reflect.get(object, name), value) && Reflect.set(object, name, value)) return String(name);
   }
   return undefined;
 }

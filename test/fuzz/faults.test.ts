@@ -19,5 +19,6 @@ for (const [name, what] of Object.entries(found)) {
     const options = { name: `fault-${name}`, seed: 1, maxSeconds: 60, selects: false };
     const { violation } = await fuzzInProcess({ ...options, ...limits });
     assert.match(violation?.what ?? '', what);
+    if (name === 'prototype') assert.match(String(violation?.input), /__proto__/);
   });
 }
