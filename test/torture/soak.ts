@@ -1,16 +1,16 @@
 /**
  * Section `soak`: agents as programs, a real engine and a real registry, against servers that
  * restart all the time. The heap of each agent after a collection of garbage must not grow, and
- * between two heap snapshots there must be no kind of object of which one is left per workflow or
- * per two restarts. Settings are environment variables:
+ * between two heap snapshots there must be no kind of object of which one is left for each workflow
+ * or restart of a server, or for two of them. Settings are environment variables:
  *
  * - `SOAK_MINUTES`: how long. Default: 60.
  * - `SEED`: decides when servers restart. Default: 1.
  */
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { AgentProcess } from '../sandbox/agent-under-test/agent-process.ts';
@@ -20,6 +20,7 @@ import { MACHINE_ONE, templateOf } from '../sandbox/tink-server/example.ts';
 import { type ServerDialect, startTinkServer, type TinkServer } from '../sandbox/tink-server/server.ts';
 import { startAgentProgram } from './agent-program.ts';
 import { randomOf } from './chance.ts';
+import { Gate } from './gate.ts';
 import { growthBetween, readHeapSnapshot } from './heap-snapshot.ts';
 import { regressionOf } from './regression.ts';
 import { print, printTable, type Row, settingsFrom } from './section.ts';
@@ -49,6 +50,8 @@ interface Soaked {
   readonly agent: AgentProcess;
   readonly samples: { readonly hours: number; readonly heapUsed: number; readonly rss: number }[];
   readonly snapshots: Snapshot[];
+  /** Of workflows and restarts. */
+  readonly gate: Gate;
   workflows: number;
   restarts: number;
   /** Since the end of the last workflow. */
@@ -112,6 +115,7 @@ async function prepare(
     agent,
     samples: [],
     snapshots: [],
+    gate: new Gate(2),
     workflows: 0,
     restarts: 0,
     restartsInVain: 0,
@@ -124,7 +128,9 @@ async function giveWork(soaked: Soaked, stop: AbortSignal): Promise<void> {
   const { server, dialect } = soaked;
   const names = ['one', 'two', 'three'];
   const machine = `08:00:27:00:01:0${dialects.indexOf(dialect)}`;
-  while (!stop.aborted) {
+  for (;;) {
+    await soaked.gate.pass();
+    if (stop.aborted) return soaked.gate.leave();
     const template = server.createTemplate('soak', templateOf(['task', 'one', names]));
     const workflow = server.createWorkflow(template, { one: machine });
     const expected = names.flatMap((name) => [`${name} RUNNING`, `${name} SUCCESS`]);
@@ -146,7 +152,8 @@ async function giveWork(soaked: Soaked, stop: AbortSignal): Promise<void> {
 async function restartAgainAndAgain(soaked: Soaked, random: () => number, stop: AbortSignal): Promise<void> {
   for (;;) {
     await sleep(1000 * (2 + random() * 20), undefined, { signal: stop }).catch(() => {});
-    if (stop.aborted) return;
+    await soaked.gate.pass();
+    if (stop.aborted) return soaked.gate.leave();
     await soaked.server.stop();
     await sleep(random() * 3000);
     await soaked.server.start();
@@ -165,9 +172,8 @@ async function watchHeap(soaked: Soaked, begin: number, minutes: number, stop: A
     await sleep(sampleSeconds * 1000, undefined, { signal: stop }).catch(() => {});
     const isWarm = hours() * 60 >= minutes * warmUp && soaked.workflows > settledWorkflows;
     if ((isWarm && snapshots.length === 0) || (stop.aborted && snapshots.length === 1)) {
-      const taken = await ask(agent, 'SIGWINCH', snapshotSchema);
-      if (taken !== undefined)
-        snapshots.push({ path: taken.snapshot, workflows: soaked.workflows, restarts: soaked.restarts });
+      const snapshot = await takeSnapshot(soaked);
+      if (snapshot !== undefined) snapshots.push(snapshot);
     }
     if (stop.aborted) return;
     const sample = await ask(agent, 'SIGUSR2', sampleSchema);
@@ -178,6 +184,26 @@ async function watchHeap(soaked: Soaked, begin: number, minutes: number, stop: A
     );
   }
   violations.push(`the agent ended: ${agent.output.at(-1)}`);
+}
+
+/** Of an agent at rest: else it would differ by what an action and an outage need. */
+async function takeSnapshot({ agent, server, gate, workflows, restarts }: Soaked): Promise<Snapshot | undefined> {
+  using _ = await gate.close();
+  const exited = once(agent.process, 'exit');
+  await Promise.race([calls(server, 20), exited]);
+  const taken = await ask(agent, 'SIGWINCH', snapshotSchema);
+  return taken && { path: taken.snapshot, workflows, restarts };
+}
+
+/** Resolves after so many calls. */
+async function calls(server: TinkServer, count: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let left = count;
+  using _ = server.subscribeToCalls(() => {
+    left -= 1;
+    if (left === 0) resolve();
+  });
+  await promise;
 }
 
 /**
@@ -206,7 +232,10 @@ async function ask<Answer>(
   }
 }
 
-/** Prints which objects there are more of, and finds those of which one is left each time. */
+/**
+ * Prints which objects there are more of, and finds those of which one is left each time, or each
+ * second time. Then the snapshots are kept: the memory tab of Chrome's developer tools shows them.
+ */
 async function compareSnapshots({ dialect, snapshots, violations }: Soaked): Promise<void> {
   const [first, last] = snapshots;
   if (first === undefined || last === undefined)
@@ -215,11 +244,15 @@ async function compareSnapshots({ dialect, snapshots, violations }: Soaked): Pro
   const [workflows, restarts] = [last.workflows - first.workflows, last.restarts - first.restarts];
   print(`${dialect}: between two heap snapshots, ${workflows} workflows and ${restarts} restarts apart, grew most:`);
   for (const { kind, count, bytes } of grown.slice(0, 6)) print(`  ${kind}: ${count} more, ${bytes} bytes`);
-  const limit = Math.min(workflows, Math.ceil(restarts / 2));
+  const limit = Math.ceil(Math.min(workflows, restarts) / 2);
   // How many strings, numbers and arrays there are depends on the moment.
   for (const { kind, count } of grown.filter(({ kind }) => /^(?:object|closure|native) /.test(kind))) {
     if (count >= limit) violations.push(`${dialect}: ${count} more of ${kind} after ${workflows} workflows`);
   }
+  if (violations.length === 0) return;
+  const kept = await mkdtemp(join(tmpdir(), `nibs-heap-${dialect}-`));
+  for (const { path } of snapshots) await copyFile(path, join(kept, basename(path)));
+  print(`${dialect}: the snapshots are kept in ${kept}`);
 }
 
 function report(all: readonly Soaked[], seed: number, minutes: number): readonly Row[] {
