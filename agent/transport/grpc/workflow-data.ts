@@ -30,8 +30,8 @@ const maxSizeBytes = 4 * 1024 ** 2 - 64 * 1024;
 export class WorkflowData {
   readonly #client: LegacyClient;
   readonly #options: WorkflowDataOptions;
-  /** Digest of what the server has, by workflow. */
-  readonly #known = new Map<string, string>();
+  /** What the server has of the last workflow: data is fetched before each of its actions. */
+  #known: { readonly workflowId: string; readonly digest: string } | undefined;
 
   constructor(client: LegacyClient, options: WorkflowDataOptions) {
     this.#client = client;
@@ -57,7 +57,7 @@ export class WorkflowData {
       const target = `the data of workflow ${workflowId} to ${file}`;
       throw new TransportError({ what: 'write', target, why: reasonOf(error), cause: error });
     }
-    this.#known.set(workflowId, digest(data));
+    this.#known = { workflowId, digest: digest(data) };
   }
 
   /**
@@ -69,10 +69,12 @@ export class WorkflowData {
   async send(action: Action, signal: AbortSignal): Promise<void> {
     const { workflowId } = action;
     const data = await this.#read(workflowId);
-    if (data === undefined || digest(data) === this.#known.get(workflowId)) return;
+    if (data === undefined) return;
+    const current = digest(data);
+    if (this.#known?.workflowId === workflowId && this.#known.digest === current) return;
     try {
-      await this.#client.writeData(action, data, digest(data), signal);
-      this.#known.set(workflowId, digest(data));
+      await this.#client.writeData(action, data, current, signal);
+      this.#known = { workflowId, digest: current };
     } catch (error) {
       if (!(error instanceof RpcError) || temporaryCodes.has(error.code)) throw error;
       this.#options.notice(`the server does not take the data of workflow ${workflowId}: ${error.message}`);
