@@ -16,11 +16,11 @@ const openUserNames = new Set(['ssh', 'git', 'git+ssh', 'sftp', 'scp', 'rsync', 
 const scheme = /\b(basic|bearer)((?:\s|%20|\+)+)([\w.~+/=-]{4,})/gi;
 
 /**
- * A header with credentials, in a request or as a field of an object. Without a limit, thousands of
- * spaces would be shared in all ways.
+ * A header with credentials, in a request or as a field of an object. Spaces belong to one part of
+ * the expression only: thousands of them would be shared in all ways.
  */
 const header =
-  /((?<![\w-])(?:proxy-authorization|authorization|set-cookie|cookie|x-registry-auth|x-auth-token|x-api-key|private-token)\\{0,4}["']?\s{0,32}[:=]\s{0,32}\[?\s{0,32}\\{0,4}["']?)((?:(?:basic|bearer|token|digest|negotiate)\s+)?)([^\s"'\\\],}]{1,8192})/gi;
+  /((?<![\w-])(?:proxy-authorization|authorization|set-cookie|cookie|x-registry-auth|x-auth-token|x-api-key|private-token)\\{0,4}["']?\s*[:=]\s*(?:\[\s*)?\\{0,4}["']?)((?:(?:basic|bearer|token|digest|negotiate)\s+)?)([^\s"'\\\],}]{1,8192})/gi;
 
 /** `name=value`, also with an equals sign as in URLs, and `"name":"value"` as in JSON. */
 const assignment =

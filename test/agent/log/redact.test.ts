@@ -130,6 +130,7 @@ test('redact() masks credentials that it does not know, by their form', () => {
     'got Bearer abc.def-123': 'got Bearer ***',
     'Authorization: Basic Ym9iOnBhNTU=': 'Authorization: Basic ***',
     'Authorization: opensesame': 'Authorization: ***',
+    [`Authorization:${' '.repeat(70)}opensesame`]: `Authorization:${' '.repeat(70)}***`,
     '{"Authorization":["Bearer opensesame"]}': '{"Authorization":["Bearer ***"]}',
     'X-Registry-Auth: eyJ1c2VybmFtZSI6ImJvYiJ9': 'X-Registry-Auth: ***',
     'get /v2/?token=opensesame&scope=x': 'get /v2/?token=***&scope=x',
