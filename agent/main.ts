@@ -153,9 +153,9 @@ async function workForServer(
 }
 
 function kexecFrom(config: Config): KexecOptions {
-  const { kexecCommand: command, kexecKernel, kexecDevice, kexecFsType, kexecInitrd, kexecCmdline } = config;
+  const { kexecCommand: command, kexecKernel, kexecDevice, kexecFsType, kexecInitramfs, kexecCmdline } = config;
   if (kexecKernel === undefined) return { command, kernel: undefined };
-  const files = { device: kexecDevice, filesystem: kexecFsType, kernel: kexecKernel, initrds: kexecInitrd ?? [] };
+  const files = { device: kexecDevice, filesystem: kexecFsType, kernel: kexecKernel, initrds: kexecInitramfs ?? [] };
   return { command, kernel: { ...files, commandLine: kexecCmdline } };
 }
 

@@ -42,6 +42,18 @@ test('the image reads what is called used, and nothing that is called ignored; t
   }
 });
 
+test('no argument ends like one that boot loaders look for anywhere on the line', async () => {
+  const settings = await readFile(join(root, 'docs/settings.md'), 'utf8');
+  const ofAgent = [...settings.matchAll(/`([\w.]+)`/g)].map(([, name = '']) => name);
+  const names = [...ofAgent, ...(await argumentsRead()), ...rows.map(({ name }) => name)];
+  ok(names.includes('nibs_finish'));
+  // The EFI stub of the kernel: initrd=, dtb=; iPXE on BIOS: mem=, vga=.
+  deepEqual(
+    names.filter((name) => /.(?:initrd|dtb|mem|vga)$/i.test(name)),
+    [],
+  );
+});
+
 /** The names that the scripts of the boot image and the agent ask for. */
 async function argumentsRead(): Promise<ReadonlySet<string>> {
   const names = new Set<string>();

@@ -33,8 +33,8 @@ export const behaviourSettings = {
       'Kernel to start (KERNEL_PATH), a path on that device. Default: only a kernel that an action has loaded is started.',
     value: 'PATH',
   }),
-  kexecInitrd: setting(absolutePaths().optional(), {
-    name: 'kexec-initrd',
+  kexecInitramfs: setting(absolutePaths().optional(), {
+    name: 'kexec-initramfs',
     description:
       'Initramfs of that kernel (INITRD_PATH), a path on that device. May be repeated, or a list separated by commas: the kernel unpacks them in this order. Default: none.',
     value: 'PATH',

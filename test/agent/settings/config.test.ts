@@ -274,11 +274,11 @@ describe('names that other programs gave to settings', () => {
 
   test('loadConfig() reads the command line of another kernel within quotes', async () => {
     const config = await configOf({
-      kernel: `console=tty0 ${least} nibs_finish=kexec nibs_kexec_kernel=/boot/vmlinuz nibs_kexec_initrd=/a.img,/b.img nibs_kexec_cmdline="root=LABEL=ROOT console=ttyS0" quiet`,
+      kernel: `console=tty0 ${least} nibs_finish=kexec nibs_kexec_kernel=/boot/vmlinuz nibs_kexec_initramfs=/a.img,/b.img nibs_kexec_cmdline="root=LABEL=ROOT console=ttyS0" quiet`,
     });
     assert.equal(config.finish, 'kexec');
     assert.equal(config.kexecKernel, '/boot/vmlinuz');
-    assert.deepEqual(config.kexecInitrd, ['/a.img', '/b.img']);
+    assert.deepEqual(config.kexecInitramfs, ['/a.img', '/b.img']);
     assert.equal(config.kexecCmdline, 'root=LABEL=ROOT console=ttyS0');
   });
 });

@@ -45,7 +45,7 @@ const finishArguments = {
   reboot: ['nibs_finish=reboot'],
   kexec: [
     ...['nibs_finish=kexec', 'nibs_kexec_device=LABEL=EFI-SYSTEM'],
-    ...['nibs_kexec_kernel=/vmlinuz', 'nibs_kexec_initrd=/initramfs'],
+    ...['nibs_kexec_kernel=/vmlinuz', 'nibs_kexec_initramfs=/initramfs'],
     'nibs_kexec_cmdline="root=LABEL=ROOT ignition.platform.id=metal ignition.firstboot console=tty0 console=ttyS0,115200 quiet"',
   ],
 };
