@@ -1,6 +1,7 @@
 import { DiskError } from './errors.ts';
 import { backupBytes, encodeTable, fitsNewTable, maxPartitions, type Partition, type PartitionTable } from './gpt.ts';
 import { matchesPattern } from './pattern.ts';
+import { endBytes } from './target-disk.ts';
 
 /** New content of both ends of a disk. */
 export interface DiskEnds {
@@ -74,7 +75,9 @@ export class SavedPartitions {
       const why = 'its partitions leave no room for the table of 128 entries that saved partitions need';
       throw new DiskError({ what: 'install', target: 'the image', why, hint });
     }
-    const imageBytes = (image.alternateLba + 1) * image.sectorSizeBytes;
+    // The first MiB is cleared and written as a whole, also where the table says that the image
+    // ends before it.
+    const imageBytes = Math.max(endBytes, (image.alternateLba + 1) * image.sectorSizeBytes);
     for (const partition of this.partitions) {
       if (partition.offsetBytes < imageBytes) {
         throw this.#refuse(

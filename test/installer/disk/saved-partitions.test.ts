@@ -176,10 +176,13 @@ for (const [name, sgdisk, why] of [
     await using loop = await createLoopDevice({ sizeBytes: imageBytes + 32 * mebibyte });
     await execa('sgdisk', [...sgdisk, loop.path]);
     const { stdout: before } = await execa('sha256sum', [loop.backingPath]);
-    const ran = await runInstaller(directory, ['-d', loop.path, '-f', image, '--save-partlabel', 'data,OEM']);
-    assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /^Error: cannot save partition 1 \((data|OEM)\) of \/dev\/loop\d+: /m);
-    assert.match(ran.stderr, why);
+    for (const dryRun of [['-y'], []]) {
+      const args = [...dryRun, '-d', loop.path, '-f', image, '--save-partlabel', 'data,OEM'];
+      const ran = await runInstaller(directory, args);
+      assert.equal(ran.exitCode, 1);
+      assert.match(ran.stderr, /^Error: cannot save partition 1 \((data|OEM)\) of \/dev\/loop\d+: /m);
+      assert.match(ran.stderr, why);
+    }
     assert.equal((await execa('sha256sum', [loop.backingPath])).stdout, before);
   });
 }
@@ -319,6 +322,22 @@ test('a partition that would have to move beyond the last number is refused', ()
   const far = { ...tableOf(1), alternateLba: 100 };
   const image = { ...far, partitions: far.partitions.map((one) => ({ ...one, label: 'USR-A', uniqueGuid: 'x' })) };
   assert.throws(() => kept.requireRoomBeside(image), /the image has its number, and there is none left up to 128/);
+});
+
+test('a partition that begins in the first MiB is refused, wherever the table of the image says that the image ends', () => {
+  const all = { labels: ['*'], numbers: [] };
+  const tableAt = (label: string, offsetBytes: number): PartitionTable => {
+    const [firstLba, lastLba] = [sectorsOf(offsetBytes), sectorsOf(offsetBytes) + 7];
+    const place = { firstLba, lastLba, offsetBytes, sizeBytes: 4096, label, uniqueGuid: label };
+    return { ...tableOf(1), partitions: tableOf(1).partitions.map((one) => ({ ...one, ...place })) };
+  };
+  const image = { ...tableAt('ROOT', 64 * 512), alternateLba: 255 };
+  const saving = (offsetBytes: number) => new SavedPartitions(tableAt('data', offsetBytes), all, ofDisk);
+  assert.throws(
+    () => saving(mebibyte - 4096).requireRoomBeside(image),
+    /it starts at byte 1044480, but the image occupies the first 1048576 bytes/,
+  );
+  saving(mebibyte).requireRoomBeside(image);
 });
 
 test('flatcar-install says which saved partition gets another number, before it writes', async () => {
