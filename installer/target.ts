@@ -94,7 +94,7 @@ async function hasMedium(path: string): Promise<boolean> {
  * @returns the members to erase
  */
 export function warnOfMembers(
-  disk: Pick<Disk, 'path' | 'members'>,
+  disk: Pick<Disk, 'path' | 'members' | 'unreadable'>,
   saved: SavedPartitions | undefined,
   wipeMembers: Target['wipeMembers'],
   report: Report,
@@ -103,6 +103,11 @@ export function warnOfMembers(
     saved?.partitions.some((partition) => partition.offsetBytes === offsetBytes) === true;
   const lost = disk.members.filter((member) => !isSaved(member));
   const isErased = ({ isForeign }: Member) => wipeMembers === 'foreign' || (wipeMembers === 'own' && !isForeign);
+  if (disk.unreadable !== undefined) {
+    report.warn(
+      `${disk.path}: it cannot be read (${disk.unreadable}), so it is not known whether it belongs to an array or a pool`,
+    );
+  }
   for (const member of lost) {
     const fate = isErased(member)
       ? 'is erased'

@@ -30,6 +30,11 @@ export interface Disk {
   readonly isExternal: boolean;
   /** False: this process may not open it. */
   readonly mayOpen: boolean;
+  /**
+   * Why its contents cannot be read. Then it is not known what it belongs to. Undefined if they
+   * can, or were not looked at.
+   */
+  readonly unreadable?: string | undefined;
   /** Undefined if the system does not say. */
   readonly rotational: boolean | undefined;
   /** sata, nvme, usb, virtio, … */

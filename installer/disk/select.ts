@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { printable } from '../../text/printable.ts';
 import { wrapText } from '../../text/wrap.ts';
 import { type BlockDevice, formatNumber, readExtent, readLinks, readProperties } from './block-devices.ts';
@@ -235,6 +236,9 @@ function verdictOn(disk: Disk, all: readonly Disk[], options: SelectionOptions):
   if (unsuitable !== undefined) return { verdict: 'unsuitable', reason: unsuitable };
   const use = disk.uses[0] ?? useOfOtherPath(disk, all);
   if (use !== undefined) return { verdict: 'in use', reason: describeUse(use, disk) };
+  // One bad sector may hide the only signature of a pool.
+  if (disk.unreadable !== undefined)
+    return { verdict: 'unsuitable', reason: `it cannot be read: ${disk.unreadable} (select it with -d)` };
   const membership = membershipOf(disk, options.wipeMembers);
   if (membership !== undefined) return { verdict: 'member', reason: membership };
   if (disk.sizeBytes <= minBytes) {
@@ -330,7 +334,11 @@ function isSameStorage(
   return one.sizeBytes === other.sizeBytes && !hasOtherSerial;
 }
 
-async function usesOfOtherPaths(disk: Disk, usage: UsageState): Promise<DiskUse[]> {
+/** The uses of other disks that are paths to the same storage. */
+export async function usesOfOtherPaths(
+  disk: Pick<Disk, 'wwn' | 'serial' | 'sizeBytes' | 'major' | 'minor'>,
+  usage: UsageState,
+): Promise<DiskUse[]> {
   if (disk.wwn === undefined) return [];
   const found: DiskUse[] = [];
   for (const device of usage.devices.values()) {
@@ -372,13 +380,25 @@ async function complete(
   const opened = { ...disk, uses, mayOpen: claim !== 'denied' };
   // Not of drives that would have to load a medium.
   if (disk.sizeBytes === 0 || disk.type === 'rom' || !opened.mayOpen) return opened;
-  const members = await findMembers(disk, regions, signal).catch(() => []);
-  signal?.throwIfAborted();
+  const { members, unreadable } = await readMembers(disk, regions, signal);
   // Not for devices that are only selected explicitly.
-  if (disk.type !== 'disk' || disk.removable) return { ...opened, members };
+  if (disk.type !== 'disk' || disk.removable) return { ...opened, members, unreadable };
   const signature = disk.signature ?? (await readSignature(disk.path, signal).catch(() => undefined));
   signal?.throwIfAborted();
-  return { ...opened, signature, members: withArray(disk, members, signature) };
+  return { ...opened, signature, members: withArray(disk, members, signature), unreadable };
+}
+
+async function readMembers(
+  disk: Disk,
+  regions: readonly Region[],
+  signal: AbortSignal | undefined,
+): Promise<Pick<Disk, 'members' | 'unreadable'>> {
+  try {
+    return { members: await findMembers(disk, regions, signal), unreadable: undefined };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { members: [], unreadable: reasonOf(error) };
+  }
 }
 
 /** libblkid and multipath know further kinds. */

@@ -62,6 +62,8 @@ export class TargetDisk implements AsyncDisposable {
   readonly sectorSizeBytes: number;
   /** What it and its partitions belonged to when it was claimed. */
   readonly members: readonly Member[];
+  /** Why its contents could not be read then. */
+  readonly unreadable: string | undefined;
   #state: DiskState = { kind: 'claimed' };
   #saved: SavedPartitions | undefined;
   #erased: readonly Member[] = [];
@@ -89,6 +91,7 @@ export class TargetDisk implements AsyncDisposable {
     this.sizeBytes = disk.sizeBytes;
     this.sectorSizeBytes = disk.sectorSizeBytes;
     this.members = disk.members;
+    this.unreadable = disk.unreadable;
     this.#claimed = claimed;
     this.#mapped = isMapped(disk);
     this.#hadMaps = this.#mapped && disk.partitions.length > 0;

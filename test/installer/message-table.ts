@@ -299,6 +299,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'it matches --never …': '--list-disks',
     'it does not match --match': '--list-disks',
     'this process may not open it': '--list-disks: in a container that has no right to it',
+    'it cannot be read: … (select it with -d)': '--list-disks: a bad sector, or a container without the device node',
     'it is attached by USB': '--list-disks',
     'it is an SD card': '--list-disks',
     'it is attached by FireWire': '--list-disks',
@@ -619,6 +620,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'replace it with a file of certificates in PEM format, or remove it': 'hint: authorities that cannot be used',
   },
   'target.ts': {
+    '…: it cannot be read (…), so it is not known whether it belongs to an array or a pool':
+      'warning: -d with a disk that has a bad sector',
     '…: …, and …': 'warning: -d or --wipe-members with a member of an array',
     'is overwritten as far as the image reaches (… erases it)': 'what becomes of it',
     'partitions of …': 'target: --save-partlabel',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -68,6 +68,20 @@ test('flatcar-install -d warns of the pool that it overwrites', async () => {
     ran.stderr,
     new RegExp(
       `^Warning: ${loop.path}: it has a signature of bcache \\(bcache\\), and is overwritten as far as the image reaches \\(--wipe-members erases it\\)$`,
+      'm',
+    ),
+  );
+});
+
+test('flatcar-install -d warns of a disk that cannot be read: it may belong to a pool', async () => {
+  await using loop = await createLoopDevice({ sizeBytes: 64 * mebibyte });
+  await truncate(loop.backingPath, 32 * mebibyte);
+  const ran = await runInstaller(tmpdir(), ['-y', '-d', loop.path]);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.match(
+    ran.stderr,
+    new RegExp(
+      `^Warning: ${loop.path}: it cannot be read \\(.+\\), so it is not known whether it belongs to an array`,
       'm',
     ),
   );

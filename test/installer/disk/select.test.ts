@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, truncate } from 'node:fs/promises';
 import { test } from 'node:test';
+import { execa } from 'execa';
 import { systemClock } from '../../../clock/system.ts';
 import { type Hint, parseHint } from '../../../installer/disk/hints.ts';
 import { readClaim } from '../../../installer/disk/in-use.ts';
@@ -250,6 +251,8 @@ const vmfs = {
   ...{ offsetBytes: 0, sizeBytes: 2e9 },
 };
 
+const held = { kind: 'held', device: '/dev/sda', by: '/dev/md0 (raid1)' } as const;
+
 test('chooseSmallest() takes members of arrays and pools only with --wipe-members, and says so', () => {
   const only = [{ path: '/dev/sda' }];
   const ofLvm = { '/dev/sda': { members: [lvm] } };
@@ -269,6 +272,18 @@ test('chooseSmallest() takes members of arrays and pools only with --wipe-member
   );
   assert.equal(choose(only, { wipeMembers: 'foreign' }, ofBoth).chosen?.path, '/dev/sda');
   assert.doesNotMatch(new NoDiskError([]).hint ?? '', /members/);
+});
+
+test('chooseSmallest() passes over a disk that cannot be read, whatever may be wiped', () => {
+  const devices = [{ path: '/dev/sda' }, { path: '/dev/sdb', size: 30 * gigabyte }];
+  const failing = { '/dev/sda': { unreadable: 'i/o error' } };
+  for (const options of [{}, { wipeMembers: 'own' }, { wipeMembers: 'foreign' }] as const) {
+    const selection = choose(devices, options, failing);
+    assert.equal(selection.chosen?.path, '/dev/sdb');
+    assert.equal(reasonFor(selection, '/dev/sda'), 'it cannot be read: i/o error (select it with -d)');
+  }
+  const used = choose(devices, {}, { '/dev/sda': { unreadable: 'i/o error', uses: [held] } });
+  assert.equal(reasonFor(used, '/dev/sda'), 'it is held by /dev/md0 (raid1)');
 });
 
 test('chooseSmallest() takes the smallest of those that match, by the first hint that fits', () => {
@@ -357,6 +372,17 @@ test('listDisks() never offers the disk that the system runs from', async () => 
     ({ path, partitions }) => path === source || partitions.includes(source),
   );
   assert.notEqual(disk?.uses.length, 0);
+});
+
+test('inspectDevice() tells a disk that cannot be read from one that belongs to nothing', async () => {
+  await using loop = await createLoopDevice({ sizeBytes: 32 * 1024 * 1024 });
+  assert.equal((await inspectDevice(loop.path, systemClock))?.unreadable, undefined);
+  // A loop device fails to read what its file does not have any more.
+  await truncate(loop.backingPath, 16 * 1024 * 1024);
+  await execa('blockdev', ['--flushbufs', loop.path]);
+  const found = await inspectDevice(loop.path, systemClock);
+  assert.deepEqual(found?.members, []);
+  assert.match(found?.unreadable ?? '', /i\/o error|EIO/i);
 });
 
 test('inspectDevice() names the mount point of a mounted device, and readClaim() knows without seeing it', async () => {

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { execa } from 'execa';
 import { deviceNumber, readBlockDevices, readProperties } from '../../../installer/disk/block-devices.ts';
 import { checkDisk, openDisk } from '../../../installer/disk/device.ts';
+import { usesOfOtherPaths } from '../../../installer/disk/select.ts';
 import { findUses, readUsage } from '../../../installer/disk/uses.ts';
 import { createLoopDevice } from '../../sandbox/loop-device.ts';
 import { mountScratch } from '../../sandbox/scratch-mount.ts';
@@ -165,6 +166,25 @@ test('a btrfs of which no mount is seen holds its devices', async () => {
   await using kernel = await fakeKernel(machine, { ...inClass, ...namespaces });
   const uses = findUses(await readUsage(kernel.roots), '8:0');
   assert.ok(uses.some(({ device, by }) => device === '/dev/sda5' && by === 'the btrfs file system 6f5e'));
+});
+
+test('a disk that is named is in use if another path to the same storage is', async () => {
+  const other = 'sys/devices/pci0000:00/0000:00:1f.2/ata1/host1/target1:0:0/1:0:0:0/block/sdb';
+  const files = {
+    [`${other}/dev`]: '8:16\n',
+    [`${other}/size`]: '41943040\n',
+    [`${other}/device/wwid`]: 'naa.5002538f\n',
+  };
+  const links = { ...inClass, ...namespaces, 'sys/class/block/sdb': `../../../${other}` };
+  await using kernel = await fakeKernel({ ...machine, ...files }, links);
+  const usage = await readUsage(kernel.roots);
+  // As lsblk says it.
+  const named = { wwn: '0x5002538F', serial: 'S1', sizeBytes: 41943040 * 512, major: 8, minor: 16 };
+  const uses = await usesOfOtherPaths(named, usage);
+  assert.ok(uses.some(({ by }) => by === '/srv/a b'));
+  assert.deepEqual(await usesOfOtherPaths({ ...named, sizeBytes: 512 }, usage), [], 'the number is not its alone');
+  assert.deepEqual(await usesOfOtherPaths({ ...named, wwn: undefined }, usage), []);
+  assert.deepEqual(await usesOfOtherPaths({ ...named, minor: 0 }, usage), [], 'its own uses are no others');
 });
 
 test('the partitions that kpartx makes of a multipath device are its partitions, and those of a plain disk hold it', async () => {
