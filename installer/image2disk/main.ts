@@ -9,6 +9,7 @@ import { listenForInterrupts } from '../interrupts.ts';
 import type { Output, Report } from '../progress.ts';
 import { readSite, type SiteDefaults } from '../site.ts';
 import { type ActionLog, createActionLog, formatSize } from './log.ts';
+import { writeWithRetries } from './retries.ts';
 import { readFlag, readSettings, type Settings } from './settings.ts';
 import { variables } from './variables.ts';
 import { writeToDisk } from './write-image.ts';
@@ -55,7 +56,10 @@ export async function main(
     if (argument !== undefined) refuseArgument(argument);
     const site = await readSite(system.root);
     const settings = readSettings(environment, (message) => log.warn(message), site.waitSeconds);
-    await writeWithRetries(settings, { site, environment, log, clock: system.clock, signal: interruption.signal });
+    const { clock } = system;
+    const { signal } = interruption;
+    const write = (current: Settings) => writeOnce(current, { site, environment, log, clock, signal });
+    await writeWithRetries(settings, write, { log, explain, clock, signal });
   } catch (error) {
     log.error('error writing image to disk', { err: explain(error), image, disk });
     return 1;
@@ -79,26 +83,6 @@ interface Surroundings {
   readonly log: ActionLog;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-}
-
-/** Pauses between attempts, as of the original's back-off: 0.5 s, half as much again each time. */
-const firstPauseSeconds = 0.5;
-const maxPauseSeconds = 60;
-
-async function writeWithRetries(settings: Settings, surroundings: Surroundings): Promise<void> {
-  const { log, clock, signal } = surroundings;
-  const start = clock.monotonicSeconds();
-  for (let pause = firstPauseSeconds; ; pause = Math.min(maxPauseSeconds, pause * 1.5)) {
-    try {
-      await writeOnce(settings, surroundings);
-      return;
-    } catch (error) {
-      const elapsed = clock.monotonicSeconds() - start;
-      if (signal.aborted || elapsed + pause > settings.retryMinutes * 60) throw error;
-      log.error('retrying image2disk', { err: explain(error), duration: `${pause.toFixed(3)}s` });
-      await clock.wait(pause, signal);
-    }
-  }
 }
 
 async function writeOnce(settings: Settings, { site, environment, log, clock, signal }: Surroundings): Promise<void> {

@@ -475,6 +475,7 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'what is compressed in it is compressed again, with …': 'an image that was compressed twice',
     'COMPRESSED is false, but the image is a qcow2 image: the disk in it is written': 'COMPRESSED',
   },
+  'image2disk/retries.ts': { 'it was interrupted': 'an interrupt after an attempt that has changed the disk' },
   'image2disk/main.ts': {
     'IMAGE2DISK - Cloud image streamer': "the original's first line",
     '… (internal error)': 'an exception that nothing caught, with its stack',
