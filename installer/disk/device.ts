@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { constants, type FileHandle, open, realpath, stat } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
@@ -52,8 +51,8 @@ export async function openDisk(path: string, options: OpenOptions = {}): Promise
 }
 
 async function openFile(disk: Disk, { clock = systemClock }: OpenOptions): Promise<TargetDisk> {
-  const isNew = !existsSync(disk.path);
-  return new TargetDisk(disk, await openImageFile(disk), clock, isNew);
+  const { file, isNew } = await openImageFile(disk);
+  return new TargetDisk(disk, file, clock, isNew);
 }
 
 /**

@@ -1,4 +1,5 @@
-import { constants, type FileHandle, open, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { constants, type FileHandle, open, readdir, readFile, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../errors/reason.ts';
 import { DiskError } from './errors.ts';
@@ -73,13 +74,20 @@ export async function describeImageFile(path: string, sizeBytes?: number): Promi
 /**
  * Opens a file as {@link describeImageFile} has described it. One that is smaller, or was not
  * there, gets the size; what is new reads as zeroes and takes no space.
- * @throws {DiskError} it cannot be made or written
+ * @throws {DiskError} it cannot be made or written; one that was not there is not there then
  */
-export async function openImageFile({ path, sizeBytes }: Disk): Promise<FileHandle> {
+export async function openImageFile({ path, sizeBytes }: Disk): Promise<{ file: FileHandle; isNew: boolean }> {
+  const isNew = !existsSync(path);
   try {
     const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
-    if ((await file.stat()).size < sizeBytes) await file.truncate(sizeBytes);
-    return file;
+    try {
+      if ((await file.stat()).size < sizeBytes) await file.truncate(sizeBytes);
+      return { file, isNew };
+    } catch (cause) {
+      await file.close();
+      if (isNew) await rm(path);
+      throw cause;
+    }
   } catch (cause) {
     const hint = 'give a file that can be written to with -d';
     throw new DiskError({ what: 'install to', target: path, why: reasonOf(cause), hint, cause });

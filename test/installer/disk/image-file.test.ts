@@ -163,6 +163,16 @@ for (const [what, args, message] of [
   });
 }
 
+test('no file is left where none of this size can be made', async () => {
+  const path = join(directory, 'large.img');
+  const program = [process.execPath, join(import.meta.dirname, '../../../executable/main.ts'), 'flatcar-install'];
+  const args = ['--fsize=1048576', ...program, '-f', image, '-d', path, '--size', '512MiB'];
+  const { exitCode, stderr } = await execa('prlimit', args, { reject: false });
+  equal(exitCode, 1);
+  match(stderr, /cannot install to .*large\.img: .*file too large.* \(give a file that can be written to with -d\)/i);
+  equal(await stat(path).catch(() => 'none'), 'none');
+});
+
 test('the image itself, a file that is attached to a loop device, and --size with a disk are refused', async () => {
   const before = await sha256(image);
   const same = await execa(executable, ['-f', image, '-d', image], { reject: false });
