@@ -11,7 +11,7 @@ test('the layer of a test follows from what it loads', async () => {
     'journal.test.ts': 'integration', // starts processes that are killed
     'workflow-data.test.ts': 'integration', // gives a file to another user
     'cross-build.test.ts': 'integration', // reads the executable
-    'restart.test.ts': 'integration', // starts engines, through test/sandbox/
+    'log-drivers.test.ts': 'integration', // starts engines, through test/sandbox/
     'boot.test.ts': 'machine',
   };
   const files = (await findTestFiles()).map(({ path, layer }) => [basename(path), layer] as const);

@@ -26,6 +26,10 @@ test('readDefaults() is stable, current and the board of the processor where the
   assert.deepEqual(await defaultsOf({}, 'arm64'), { ...nothing, board: 'arm64-usr' });
 });
 
+test('readDefaults() does not do without a file that is there and cannot be read', async () => {
+  await assert.rejects(defaultsOf({ 'etc/os-release/file': '' }), /cannot read .*\/etc\/os-release: EISDIR/);
+});
+
 test('readDefaults() takes version and channel from a running Flatcar only', async () => {
   const update = { 'usr/share/flatcar/update.conf': 'GROUP=alpha\n' };
   assert.deepEqual(await defaultsOf({ ...flatcar, ...update }), {

@@ -210,6 +210,14 @@ test('parseOptions() says what is wrong with a command line', () => {
   messages([['--tries', '0'], /Give a number greater than zero/]);
   messages([['--min-size', '20G'], /'20G' is invalid\. Give a size such as 20GB or 16GiB/]);
   messages([['--key-fingerprint', 'E25D9AED0593B34A'], /Give all 40 hexadecimal digits/]);
+  for (const range of ['0', '8-5', '-', '1,,2', 'data'])
+    messages([['--save-partindex', range], /Give numbers and ranges separated by commas, such as 5,8-10/]);
+  messages([['--match', 'colour=red'], /'colour' is none of model, vendor/]);
+  messages([['--wipe-members=all'], /Give nothing, or foreign/]);
+  messages([['--wait', 'soon'], /Give a number of seconds/]);
+  for (const size of ['1000', '4GiB']) messages([['--zstd-window', size], /Give a size from 1KiB to 2GiB/]);
+  for (const oldest of ['yesterday', '2025-13-01', '4230'])
+    messages([['--not-older-than', oldest], /Give a version such as 4230\.2\.1 or a date such as 2025-10-01/]);
 });
 
 test('parseOptions() shows help wherever -h stands, with the defaults of this machine', () => {

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { copyFile, mkdtempDisposable, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { execa } from 'execa';
+import { main } from '../../installer/main.ts';
 import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { type Mirror, startMirror } from '../sandbox/mirror.ts';
 import { makeSignedRelease, type SignedRelease } from '../sandbox/signed-release.ts';
@@ -115,6 +117,27 @@ test('flatcar-install -D --image-url saves the image under its name, and the que
   const wrong = await runInstaller(directory.path, [...args.slice(0, 3), '--sha512', 'ab'.repeat(64)]);
   assert.equal(wrong.exitCode, 1);
   assert.deepEqual(await readdir(directory.path), ['own.img'], 'nothing else is left');
+});
+
+test('flatcar-install -D does not give its name to a file that was put in the place of the download', async () => {
+  await using server = await startServer();
+  await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-own-'));
+  const lines: string[] = [];
+  const write = (text: string) => {
+    lines.push(text);
+    if (!text.startsWith('Good hash')) return;
+    const [partial = ''] = readdirSync(directory.path);
+    rmSync(join(directory.path, partial));
+    writeFileSync(join(directory.path, partial), 'not verified');
+  };
+  const exitCode = await main(
+    ['-D', '--image-url', server.url, '--sha256', sha256],
+    {},
+    { root: '/no-such-root', workingDirectory: directory.path, stdout: { write }, stderr: { write } },
+  );
+  assert.equal(exitCode, 1);
+  assert.match(lines.at(-1) ?? '', /cannot save .*own\.img: another file was put in the place of the download/);
+  assert.deepEqual(await readdir(directory.path), []);
 });
 
 test('flatcar-install -y --image-url uses no network, and shows the URL', async () => {

@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test';
 import { main } from '../../installer/main.ts';
 import { parseOptions } from '../../installer/options.ts';
 import { makePlan, settingsOf } from '../../installer/plan.ts';
-import { noSite, parseMirrors, readSite, type SiteDefaults } from '../../installer/site.ts';
+import { noSite, parseMirrors, readSite, type SiteDefaults, siteFiles } from '../../installer/site.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../sandbox/certificates.ts';
 import { type Mirror, startMirror } from '../sandbox/mirror.ts';
 import {
@@ -70,6 +70,12 @@ async function download(root: string, ...args: string[]) {
 
 test('readSite() finds nothing on a system without site defaults', async () => {
   assert.deepEqual(await readSite(join(directory, 'no-such-root')), noSite);
+});
+
+test('readSite() does not do without a key that is there and cannot be read', async () => {
+  const root = await mkdtemp(join(directory, 'root-'));
+  await mkdir(join(root, siteFiles.key), { recursive: true });
+  await assert.rejects(readSite(root), /cannot read .*signing-key\.asc: EISDIR/);
 });
 
 test('readSite() reads mirrors, one a line, and the authorities one by one', async () => {

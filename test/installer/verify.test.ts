@@ -151,6 +151,23 @@ test('createVerifier() refuses SHA-1, unlike gpg', async () => {
   assert.match(verdict.says, /its hash algorithm is too weak/);
 });
 
+test('createVerifier() refuses a signature from the future, one of another kind, and a file without one', async () => {
+  const primary = await gpg.createPrimary('kinds');
+  const subkey = await gpg.addSubkey(primary);
+  const keys = [keySource(await gpg.exportKeys(primary))];
+  const future = await gpg.sign(image, [subkey], { at: '20990101T000000' });
+  await assert.rejects(
+    verify(future, keys),
+    /it was made at 2099-01-01T00:00:00\.000Z, but the clock of this machine says .*Z \(set the clock\)/,
+  );
+  // A packet with a length of one octet; then version and type (RFC 4880, 5.2.3).
+  const signature = await gpg.sign(image, [subkey]);
+  assert.deepEqual([...signature.subarray(2, 4)], [4, 0]);
+  const changed = (at: number, byte: number) => Buffer.from(signature).fill(byte, at, at + 1);
+  await assert.rejects(verify(changed(3, 2), keys), /it is not a version 4 signature of a binary file/);
+  await assert.rejects(verify(changed(2, 3), keys), /cannot trust the signature .*: there is no signature in it/);
+});
+
 test('createVerifier() is content with one good signature among several', async () => {
   const [trusted, other] = [await gpg.createPrimary('several-a'), await gpg.createPrimary('several-b')];
   const subkey = await gpg.addSubkey(trusted);

@@ -34,10 +34,6 @@ export class Pool implements AsyncDisposable {
     });
   }
 
-  get size(): number {
-    return this.#members.length;
-  }
-
   get hasRoom(): boolean {
     return this.#members.some((member) => member.jobs < jobsPerWorker);
   }

@@ -106,6 +106,24 @@ for (const [name, offset] of [
   });
 }
 
+test('commit() compares what it writes, and removes the table from a disk that lost a byte of it', async () => {
+  await using loop = await createLoopDevice({ sizeBytes: imageBytes + 20 * mebibyte });
+  await using disk = await openDisk(loop.path);
+  const written = await writeImage(new ImageExtents(image, { pieceBytes: mebibyte }), disk, { readBack: true });
+  const readBack = disk.readBack.bind(disk);
+  disk.readBack = async (offset, length) => {
+    if (offset === 0) await corrupt(loop, 700);
+    return await readBack(offset, length);
+  };
+  await assert.rejects(
+    written.commit(),
+    new RegExp(
+      `cannot install to ${loop.path}: cannot read back ${loop.path}: data read back differs .* after byte 0 .*; the disk was left without a partition table`,
+    ),
+  );
+  assert.ok((await readBack(0, mebibyte)).every((byte) => byte === 0));
+});
+
 test('writeImage() remembers nothing where reading back was not asked for', async () => {
   await using loop = await createLoopDevice({ sizeBytes: imageBytes });
   await using disk = await openDisk(loop.path);

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
-import { truncate } from 'node:fs/promises';
+import { open, truncate } from 'node:fs/promises';
 import { test } from 'node:test';
 import { execa } from 'execa';
+import { systemClock } from '../../../clock/system.ts';
 import { openDisk } from '../../../installer/disk/device.ts';
 import { IncompleteWriteError } from '../../../installer/disk/errors.ts';
 import type { PartitionTable } from '../../../installer/disk/gpt.ts';
+import { describeImageFile } from '../../../installer/disk/image-file.ts';
 import { windowBytes } from '../../../installer/disk/read-back.ts';
+import { TargetDisk } from '../../../installer/disk/target-disk.ts';
 import { createLoopDevice } from '../../sandbox/loop-device.ts';
 
 const sizeBytes = 16 * 1024 * 1024;
@@ -63,11 +66,25 @@ for (const state of ['invalidated', 'written', 'committing'] as const) {
   });
 }
 
+test('a disk whose table cannot be removed is not called one without a table', async () => {
+  // Every write to it fails.
+  const path = '/dev/full';
+  const full = { ...(await describeImageFile('/nibs-none', sizeBytes)), path, type: 'disk' };
+  await using disk = new TargetDisk(full, await open(path, 'r+'), systemClock);
+  await assert.rejects(disk.invalidate(), /cannot write to \/dev\/full: .*no space left.* \(at byte 0 of 16777216\)/i);
+  const error = await disk.abandon(failure, undefined);
+  assert.ok(error instanceof IncompleteWriteError && !error.tableRemoved);
+  assert.match(error.message, /; the partition table could not be removed either; do not boot from this disk/);
+});
+
 test('as much as a window is read back at once, and no more', async () => {
   await using loop = await createLoopDevice({ sizeBytes });
   await using disk = await openDisk(loop.path);
   assert.equal((await disk.readBack(0, windowBytes)).length, windowBytes);
   await assert.rejects(disk.readBack(0, windowBytes + 4096), RangeError);
+  await disk.write(Buffer.alloc(512, 0x77), 512);
+  await disk.sync();
+  assert.ok(Buffer.alloc(512, 0x77).equals(await disk.readBack(512, 512)), 'less than a page: through the cache');
 });
 
 test('a disk that became smaller is not read back as what was read before', async () => {

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { createDownloadClient, type DownloadOptions } from '../../../installer/fetch/client.ts';
-import { FileChangedError } from '../../../installer/fetch/errors.ts';
+import {
+  FileChangedError,
+  isNotFoundAnywhere,
+  NoMirrorLeftError,
+  NotFoundError,
+  TruncatedError,
+} from '../../../installer/fetch/errors.ts';
 import { fetchImage, fetchSmallFile } from '../../../installer/fetch/fetch.ts';
 import { type Mirror, startMirror } from '../../sandbox/mirror.ts';
 import { VirtualClock } from '../../sandbox/virtual-clock.ts';
@@ -154,6 +160,15 @@ test('fetchImage() says for each mirror why it could not be used', async () => {
         `${closed}: connect ECONNREFUSED 127.0.0.1:1 \\(tried 2 times\\) \\(check the version, channel, board and each base URL\\)$`,
     ),
   );
+});
+
+test('isNotFoundAnywhere() is false as long as one mirror has not said that it does not have the file', () => {
+  const [notFound, truncated] = [new NotFoundError('404'), new TruncatedError('the connection ended')];
+  const failure = (error: Error) => ({ url: closed, error });
+  assert.ok(isNotFoundAnywhere(notFound));
+  assert.ok(isNotFoundAnywhere(new NoMirrorLeftError([failure(notFound), failure(notFound)])));
+  assert.ok(!isNotFoundAnywhere(new NoMirrorLeftError([failure(notFound), failure(truncated)])));
+  assert.ok(!isNotFoundAnywhere(truncated));
 });
 
 test('fetchSmallFile() takes a file from the first mirror that has it whole', async () => {
