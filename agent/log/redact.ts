@@ -154,16 +154,21 @@ export function createRedactor(): Redactor {
       const secrets = current();
       const earlier = shortTexts.get(text);
       if (earlier !== undefined) return earlier;
-      const masked = maskCredentials(maskKnown(text, new SecretScanner(secrets), minCutBytes));
+      const masked = maskCredentials(maskKnown(text, [new SecretScanner(secrets)], false));
       if (text.length <= maxShortText && shortTexts.size < maxShortTexts) shortTexts.set(text, masked);
       return masked;
     },
     redactParts() {
-      let [scanner, scannedWith] = [new SecretScanner(current()), current()];
+      let scannedWith = current();
+      let scanners = [new SecretScanner(scannedWith)];
       return (part, continues) => {
-        // What was learned meanwhile is found in this part.
-        if (scannedWith !== current()) [scanner, scannedWith] = [new SecretScanner(current()), current()];
-        return maskCredentials(maskKnown(part, scanner, continues ? minPartBytes : minCutBytes));
+        if (scannedWith !== current()) {
+          // What was learned meanwhile is found in this part, and the rest of a secret that began
+          // in an earlier one.
+          scannedWith = current();
+          scanners = [new SecretScanner(scannedWith), ...scanners.slice(0, 1)];
+        }
+        return maskCredentials(maskKnown(part, scanners, continues));
       };
     },
   };
@@ -217,12 +222,14 @@ function* secretsInEnvironment(environment: readonly string[]): Generator<void, 
   return secrets;
 }
 
-/** @param minPending length from which on the beginning of a secret is masked at the end */
-function maskKnown(text: string, scanner: SecretScanner, minPending: number): string {
+/** @param continues another part of the text follows */
+function maskKnown(text: string, scanners: readonly SecretScanner[], continues: boolean): string {
   const bytes = Buffer.from(text);
-  const ranges = scanner.scan(bytes);
-  const pending = scanner.pendingBytes();
-  if (pending >= minPending) ranges.push({ begin: Math.max(0, bytes.length - pending), end: bytes.length });
+  const ranges = scanners.flatMap((scanner) => scanner.scan(bytes, continues));
+  for (const scanner of scanners) {
+    const begin = scanner.pendingFrom(continues ? minPartBytes : minCutBytes);
+    if (begin !== undefined) ranges.push({ begin, end: bytes.length });
+  }
   return ranges.length === 0 ? text : withoutRanges(bytes, ranges);
 }
 

@@ -20,35 +20,83 @@ const carriageReturn = 0x0d;
  * digits, and each of these within text that is escaped for JSON, JavaScript or a URL.
  */
 export class SecretScanner {
-  readonly #automaton: SecretAutomaton;
-  readonly #layers: Layer[] = [];
+  readonly #layers: [Layer, ...Layer[]];
+  /** By layer: the beginning of an escape at the end of the last part. */
+  readonly #cut: (Uint8Array | undefined)[] = [];
+  /** Of the beginnings of secrets at the end of the last part. */
+  #pending: { readonly begin: number; readonly bytes: number }[] = [];
 
   constructor(automaton: SecretAutomaton) {
-    this.#automaton = automaton;
+    this.#layers = [new Layer(automaton)];
   }
 
-  /** The ranges in the next part of the text, in no order. */
-  scan(part: Uint8Array): Range[] {
+  /**
+   * The ranges in the next part of the text, in no order.
+   * @param continues another part follows. Default: false
+   */
+  scan(part: Uint8Array, continues = false): Range[] {
     const ranges: Range[] = [];
-    let layer: { bytes: Uint8Array; begins?: Int32Array; ends?: Int32Array } | undefined = { bytes: part };
-    for (let depth = 0; depth <= maxEscapes && layer !== undefined; depth++) {
-      const { bytes, begins, ends }: typeof layer = layer;
-      this.#layers[depth] ??= new Layer(this.#automaton);
-      this.#layers[depth]?.scan(bytes, (first, last) => {
+    this.#pending = [];
+    let text: Text | undefined = { bytes: part };
+    for (let depth = 0; text !== undefined; depth++) {
+      const layer = this.#layers[depth];
+      if (layer === undefined) break;
+      const { bytes, begins, ends }: Text = text;
+      // Before this layer takes its part: up to here nothing was escaped.
+      text = depth < maxEscapes ? this.#unescaped(depth, text, continues) : undefined;
+      if (text !== undefined) this.#layers[depth + 1] ??= layer.copy();
+      layer.scan(bytes, (first, last) => {
         const begin = Math.max(first, 0);
-        ranges.push({ begin: begins?.[begin] ?? begin, end: ends?.[last] ?? last + 1 });
+        const end = ends?.[last] ?? last + 1;
+        // Not one that ends in an earlier part, where it was found before it was unescaped.
+        if (end > 0) ranges.push({ begin: begins?.[begin] ?? begin, end });
       });
-      layer = unescapeText(bytes, begins, ends);
+      const pendingBytes = layer.pendingBytes();
+      const begin = Math.max(bytes.length - pendingBytes, 0);
+      if (pendingBytes > 0) this.#pending.push({ begin: begins?.[begin] ?? begin, bytes: pendingBytes });
     }
     return ranges;
   }
 
   /**
-   * Length of the longest beginning of a secret, plain or encoded, that the text so far ends with.
+   * Where the longest beginning of a secret, plain or encoded, begins that the text so far ends
+   * with.
+   * @param minBytes shorter ones are none
+   * @returns place in the last part; `undefined`: there is none
    */
-  pendingBytes(): number {
-    return this.#layers[0]?.pendingBytes() ?? 0;
+  pendingFrom(minBytes: number): number | undefined {
+    const begins = this.#pending.filter(({ bytes }) => bytes >= minBytes).map(({ begin }) => begin);
+    return begins.length === 0 ? undefined : Math.min(...begins);
   }
+
+  /**
+   * What the next layer takes of a part. A layer that an earlier part had takes each later one.
+   */
+  #unescaped(depth: number, { bytes, begins, ends }: Text, continues: boolean): Text | undefined {
+    const cut = this.#cut[depth];
+    const whole = cut === undefined ? { bytes, begins, ends } : joined(cut, { bytes, begins, ends });
+    const unescaped = unescapeText(whole.bytes, continues, whole.begins, whole.ends);
+    const cutBytes = unescaped?.cutBytes ?? 0;
+    this.#cut[depth] = cutBytes === 0 ? undefined : whole.bytes.slice(-cutBytes);
+    return unescaped ?? (this.#layers[depth + 1] && whole);
+  }
+}
+
+/** The places of its bytes in the part; default: as they come. */
+interface Text {
+  readonly bytes: Uint8Array;
+  readonly begins?: Int32Array | undefined;
+  readonly ends?: Int32Array | undefined;
+}
+
+/** A text behind bytes of an earlier part. */
+function joined(earlier: Uint8Array, { bytes, begins, ends }: Text): Text {
+  const places = (of: Int32Array | undefined, first: number) =>
+    Int32Array.from({ length: earlier.length + bytes.length }, (_, at) => {
+      const place = at - earlier.length;
+      return place < 0 ? 0 : (of?.[place] ?? place + first);
+    });
+  return { bytes: Buffer.concat([earlier, bytes]), begins: places(begins, 0), ends: places(ends, 1) };
 }
 
 /** Used again for each text. */
@@ -79,6 +127,17 @@ class Layer {
 
   constructor(automaton: SecretAutomaton) {
     this.#automaton = automaton;
+  }
+
+  /** Another one that has taken the same text so far. */
+  copy(): Layer {
+    const other = new Layer(this.#automaton);
+    other.#plain = this.#plain;
+    other.#base64.set(this.#base64);
+    other.#hex.set(this.#hex);
+    [other.#sextetCount, other.#lastSextet] = [this.#sextetCount, this.#lastSextet];
+    [other.#nibbleCount, other.#lastNibble] = [this.#nibbleCount, this.#lastNibble];
+    return other;
   }
 
   /** @param onMatch gets the first and the last byte; the first may be in an earlier part */

@@ -5,6 +5,8 @@ export interface Unescaped {
   readonly bytes: Uint8Array;
   readonly begins: Int32Array;
   readonly ends: Int32Array;
+  /** How many bytes at the end of the text are the beginning of an escape, and left out. */
+  readonly cutBytes: number;
 }
 
 const backslash = 0x5c;
@@ -15,11 +17,17 @@ const simple: Readonly<Record<string, number>> = { b: 8, t: 9, n: 10, f: 12, r: 
 /**
  * The text without one layer of escapes: those of JSON and JavaScript (`\n`, `\/`, `\x2f`,
  * `\u002f`) and of URLs (`%2f`).
+ * @param continues the text goes on: an escape may be cut at its end
  * @param begins places of the bytes of a text that was unescaped before
  * @returns `undefined`: nothing is escaped
  */
-export function unescapeText(bytes: Uint8Array, begins?: Int32Array, ends?: Int32Array): Unescaped | undefined {
-  if (!hasEscape(bytes)) return undefined;
+export function unescapeText(
+  bytes: Uint8Array,
+  continues: boolean,
+  begins?: Int32Array,
+  ends?: Int32Array,
+): Unescaped | undefined {
+  if (!hasEscape(bytes, continues)) return undefined;
   const out = new Uint8Array(bytes.length);
   const outBegins = new Int32Array(bytes.length);
   const outEnds = new Int32Array(bytes.length);
@@ -30,13 +38,15 @@ export function unescapeText(bytes: Uint8Array, begins?: Int32Array, ends?: Int3
     outEnds[length] = ends?.[at + size - 1] ?? at + size;
     length++;
   };
-  for (let at = 0; at < bytes.length; ) {
+  let at = 0;
+  while (at < bytes.length) {
     const byte = bytes[at] ?? 0;
     if (byte !== backslash && byte !== percent) {
       put(byte, at, 1);
       at++;
       continue;
     }
+    if (continues && isCut(bytes, at)) break;
     // A code point may be longer in UTF-8 than one byte, never than its escape.
     const { value, size } = unitAt(bytes, at);
     for (const unescaped of value) put(unescaped, at, size);
@@ -46,14 +56,27 @@ export function unescapeText(bytes: Uint8Array, begins?: Int32Array, ends?: Int3
     bytes: out.subarray(0, length),
     begins: outBegins.subarray(0, length),
     ends: outEnds.subarray(0, length),
+    cutBytes: bytes.length - at,
   };
 }
 
-function hasEscape(bytes: Uint8Array): boolean {
+function hasEscape(bytes: Uint8Array, continues: boolean): boolean {
   if (bytes.includes(backslash)) return true;
+  if (continues) return bytes.includes(percent);
   for (let at = bytes.indexOf(percent); at !== -1; at = bytes.indexOf(percent, at + 1))
     if (hexAt(bytes, at + 1, 2) !== undefined) return true;
   return false;
+}
+
+/** Bytes of the longest escape: a code outside of the Basic Multilingual Plane. */
+const maxEscapeBytes = 12;
+
+const cutEscape = /^(?:%[\da-f]?|\\(?:x[\da-f]?|u[\da-f]{0,3}|ud[89ab][\da-f]{2}(?:\\(?:u[\da-f]{0,3})?)?)?)$/i;
+
+/** Whether what follows the text may make one escape of its end. */
+function isCut(bytes: Uint8Array, at: number): boolean {
+  if (bytes.length - at >= maxEscapeBytes) return false;
+  return cutEscape.test(String.fromCharCode(...bytes.subarray(at)));
 }
 
 interface Unit {

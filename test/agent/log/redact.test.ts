@@ -81,7 +81,7 @@ const encodings: Readonly<Record<string, (secret: string) => string>> = {
   JSON: (secret) => JSON.stringify({ secret }),
   'JSON with escaped slashes': (secret) => JSON.stringify({ secret }).replaceAll('/', '\\/'),
   'JSON, all escaped': (secret) =>
-    `"${[...secret].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')}"`,
+    `"${Array.from({ length: secret.length }, (_, at) => `\\u${secret.charCodeAt(at).toString(16).padStart(4, '0')}`).join('')}"`,
   'JSON within JSON': (secret) => JSON.stringify(JSON.stringify({ secret })),
   'percent escapes': (secret) => encodeURIComponent(secret),
   'percent escapes in lower case': (secret) => encodeURIComponent(secret).replace(/%../g, (code) => code.toLowerCase()),
@@ -113,7 +113,14 @@ function assertHidden(text: string, secret: string): void {
 
 for (const [name, encode] of Object.entries(encodings)) {
   test(`redact() masks a known secret in this form: ${name}`, () => {
-    for (const secret of ['hunter2-and/more+?~', 'Zm9vYmFyLWJheg', 'pässwörd-üß', 'p"ss\\w/rd+1', 'corre ct-hor se']) {
+    for (const secret of [
+      'hunter2-and/more+?~',
+      'Zm9vYmFyLWJheg',
+      'pässwörd-üß',
+      'p"ss\\w/rd+1',
+      'corre ct-hor se',
+      'key-🔑-of-all',
+    ]) {
       const redactor = createRedactor();
       redactor.learn(secret);
       const text = redactor.redact(`before ${encode(secret)} after`);
@@ -160,19 +167,36 @@ test('redact() leaves ordinary texts as they are', () => {
     assert.equal(redact(text), text);
 });
 
-test('redactParts() masks a secret that is cut in two, in any form and at any place', () => {
-  const secret = 'hunter2-and-more-and-more';
-  for (const encode of [encodings['plain'], encodings['Base64 of user and password'], encodings['hexadecimal']]) {
-    const text = `before ${encode?.(secret)} after`;
+for (const [name, encode] of Object.entries(encodings)) {
+  test(`redactParts() masks a secret that is cut in two, in any form and at any place: ${name}`, () => {
+    const secret = 'key-🔑/of+"all" the doors';
+    const text = `before ${encode(secret)} after`;
+    const redactor = createRedactor();
+    redactor.learn(secret);
+    const visible = `before ${encode('')} after`.length;
     for (let cut = 1; cut < text.length; cut++) {
-      const redactor = createRedactor();
-      redactor.learn(secret);
+      // Parts end between characters.
+      if (!text.slice(0, cut).isWellFormed()) continue;
       const redactPart = redactor.redactParts();
-      const parts = [redactPart(text.slice(0, cut), true), redactPart(text.slice(cut), false)];
-      const plainest = parts.map((part) => part.replaceAll('***', '')).join('');
-      // What is left of either end, shorter than four characters, says nothing.
-      assert.ok(plainest.length <= 'before  after'.length + 18, `${cut}: ${parts.join(' | ')}`);
+      const masked = [redactPart(text.slice(0, cut), true), redactPart(text.slice(cut), false)].join('');
+      assert.match(masked, /\*\*\*/, `${cut}: ${masked}`);
+      assertHidden(masked, secret);
+      // What is left of it, shorter than four characters of up to seven bytes each, says nothing.
+      assert.ok(masked.replaceAll('***', '').length <= visible + 28, `${cut}: ${masked}`);
     }
+  });
+}
+
+test('redactParts() masks the rest of a secret although another one is learned between the parts', () => {
+  const secret = 'hunter2-and-more-and-more';
+  for (let cut = 4; cut < secret.length; cut++) {
+    const redactor = createRedactor();
+    redactor.learn(secret);
+    const redactPart = redactor.redactParts();
+    const first = redactPart(`x ${secret.slice(0, cut)}`, true);
+    redactor.learn('learned meanwhile');
+    const rest = redactPart(`${secret.slice(cut)} y learned mean`, true);
+    assert.deepEqual([first, rest, redactPart('while z', false)], ['x ***', '*** y ***', '*** z']);
   }
 });
 
@@ -204,6 +228,19 @@ test('forgetWorkflows() forgets the secrets of workflows, not those of the machi
   assert.equal(redactor.redact('of-the-machine FAILED other-one'), '*** FAILED ***');
   await redactor.forgetWorkflows();
   assert.equal(redactor.redact('of-the-machine FAILED other-one'), '*** FAILED other-one');
+});
+
+test('learn() counts also while the secrets of a workflow are learned', async () => {
+  const redactor = createRedactor();
+  const learned = redactor.learnEnvironment(
+    Array.from({ length: 2000 }, (_, index) => `TOKEN_${index}=of-the-workflow-${index}`),
+    'w1',
+  );
+  await setImmediate();
+  redactor.learn('of-the-machine');
+  assert.equal(redactor.redact('of-the-machine'), '***');
+  await learned;
+  assert.equal(redactor.redact('of-the-machine of-the-workflow-7'), '*** ***');
 });
 
 test('10,000 secrets in an action do not hold the agent up', async () => {
