@@ -10,7 +10,7 @@ import { runTool } from '../../tools/run-tool.ts';
 import { runCommand } from './run-command.ts';
 
 /** A step of starting another kernel in place of the running one failed. */
-export class KexecError extends OperationError {
+class KexecError extends OperationError {
   override readonly name = 'KexecError';
 }
 

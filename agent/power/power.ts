@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import type { Clock } from '../../clock/clock.ts';
 import { systemClock } from '../../clock/system.ts';
 import { OperationError } from '../../errors/operation-error.ts';
-import { KexecError, type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
+import { reasonOf } from '../../errors/reason.ts';
+import { type KexecOptions, loadKernel, startKernel, writeDirtyPages } from './kexec.ts';
 import { runCommand } from './run-command.ts';
 
 /** What to do with the machine; `kexec`: start another kernel without firmware and boot loader. */
@@ -66,8 +67,9 @@ export function createPower({
     try {
       await loadKernel(kexec, signal);
     } catch (error) {
-      if (error instanceof KexecError) return error.message;
-      throw error;
+      signal.throwIfAborted();
+      // Whatever it is, such as a full disk: the machine reboots.
+      return reasonOf(error);
     }
     const failure = await startKernel(kexec, signal);
     if (failure !== undefined) return failure;
@@ -95,7 +97,9 @@ export function createPower({
       if (failure === undefined) await clock.wait(patienceSeconds, signal);
       const why = failure ?? `${commands[how]} succeeded, but the machine is still up after ${patienceSeconds} s`;
       if (!sysrq) throw new PowerError({ what: how, target: 'the machine', why });
-      await triggerSysrq(sysrqFile, how);
+      await triggerSysrq(sysrqFile, how).catch((cause: unknown) => {
+        throw new PowerError({ what: how, target: 'the machine', why: `${why}, and sysrq: ${reasonOf(cause)}`, cause });
+      });
       await clock.wait(patienceSeconds, signal);
       throw new PowerError({ what: how, target: 'the machine', why: `${why}, and neither did sysrq` });
     },

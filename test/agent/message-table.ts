@@ -197,6 +197,8 @@ export const agentMessages: Readonly<Record<string, Readonly<Record<string, stri
     '… succeeded, but the machine is still up after … s':
       'the reboot command has no effect, as in a container > run the agent where it may restart the machine, or set --sysrq',
     'kexec failed, rebooting instead: …': 'the kernel could not be loaded > correct the settings nibs_kexec_…',
+    '…, and sysrq: …':
+      'part: the kernel does not take that request either; restart the machine by its management controller',
     '…, and neither did sysrq': 'part: the kernel refuses too; restart the machine by its management controller',
   },
   'report/file-systems.ts': { '… (…): … of … KiB free ': 'normal: nibs-report --file-systems' },

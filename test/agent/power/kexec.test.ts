@@ -183,6 +183,22 @@ test('finish("kexec") says so and restarts the machine when there is no program 
   assert.deepEqual(calls, ['reboot']);
 });
 
+test('finish("kexec") says so and restarts the machine when there is no room for temporary files', async (t) => {
+  await script('kexec', obedient);
+  const { TMPDIR } = process.env;
+  t.after(() => {
+    if (TMPDIR === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = TMPDIR;
+  });
+  process.env['TMPDIR'] = join(directory, 'missing');
+  const several = { ...onDevice('unused'), device: undefined, initrds: ['/one', '/two'] };
+  for (const kernel of [onDevice('/dev/null'), several]) {
+    const { calls, warnings } = await finish({ loaded: false, kernel });
+    assert.match(warnings.join(), /^kexec failed, rebooting instead: ENOENT: .*\/missing\/nibs-/);
+    assert.equal(calls.at(-1), 'reboot');
+  }
+});
+
 test('finish("kexec") ends with the reason of the signal', async () => {
   await script('kexec', 'exec sleep 60');
   await writeFile(join(directory, 'loaded'), '1\n');

@@ -75,6 +75,18 @@ for (const [how, letter] of [
   });
 }
 
+test('finish() says why the command failed also where sysrq cannot be triggered', async () => {
+  const power = createPower({
+    ...{ workDirectory: directory, rebootCommand: 'false', poweroffCommand: 'false', sysrq: true },
+    ...{ sysrqFile: join(directory, 'none', 'sysrq-trigger'), clock: new VirtualClock(), ...noKexec },
+  });
+  await assert.rejects(power.finish('reboot', never), (error) => {
+    assert.ok(error instanceof PowerError);
+    assert.match(error.message, /^cannot reboot the machine: .*\(false: exit code 1\), and sysrq: ENOENT/);
+    return true;
+  });
+});
+
 test('finish() says so when there is no such command', async () => {
   await assert.rejects(powerOf('/nonexistent/reboot').finish('reboot', never), /cannot reboot the machine: .*ENOENT/s);
 });
