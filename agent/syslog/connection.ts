@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { connect as connectTcp } from 'node:net';
 import type { Clock } from '../../clock/clock.ts';
 import { DeadlineError } from '../../clock/deadline.ts';
+import { within } from '../../clock/within.ts';
 
 export interface Receiver {
   readonly host: string;
@@ -41,7 +42,7 @@ export async function connect(
 ): Promise<Connection> {
   return receiver.protocol === 'tcp'
     ? await overTcp(receiver, clock, onBroken, signal)
-    : await overUdp(receiver, onBroken);
+    : await overUdp(receiver, clock, onBroken, signal);
 }
 
 /** Frames by octet counting or by line feeds (RFC 6587, sections 3.4.1 and 3.4.2). */
@@ -80,7 +81,13 @@ async function overTcp(
   signal.addEventListener('abort', end, { once: true });
   const limit = { seconds: connectTimeoutSeconds, awaited: 'connection' };
   using timer = clock.schedule(limit.seconds, () => fail(new DeadlineError(limit)));
-  await connected;
+  try {
+    await connected;
+  } catch (error) {
+    // The signal is that of the forwarder: it would keep the socket of each attempt.
+    signal.removeEventListener('abort', end);
+    throw error;
+  }
   timer[Symbol.dispose]();
   return {
     failure: () => failure,
@@ -101,8 +108,16 @@ async function overTcp(
 }
 
 /** One datagram a message (RFC 5426). Connected, so that the kernel reports ICMP errors. */
-async function overUdp({ host, port }: Receiver, onBroken: () => void): Promise<Connection> {
-  const { address, family } = await lookup(host);
+async function overUdp(
+  { host, port }: Receiver,
+  clock: Clock,
+  onBroken: () => void,
+  signal: AbortSignal,
+): Promise<Connection> {
+  // A name server that does not answer is waited for by the system's resolver, which takes no
+  // signal.
+  const limit = { seconds: connectTimeoutSeconds, awaited: 'address' };
+  const { address, family } = await within(clock, limit, signal, () => lookup(host));
   const { promise: connected, resolve, reject } = Promise.withResolvers<void>();
   let failure: Error | undefined;
   const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
