@@ -72,9 +72,17 @@ export function parseReference(text: string): ImageReference {
 export function withRegistry(image: string, registry: string | undefined, rule: PrefixRule): string {
   if (rule === 'never') return image;
   if (rule === 'unqualified' && !namesNoRegistry(image)) return image;
-  const prefix = (registry ?? '').replace(/^https?:\/\//, '').replace(/\/+$/, '');
+  const prefix = registryPath(registry ?? '');
   const joined = posix.join(prefix, image).replace(/\/+$/, '');
   return image.startsWith(`${prefix}/`) && (rule === 'unqualified' || !isReference(joined)) ? image : joined;
+}
+
+/**
+ * `host[:port][/path]` of a registry or of a part of one, as it stands in the names of its images.
+ * @param registry may have a scheme and slashes at its end
+ */
+export function registryPath(registry: string): string {
+  return registry.replace(/^https?:\/\//, '').replace(/\/+$/, '');
 }
 
 export function namesNoRegistry(image: string): boolean {

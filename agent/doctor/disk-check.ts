@@ -68,7 +68,8 @@ async function nearestExisting(path: string, mode: number): Promise<string> {
 }
 
 function checkTargets({ block }: AgentAttributes): Finding {
-  const disks = block.filter(({ driveType, size }) => driveType !== 'ODD' && !/^0/.test(size ?? ''));
+  // One without a medium, such as an empty card reader, has no size.
+  const disks = block.filter(({ driveType, size }) => driveType !== 'ODD' && size !== undefined && size !== '');
   const target = 'disks of the machine';
   if (disks.length > 0)
     return finding('disks', 'ok', disks.map(({ name, size }) => `/dev/${name} ${size ?? ''}`.trim()).join(', '), {

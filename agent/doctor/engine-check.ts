@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import type { Clock } from '../../clock/clock.ts';
 import { within } from '../../clock/within.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { normaliseHost } from '../../registry/image-reference.ts';
+import { normaliseHost, registryPath } from '../../registry/image-reference.ts';
 import type { RegistryLogin } from '../../registry/login.ts';
 import { credentialsFor, storedCredentialsFor } from '../runtime/credentials.ts';
 import type { Engine } from '../runtime/engine.ts';
@@ -90,10 +90,10 @@ async function existing(directory: string | undefined): Promise<string | undefin
 /** `host[:port]` and perhaps a path, each once. */
 function registriesOf(config: Config): string[] {
   const { dockerRegistry, registryMirrors = [] } = config;
-  const main = dockerRegistry?.replace(/^https?:\/\//, '').replace(/\/+$/, '');
+  const main = dockerRegistry === undefined ? [] : [registryPath(dockerRegistry)];
   const others = registryCredentialsFrom(config).map(({ host }) => host);
-  const withoutMain = others.filter((host) => host !== main?.split('/')[0]);
-  return [...new Set([...(main === undefined ? [] : [main]), ...withoutMain, ...registryMirrors.map(({ at }) => at)])];
+  const withoutMain = others.filter((host) => host !== main[0]?.split('/')[0]);
+  return [...new Set([...main, ...withoutMain, ...registryMirrors.map(({ at }) => registryPath(at))])];
 }
 
 async function loginFor(config: Config, host: string): Promise<RegistryLogin | undefined> {

@@ -8,6 +8,7 @@ import {
   normaliseHost,
   type PrefixRule,
   parseReference,
+  registryPath,
   withRegistry,
 } from '../../registry/image-reference.ts';
 import type { RegistryLogin } from '../../registry/login.ts';
@@ -203,7 +204,7 @@ function mirrorsOf(reference: ImageReference, mirrors: readonly RegistryMirror[]
   const rest = reference.canonical.slice(reference.canonical.indexOf('/'));
   return mirrors
     .filter((mirror) => normaliseHost(mirror.of) === reference.host)
-    .map((mirror) => parseReference(`${mirror.at.replace(/^https?:\/\//, '').replace(/\/+$/, '')}${rest}`));
+    .map((mirror) => parseReference(`${registryPath(mirror.at)}${rest}`));
 }
 
 /** The name of a local copy. */

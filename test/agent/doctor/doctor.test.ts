@@ -94,7 +94,9 @@ async function errorOf(subject: Subject, environment: Readonly<Record<string, st
 test('tink-agent doctor finds nothing wrong where nothing is, and asks the server for nothing', async () => {
   const calls: string[] = [];
   using _ = server.subscribeToCalls((rpc) => void calls.push(rpc));
-  const { ok, findings, about } = await doctor(healthy, ['--image', `${shared.registry.host}/busybox`]);
+  const mirror = `${shared.registry.host}/hub`;
+  const environment = { ...healthy, NIBS_REGISTRY_MIRRORS: `docker.io=https://${mirror}/` };
+  const { ok, findings, about } = await doctor(environment, ['--image', `${shared.registry.host}/busybox`]);
   assert.deepEqual(
     findings.filter(({ severity }) => severity !== 'ok' && severity !== 'warning'),
     [],
@@ -106,6 +108,7 @@ test('tink-agent doctor finds nothing wrong where nothing is, and asks the serve
     about('registry').map(({ target, message }) => `${target}: ${message}`),
     [
       `${shared.registry.host}: the engine reaches it with the configured login`,
+      `${mirror}: the engine reaches it with the configured login`,
       `${shared.registry.host}/busybox: the engine has pulled it`,
     ],
   );
@@ -283,14 +286,15 @@ describe('tink-agent doctor says what is wrong with the server', () => {
     assert.equal(await memory.read(), known);
   });
 
-  test('its certificate ends soon, or has ended', async (t) => {
+  test('its certificate ends soon, has ended, or is not valid yet', async (t) => {
     const authority = await createCertificateAuthority();
     const day = 86_400_000;
-    for (const [until, severity, message] of [
-      [5.5 * day, 'warning', /: 5 days left$/],
-      [-day, 'error', /: it has ended, now is /],
+    for (const [from, until, severity, message] of [
+      [-9 * day, 5.5 * day, 'warning', /: 5 days left$/],
+      [-9 * day, -day, 'error', /: it has ended, now is /],
+      [9 * day, 99 * day, 'error', /: not valid yet, now is /],
     ] as const) {
-      const times = { validFrom: new Date(Date.now() - 9 * day), validUntil: new Date(Date.now() + until) };
+      const times = { validFrom: new Date(Date.now() + from), validUntil: new Date(Date.now() + until) };
       const address = '127.0.0.1';
       const leaf = await authority.issue([address], times);
       const certificate = { ...leaf, bundle: leaf.certificate + authority.certificate };
