@@ -61,6 +61,9 @@ export async function startStatusServer({
   server.maxConnections = 32;
   server.listen(port, host);
   await once(server, 'listening');
+  // A connection that the kernel does not give, as without memory or file descriptors, is not
+  // answered. Without a listener it would end the agent.
+  server.on('error', () => {});
   // An open status connection must not block shutdown.
   server.unref();
   return {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { statfs } from 'node:fs/promises';
-import { type IncomingMessage, request } from 'node:http';
+import { type IncomingMessage, request, type Server } from 'node:http';
 import { hostname, totalmem } from 'node:os';
 import { test } from 'node:test';
 import { createRedactor } from '../../../agent/log/redact.ts';
@@ -161,6 +162,19 @@ test('/metrics has the room in each file system, in bytes', async () => {
   const [, available] = /^nibs_machine_filesystem_available_bytes\{mountpoint="\/"\} ([\d.e+]+)$/m.exec(text) ?? [];
   // Other tests write meanwhile.
   assert.ok(Math.abs(Number(available) / (bavail * bsize) - 1) < 0.2, `${available} of ${bavail * bsize}`);
+});
+
+test('a connection that cannot be accepted does not end the agent, which answers the next one', async () => {
+  await using status = await startStatus();
+  const servers: Server[] = [];
+  const remember = (message: unknown) => void servers.push((message as { readonly server: Server }).server);
+  subscribe('http.server.request.start', remember);
+  await status.get('/healthz');
+  unsubscribe('http.server.request.start', remember);
+  const [server = assert.fail()] = servers;
+  // What Node emits where accept(2) fails.
+  server.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE', syscall: 'accept' }));
+  assert.equal((await status.get('/healthz')).code, 200);
 });
 
 test('secrets are on no page', async () => {
