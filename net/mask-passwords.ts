@@ -1,5 +1,10 @@
-/** What comes before the host of a URL. No quotes and no backslashes: JSON stays JSON. */
-const userInfo = /(:\/\/)([^\s/@"'<>\\]{1,2048})@/g;
+/**
+ * What comes before the host of a URL. No quotes and no backslashes: JSON stays JSON. In a password
+ * `@` may stand as it is: the last one before the host counts. With `/` in it the whole is no URL,
+ * and is quoted in the error about that; `host:port/path@` is no password.
+ */
+const userInfo =
+  /(:\/\/)([^\s/@"'<>\\]{1,2048}(?:@[^\s/@?#"'<>\\]{1,256}){0,4}|[^\s/@:[\]"'<>\\]{1,256}:(?!\d{1,5}\/)[^\s/@"'<>\\]{0,256}(?:\/[^\s/@"'<>\\]{1,256}){1,4})@/g;
 
 /** Parameters of a query that give access, as of a URL that was signed for one download. */
 const accessParameter =

@@ -6,8 +6,13 @@ export const mask = '***';
 const hint =
   /[=@]|%3d|%40|["']\s*:|\b(?:basic|bearer|authorization|cookie|x-[a-z]+-(?:auth|token|key)|private-token)\b/i;
 
-/** `scheme://userinfo@`, also as it is in JSON that escapes `/` and in a URL within a URL. */
-const userInfo = /([a-z][a-z\d+.-]{0,30})(:|%3a)((?:\\{0,4}\/|%2f){2})([^\s/@"'<>\\]{1,2048})(@|%40)/gi;
+/**
+ * `scheme://userinfo@`, also as it is in JSON that escapes `/` and in a URL within a URL. In a
+ * password `@` may stand as it is: the last one before the host counts. With `/` in it the whole is
+ * no URL, and is quoted in the error about that; `host:port/path@` is no password.
+ */
+const userInfo =
+  /([a-z][a-z\d+.-]{0,30})(:|%3a)((?:\\{0,4}\/|%2f){2})([^\s/@"'<>\\]{1,2048}(?:@[^\s/@?#"'<>\\]{1,256}){0,4}|[^\s/@:[\]"'<>\\]{1,256}:(?!\d{1,5}\/)[^\s/@"'<>\\]{0,256}(?:\/[^\s/@"'<>\\]{1,256}){1,4})(@|%40)/gi;
 
 /** Schemes with a user name that is no secret. */
 const openUserNames = new Set(['ssh', 'git', 'git+ssh', 'sftp', 'scp', 'rsync', 'ftp', 'smtp', 'ldap']);

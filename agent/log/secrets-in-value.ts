@@ -24,10 +24,17 @@ export function secretsIn(value: string): string[] {
     });
 }
 
+/**
+ * What stands before the last `@` in front of the host. A password with `/` belongs to no URL, and
+ * is a mistake that is made; `host:port/path@` is none.
+ */
+const userInfo =
+  /:\/\/([^\s/@"'<>]{1,4096}(?:@[^\s/@?#"'<>]{1,256}){0,4}|[^\s/@:[\]"'<>]{1,256}:(?!\d{1,5}\/)[^\s/@"'<>]{0,256}(?:\/[^\s/@"'<>]{1,256}){1,4})@/g;
+
 /** Passwords, and users without one, of the URLs in a text, as they are there and as meant. */
 export function passwordsInUrls(text: string): string[] {
   if (!text.includes('://')) return [];
-  const found = [...text.matchAll(/:\/\/([^\s/@"'<>]{1,4096})@/g)].map(([, user = '']) => user);
+  const found = [...text.matchAll(userInfo)].map(([, user = '']) => user);
   return found.flatMap((user) => {
     const password = user.slice(user.indexOf(':') + 1);
     return password.includes('%') ? [password, decoded(password)] : [password];

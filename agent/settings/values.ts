@@ -176,7 +176,8 @@ export class ProxyAddress {
     this.problem = problem;
     if (problem !== undefined) {
       this.url = new Secret(text);
-      this.#password = /([^/@:]*)@/.exec(text)?.[1] ?? '';
+      // All up to the last @: nothing tells where the password ends.
+      this.#password = /^(?:[a-z][\w+.-]*:\/\/)?(?:[^:@]*:)?(.*)@/is.exec(text)?.[1] ?? '';
       this.#shown = '(unusable)';
       return;
     }

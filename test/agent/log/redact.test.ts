@@ -149,6 +149,9 @@ test('redact() masks credentials that it does not know, by their form', () => {
     '{\\"password\\": \\"opensesame\\",\\"user\\":\\"bob\\"}': '{\\"password\\": \\"***\\",\\"user\\":\\"bob\\"}',
     'clone https://opensesame@host/x': 'clone https://***@host/x',
     'clone https://bob:opensesame@host/x': 'clone https://bob:***@host/x',
+    'clone https://bob:open@sesame@host/x': 'clone https://bob:***@host/x',
+    'clone https://bob:open/sesame@host/x': 'clone https://bob:***@host/x',
+    'clone https://bob:opensesame@host?mail=a%40b': 'clone https://bob:***@host?mail=a%40b',
     'clone https:\\/\\/opensesame@host\\/x': 'clone https:\\/\\/***@host\\/x',
     'to https%3A%2F%2Fbob%3Aopensesame%40host': 'to https%3A%2F%2Fbob%3A***%40host',
   };
@@ -161,6 +164,7 @@ test('redact() leaves ordinary texts as they are', () => {
     'Basic authentication is required, Bearer tokens are not: token not found',
     'tests passed=12 failed=0, author=bob, /dev/sda=claimed',
     'clone ssh://git@host/x, mail bob@example.com',
+    'pull oci://host:5000/team/image@sha256:ab from http://[fd00::1]:80/a@b or https://host:80/a:b/c@d',
     'the password is wrong; unauthorized: authentication required',
     '--help --user bob a=b {"name":"install","image":"registry/x:1"}',
   ])
@@ -211,11 +215,14 @@ test('learnEnvironment() learns the parts of values that are secrets themselves'
   const redactor = createRedactor();
   await redactor.learnEnvironment([
     'MIRROR=https://bob:in%2Furl@mirror/x',
+    'PLAIN=https://bob:with@sign@mirror/x or https://bob:with/slash@mirror/x',
+    'IMAGE=oci://host:5000/team/image@sha256:ab',
     'DOCKER_AUTH_CONFIG={"auths":{"registry":{"auth":"Ym9iOmluLWF1dGg="}}}',
     'DATABASE_URL=postgres://db',
     'TLS_PRIVATE=true',
   ]);
   assert.equal(redactor.redact('x in%2Furl in/url in-auth postgres://db true'), 'x *** *** *** *** true');
+  assert.equal(redactor.redact('with@sign with/slash team/image'), '*** *** team/image');
 });
 
 test('forgetWorkflows() forgets the secrets of workflows, not those of the machine', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseArguments } from '../../../agent/settings/arguments.ts';
-import { loadConfig } from '../../../agent/settings/config.ts';
+import { loadConfig, loadSettings } from '../../../agent/settings/config.ts';
 import { registryCredentialsFrom, secretsFrom } from '../../../agent/settings/credentials.ts';
 
 async function configWith(...flags: readonly string[]) {
@@ -27,4 +27,13 @@ test('secretsFrom() finds all passwords, those in URLs as written and as meant, 
     ...['--set=password=four', '--set=disk=/dev/sda'],
   );
   assert.deepEqual(secretsFrom(config).sort(), ['four', 'one', 'th%72ee', 'three', 'two']);
+});
+
+test('secretsFrom() has the whole password of a proxy that cannot be used, whatever is in it', async () => {
+  const flags = parseArguments(['--kernel-command-line=/dev/null']);
+  for (const password of ['s3cr/et', 's3/cr@et', 's3:cr/et', '100%']) {
+    const { config } = await loadSettings(flags, { NIBS_HTTP_PROXY: `http://bob:${password}@proxy:1` });
+    assert.equal(String(config.httpProxy), '(unusable)');
+    assert.deepEqual(secretsFrom(config), [password]);
+  }
 });
