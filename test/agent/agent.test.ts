@@ -524,6 +524,33 @@ test('runAgent() reports an action again that the server requests again, and doe
   assert.deepEqual(machine.happened, ['run again']);
 });
 
+test('runAgent() runs an action that ended before if a later workflow of that name begins with it', async (test) => {
+  const { machine } = await startFixture(test);
+  const first: Next = { kind: 'action', action: actionNamed('again'), alreadyStarted: false };
+  const nothing: Next = { kind: 'idle', reason: 'nothing' };
+  const answers = [first, nothing, first, nothing];
+  const reports: string[] = [];
+  const over = Promise.withResolvers<void>();
+  const transport: Transport = {
+    next: async () => {
+      const answer = answers.shift();
+      if (answer === undefined) over.resolve();
+      return answer ?? nothing;
+    },
+    report: async (event) => {
+      reports.push(event.kind === 'ended' ? event.outcome.verdict : event.kind);
+      return { kind: 'acknowledged', workflowDone: event.kind === 'ended' };
+    },
+    checkCancelled: async () => ({ kind: 'active' }),
+    [Symbol.asyncDispose]: async () => {},
+  };
+  await machine.start({ connect: () => transport });
+  await over.promise;
+  await machine.stop();
+  assert.deepEqual(machine.happened, ['run again', 'run again']);
+  assert.deepEqual(reports, ['started', 'SUCCESS', 'started', 'SUCCESS']);
+});
+
 test('runAgent() stops at once while it waits, and says why', async (test) => {
   const { machine } = await startFixture(test);
   await machine.start({ clock: systemClock, pollSeconds: 1000 });
