@@ -95,6 +95,11 @@ export interface BusOptions {
 const connectTimeoutSeconds = 5;
 const flushTimeoutSeconds = 20;
 const drainTimeoutSeconds = 5;
+/**
+ * The library connects again by the options that it has. After this time without a connection they
+ * are made anew: the server may have TLS by now.
+ */
+const renewAfterSeconds = 20;
 
 /**
  * A connection with one subject to listen on and one to publish on, made when first needed and
@@ -108,6 +113,10 @@ export class Bus implements AsyncDisposable {
   #opening: Promise<NatsConnection> | undefined;
   #watching: Promise<void> = Promise.resolve();
   #isConnected = false;
+  /** When the connection was lost. */
+  #lostAtSeconds = 0;
+  /** From now on nothing is sent without it: a server that seems to have lost it may be another. */
+  #hasSpokenTls = false;
   #isPlaintextKnown = false;
   #refusal: Error | undefined;
   #lastProblem = '';
@@ -127,9 +136,15 @@ export class Bus implements AsyncDisposable {
    */
   async connect(signal: AbortSignal): Promise<NatsConnection> {
     signal.throwIfAborted();
-    if (this.#connection?.isClosed() === false) {
-      if (this.#isConnected) return this.#connection;
-      throw new TransportError({ what: 'use', target: this.#place, why: 'the connection is lost; reconnecting' });
+    const connection = this.#connection;
+    if (connection?.isClosed() === false) {
+      if (this.#isConnected) return connection;
+      if (this.#options.clock.monotonicSeconds() - this.#lostAtSeconds < renewAfterSeconds)
+        throw new TransportError({ what: 'use', target: this.#place, why: 'the connection is lost; reconnecting' });
+      const watching = this.#watching;
+      this.#connection = undefined;
+      await this.#close(connection);
+      await watching;
     }
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
@@ -187,6 +202,7 @@ export class Bus implements AsyncDisposable {
         ignoreAuthErrorAbort: true,
         pingInterval: 20_000,
       });
+      this.#hasSpokenTls ||= tls !== undefined;
       this.#watching = this.#watch(connection);
       await this.#subscribe(connection);
       this.#connection = connection;
@@ -203,7 +219,7 @@ export class Bus implements AsyncDisposable {
    */
   #tlsFor({ tls_required: isRequired, tls_available: isAvailable }: ServerInfo) {
     const { address, tls } = this.#options;
-    const isAskedFor = address.tls || tls.required;
+    const isAskedFor = address.tls || tls.required || this.#hasSpokenTls;
     if (!isRequired && !isAvailable) {
       if (isAskedFor) throw new Error('the server does not support TLS, which is required');
       if (!this.#isPlaintextKnown) this.#options.onPlaintext();
@@ -273,6 +289,7 @@ export class Bus implements AsyncDisposable {
     if (isConnected === this.#isConnected) return;
     this.#isConnected = isConnected;
     if (isConnected) this.#lastProblem = '';
+    else this.#lostAtSeconds = this.#options.clock.monotonicSeconds();
     this.#options.onState(isConnected ? 'connected' : 'disconnected');
   }
 

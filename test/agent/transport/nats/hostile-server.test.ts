@@ -9,6 +9,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { TLSSocket } from 'node:tls';
 import { openNats } from '../../../../agent/transport/nats/nats.ts';
+import { systemClock } from '../../../../clock/system.ts';
 import { createCertificateAuthority } from '../../../sandbox/certificates.ts';
 import { assertLoopIsFree } from '../../../sandbox/event-loop.ts';
 
@@ -228,4 +229,63 @@ test('what an attacker adds to the greeting, before TLS, is not taken for a mess
     assert.deepEqual(taken, []);
     await pause(5);
   }
+});
+
+test('a server that comes back with TLS is spoken to with TLS, and from then on never without', async (test) => {
+  const authority = await createCertificateAuthority();
+  const { certificate, key } = await authority.issue(['127.0.0.1']);
+  const sockets = new Set<Socket>();
+  const subscriptions: { readonly socket: Socket; readonly isSecure: boolean }[] = [];
+  let hasTls = false;
+  let connections = 0;
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    connections += 1;
+    socket.write(hasTls ? info.replace('"headers"', '"tls_required":true,"headers"') : info);
+    const isSecure = hasTls;
+    const spoken = isSecure ? new TLSSocket(socket, { isServer: true, cert: certificate, key }) : socket;
+    spoken.on('error', () => {});
+    answerPings(spoken);
+    spoken.on('data', (data) => String(data).includes('SUB ') && subscriptions.push({ socket, isSecure }));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  test.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const address = server.address();
+  assert.ok(address !== null && typeof address === 'object');
+  await using transport = openNats({
+    ...{
+      server: `127.0.0.1:${address.port}`,
+      stream: 'tinkerbell',
+      eventsSubject: 'status',
+      actionsSubject: 'actions',
+    },
+    ...{ workerId: 'w', waitSeconds: 0.01, redact: (text: string) => text, onWarning: () => {}, onState: () => {} },
+    tls: { required: false, verify: true, certificateAuthority: authority.certificate },
+    // The library waits by the machine's clock: a second of that is a minute for the agent.
+    clock: { ...systemClock, monotonicSeconds: () => 60 * systemClock.monotonicSeconds() },
+  });
+  /** Asks for work until the server has one more subscription, or so many connections more. */
+  async function untilSubscribed(mostConnections: number): Promise<boolean | undefined> {
+    const [last, earlier] = [connections + mostConnections, subscriptions.length];
+    while (subscriptions.length === earlier && connections < last) {
+      await transport.next(AbortSignal.timeout(1000)).catch(() => {});
+      await pause(20);
+    }
+    return subscriptions[earlier]?.isSecure;
+  }
+  function lose(): void {
+    for (const socket of sockets) socket.destroy();
+  }
+  assert.equal(await untilSubscribed(4), false);
+  hasTls = true;
+  lose();
+  assert.equal(await untilSubscribed(12), true);
+  hasTls = false;
+  lose();
+  assert.equal(await untilSubscribed(6), undefined, 'it is taken for another server');
 });
