@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
 import { codeOf } from '../disk/in-use.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
@@ -24,6 +24,8 @@ export interface KernelArguments {
 
 const begin = '# Kernel arguments of flatcar-install: begin';
 const end = '# Kernel arguments of flatcar-install: end';
+/** Far more than a file for a boot loader has. */
+const maxGrubBytes = 1024 * 1024;
 
 /**
  * Writes kernel arguments into `grub.cfg` on the OEM partition of this disk, which Flatcar's boot
@@ -40,16 +42,40 @@ export async function installKernelArguments(
 ): Promise<readonly string[]> {
   let warnings: readonly string[] = [];
   const write = async (root: string) => {
-    const path = join(root, 'grub.cfg');
-    const before = await readFile(path, 'utf8').catch((error: unknown) => {
-      if (codeOf(error) === 'ENOENT') return '';
-      throw error;
-    });
-    warnings = warningsOf(withoutOwn(before), kernelArguments);
-    await writeFileWhole(path, Buffer.from(withKernelArguments(before, kernelArguments)), 0o644);
+    warnings = await changeGrubConfig(root, kernelArguments);
   };
   await editPartition(disk, 'OEM', write, signal, way);
   return warnings;
+}
+
+/**
+ * @param root top directory of the OEM partition
+ * @returns warnings about what the file had
+ * @throws {ConfigurationError} what the image has there is no file; {Error} of the system
+ */
+export async function changeGrubConfig(root: string, kernelArguments: KernelArguments): Promise<readonly string[]> {
+  const path = join(root, 'grub.cfg');
+  const before = await readGrubConfig(path);
+  await writeFileWhole(path, Buffer.from(withKernelArguments(before, kernelArguments)), 0o644);
+  return warningsOf(withoutOwn(before), kernelArguments);
+}
+
+/** A link of the image would lead to a file of this machine, whose content went onto the disk. */
+async function readGrubConfig(path: string): Promise<string> {
+  try {
+    return (await readPlacedFile(path, maxGrubBytes)).toString('utf8');
+  } catch (cause) {
+    if (codeOf(cause) === 'ENOENT') return '';
+    if (!(cause instanceof PlacedFileError)) throw cause;
+    const target = 'grub.cfg on the OEM partition';
+    throw new ConfigurationError({
+      what: 'change',
+      target,
+      why: `it ${cause.message}`,
+      hint: 'check the image',
+      cause,
+    });
+  }
 }
 
 function warningsOf(text: string, { remove = [], platform }: KernelArguments): string[] {

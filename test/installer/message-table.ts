@@ -101,6 +101,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '… in …': 'a syntax error and its place',
   },
   'configure/kernel-arguments.ts': {
+    'grub.cfg on the OEM partition': 'target: an image that has a link or something large there',
+    'check the image': 'hint: the same',
     '# Kernel arguments of flatcar-install: begin': 'comment in grub.cfg on the installed disk',
     '# Kernel arguments of flatcar-install: end': 'comment in grub.cfg on the installed disk',
     'it is empty': "--append-karg ''",

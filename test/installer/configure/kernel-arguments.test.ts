@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, mkdtempDisposable, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { execa } from 'execa';
 import {
+  changeGrubConfig,
   checkKernelArguments,
   installKernelArguments,
   withKernelArguments,
@@ -28,6 +29,24 @@ test('withKernelArguments() keeps what is there and adds what the boot loader re
     '# Kernel arguments of flatcar-install: end',
     '',
   ]);
+});
+
+test('changeGrubConfig() reads no file of this machine through a link of the image', async () => {
+  await using directory = await mkdtempDisposable(join(tmpdir(), 'nibs-grub-'));
+  const [secret, path] = [join(directory.path, 'secret'), join(directory.path, 'grub.cfg')];
+  await writeFile(secret, 'of this machine');
+  await symlink(secret, path);
+  const quiet = { append: ['quiet'], consoles: [] };
+  await assert.rejects(
+    changeGrubConfig(directory.path, quiet),
+    /cannot change grub\.cfg on the OEM partition: it is a symbolic link \(check the image\)/,
+  );
+  assert.deepEqual((await readdir(directory.path)).toSorted(), ['grub.cfg', 'secret']);
+  await rm(path);
+  assert.deepEqual(await changeGrubConfig(directory.path, quiet), []);
+  assert.match(await readFile(path, 'utf8'), /^set linux_append="\$linux_append quiet"$/m);
+  await truncate(path, 2 ** 30);
+  await assert.rejects(changeGrubConfig(directory.path, quiet), /it has 1073741824 bytes, more than 1048576/);
 });
 
 test('withKernelArguments() replaces what it wrote before', () => {
