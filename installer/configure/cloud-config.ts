@@ -1,7 +1,6 @@
-import { mkdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { TargetDisk } from '../disk/target-disk.ts';
-import { writeSecretFile } from './file.ts';
+import { makeDirectories, writeSecretFile } from './file.ts';
 import { editPartition } from './partition.ts';
 
 /**
@@ -11,10 +10,9 @@ import { editPartition } from './partition.ts';
  */
 export async function installCloudConfig(disk: TargetDisk, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
   const write = async (root: string) => {
-    const directory = join(root, 'var/lib/flatcar-install');
-    await mkdir(dirname(directory), { recursive: true, mode: 0o755 });
+    await makeDirectories(root, 'var/lib', 0o755);
     // A cloud-config may hold secrets. One that is there keeps its mode.
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const directory = await makeDirectories(root, 'var/lib/flatcar-install', 0o700);
     await writeSecretFile(join(directory, 'user_data'), bytes);
   };
   await editPartition(disk, 'ROOT', write, signal);

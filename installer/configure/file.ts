@@ -1,5 +1,34 @@
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { codeOf } from '../disk/in-use.ts';
+import { ConfigurationError } from './errors.ts';
+
+/**
+ * Makes those of these directories that are missing. A link of the image is not followed: it would
+ * lead to a directory of the machine that runs this program.
+ * @param root top directory of a mounted partition
+ * @param path of the innermost one below it
+ * @returns the whole path
+ * @throws {ConfigurationError} something else is there; {Error} of the system
+ */
+export async function makeDirectories(root: string, path: string, mode: number): Promise<string> {
+  let directory = root;
+  for (const name of path.split('/')) {
+    directory = join(directory, name);
+    await mkdir(directory, { mode }).catch((error: unknown) => {
+      if (codeOf(error) !== 'EEXIST') throw error;
+    });
+    requireDirectory((await lstat(directory)).isDirectory(), path);
+  }
+  return directory;
+}
+
+/** @throws {ConfigurationError} it is none */
+export function requireDirectory(isDirectory: boolean, path: string): void {
+  if (isDirectory) return;
+  const why = 'in the image, it or a directory around it is a link or a file';
+  throw new ConfigurationError({ what: 'write to', target: path, why, hint: 'check the image' });
+}
 
 /** As `writeFileWhole`, readable by root only. */
 export async function writeSecretFile(path: string, bytes: Uint8Array): Promise<void> {

@@ -1,14 +1,17 @@
-import { chmod, chown, copyFile, mkdir, readdir, stat, utimes } from 'node:fs/promises';
+import { chmod, chown, constants, copyFile, lstat, mkdir, readdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../errors/reason.ts';
 import { runTool } from '../../tools/run-tool.ts';
 import { codeOf } from '../disk/in-use.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
+import { makeDirectories, requireDirectory } from './file.ts';
 import { editPartition } from './partition.ts';
 
 /** Directory of the network units of the running system. */
 const runtimeUnits = '/run/systemd/network';
+/** Theirs on the ROOT partition. */
+const unitDirectory = 'etc/systemd/network';
 
 /** Files and directories to copy. */
 export interface NetworkUnits {
@@ -34,24 +37,34 @@ export async function installNetworkUnits(
 ): Promise<readonly string[]> {
   const { paths } = await listNetworkUnits(source);
   const copy = async (root: string) => {
-    const target = join(root, 'etc/systemd/network');
-    await mkdir(target, { recursive: true, mode: 0o755 });
-    for (const path of paths) await copyOne(join(source, path), join(target, path));
-    await runTool('sync', ['-f', target]);
+    await runTool('sync', ['-f', await copyNetworkUnits(source, paths, root)]);
   };
   await editPartition(disk, 'ROOT', copy, signal);
   return paths;
 }
 
-async function copyOne(source: string, target: string): Promise<void> {
+/**
+ * @param source directory of the units
+ * @param paths in it, as of {@link listNetworkUnits}
+ * @param root top directory of the ROOT partition
+ * @returns the directory with the copies
+ */
+export async function copyNetworkUnits(source: string, paths: readonly string[], root: string): Promise<string> {
+  const directory = await makeDirectories(root, unitDirectory, 0o755);
+  for (const path of paths) await copyOne(join(source, path), join(directory, path), join(unitDirectory, path));
+  return directory;
+}
+
+async function copyOne(source: string, target: string, name: string): Promise<void> {
   const { mode, uid, gid, atime, mtime, isDirectory } = await inspectUnit(source);
-  const isThere = await stat(target).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) return;
+  // A link is there too, wherever it leads.
+  const found = await lstat(target).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  });
+  if (found !== undefined && isDirectory) requireDirectory(found.isDirectory(), name);
+  if (found !== undefined) return;
   if (isDirectory) await mkdir(target);
-  else await copyFile(source, target);
+  else await copyFile(source, target, constants.COPYFILE_EXCL);
   await chown(target, uid, gid);
   await chmod(target, mode);
   await utimes(target, atime, mtime);

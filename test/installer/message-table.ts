@@ -100,6 +100,11 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'line …, column …': 'the place of an error',
     '… in …': 'a syntax error and its place',
   },
+  'configure/file.ts': {
+    'in the image, it or a directory around it is a link or a file':
+      '-c or -n, and a ROOT partition that leads to the machine that runs flatcar-install',
+    'check the image': 'hint: the same',
+  },
   'configure/kernel-arguments.ts': {
     'grub.cfg on the OEM partition': 'target: an image that has a link or something large there',
     'check the image': 'hint: the same',
