@@ -1,5 +1,4 @@
 import { rm } from 'node:fs/promises';
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../../../clock/clock.ts';
@@ -20,6 +19,7 @@ import { isInTime } from './in-time.ts';
 import { ContainerNetworks, type NetworkKind } from './network/container-networks.ts';
 import { OutputPipes } from './output-pipes.ts';
 import { idOf, labelKeys, stateOf } from './record.ts';
+import { stopSignalNumber } from './stop-signal.ts';
 import { Tasks } from './tasks.ts';
 
 /** Where containerd is and what it works with. */
@@ -177,7 +177,7 @@ class ContainerdEngine implements Engine {
       const exited = this.#tasks.wait(id, signal);
       // It is awaited below; if the request before that fails, it is not.
       exited.catch(() => {});
-      if (!(await this.#tasks.signal(id, signalNumber(labels[labelKeys.stopSignal]), signal)))
+      if (!(await this.#tasks.signal(id, stopSignalNumber(labels[labelKeys.stopSignal]), signal)))
         throw new EngineError('not-running', { ...onContainer('stop', id), why: 'it has exited already' });
       if (!(await isInTime(this.#client.clock, exited, graceSeconds))) await this.#tasks.kill(id, signal);
       await exited;
@@ -276,10 +276,4 @@ function onContainer(what: string, container: string): Operation {
 function networkOf(labels: Readonly<Record<string, string>>): NetworkKind {
   const kind = labels[labelKeys.network];
   return kind === 'cni' || kind === 'none' ? kind : 'host';
-}
-
-/** @param name as an image has it: `SIGTERM`, `TERM` or a number */
-function signalNumber(name = 'SIGTERM'): number {
-  const known = Object.entries(constants.signals).find(([key]) => key === name || key === `SIG${name}`)?.[1];
-  return known ?? (Number(name) || constants.signals.SIGTERM);
 }
