@@ -2,9 +2,10 @@ import { access, open } from 'node:fs/promises';
 import type { Clock } from '../clock/clock.ts';
 import { findBootLabel, findEarlierInstallations } from './disk/earlier-installation.ts';
 import { DiskError } from './disk/errors.ts';
-import { type PartitionTable, parseTable } from './disk/gpt.ts';
+import type { PartitionTable } from './disk/gpt.ts';
 import { isImageFile } from './disk/image-file.ts';
 import type { Member } from './disk/members.ts';
+import { readTable } from './disk/read-table.ts';
 import { type NumberRange, SavedPartitions, type SavedSelection } from './disk/saved-partitions.ts';
 import {
   chooseSmallest,
@@ -17,7 +18,6 @@ import {
   type Selection,
   type SelectionOptions,
 } from './disk/select.ts';
-import { endBytes } from './disk/target-disk.ts';
 import type { Target } from './plan.ts';
 import type { Report } from './progress.ts';
 
@@ -129,7 +129,8 @@ export async function findPartitionsToSave(
   signal: AbortSignal,
 ): Promise<SavedPartitions | undefined> {
   if (selection.labels.length + selection.numbers.length === 0) return undefined;
-  const table = parseTable(await readStart(disk.path), disk.path, disk.sectorSizeBytes);
+  const { table, damage } = await readTable(disk);
+  if (damage !== undefined) report.warn(`${damage.message}: its backup at the end of the disk is used`);
   if (table === undefined) {
     throw new DiskError({
       what: 'save',
@@ -165,12 +166,6 @@ export function noteRenumberings(saved: SavedPartitions | undefined, image: Part
     const { number, label } = partition;
     report.warn(`partition ${number} (${label}) becomes partition ${newNumber}: the image has a partition ${number}`);
   }
-}
-
-async function readStart(path: string): Promise<Uint8Array> {
-  await using device = await open(path, 'r');
-  const { buffer, bytesRead } = await device.read(Buffer.alloc(endBytes), 0, endBytes, 0);
-  return buffer.subarray(0, bytesRead);
 }
 
 /** Called before the disk is changed, while a person can still decide otherwise. */

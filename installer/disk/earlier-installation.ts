@@ -1,8 +1,7 @@
-import { open } from 'node:fs/promises';
 import { runTool } from '../../tools/run-tool.ts';
-import { type Partition, parseTable } from './gpt.ts';
+import type { Partition } from './gpt.ts';
 import type { Disk } from './lsblk.ts';
-import { endBytes } from './target-disk.ts';
+import { readTable } from './read-table.ts';
 
 /** A disk with an earlier installation of Flatcar. */
 export interface EarlierInstallation {
@@ -56,7 +55,7 @@ export async function findEarlierInstallations(
 }
 
 async function signOf(disk: Disk, signal: AbortSignal | undefined): Promise<string | undefined> {
-  const table = parseTable(await readStart(disk.path), disk.path, disk.sectorSizeBytes);
+  const { table } = await readTable(disk);
   if (table === undefined) return describeLabel(await findLabelWithoutTable(disk, signal));
   const own = table.partitions.filter(
     ({ uniqueGuid, label }) => usrGuids.includes(uniqueGuid) || bootLabels.includes(label),
@@ -83,12 +82,6 @@ async function findLabelWithoutTable(disk: Disk, signal: AbortSignal | undefined
     if (label !== undefined) return label;
   }
   return undefined;
-}
-
-async function readStart(path: string): Promise<Uint8Array> {
-  await using device = await open(path, 'r');
-  const { buffer, bytesRead } = await device.read(Buffer.alloc(endBytes), 0, endBytes, 0);
-  return buffer.subarray(0, bytesRead);
 }
 
 /**

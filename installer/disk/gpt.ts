@@ -29,6 +29,16 @@ const signature = 'EFI PART';
 const headerBytes = 92;
 const nilGuid = '00000000-0000-0000-0000-000000000000';
 
+/** One end of a disk or image, or all of it. */
+interface Bytes {
+  readonly view: Buffer;
+  /** Where they begin on the disk. */
+  readonly startBytes: number;
+  readonly sectorSizeBytes: number;
+  /** Makes an error of why a table cannot be read. */
+  readonly fail: (why: string) => DiskError;
+}
+
 /**
  * Parses the primary GPT (UEFI specification 2.10, section 5.3) in the first bytes of a disk or
  * image. The usual table has 34 sectors.
@@ -37,25 +47,93 @@ const nilGuid = '00000000-0000-0000-0000-000000000000';
  * @throws {DiskError} the table is damaged or made for sectors of another size
  */
 export function parseTable(head: Uint8Array, name: string, sectorSizeBytes = 512): PartitionTable | undefined {
-  const fail = (why: string) => new DiskError({ what: 'read', target: `the partition table of ${name}`, why });
-  const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
-  if (!hasTable(view, sectorSizeBytes)) {
-    if (sectorSizeBytes === 512 && hasTable(view, 4096)) {
-      throw fail('it uses 4096-byte sectors, but the disk has 512-byte sectors');
-    }
-    return undefined;
+  const bytes = bytesOf(head, 0, name, sectorSizeBytes);
+  const header = primaryHeader(bytes);
+  return header && tableOf(header, bytes);
+}
+
+/** A table as it was found. */
+export interface FoundTable {
+  /** Undefined if there is none. */
+  readonly table: PartitionTable | undefined;
+  /** Why the primary table cannot be used. Then the table is its backup. */
+  readonly damage: DiskError | undefined;
+}
+
+/**
+ * Parses the GPT of a disk. Where the entries of the primary table are damaged, which a power cut
+ * can leave so, but its header is sound, its backup counts: that in the last sector of the disk, if
+ * the header names it. A backup that the header does not name may be that of an earlier table.
+ * @param head the first bytes of the disk
+ * @param tail the last bytes, as far as the backup reaches
+ * @throws {DiskError} the table is damaged, and so is the backup; see {@link parseTable}
+ */
+export function parseEitherTable(
+  head: Uint8Array,
+  tail: Uint8Array,
+  {
+    path,
+    sizeBytes,
+    sectorSizeBytes,
+  }: { readonly path: string; readonly sizeBytes: number; readonly sectorSizeBytes: number },
+): FoundTable {
+  const bytes = bytesOf(head, 0, path, sectorSizeBytes);
+  const header = primaryHeader(bytes);
+  if (header === undefined) return { table: undefined, damage: undefined };
+  try {
+    return { table: tableOf(header, bytes), damage: undefined };
+  } catch (damage) {
+    const lastLba = sizeBytes / sectorSizeBytes - 1;
+    if (!(damage instanceof DiskError) || toNumber(header.readBigUInt64LE(32)) !== lastLba) throw damage;
+    const table = parseBackup(bytesOf(tail, sizeBytes - tail.length, path, sectorSizeBytes), lastLba);
+    if (table === undefined) throw damage;
+    return { table, damage };
   }
-  const header = view.subarray(sectorSizeBytes, sectorSizeBytes * 2);
+}
+
+/** @returns undefined if there is none, or it is damaged, too */
+function parseBackup(bytes: Bytes, lastLba: number): PartitionTable | undefined {
+  try {
+    const header = headerAt(bytes.view.length - bytes.sectorSizeBytes, bytes);
+    if (header === undefined || toNumber(header.readBigUInt64LE(24)) !== lastLba) return undefined;
+    return { ...tableOf(header, bytes), alternateLba: lastLba };
+  } catch (error) {
+    if (error instanceof DiskError) return undefined;
+    throw error;
+  }
+}
+
+function bytesOf(part: Uint8Array, startBytes: number, name: string, sectorSizeBytes: number): Bytes {
+  const fail = (why: string) => new DiskError({ what: 'read', target: `the partition table of ${name}`, why });
+  return { view: Buffer.from(part.buffer, part.byteOffset, part.byteLength), startBytes, sectorSizeBytes, fail };
+}
+
+function primaryHeader(bytes: Bytes): Buffer | undefined {
+  const { view, sectorSizeBytes, fail } = bytes;
+  const header = headerAt(sectorSizeBytes, bytes);
+  if (header === undefined && sectorSizeBytes === 512 && hasTable(view, 4096))
+    throw fail('it uses 4096-byte sectors, but the disk has 512-byte sectors');
+  return header;
+}
+
+/** @returns undefined if there is none */
+function headerAt(start: number, { view, sectorSizeBytes, fail }: Bytes): Buffer | undefined {
+  const header = view.subarray(start, start + sectorSizeBytes);
+  if (start < 0 || header.length < sectorSizeBytes || header.toString('latin1', 0, 8) !== signature) return undefined;
   const size = header.readUInt32LE(12);
   if (size < headerBytes || size > sectorSizeBytes) throw fail(`its header claims a size of ${size} bytes`);
   const checked = Buffer.from(header.subarray(0, size)).fill(0, 16, 20);
   if (crc32(checked) !== header.readUInt32LE(16)) throw fail('the checksum of its header is wrong');
+  return header;
+}
 
-  const entriesOffset = toNumber(header.readBigUInt64LE(72)) * sectorSizeBytes;
+function tableOf(header: Buffer, { view, startBytes, sectorSizeBytes, fail }: Bytes): PartitionTable {
+  const entriesOffset = toNumber(header.readBigUInt64LE(72)) * sectorSizeBytes - startBytes;
   const entryCount = header.readUInt32LE(80);
   const entrySize = header.readUInt32LE(84);
   const end = entriesOffset + entryCount * entrySize;
-  if (entrySize < 128 || end > view.length) throw fail(`its entries are outside of the first ${view.length} bytes`);
+  if (entrySize < 128 || entriesOffset < 0 || end > view.length)
+    throw fail(`its entries are outside of the first ${view.length} bytes`);
   const entries = view.subarray(entriesOffset, end);
   if (crc32(entries) !== header.readUInt32LE(88)) throw fail('the checksum of its entries is wrong');
 

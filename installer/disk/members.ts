@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { parseTable } from './gpt.ts';
+import { parseEitherTable } from './gpt.ts';
 import { parseRecord, partitionPath } from './mbr.ts';
 
 /** A signature by which a disk or partition belongs to an array, a pool or a cluster. */
@@ -142,9 +142,11 @@ async function partitionsInTable(
   device: FileHandle,
   disk: { readonly path: string; readonly sizeBytes: number; readonly sectorSizeBytes: number },
 ): Promise<Region[]> {
-  const head = await readAt(device, 0, Math.min(mebibyte, disk.sizeBytes));
+  const lengthBytes = Math.min(mebibyte, disk.sizeBytes);
+  const head = await readAt(device, 0, lengthBytes);
+  const tail = await readAt(device, disk.sizeBytes - lengthBytes, lengthBytes);
   try {
-    const table = parseTable(head, disk.path, disk.sectorSizeBytes);
+    const { table } = parseEitherTable(head, tail, disk);
     if (table !== undefined)
       return table.partitions.map(({ number, offsetBytes, sizeBytes, typeGuid }) => ({
         ...{ device: partitionPath(disk.path, number), offsetBytes, sizeBytes, typeGuid },

@@ -235,8 +235,15 @@ export class TargetDisk implements AsyncDisposable {
   async #clearEnds(): Promise<void> {
     const zeroes = zeroMemory().subarray(0, Math.min(endBytes, this.sizeBytes));
     const { head, tail } = this.#saved?.ends(endBytes) ?? { head: zeroes, tail: zeroes };
-    await this.write(head, 0);
-    await this.write(tail, this.sizeBytes - tail.length);
+    const writeHead = () => this.write(head, 0);
+    const writeTail = () => this.write(tail, this.sizeBytes - tail.length);
+    // At each moment one of the two tables has the saved partitions: the primary one until the
+    // backup is on the disk, and while the primary one of the image is written, the backup.
+    const isHeadFirst = this.#saved === undefined || this.#state.kind === 'committing';
+    const [first, second] = isHeadFirst ? [writeHead, writeTail] : [writeTail, writeHead];
+    await first();
+    if (this.#saved !== undefined) await this.sync();
+    await second();
     await this.sync();
   }
 

@@ -631,6 +631,8 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     '…: it cannot be read (…), so it is not known whether it belongs to an array or a pool':
       'warning: -d with a disk that has a bad sector',
     '…: …, and …': 'warning: -d or --wipe-members with a member of an array',
+    '…: its backup at the end of the disk is used':
+      'warning: --save-partlabel after a power cut while the table was written',
     'is overwritten as far as the image reaches (… erases it)': 'what becomes of it',
     'partitions of …': 'target: --save-partlabel',
     'it has no partition table (GPT) at its start': '--save-partlabel on an empty disk',

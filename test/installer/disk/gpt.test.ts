@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { execa } from 'execa';
-import { findPartition, parseTable } from '../../../installer/disk/gpt.ts';
+import { findPartition, parseEitherTable, parseTable } from '../../../installer/disk/gpt.ts';
 import { makeFlatcarImage, partitionOffsetBytes } from '../../sandbox/flatcar-layout.ts';
 
 const mebibyte = 1024 * 1024;
@@ -87,6 +87,35 @@ test('parseTable() refuses a damaged table', () => {
   assert.throws(() => parseTable(changed(512 + 84, 64), 'x'), /its entries are outside/);
   assert.throws(() => parseTable(changed(1024 + 32 + 3, 1), 'x'), /partition 1 ends before it starts/);
   assert.ok(parseTable(changed(1024 + 48, 1), 'x'));
+});
+
+test('parseEitherTable() reads the backup where the entries of the primary table are damaged', async () => {
+  await using file = await open(image, 'r');
+  const tail = (await file.read(Buffer.alloc(mebibyte), 0, mebibyte, imageBytes - mebibyte)).buffer;
+  const disk = { path: '/dev/sdx', sizeBytes: imageBytes, sectorSizeBytes: 512 };
+  const { table, damage } = parseEitherTable(head, tail, disk);
+  assert.deepEqual([table, damage], [parseTable(head, 'the image'), undefined]);
+  assert.deepEqual(parseEitherTable(new Uint8Array(mebibyte), tail, disk), { table: undefined, damage: undefined });
+
+  const flipped = (bytes: Buffer, offset: number) => {
+    const copy = Buffer.from(bytes);
+    copy.writeUInt8(copy.readUInt8(offset) ^ 1, offset);
+    return copy;
+  };
+  const torn = flipped(head, 1024);
+  const found = parseEitherTable(torn, tail, disk);
+  assert.deepEqual(found.table, table);
+  assert.match(
+    found.damage?.message ?? '',
+    /^cannot read the partition table of \/dev\/sdx: the checksum of its entries is/,
+  );
+  const refused = { name: 'DiskError', message: /the checksum of its entries is wrong/ };
+  // Its header names another sector: an image that was copied onto a larger disk.
+  assert.throws(() => parseEitherTable(torn, tail, { ...disk, sizeBytes: imageBytes + 512 }), refused);
+  assert.throws(() => parseEitherTable(torn, flipped(tail, mebibyte - 512 + 16), disk), refused);
+  assert.throws(() => parseEitherTable(torn, flipped(tail, mebibyte - 33 * 512), disk), refused);
+  assert.throws(() => parseEitherTable(torn, new Uint8Array(mebibyte), disk), refused);
+  assert.throws(() => parseEitherTable(flipped(head, 512 + 24), tail, disk), /the checksum of its header is wrong/);
 });
 
 test('parseTable() recognises a table for sectors of 4096 bytes, and reads it when asked to', async () => {

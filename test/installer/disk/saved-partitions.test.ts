@@ -105,6 +105,27 @@ test('flatcar-install --save-partlabel keeps partitions beside those of the imag
   assert.match((await execa('sgdisk', ['--info', '13', loop.path])).stdout, /Attribute flags: 1000000000000000/);
 });
 
+test('flatcar-install saves partitions by the backup of a table that a power cut has left torn', async () => {
+  await using disk = await makeUsedDisk();
+  const [, ...kept] = await disk.table();
+  const hash = await disk.hash();
+  await execa('dd', [
+    'if=/dev/urandom',
+    `of=${disk.loop.path}`,
+    'bs=512',
+    'seek=2',
+    'count=1',
+    'conv=notrunc',
+    'status=none',
+  ]);
+  const cut = join(directory, 'short');
+  await execa('dd', [`if=${image}`, `of=${cut}`, 'bs=1M', 'count=60', 'status=none']);
+  const ran = await runInstaller(directory, ['-d', disk.loop.path, '-f', cut, ...saving]);
+  assert.match(ran.stderr, /the checksum of its entries is wrong: its backup at the end of the disk is used$/m);
+  assert.deepEqual(await disk.table(), kept);
+  assert.equal(await disk.hash(), hash);
+});
+
 test('flatcar-install leaves a disk with the saved partitions alone when the image is damaged', async () => {
   await using disk = await makeUsedDisk();
   const [, ...kept] = await disk.table();

@@ -124,8 +124,7 @@ async function losePower({ machine, recordings }: Bench, random: () => number, o
           if (!isWanted) return undefined;
           const state = stateOf(content, variant, expected);
           const violations = typeof state === 'string' ? [] : [`the disk: ${state.wrong}`];
-          // A torn table of partitions to keep must be repaired by a person.
-          if (isAgain && (variant !== 'save' || state !== 'being cleared')) {
+          if (isAgain) {
             await machine.prepare(variant);
             machine.disks.begin(machine.targetOf(variant));
             machine.diskOf(variant).content.set(content);

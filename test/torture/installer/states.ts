@@ -1,4 +1,4 @@
-import { parseTable } from '../../../installer/disk/gpt.ts';
+import { type Partition, parseEitherTable, parseTable } from '../../../installer/disk/gpt.ts';
 import type { Machine, Variant } from './machine.ts';
 
 const mebibyte = 1024 * 1024;
@@ -49,6 +49,8 @@ export function stateOf(content: Uint8Array, variant: Variant, expected: Expecte
   const ends = (bytes: Uint8Array) => [bytes.subarray(0, mebibyte), bytes.subarray(tailStart)] as const;
   const isEqual = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
   if (isEqual(content, initial)) return 'as it was';
+  if (variant === 'save' && !partitionsOf(content).some(({ label }) => label === 'data'))
+    return { wrong: 'no table has the partition to be kept' };
   const [contentHead, contentTail] = ends(content);
   const isInstalledBetween = () =>
     partsOf(mebibyte, tailStart, expected.changed).every((part) =>
@@ -117,10 +119,19 @@ function firstForeignSector(bytes: Uint8Array, sources: readonly Uint8Array[]): 
 
 /** Begin and end of the partition `data`, if the table has it alone. */
 function keptRange(content: Uint8Array): readonly [number, number] | undefined {
-  const partitions = parseTable(content.subarray(0, mebibyte), 'the disk', sectorBytes)?.partitions ?? [];
-  const [kept, ...others] = partitions;
+  const [kept, ...others] = partitionsOf(content);
   if (kept?.label !== 'data' || others.length > 0) return undefined;
   return [kept.offsetBytes, kept.offsetBytes + kept.sizeBytes];
+}
+
+/** Those of the primary table, or of its backup if that is damaged; none if both are. */
+function partitionsOf(content: Uint8Array): readonly Partition[] {
+  const disk = { path: 'the disk', sizeBytes: content.length, sectorSizeBytes: sectorBytes };
+  try {
+    return parseEitherTable(content.subarray(0, mebibyte), content.subarray(-mebibyte), disk).table?.partitions ?? [];
+  } catch {
+    return [];
+  }
 }
 
 /** Installs without faults, and checks the result against the image. */
@@ -149,13 +160,18 @@ export async function learnExpected(machine: Machine, variant: Variant): Promise
 
 const zeroes = () => new Uint8Array(mebibyte);
 
-/** As the installer wrote them, with the table of the kept partition: its first flush ends that. */
+/**
+ * As the installer wrote them, with the table of the kept partition: its first flush follows the
+ * backup, the second one the primary table.
+ */
 async function clearedEnds(machine: Machine, sizeBytes: number): Promise<readonly [Uint8Array, Uint8Array]> {
   const ends = [zeroes(), zeroes()] as const;
   const starts = [0, sizeBytes - mebibyte];
+  let flushes = 0;
   for (const [disk, operation] of await machine.disks.operations()) {
     if (disk !== machine.targetOf('save')) continue;
-    if (operation.kind !== 'write') break;
+    if (operation.kind === 'flush' && ++flushes === 2) break;
+    if (operation.kind !== 'write') continue;
     for (const [index, start] of starts.entries()) {
       const offset = operation.offsetBytes - start;
       if (offset >= 0 && offset < mebibyte) ends[index]?.set(operation.bytes, offset);
