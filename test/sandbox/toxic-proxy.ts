@@ -52,7 +52,9 @@ export async function startToxicProxy(
     link.upstream.destroy();
   };
   const reset = ({ client, upstream }: Link) => {
-    client.resetAndDestroy();
+    // A UNIX socket has no resets: its peer gets ECONNRESET where it was not all read.
+    if (path === undefined) client.resetAndDestroy();
+    else client.destroy();
     upstream.destroy();
   };
   /** What becomes of a chunk; empty: nothing. */

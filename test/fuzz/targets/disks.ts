@@ -3,7 +3,13 @@ import { crc32 } from 'node:zlib';
 import { ZodError } from 'zod';
 import { filesystemOf, startBytes } from '../../../installer/configure/superblock.ts';
 import { DiskError } from '../../../installer/disk/errors.ts';
-import { encodeTable, findPartition, type PartitionTable, parseTable } from '../../../installer/disk/gpt.ts';
+import {
+  encodeTable,
+  findPartition,
+  type PartitionTable,
+  parseEitherTable,
+  parseTable,
+} from '../../../installer/disk/gpt.ts';
 import { matchesHint, parseHint } from '../../../installer/disk/hints.ts';
 import { parseLsblk } from '../../../installer/disk/lsblk.ts';
 import { parseRecord } from '../../../installer/disk/mbr.ts';
@@ -21,6 +27,18 @@ function tableOf(sectorSizeBytes: number, labels: readonly string[]): Uint8Array
     ...{ firstLba: 2048 + index * 100, lastLba: 2147 + index * 100, offsetBytes: 0, sizeBytes: 0 },
   }));
   return encodeTable({ diskGuid: guid(255), partitions, sectorSizeBytes }, diskBytes).primary;
+}
+
+/** All of a small disk whose primary table has no sound entries. */
+function tornDisk(sectorSizeBytes: number): Buffer {
+  const disk = Buffer.alloc(160 * sectorSizeBytes);
+  const guid = '0fc63daf-8483-4772-8e79-3d69d8477de4';
+  const place = { firstLba: 40, lastLba: 99, offsetBytes: 0, sizeBytes: 0 };
+  const partition = { number: 1, typeGuid: guid, uniqueGuid: guid, label: 'data', attributes: 0n, ...place };
+  const { primary, backup } = encodeTable({ diskGuid: guid, partitions: [partition], sectorSizeBytes }, disk.length);
+  disk.set(primary);
+  disk.set(backup, disk.length - backup.length);
+  return disk.fill(1, 2 * sectorSizeBytes, 2 * sectorSizeBytes + 8);
 }
 
 /** Right checksums, so that changed tables are looked at. */
@@ -69,18 +87,28 @@ function checkTable(table: PartitionTable): void {
 
 export const gptTarget: Target = {
   name: 'gpt',
-  seeds: [tableOf(512, ['ROOT', 'A', 'B', 'DATA', 'C']), tableOf(4096, ['ROOT', 'ÄÖ', 'AA']), tableOf(512, [])],
+  seeds: [
+    ...[tableOf(512, ['ROOT', 'A', 'B', 'DATA', 'C']), tableOf(4096, ['ROOT', 'ÄÖ', 'AA']), tableOf(512, [])],
+    tornDisk(512),
+  ],
   words: ['EFI PART', '\x01\0\0\0', 'R\0O\0O\0T\0'],
   refusals: [DiskError],
   check(input) {
     for (const sectorSizeBytes of [512, 4096]) {
       for (const bytes of [input, withChecksums(input, sectorSizeBytes)]) {
         if (bytes === undefined) continue;
-        try {
-          const table = parseTable(bytes, 'disk', sectorSizeBytes);
-          if (table !== undefined) checkTable(table);
-        } catch (error) {
-          if (!(error instanceof DiskError)) throw error;
+        const sizeBytes = bytes.length - (bytes.length % sectorSizeBytes);
+        const disk = { path: 'disk', sizeBytes, sectorSizeBytes };
+        for (const read of [
+          () => parseTable(bytes, 'disk', sectorSizeBytes),
+          () => parseEitherTable(bytes, bytes.subarray(0, sizeBytes), disk).table,
+        ]) {
+          try {
+            const table = read();
+            if (table !== undefined) checkTable(table);
+          } catch (error) {
+            if (!(error instanceof DiskError)) throw error;
+          }
         }
       }
     }
