@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { TLSSocket } from 'node:tls';
@@ -56,6 +56,12 @@ async function serve(
     answerPings(socket);
     void misbehave(socket, () => isStopped).then(() => closed.reject(new Error('the agent has taken it all')));
   });
+  const port = await listen(test, server, sockets);
+  return { host: `127.0.0.1:${port}`, closed: closed.promise, connections: () => connections };
+}
+
+/** @returns the port. Server and connections end with the test. */
+async function listen(test: TestContext, server: Server, sockets: ReadonlySet<Socket>): Promise<number> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   test.after(() => {
@@ -64,7 +70,7 @@ async function serve(
   });
   const address = server.address();
   assert.ok(address !== null && typeof address === 'object');
-  return { host: `127.0.0.1:${address.port}`, closed: closed.promise, connections: () => connections };
+  return address.port;
 }
 
 function answerPings(socket: Socket): void {
@@ -204,17 +210,10 @@ test('what an attacker adds to the greeting, before TLS, is not taken for a mess
     if (connections === 2)
       secure.on('data', (data) => String(data).includes('SUB ') && setTimeout(() => socket.destroy(), 200));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  test.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  const address = server.address();
-  assert.ok(address !== null && typeof address === 'object');
+  const port = await listen(test, server, sockets);
   await using transport = openNats({
     ...{
-      server: `tls://127.0.0.1:${address.port}`,
+      server: `tls://127.0.0.1:${port}`,
       stream: 'tinkerbell',
       eventsSubject: 'status',
       actionsSubject: 'actions',
@@ -249,17 +248,10 @@ test('a server that comes back with TLS is spoken to with TLS, and from then on 
     answerPings(spoken);
     spoken.on('data', (data) => String(data).includes('SUB ') && subscriptions.push({ socket, isSecure }));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  test.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  const address = server.address();
-  assert.ok(address !== null && typeof address === 'object');
+  const port = await listen(test, server, sockets);
   await using transport = openNats({
     ...{
-      server: `127.0.0.1:${address.port}`,
+      server: `127.0.0.1:${port}`,
       stream: 'tinkerbell',
       eventsSubject: 'status',
       actionsSubject: 'actions',
