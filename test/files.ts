@@ -66,7 +66,7 @@ export const longFiles: readonly string[] = [
 /**
  * Integration tests that need much processor time for what is our own code or the same on each
  * release of Debian: `test/run.ts --distribution` leaves them out. The programs of the machine that
- * they use, cheaper ones use too: device, multipath and saved-partitions those for disks,
+ * they use, cheaper ones use too: device, multipath, target and saved-partitions those for disks,
  * container-runtime and containerd the engines.
  */
 export const ownCode: readonly string[] = [
@@ -83,6 +83,9 @@ export const ownCode: readonly string[] = [
   'test/agent/transport/file/file.test.ts',
   'test/installer/interrupt.test.ts',
   'test/torture/installer.test.ts',
+  'test/torture/agent-faults.test.ts',
+  'test/agent/log/many-secrets.test.ts',
+  'test/agent/transport/nats/hostile-server.test.ts',
   'test/fuzz/faults.test.ts',
   // The same programs as in those that stay.
   'test/agent/registries.test.ts',
@@ -90,6 +93,7 @@ export const ownCode: readonly string[] = [
   'test/agent/runtime/restart.test.ts',
   'test/installer/dry-run.test.ts',
   'test/installer/environment.test.ts',
+  'test/installer/preflight.test.ts',
   'test/installer/rollback.test.ts',
   'test/installer/site.test.ts',
   // Registries of our own, name servers, message servers.
@@ -106,6 +110,10 @@ export const ownCode: readonly string[] = [
   'test/installer/decompress/bzip2/bzip2.test.ts',
   'test/installer/decompress/bzip2/threads.test.ts',
   'test/installer/decompress/decompress.test.ts',
+  'test/installer/decompress/bzip2/floods.test.ts',
+  'test/installer/decompress/refusals.test.ts',
+  'test/installer/disk/image-file.test.ts',
+  'test/installer/qcow2/hostile.test.ts',
   'test/installer/disk/read-back.test.ts',
   'test/installer/disk/write.test.ts',
   'test/installer/embedded-key.test.ts',

@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import { writeFully } from '../disk/write-fully.ts';
 
 /**
  * On-disk format of btrfs: https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html. Numbers
@@ -65,7 +66,7 @@ export async function unifyBtrfs(path: string, times: FileTimes): Promise<void> 
     const block = await read(offset, superblockBytes);
     if (!isSuperblock(block)) continue;
     replaceAll(block, replacements);
-    await file.write(sealed(block), 0, block.length, offset);
+    await writeFully(file, sealed(block), offset);
   }
   const nodeBytes = first.readUInt32LE(nodeSizeOffset);
   for (let offset = 0; offset + nodeBytes <= size; offset += nodeBytes) {
@@ -75,7 +76,7 @@ export async function unifyBtrfs(path: string, times: FileTimes): Promise<void> 
     replaceAll(block, [...replacements, { from: chunkTree, to: derived(fsid, 2) }]);
     if (block[header.level] === 0) unifyItems(block, fsid, times);
     clearUnused(block);
-    await file.write(sealed(block), 0, block.length, offset);
+    await writeFully(file, sealed(block), offset);
   }
 }
 

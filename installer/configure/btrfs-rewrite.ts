@@ -1,11 +1,12 @@
-import { lstat, mkdir, mkdtemp, mkdtempDisposable, open, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../errors/reason.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import type { Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
+import { writeFully } from '../disk/write-fully.ts';
 import { type FileTimes, readBtrfsIdentity, unifyBtrfs } from './btrfs-identity.ts';
+import { inWorkDirectory, makeWorkDirectory } from './work-directory.ts';
 
 const pieceBytes = 1024 * 1024;
 
@@ -16,7 +17,8 @@ const pieceBytes = 1024 * 1024;
  * and the UUID are not; Flatcar finds the partition by its label. Needs btrfs-progs, and space for
  * the contents of the partition in the directory for temporary files.
  * @param reproducible the same files give the same bytes, and all files are root's. Default: false
- * @throws {ToolError} btrfs-progs fails; {DiskError} the disk fails
+ * @throws {ToolError} btrfs-progs fails; {DiskError} the disk fails; {ConfigurationError} no space
+ *   is left for temporary files
  */
 export async function editBtrfs(
   disk: TargetDisk,
@@ -25,8 +27,7 @@ export async function editBtrfs(
   signal?: AbortSignal,
   reproducible = false,
 ): Promise<void> {
-  const work = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
-  try {
+  await inWorkDirectory(async (work) => {
     const [before, after, root] = [join(work, 'before'), join(work, 'after'), join(work, 'root')];
     await copyPartition(disk, partition, before, signal);
     await mkdir(root, { mode: 0o755 });
@@ -44,9 +45,7 @@ export async function editBtrfs(
       await runTool('mkfs.btrfs', ['--quiet', '--label', label, '--rootdir', root, after], { signal });
     }
     await writeDifferences(disk, partition, before, after, signal);
-  } finally {
-    await rm(work, { recursive: true });
-  }
+  });
 }
 
 /**
@@ -91,7 +90,7 @@ export async function runWithoutMounts(
  * @returns the reason why not
  */
 export async function findReproductionProblem(signal?: AbortSignal): Promise<string | undefined> {
-  await using work = await mkdtempDisposable(join(tmpdir(), 'flatcar-install-'));
+  await using work = await makeWorkDirectory();
   const [mounted, empty] = [join(work.path, 'mounted'), join(work.path, 'empty')];
   await mkdir(mounted);
   await mkdir(empty);
@@ -162,7 +161,7 @@ async function copyPartition(
   for (let offset = 0; offset < partition.sizeBytes; offset += pieceBytes) {
     signal?.throwIfAborted();
     const bytes = await disk.read(partition.offsetBytes + offset, Math.min(pieceBytes, partition.sizeBytes - offset));
-    if (zeroes.compare(bytes, 0, bytes.length, 0, bytes.length) !== 0) await file.write(bytes, 0, bytes.length, offset);
+    if (zeroes.compare(bytes, 0, bytes.length, 0, bytes.length) !== 0) await writeFully(file, bytes, offset);
   }
 }
 

@@ -1,5 +1,4 @@
-import { mkdir, mkdtemp, open, rm, statfs, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../errors/reason.ts';
 import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
@@ -10,6 +9,7 @@ import { findReproductionProblem, runWithoutMounts } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { writeSecretFile } from './file.ts';
 import { canMount, type Filesystem, mountPartition, mountPrefix } from './mount.ts';
+import { inWorkDirectory, makeWorkDirectory, refuseTemporary } from './work-directory.ts';
 
 /**
  * How files on a partition are changed: mounted by the kernel, or, btrfs only, rewritten by
@@ -92,16 +92,6 @@ async function checkTemporaryDirectory(sizeBytes: number): Promise<void> {
   } catch (cause) {
     throw refuseTemporary(cause);
   }
-}
-
-function refuseTemporary(cause: unknown): ConfigurationError {
-  return new ConfigurationError({
-    what: 'write temporary files to',
-    target: tmpdir(),
-    why: reasonOf(cause),
-    hint: 'set TMPDIR to a directory that can be written to and has room',
-    cause,
-  });
 }
 
 /**
@@ -187,7 +177,7 @@ export async function rehearseWrite(
     return;
   }
   try {
-    await writeToCopy(sizeBytes, oemBytes, way, signal);
+    await inWorkDirectory((directory) => writeToCopy(directory, sizeBytes, oemBytes, way, signal));
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof ConfigurationError) throw cause;
@@ -198,23 +188,6 @@ export async function rehearseWrite(
 }
 
 async function writeToCopy(
-  sizeBytes: number,
-  contentBytes: number,
-  way: Way,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  await using work = await makeWorkDirectory();
-  try {
-    await writeToCopyIn(work.path, sizeBytes, contentBytes, way, signal);
-  } catch (cause) {
-    // The copy has holes: it takes space as it is written, and tools name no reason when there is
-    // none left.
-    const { bavail, bsize } = await statfs(work.path);
-    throw bavail * bsize < mebibyte ? refuseTemporary(cause) : cause;
-  }
-}
-
-async function writeToCopyIn(
   directory: string,
   sizeBytes: number,
   contentBytes: number,
@@ -262,10 +235,4 @@ function refuseRehearsal(cause: unknown): ConfigurationError {
     hint: 'check that mkfs.btrfs works here',
     cause,
   });
-}
-
-/** Removed with everything in it when it is disposed of. */
-async function makeWorkDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
-  const path = await mkdtemp(join(tmpdir(), 'flatcar-install-'));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
 }

@@ -1,5 +1,3 @@
-import { mkdtempDisposable } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
@@ -11,6 +9,7 @@ import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 import { mountPrefix, refuseOtherDevice } from './mount.ts';
 import { readFilesystem } from './partition.ts';
+import { makeWorkDirectory } from './work-directory.ts';
 
 /** The partition with the operating system of a new image. */
 const systemLabel = 'USR-A';
@@ -98,7 +97,7 @@ const versionFiles = '^/(|share(|/flatcar(|/release))|lib(|/os-release))$';
 
 /** Reads a btrfs in user space, compressed or not. */
 async function withExtracted<Result>(loop: string, read: (directory: string) => Promise<Result>): Promise<Result> {
-  await using work = await mkdtempDisposable(join(tmpdir(), 'flatcar-install-'));
+  await using work = await makeWorkDirectory();
   await runTool('btrfs', ['restore', '--path-regex', versionFiles, loop, work.path]);
   return await read(work.path);
 }

@@ -11,6 +11,7 @@ import { windowBytes } from './read-back.ts';
 import { forgetPartitions, type Rescan, remapPartitions, rescanPartitions } from './rescan.ts';
 import type { SavedPartitions } from './saved-partitions.ts';
 import type { Disk } from './select.ts';
+import { writeFully } from './write-fully.ts';
 
 /**
  * Size of each end that is cleared: enough for every partition table and for the signatures of LVM,
@@ -440,14 +441,6 @@ export class TargetDisk implements AsyncDisposable {
 /** Whether it is a device-mapper device on other disks. */
 export function isMapped({ type }: Disk): boolean {
   return type === 'mpath' || type === 'lvm';
-}
-
-async function writeFully(handle: FileHandle, bytes: Uint8Array, offsetBytes: number): Promise<void> {
-  let written = 0;
-  while (written < bytes.length) {
-    const result = await handle.write(bytes, written, bytes.length - written, offsetBytes + written);
-    written += result.bytesWritten;
-  }
 }
 
 let zeroes: Uint8Array | undefined;

@@ -159,8 +159,6 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'it cannot be mounted: …': 'in a container without rights',
     'run as root with the right to mount (CAP_SYS_ADMIN), with losetup, mount and umount; btrfs-progs are enough for the OEM partition':
       'hint: nothing can be mounted',
-    'write temporary files to': 'what: TMPDIR',
-    'set TMPDIR to a directory that can be written to and has room': 'hint: TMPDIR is missing, full or read-only',
     'the kernel has no … or no loop devices': 'why it cannot be mounted',
     'the version of the image': 'target: --not-older-than',
     'its files cannot be mounted: …': '--not-older-than in a container without rights',
@@ -173,6 +171,10 @@ export const messageTable: Readonly<Record<string, Readonly<Record<string, strin
     'check that mkfs.btrfs works here': 'hint: mkfs.btrfs that fails',
     'let the installed system download large files instead of having them in the config':
       'hint: a config that is too large',
+  },
+  'configure/work-directory.ts': {
+    'write temporary files to': 'what: TMPDIR',
+    'set TMPDIR to a directory that can be written to and has room': 'hint: TMPDIR is missing, full or read-only',
   },
   'configure/room.ts': {
     'change files on': 'what: a partition of the configuration that has no file system',

@@ -57,6 +57,18 @@ async function withPartition<T>(loop: LoopDevice, label: string, look: (root: st
 
 const sizeOf = (label: string) => (label === 'OEM' ? 128 : 24) * 1024 * 1024;
 
+/** Until it is disposed, temporary files are made there. */
+function withTemporary(directory: string): Disposable {
+  const before = process.env['TMPDIR'];
+  process.env['TMPDIR'] = directory;
+  return {
+    [Symbol.dispose]() {
+      if (before === undefined) delete process.env['TMPDIR'];
+      else process.env['TMPDIR'] = before;
+    },
+  };
+}
+
 async function readMode(path: string): Promise<string> {
   const { mode, uid, gid } = await stat(path);
   return `${(mode & 0o7777).toString(8)} ${uid}:${gid}`;
@@ -236,6 +248,24 @@ test('editBtrfs() rewrites the partition without the kernel, keeping files with 
   const end = partitionOffsetBytes('OEM') + sizeOf('OEM');
   await execa('cmp', ['--bytes', String(partitionOffsetBytes('OEM')), loop.path, image]);
   await execa('cmp', ['--ignore-initial', String(end), loop.path, image]);
+});
+
+test('editBtrfs() says that the directory for temporary files is full, and changes nothing', async () => {
+  await using loop = await createInstalled();
+  await using disk = await openDisk(loop.path);
+  const oem = findPartition(await disk.readTable(), 'OEM', loop.path);
+  await using mounted = await mountDevice('tmpfs', '-t', 'tmpfs', '-o', 'size=4k');
+  using _ = withTemporary(mounted.directory);
+  const edit = (root: string) => writeFile(join(root, 'config.ign'), config);
+  // The last bytes that fit are of the copy, of the extracted files, or of the new file system.
+  for (const sizeKiB of [60, 7900, 8190, 8700]) {
+    await execa('mount', ['-o', `remount,size=${sizeKiB}k`, mounted.directory]);
+    await assert.rejects(editBtrfs(disk, oem, edit), {
+      name: 'ConfigurationError',
+      message: new RegExp(`^cannot write temporary files to ${mounted.directory}: .* \\(set TMPDIR`, 's'),
+    });
+    await execa('cmp', [loop.path, image]);
+  }
 });
 
 async function deviceOf(directory: string): Promise<string> {
