@@ -18,6 +18,6 @@ export function plainDetails(details: string): string {
       .replace(/^(Deadline exceeded) after .*$/s, '$1')
       .trim()
       // A server in Go puts joined errors on a line each, some with a frame of their own.
-      .replace(/(?<!\s)\s*\n\s*(?:rpc error: code = \w+ desc = )?/g, ': ')
+      .replace(/(?<!\s)\s*\n\s*(?:rpc error: code = \w+ desc =(?:\s+|$))*/g, ': ')
   );
 }

@@ -182,7 +182,10 @@ const detailsWords = [
 /** Details of failed calls: of the server, or of what is not one. */
 export const detailsTarget: Target = {
   name: 'grpc-details',
-  seeds: [detailsWords.join('a'), ' '.repeat(64_000), `x${'A'.repeat(64_000)}`, `.${' '.repeat(60_000)}.`],
+  seeds: [
+    ...[detailsWords.join('a'), ' '.repeat(64_000), `x${'A'.repeat(64_000)}`, `.${' '.repeat(60_000)}.`],
+    'rpc error: code = Unknown desc = \n'.repeat(1000),
+  ],
   generated: wordsOf(detailsWords),
   words: detailsWords,
   check(input) {
