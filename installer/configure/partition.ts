@@ -46,7 +46,7 @@ export async function editPartition(
     } else {
       // As the original: a ROOT on btrfs has its files in a subvolume.
       const options = filesystem === 'btrfs' && label === 'ROOT' ? ['subvol=root'] : [];
-      await using mounted = await mountPartition(disk, partition, filesystem, options, signal);
+      await using mounted = await mountPartition(disk, partition, { filesystem, options, signal });
       await edit(mounted.directory);
     }
   } catch (error) {

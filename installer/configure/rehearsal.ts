@@ -8,6 +8,7 @@ import { codeOf } from '../disk/in-use.ts';
 import { findReproductionProblem, runWithoutMounts } from './btrfs-rewrite.ts';
 import { ConfigurationError } from './errors.ts';
 import { writeSecretFile } from './file.ts';
+import { attachLoop } from './loop.ts';
 import { canMount, type Filesystem, mountPartition, mountPrefix } from './mount.ts';
 import { inWorkDirectory, makeWorkDirectory, refuseTemporary } from './work-directory.ts';
 
@@ -107,8 +108,7 @@ async function findMountProblem(filesystem: Filesystem, signal: AbortSignal | un
     await using undo = new AsyncDisposableStack();
     const file = join(work.path, 'disk');
     await writeFile(file, Buffer.alloc(mebibyte));
-    const loop = (await runTool('losetup', ['--find', '--show', file])).stdout;
-    undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
+    undo.use(await attachLoop(file));
     const { path } = undo.use(await makeMountDirectory(mountPrefix));
     await runTool('mount', ['-t', 'tmpfs', '-o', harmlessMount.join(','), 'tmpfs', path]);
     undo.defer(async () => void (await runTool('umount', [path])));
@@ -200,7 +200,11 @@ async function writeToCopy(
   const content = Buffer.alloc(contentBytes, 1);
   if (way === 'mount') {
     await runTool('mkfs.btrfs', ['--quiet', path], { signal });
-    await using mounted = await mountPartition({ path }, { offsetBytes: 0, sizeBytes }, 'btrfs', [], signal);
+    await using mounted = await mountPartition(
+      { path },
+      { offsetBytes: 0, sizeBytes },
+      { filesystem: 'btrfs', signal },
+    );
     await writeSecretFile(join(mounted.directory, 'config.ign'), content);
   } else {
     await mkdir(root);

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { PlacedFileError, readPlacedFile } from '../../files/read-placed-file.ts';
-import { harmlessMount, makeMountDirectory } from '../../tools/mount-directory.ts';
 import { runTool, ToolError } from '../../tools/run-tool.ts';
 import { DiskError } from '../disk/errors.ts';
 import { findPartition, type Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
-import { mountPrefix, refuseOtherDevice } from './mount.ts';
+import { attachLoop } from './loop.ts';
+import { mountPartition } from './mount.ts';
 import { readFilesystem } from './partition.ts';
 import { makeWorkDirectory } from './work-directory.ts';
 
@@ -28,16 +28,15 @@ export async function readWrittenVersion(disk: TargetDisk): Promise<string | und
   const filesystem = await readFilesystem(disk, partition);
   if (filesystem === undefined) return undefined;
   try {
-    return await withLoopDevice(disk, partition, async (loop) => {
-      try {
-        return await withMounted(loop, filesystem, versionIn);
-      } catch (error) {
-        // The kernel has no btrfs, as CaptainOS's, or has one mounted with the same UUID, that of
-        // the running Flatcar.
-        if (filesystem !== 'btrfs' || !isUnreadable(error)) throw error;
-        return await withExtracted(loop, versionIn);
-      }
-    });
+    try {
+      await using mounted = await mountPartition(disk, partition, { filesystem, readOnly: true });
+      return await versionIn(mounted.directory);
+    } catch (error) {
+      // The kernel has no btrfs, as CaptainOS's, or has one mounted with the same UUID, that of
+      // the running Flatcar.
+      if (filesystem !== 'btrfs' || !isUnreadable(error)) throw error;
+      return await withExtracted(disk, partition, versionIn);
+    }
   } catch (error) {
     if (error instanceof DiskError) throw error;
     // Without loop devices, the file system, the right to mount or a place for a directory, the
@@ -66,38 +65,17 @@ async function variablesIn(path: string): Promise<Record<string, string | undefi
   }
 }
 
-/** Read-only: the system checks this partition against a hash (dm-verity). */
-async function withLoopDevice<Result>(
-  disk: TargetDisk,
-  partition: Partition,
-  read: (loop: string) => Promise<Result>,
-): Promise<Result> {
-  await using undo = new AsyncDisposableStack();
-  const range = ['--offset', String(partition.offsetBytes), '--sizelimit', String(partition.sizeBytes)];
-  const loop = (await runTool('losetup', ['--find', '--show', '--read-only', ...range, disk.path])).stdout;
-  undo.defer(async () => void (await runTool('losetup', ['--detach', loop])));
-  return await read(loop);
-}
-
-async function withMounted<Result>(
-  loop: string,
-  filesystem: string,
-  read: (directory: string) => Promise<Result>,
-): Promise<Result> {
-  await using undo = new AsyncDisposableStack();
-  const { path: directory } = undo.use(await makeMountDirectory(mountPrefix));
-  await runTool('mount', ['-t', filesystem, '-o', ['ro', ...harmlessMount].join(','), loop, directory]);
-  undo.defer(async () => void (await runTool('umount', [directory])));
-  await refuseOtherDevice(directory, loop);
-  return await read(directory);
-}
-
 /** The two files of {@link versionIn}, in the form that `btrfs restore` wants. */
 const versionFiles = '^/(|share(|/flatcar(|/release))|lib(|/os-release))$';
 
 /** Reads a btrfs in user space, compressed or not. */
-async function withExtracted<Result>(loop: string, read: (directory: string) => Promise<Result>): Promise<Result> {
+async function withExtracted<Result>(
+  disk: TargetDisk,
+  partition: Partition,
+  read: (directory: string) => Promise<Result>,
+): Promise<Result> {
+  await using loop = await attachLoop(disk.path, partition, ['--read-only']);
   await using work = await makeWorkDirectory();
-  await runTool('btrfs', ['restore', '--path-regex', versionFiles, loop, work.path]);
+  await runTool('btrfs', ['restore', '--path-regex', versionFiles, loop.path, work.path]);
   return await read(work.path);
 }

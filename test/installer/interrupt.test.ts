@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { access, mkdir, mkdtemp, open, readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
@@ -11,7 +11,7 @@ import { createLoopDevice, type LoopDevice } from '../sandbox/loop-device.ts';
 import { type Fault, startMirror } from '../sandbox/mirror.ts';
 import { imageFile, makeSignedRelease, publish, type SignedRelease } from '../sandbox/signed-release.ts';
 import { attachedLoops } from './attached-loops.ts';
-import { readOemFile, startInstaller } from './run.ts';
+import { installerProgram, readOemFile, startInstaller } from './run.ts';
 
 const mebibyte = 1024 * 1024;
 const dataBytes = 8 * mebibyte;
@@ -129,6 +129,12 @@ interface Way {
   readonly tools?: FakeTools | undefined;
 }
 
+/** At this call, it makes a file `reached`, and goes on when there is a file `go`. */
+function makeStallingTool(tool: string, call: number): Promise<FakeTools> {
+  const script = `echo >>"$DIR/count"; if [ "$(wc -l <"$DIR/count")" = ${call} ]; then touch "$DIR/reached"; while [ ! -e "$DIR/go" ]; do sleep 0.05; done; fi; exec ${tool} "$@"`;
+  return makeFakeTools({ [tool]: script });
+}
+
 /** Starts an installation and hands it to `action`, which interrupts it. */
 async function during<Result>(way: Way, action: (run: Run) => Promise<Result>): Promise<Result> {
   await using mirror = await startMirror();
@@ -168,14 +174,10 @@ async function assertNothingLeft({ disk, temporary }: Run): Promise<void> {
   assert.deepEqual(await attachedLoops(disk.path), [], 'loop devices');
 }
 
-/** What a killed run had mounted and attached stays: no process was left to clean up. */
-async function removeLeft({ disk, temporary }: Run): Promise<void> {
+/** What a killed run had mounted stays: no process was left to clean up. */
+async function unmountLeft({ temporary }: Run): Promise<void> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' ')[4] ?? '');
   for (const mount of mounts.filter((path) => path.startsWith(temporary)).reverse()) await execa('umount', [mount]);
-  const { stdout } = await execa('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
-  const ofFiles = stdout.split('\n').filter((line) => line.includes(temporary));
-  for (const device of [...(await attachedLoops(disk.path)), ...ofFiles.map((line) => line.split(' ')[0] ?? '')])
-    await execa('losetup', ['--detach', device], { reject: false }); // the end of its mount may have detached it
 }
 
 /**
@@ -197,8 +199,10 @@ async function assertOrderly(run: Run, context: string): Promise<OrderlyState> {
 }
 
 /** Waits until `condition` holds; the child's end before that is a failure. */
-async function until(condition: () => Promise<boolean>, child: Run['child']): Promise<void> {
-  const ended = child.then(({ stderr }) => assert.fail(`it ended before it was interrupted: ${stderr}`));
+async function until(condition: () => Promise<boolean>, child: PromiseLike<{ stderr: string }>): Promise<void> {
+  const ended = Promise.resolve(child).then(({ stderr }) =>
+    assert.fail(`it ended before it was interrupted: ${stderr}`),
+  );
   const held = (async () => {
     while (!(await condition())) await sleep(20);
   })();
@@ -245,17 +249,17 @@ for (const saving of [false, true]) {
 
   // Each stops halfway at one of its calls, until it may go on: the moment of the interruption. The
   // first calls are those of the rehearsal, which does not touch the disk.
-  for (const [tool, ofRehearsal] of [
-    ['losetup', 4],
-    ['mount', 2],
-    ['umount', 2],
-    ['fallocate', 0],
+  for (const [tool, ofRehearsal, isUsedLater] of [
+    ['losetup', 2, false],
+    ['mount', 2, true],
+    ['umount', 2, true],
+    ['fallocate', 0, true],
   ] as const) {
-    for (const call of new Set([1, ofRehearsal, ofRehearsal + 1].filter((number) => number > 0))) {
+    const calls = [1, ofRehearsal, ofRehearsal + Number(isUsedLater)];
+    for (const call of new Set(calls.filter((number) => number > 0))) {
       const expected = call <= ofRehearsal ? 'as it was' : left;
       test(`flatcar-install is interrupted while ${tool} runs for the ${call}. time${withSaving}`, async () => {
-        const script = `echo >>"$DIR/count"; if [ "$(wc -l <"$DIR/count")" = ${call} ]; then touch "$DIR/reached"; while [ ! -e "$DIR/go" ]; do sleep 0.05; done; fi; exec ${tool} "$@"`;
-        await using tools = await makeFakeTools({ [tool]: script });
+        await using tools = await makeStallingTool(tool, call);
         await during({ saving, tools }, async (run) => {
           await until(() => exists(join(tools.directory, 'reached')), run.child);
           run.child.kill('SIGTERM');
@@ -298,6 +302,36 @@ test('flatcar-install that has ended is not killed by a signal that comes late',
   assert.match(stderr, /^Error: .*\/dev\/no-such-disk/m);
 });
 
+/** Whether the kernel detaches it after the last use. Source: sysfs-block-loop of Linux. */
+async function endsByItself(loop: string): Promise<boolean> {
+  return (await readFile(`/sys/class/block/${basename(loop)}/loop/autoclear`, 'utf8')).trim() === '1';
+}
+
+test('flatcar-install that is killed with its container leaves the disk free for the next run', async () => {
+  await using mirror = await startMirror();
+  publish(mirror, release);
+  await using disk = await makeUsedDisk();
+  // The configuration is written, and still mounted: the third time, after those of the rehearsal.
+  await using tools = await makeStallingTool('umount', 3);
+  const args = ['-d', disk.path, '-b', mirror.url, '-k', release.keyPath, '-i', configPath];
+  // Its mounts end with the container, without umount(8).
+  const container = execa(
+    'unshare',
+    ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', process.execPath, ...installerProgram, ...args],
+    { reject: false, env: { PATH: tools.path } },
+  );
+  await until(() => exists(join(tools.directory, 'reached')), container);
+  const loops = await attachedLoops(disk.path);
+  assert.equal(loops.length, 1);
+  assert.ok((await Promise.all(loops.map(endsByItself))).every(Boolean), 'detached by the kernel');
+  container.kill('SIGKILL');
+  await container;
+  while ((await attachedLoops(disk.path)).length > 0) await sleep(20);
+  const again = await startInstaller(args);
+  assert.equal(again.exitCode, 0, again.stderr);
+  assert.equal(await disk.state(), 'installed');
+});
+
 /** How long an undisturbed run takes on this machine. */
 async function measureRun(): Promise<number> {
   const begin = performance.now();
@@ -335,7 +369,7 @@ test(`flatcar-install is killed at any moment: the disk boots all or nothing (SE
       await Promise.race([sleep(delay), run.child]);
       run.child.kill('SIGKILL');
       await run.child;
-      await removeLeft(run);
+      await unmountLeft(run);
       const state = await run.disk.state();
       const changed: readonly State[] = ['installed', 'the backup of the table written'];
       const possible = ['as it was', saving ? 'only the saved partition' : 'no table', ...changed];

@@ -33,6 +33,9 @@ export async function runInstaller(directory: string, args: readonly string[]): 
   return { exitCode, stdout: stdout.join(''), stderr: stderr.join('') };
 }
 
+/** Arguments of Node for the program. */
+export const installerProgram = [join(import.meta.dirname, '../../executable/main.ts'), 'flatcar-install'];
+
 /**
  * Runs the program in a process of its own, to be interrupted or to have another environment: what
  * is not in `env` is as it is here.
@@ -42,8 +45,7 @@ export function startInstaller(
   env: Readonly<Record<string, string | undefined>> = {},
   cwd: string = process.cwd(),
 ) {
-  const program = [join(import.meta.dirname, '../../executable/main.ts'), 'flatcar-install'];
-  return execa(process.execPath, [...program, ...args], { reject: false, env, cwd, stripFinalNewline: false });
+  return execa(process.execPath, [...installerProgram, ...args], { reject: false, env, cwd, stripFinalNewline: false });
 }
 
 /** Runs the built executable. */
