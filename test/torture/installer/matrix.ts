@@ -97,6 +97,9 @@ export async function runFault(bench: Bench, fault: string, options: RowOptions)
 /** One of so many is installed again. */
 const againEach = 40;
 
+/** At the beginning of a recording: both ends of the disk are cleared, in two parts each. */
+const clearingOperations = 4;
+
 /**
  * The power is lost at each operation of the recordings. What the disk has then is computed; a
  * second installation begins with it.
@@ -110,12 +113,14 @@ async function losePower({ machine, recordings }: Bench, random: () => number, o
     const disk = createCachedDisk(expected.initial, sent);
     // The first ones clear the disk; the last ones are those of the commit.
     const ends = Array.from({ length: Math.ceil(0.7 * perVariant) }, (_, index) => sent.length - index);
-    const usual = options.counts ?? [1, 2, ...ends];
+    const usual = options.counts ?? [...Array.from({ length: clearingOperations }, (_, index) => index + 1), ...ends];
     const chosen = new Set(usual.filter((count) => count >= 0 && count <= sent.length));
     while (options.counts === undefined && chosen.size < Math.min(perVariant, sent.length))
       chosen.add(Math.floor(random() * sent.length));
     for (let count = 0; count <= sent.length; count++, disk.next()) {
-      for (let loss = 0; chosen.has(count) && loss < (disk.isDirty ? losses : 1); loss++, number++) {
+      // Few sectors are in question while tables are changed, and each of their mixtures counts.
+      const perPoint = options.counts === undefined && count <= clearingOperations ? 4 * losses : losses;
+      for (let loss = 0; chosen.has(count) && loss < (disk.isDirty ? perPoint : 1); loss++, number++) {
         const point = `operation ${count} of ${sent.length}`;
         const isAgain = number % againEach === againEach - 1;
         const isWanted = options.cell === undefined || options.cell === number;

@@ -44,8 +44,8 @@ export function createCachedDisk(initial: Uint8Array, operations: readonly DiskO
     async losePower(random, look) {
       for (const operation of pending) {
         const fate = random();
-        if (fate < 0.3) continue;
-        if (fate < 0.6) apply(content, operation);
+        if (fate < 0.2) continue;
+        if (fate < 0.4) apply(content, operation);
         else applyPartly(content, operation, random);
       }
       const result = await look(content);
@@ -70,19 +70,22 @@ function apply(content: Uint8Array, operation: DiskOperation): void {
   if (operation.kind === 'zero') content.fill(0, operation.offsetBytes, operation.offsetBytes + operation.lengthBytes);
 }
 
-/** Runs of sectors, and not each sector by itself, so that there are large parts, too. */
+/**
+ * Runs of sectors, and not each sector by itself, so that there are large parts, too. Only sectors
+ * that the operation changes count: of a table, which is mostly zeroes, they are three.
+ */
 function applyPartly(content: Uint8Array, operation: DiskOperation, random: () => number): void {
   if (operation.kind === 'flush') return;
-  const { offsetBytes: offset } = operation;
-  const bytes = operation.kind === 'write' ? operation.bytes : undefined;
-  const length = bytes?.length ?? (operation.kind === 'zero' ? operation.lengthBytes : 0);
-  const maxRunSectors = 2 * Math.ceil(length / sectorBytes);
-  for (let start = 0; start < length; ) {
-    const end = Math.min(length, start + sectorBytes * Math.floor(maxRunSectors ** random()));
-    if (random() < 0.5) {
-      if (bytes === undefined) content.fill(0, offset + start, offset + end);
-      else content.set(bytes.subarray(start, end), offset + start);
-    }
-    start = end;
+  const [first, end] = rangeOf(operation);
+  const bytes = operation.kind === 'write' ? operation.bytes : new Uint8Array(end - first);
+  const changed: (readonly [sector: Uint8Array, offset: number])[] = [];
+  for (let offset = first; offset < end; offset += sectorBytes) {
+    const sector = bytes.subarray(offset - first, offset - first + sectorBytes);
+    if (Buffer.compare(sector, content.subarray(offset, offset + sector.length)) !== 0) changed.push([sector, offset]);
+  }
+  for (let start = 0; start < changed.length; ) {
+    const next = start + Math.floor((2 * changed.length) ** random());
+    if (random() < 0.5) for (const [sector, offset] of changed.slice(start, next)) content.set(sector, offset);
+    start = next;
   }
 }
