@@ -58,7 +58,8 @@ const maxExtents = 10_000;
 
 async function read(image: RandomAccess): Promise<void> {
   const disk = await openQcow2(image, new AbortController().signal);
-  require(Number.isSafeInteger(disk.sizeBytes) && disk.sizeBytes > 0, () => `a disk of ${disk.sizeBytes} bytes`);
+  // One of 0 bytes is opened, as by qemu-img; who writes an image refuses an empty one.
+  require(Number.isSafeInteger(disk.sizeBytes) && disk.sizeBytes >= 0, () => `a disk of ${disk.sizeBytes} bytes`);
   let [offsetBytes, dataBytes, extents] = [0, 0, 0];
   for await (const extent of disk.extents()) {
     const lengthBytes = extent.kind === 'data' ? extent.bytes.length : extent.lengthBytes;
