@@ -13,13 +13,13 @@ const dataOffset = 3 * clusterBytes;
 function imageOf(
   l2: readonly bigint[],
   data: Buffer,
-  { incompatible = 0n, version = 3, compression = 0 } = {},
+  { incompatible = 0n, version = 3, compression = 0, clusters = 6 } = {},
 ): Buffer {
   const file = Buffer.alloc(dataOffset + data.length);
   file.write('QFI\xfb', 'latin1');
   file.writeUInt32BE(version, 4);
   file.writeUInt32BE(9, 20);
-  file.writeBigUInt64BE(BigInt(6 * clusterBytes), 24);
+  file.writeBigUInt64BE(BigInt(clusters * clusterBytes), 24);
   file.writeUInt32BE(1, 36);
   file.writeBigUInt64BE(BigInt(clusterBytes), 40);
   file.writeBigUInt64BE(incompatible, 72);
@@ -81,6 +81,7 @@ export const qcow2Target: Target = {
     imageOf([BigInt(dataOffset)], content, { version: 2 }),
     imageOf([compressed, 0n, compressed], inCluster(deflateRawSync(content, { windowBits: 12 }))),
     imageOf([compressed], inCluster(zstdCompressSync(content)), { incompatible: 8n, compression: 1 }),
+    imageOf([], content, { clusters: 0 }),
   ],
   words: ['QFI\xfb', '\0\0\0\0\0\0\x04\0', '\0\0\0\0\0\0\x06\0', '\x40\0\0\0\0\0\x06\0', '\x80\0\0\0\0\0\x06\0'],
   maxBytes: 16 * 1024,
