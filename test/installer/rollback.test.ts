@@ -96,3 +96,18 @@ test('flatcar-install --not-older-than refuses an older version on the disk, and
   assert.match(early.stderr, /^Error: cannot install \S+: it was signed at .*, before 2999-01-01T00:00:00\.000Z/m);
   assert.doesNotMatch(early.stderr, /Writing/);
 });
+
+test('flatcar-install --not-older-than with a version refuses where no file of the disk can be read, before it writes', async () => {
+  const fails = 'echo no >&2; exit 1';
+  await using tools = await makeFakeTools({ mount: fails, btrfs: fails });
+  await using mirror = await startMirror();
+  await using disk = await createLoopDevice({ sizeBytes: imageBytes });
+  const args = ['-d', disk.path, '-b', mirror.url, '-V', version, '-k', keyPath, '--not-older-than', version];
+  const ran = await startInstaller(args, { PATH: tools.path });
+  assert.equal(ran.exitCode, 1);
+  assert.match(
+    ran.stderr,
+    /^Error: cannot compare the version of the image: its files cannot be mounted: .*: no \(give a date with/m,
+  );
+  assert.deepEqual(mirror.requests, []);
+});
