@@ -13,9 +13,10 @@ export interface Loop extends AsyncDisposable {
 }
 
 /**
- * Attaches a range of a disk or file to a loop device, for tools that need a device. The kernel
- * detaches it when the last program has closed it, which this process holds open: after a kill
- * nothing stays attached.
+ * Attaches a range of a disk or file to a loop device, for tools that need a device. This process
+ * holds it open, and the kernel detaches it when the last program has closed it, also after a kill
+ * (loop(4)). A kill between the two calls of losetup leaves it attached: where there is a file
+ * system to mount, `mountPartition` has no such moment.
  * @param options of losetup
  * @throws {ToolError} there is no loop device, or this user may not attach one
  */

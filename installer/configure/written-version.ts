@@ -7,7 +7,7 @@ import { findPartition, type Partition } from '../disk/gpt.ts';
 import type { TargetDisk } from '../disk/target-disk.ts';
 import { ConfigurationError } from './errors.ts';
 import { attachLoop } from './loop.ts';
-import { mountPartition } from './mount.ts';
+import { type Filesystem, mountPartition } from './mount.ts';
 import { readFilesystem } from './partition.ts';
 import { makeWorkDirectory } from './work-directory.ts';
 
@@ -28,20 +28,29 @@ export async function readWrittenVersion(disk: TargetDisk): Promise<string | und
   const filesystem = await readFilesystem(disk, partition);
   if (filesystem === undefined) return undefined;
   try {
-    try {
-      await using mounted = await mountPartition(disk, partition, { filesystem, readOnly: true });
-      return await versionIn(mounted.directory);
-    } catch (error) {
-      // The kernel has no btrfs, as CaptainOS's, or has one mounted with the same UUID, that of
-      // the running Flatcar.
-      if (filesystem !== 'btrfs' || !isUnreadable(error)) throw error;
-      return await withExtracted(disk, partition, versionIn);
-    }
+    return await readVersion(disk, partition, filesystem);
   } catch (error) {
     if (error instanceof DiskError) throw error;
     // Without loop devices, the file system, the right to mount or a place for a directory, the
     // version stays a claim.
     return undefined;
+  }
+}
+
+async function readVersion(
+  disk: TargetDisk,
+  partition: Partition,
+  filesystem: Filesystem,
+): Promise<string | undefined> {
+  try {
+    // The system checks this partition against a hash (dm-verity): nothing of it may change.
+    await using mounted = await mountPartition(disk, partition, { filesystem, readOnly: true });
+    return await versionIn(mounted.directory);
+  } catch (error) {
+    // The kernel has no btrfs, as CaptainOS's, or has one mounted with the same UUID, that of the
+    // running Flatcar.
+    if (filesystem !== 'btrfs' || !isUnreadable(error)) throw error;
+    return await withExtracted(disk, partition, versionIn);
   }
 }
 

@@ -14,6 +14,7 @@ import {
 } from '../../../../installer/configure/efi.ts';
 import { ConfigurationError } from '../../../../installer/configure/errors.ts';
 import { installIgnition } from '../../../../installer/configure/ignition/install.ts';
+import { refuseOtherDevice } from '../../../../installer/configure/mount.ts';
 import { installNetworkUnits } from '../../../../installer/configure/network.ts';
 import { openDisk } from '../../../../installer/disk/device.ts';
 import { findPartition } from '../../../../installer/disk/gpt.ts';
@@ -266,6 +267,18 @@ test('editBtrfs() says that the directory for temporary files is full, and chang
     });
     await execa('cmp', [loop.path, image]);
   }
+});
+
+test('refuseOtherDevice() takes only the range of the disk that was asked for', async () => {
+  await using loop = await createInstalled();
+  await using other = await createLoopDevice({ sizeBytes: 1024 * 1024 });
+  const offset = partitionOffsetBytes('OEM');
+  await withPartition(loop, 'OEM', async (root) => {
+    await refuseOtherDevice(root, loop.path, offset);
+    const refused = { name: 'ConfigurationError', message: /: the kernel mounted \/dev\/loop\d+ instead \(unmount/ };
+    await assert.rejects(refuseOtherDevice(root, loop.path, offset + 512), refused);
+    await assert.rejects(refuseOtherDevice(root, other.path, offset), refused);
+  });
 });
 
 async function deviceOf(directory: string): Promise<string> {
